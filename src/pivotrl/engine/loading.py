@@ -1,0 +1,84 @@
+"""Load a causal language model and its tokenizer: a Hugging Face id, a folder, or the packaged SmolLM2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from pivotrl.engine import attention, smollm2
+from pivotrl.protocols import InputError
+from pivotrl.store import sha256_of_file
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """``auto`` is bf16 on CUDA and fp32 on the CPU."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+
+
+def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, dict[str, str]]:
+    """(model in evaluation mode, tokenizer, identity).
+
+    Never runs code that comes with a model (``trust_remote_code`` stays off) and never unpickles weights.
+
+    Raises:
+        InputError: the folder is no model, or the id is unknown or cannot be reached.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    source = smollm2.fetch() if name == smollm2.NAME else Path(name)
+    if source.exists():
+        if not (source / "config.json").is_file():
+            raise InputError(f"{source} is not a model folder: it has no config.json. Give a folder saved by transformers")
+        where, identity = str(source), _folder_identity(source)
+    else:
+        where, identity = name, {"model": name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where)
+        model = AutoModelForCausalLM.from_pretrained(
+            where, dtype=dtype, attn_implementation=attention.NAME, use_safetensors=True
+        )
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"cannot load the model {name!r}: {reason}. Give {smollm2.NAME!r}, a folder saved by transformers "
+            "(safetensors), or a Hugging Face id that can be reached"
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.to(device).eval(), tokenizer, identity
+
+
+def _folder_identity(folder: Path) -> dict[str, str]:
+    files = sorted(folder.glob("*.safetensors")) + [folder / "config.json", folder / "tokenizer.json"]
+    return {file.name: sha256_of_file(file) for file in files if file.is_file()}
+
+
+def can_isolate_branches(model: Any, longest: int) -> bool:
+    """Whether a mask alone keeps packed branches apart: full attention in every layer (or a window that is never
+    reached), no recurrent or convolutional state."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    if window is not None and getattr(config, "use_sliding_window", True) and longest >= window:
+        return False
+    if kinds - {"full_attention", "sliding_attention"}:
+        return False
+    state = ("mamba", "rwkv", "linear_attn", "conv_kernel", "ssm_state_size", "state_size", "recurrent")
+    recurrent = any(word in key for key in vars(config) for word in state)
+    return not recurrent

@@ -1,0 +1,165 @@
+"""Draw G completions per prompt with one prompt prefill.
+
+The G branches of a prompt stand side by side in the query dimension of one cache row; a mask lets each see the
+prompt and its own tokens. Randomness is inverse-CDF sampling on uniforms fixed by (seed, turn, sample index), so
+order, batch size and number of workers do not choose a sample.
+
+Suffixes: _B prompts, _G branches, _T tokens, _V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+from pivotrl.records import Sampling
+
+
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]
+    """A cache layer that reserves room ahead; the stock one copies the whole cache at every token."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.length = 0
+            self.key_room = self.value_room = key_states[:, :, :0]
+        end = self.length + key_states.shape[-2]
+        if end > self.key_room.shape[-2]:
+            self.key_room = self._roomier(self.key_room, key_states, end)
+            self.value_room = self._roomier(self.value_room, value_states, end)
+        self.key_room[:, :, self.length : end] = key_states
+        self.value_room[:, :, self.length : end] = value_states
+        self.length = end
+        self.keys, self.values = self.key_room[:, :, :end], self.value_room[:, :, :end]
+        return self.keys, self.values
+
+    def _roomier(self, room: torch.Tensor, like: torch.Tensor, end: int) -> torch.Tensor:
+        batch, heads, _, size = like.shape
+        bigger = like.new_empty(batch, heads, end + max(32, end // 4), size)
+        if self.length:
+            bigger[:, :, : self.length] = room[:, :, : self.length]
+        return bigger
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Token ids as sampled and their log-probabilities; ``stopped`` when the last one is a stop token."""
+
+    token_ids_T: list[int]
+    logprobs_T: list[float]
+    stopped: bool
+
+
+def uniforms(seed: int, turn_id: str, index: int, count: int) -> np.ndarray:
+    """``count`` numbers in [0, 1) that depend on (seed, turn id, sample index) alone."""
+    digest = hashlib.sha256(f"{seed}/{turn_id}/{index}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little"))).random(count)
+
+
+def choose(
+    logits_NV: torch.Tensor, uniform_N: torch.Tensor, temperature: float, top_p: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(token ids [N], log-probabilities [N] under the distribution drawn from). Temperature 0 takes the best token,
+    with its log-probability at temperature 1."""
+    if temperature == 0.0:
+        logprobs = torch.log_softmax(logits_NV.float(), dim=-1)
+        token_N = logprobs.argmax(dim=-1)
+        return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
+    logprobs = torch.log_softmax(logits_NV.float() / temperature, dim=-1)
+    if top_p < 1.0:
+        ordered, order = logprobs.sort(dim=-1, descending=True)
+        cumulative = ordered.exp().cumsum(dim=-1)
+        outside = cumulative - ordered.exp() >= top_p  # the token that crosses top_p stays in
+        ordered = ordered.masked_fill(outside, -torch.inf)
+        logprobs = torch.log_softmax(torch.empty_like(ordered).scatter_(-1, order, ordered), dim=-1)
+    cumulative = logprobs.double().exp().cumsum(dim=-1)
+    target = uniform_N.to(cumulative)[:, None] * cumulative[:, -1:]
+    token_N = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_(max=logits_NV.shape[-1] - 1)
+    return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
+
+
+def draw(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    turn_ids: Sequence[str],
+    num_samples: int,
+    sampling: Sampling,
+    stop_ids: frozenset[int],
+    shared: bool = True,
+) -> list[list[Drawn]]:
+    """``num_samples`` completions for each prompt.
+
+    Args:
+        model: a causal LM of transformers.
+        prompts: token ids, at least one each.
+        shared: keep the branches of a prompt behind one cache row. False expands the prompt to one row per branch,
+            for architectures whose state no mask can isolate.
+    """
+    groups = num_samples
+    if not shared:
+        prompts = [prompt for prompt in prompts for _ in range(num_samples)]
+        groups = 1
+    device = model.device
+    num_rows, longest = len(prompts), max(map(len, prompts))
+    length_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    draws = np.stack(
+        [uniforms(sampling.seed, turn, g, sampling.max_tokens) for turn in turn_ids for g in range(num_samples)]
+    )
+    uniform_NT = torch.from_numpy(draws).to(device)  # [B*G, T]
+    cache = Cache(layer_class_to_replicate=GrowingLayer)
+    # Right-padded prefill of all but the last prompt token: causal attention never looks right, so the padding can
+    # only spoil rows that are masked below.
+    padded = torch.zeros((num_rows, longest), dtype=torch.long, device=device)
+    for row, prompt in enumerate(prompts):
+        padded[row, : len(prompt)] = torch.tensor(prompt, device=device)
+    if longest > 1:
+        model(input_ids=padded[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    columns = torch.arange(longest, device=device)
+    # Columns of the cache: longest - 1 prompt tokens, one last prompt token, then G tokens per step.
+    sees_prompt = torch.cat(
+        [columns[None, :-1] < length_B[:, None] - 1, torch.ones(num_rows, 1, dtype=torch.bool, device=device)], dim=1
+    )
+    own = torch.eye(groups, dtype=torch.bool, device=device)[None].expand(num_rows, groups, groups)
+    input_ids = padded.gather(1, length_B[:, None] - 1)
+    mask = sees_prompt[:, None, None, :]
+    tokens: list[list[int]] = [[] for _ in range(num_rows * groups)]
+    logprobs: list[list[float]] = [[] for _ in range(num_rows * groups)]
+    alive = torch.ones(num_rows * groups, dtype=torch.bool, device=device)
+    is_stop = torch.zeros(model.get_output_embeddings().weight.shape[0], dtype=torch.bool, device=device)
+    is_stop[list(stop_ids)] = True
+    own_mask = torch.zeros(num_rows, groups, 0, dtype=torch.bool, device=device)
+    for step in range(sampling.max_tokens):
+        queries = input_ids.shape[1]
+        position_ids = (length_B - 1 + step)[:, None].expand(num_rows, queries)
+        logits = model(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        flat = logits.expand(num_rows, groups, -1).reshape(num_rows * groups, -1)
+        token_N, logprob_N = choose(flat, uniform_NT[:, step], sampling.temperature, sampling.top_p)
+        for i, (token, logprob, on) in enumerate(
+            zip(token_N.tolist(), logprob_N.tolist(), alive.tolist(), strict=True)
+        ):
+            if on:
+                tokens[i].append(token)
+                logprobs[i].append(logprob)
+        alive = alive & ~is_stop[token_N]
+        if not alive.any():
+            break
+        input_ids = token_N.reshape(num_rows, groups)
+        own_mask = torch.cat([own_mask, own], dim=2)
+        mask = torch.cat([sees_prompt[:, None, :].expand(num_rows, groups, longest), own_mask], dim=2)[:, None]
+    still = alive.tolist()
+    drawn = [Drawn(t, p, not on) for t, p, on in zip(tokens, logprobs, still, strict=True)]
+    return [drawn[i : i + num_samples] for i in range(0, len(drawn), num_samples)]

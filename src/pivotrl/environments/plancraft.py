@@ -1,0 +1,247 @@
+"""Plancraft (MIT): craft a Minecraft item from an inventory, one move a turn, text in and text out.
+
+The published simulator, recipes and task splits are used as they are; only the picture it draws at every step is
+left out. The whole state stands in the observation, so any recorded turn can be restored exactly from its text.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import plancraft
+from plancraft.environment.actions import (
+    ImpossibleActionHandler,
+    MoveAction,
+    MoveActionHandler,
+    SmeltAction,
+    SmeltActionHandler,
+    StopAction,
+    convert_from_slot_index,
+    convert_to_slot_index,
+)
+from plancraft.environment.env import PlancraftEnvironment, target_and_inventory_to_text_obs
+from plancraft.environment.recipes import RECIPES, SmeltingRecipe
+
+from pivotrl.protocols import InputError, Observation
+from pivotrl.records import Action, Message
+
+DATA = Path(plancraft.__path__[0]) / "data"
+"""The published splits: train, val, test and their `.small` parts."""
+
+_SLOT_LINE = re.compile(r"^ - (\w+) (\[\w+\]) quantity (\d+)$", re.MULTILINE)
+_TARGET = re.compile(r"^Craft an item of type: (\w+)$", re.MULTILINE)
+
+Inventory = dict[int, dict[str, Any]]
+
+
+class _NoPicture:
+    """Takes the place of the drawing surface; the simulator calls it at every change."""
+
+    def clear(self) -> None: ...
+
+    def add_item_to_slot(self, item: str, slot: int, quantity: int = 1) -> None: ...
+
+    def remove_item_from_slot(self, slot: int) -> None: ...
+
+
+class CraftingTable(PlancraftEnvironment):  # type: ignore[misc]
+    """The published crafting rules on a plain dict ``{slot: {"type", "quantity"}}``; slot 0 is the output."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        # The published constructor loads a thousand images; everything else it does is here.
+        self.table = _NoPicture()
+        self.table_indexes = list(range(1, 10))
+        self.output_index = 0
+        self.recipes = RECIPES
+        self.smelting_recipes = [recipe for _, recipe in _recipes_by_inputs() if isinstance(recipe, SmeltingRecipe)]
+        self.crafting_recipes = []
+        self.reset({slot: dict(item) for slot, item in inventory.items()})
+        self.populate_craft_slot_craft_item()
+
+    def populate_craft_slot_craft_item(self) -> None:
+        # Only recipes that use every item on the grid can match; the published loop tries all of them.
+        on_grid = {item["type"] for slot, item in self.state.items() if 1 <= slot <= 9}
+        self.crafting_recipes = [
+            recipe
+            for inputs, recipe in _recipes_by_inputs()
+            if on_grid and on_grid <= inputs and not isinstance(recipe, SmeltingRecipe)
+        ]
+        super().populate_craft_slot_craft_item()
+
+    def apply(self, action: MoveAction | SmeltAction) -> None:
+        if isinstance(action, MoveAction):
+            self.move_item(action.slot_from, action.slot_to, action.quantity)
+        else:
+            self.smelt_item(action.slot_from, action.slot_to, action.quantity)
+        self.clean_state()
+
+    def holds(self, target: str) -> bool:
+        """The benchmark's success test: the target lies in a slot other than the output."""
+        return any(item["type"] == target and slot != 0 for slot, item in self.state.items())
+
+
+@functools.cache
+def recipes_for(item: str) -> tuple[Any, ...]:
+    """The recipes of an item in an order that does not depend on the file system."""
+    return tuple(sorted(RECIPES.get(item, ()), key=lambda recipe: (recipe.recipe_type, sorted(map(str, recipe.inputs)))))
+
+
+@functools.cache
+def _recipes_by_inputs() -> tuple[tuple[frozenset[str], Any], ...]:
+    return tuple((frozenset(recipe.inputs), recipe) for name in sorted(RECIPES) for recipe in recipes_for(name))
+
+
+def recipe_text(item: str) -> str:
+    """What the benchmark's ``search`` action answers for an item, the sampled arrangement fixed by the name."""
+    lines = [f"Recipes to craft {item}:"]
+    state = random.getstate()
+    random.seed(item)  # the published sampler draws from the module-level generator
+    try:
+        for number, recipe in enumerate(recipes_for(item), start=1):
+            lines.append(f"recipe {number}:")
+            if isinstance(recipe, SmeltingRecipe):
+                lines.append("smelt " + " or ".join(sorted(recipe.ingredient)))
+            else:
+                cells = recipe.sample_input_crafting_grid()
+                lines += [f"{cell['type']} at {convert_from_slot_index(cell['slot'])}" for cell in cells]
+    finally:
+        random.setstate(state)
+    return "\n".join(lines)
+
+
+def observation_text(target: str, inventory: Inventory, recipes: bool) -> str:
+    text: str = target_and_inventory_to_text_obs(target, inventory)
+    return f"{text}\n{recipe_text(target)}" if recipes else text
+
+
+def parse_observation(text: str) -> tuple[str, Inventory]:
+    """(target, inventory) of an observation.
+
+    Raises:
+        ValueError: the text is not a Plancraft observation.
+    """
+    target = _TARGET.search(text)
+    if target is None:
+        raise ValueError("the text holds no line 'Craft an item of type: ...'")
+    slots = _SLOT_LINE.findall(text)
+    return target.group(1), {
+        convert_to_slot_index(slot): {"type": item, "quantity": int(quantity)} for item, slot, quantity in slots
+    }
+
+
+def parse_action(text: str) -> MoveAction | SmeltAction | StopAction | str:
+    """The action in a text, by the benchmark's own parsers; a string says what is wrong with it."""
+    for handler in (MoveActionHandler(), SmeltActionHandler(), ImpossibleActionHandler()):
+        found = handler.match(text)
+        if found:
+            return found  # type: ignore[no-any-return]
+    return "Only select actions from the following: move, smelt, impossible"
+
+
+def load_tasks(
+    split: str | Path,
+    difficulty: Sequence[str] = ("easy",),
+    distractors: Sequence[int] = (4, 8, 16),
+    max_tasks: int | None = None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Tasks of a published split (``train``, ``val``, ``test``, ...) or of a file in the same format.
+
+    With ``max_tasks`` a seeded random subset is taken, in file order.
+
+    Raises:
+        InputError: there is no such split or file, or no task fits.
+    """
+    path = DATA / f"{split}.json" if (DATA / f"{split}.json").is_file() else Path(split)
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in DATA.glob("*.json")))
+        raise InputError(f"{split} is neither a Plancraft split ({known}) nor a file")
+    try:
+        tasks = json.loads(path.read_text())
+        fitting = [t for t in tasks if t["complexity_split"] in difficulty and t["num_distractors"] in distractors]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a Plancraft task file: {error!r}") from error
+    if not fitting:
+        raise InputError(f"{path} has no task of difficulty {list(difficulty)} with {list(distractors)} distractors")
+    if max_tasks is not None and max_tasks < len(fitting):
+        chosen = sorted(random.Random(seed).sample(range(len(fitting)), max_tasks))  # noqa: S311
+        fitting = [fitting[i] for i in chosen]
+    for task in fitting:
+        task["slotted_inventory"] = {int(slot): item for slot, item in task["slotted_inventory"].items()}
+    return fitting
+
+
+class PlancraftTask:
+    """One task as an environment.
+
+    Args:
+        task: an entry of a split file.
+        recipes: put the answer of the benchmark's ``search`` for the target into every observation.
+        context_window: messages the agent sees; 1 is the latest observation alone, which holds the whole state.
+        max_turns: the episode fails after so many actions (the benchmark's default is 30).
+        stop_on_repeat: end the episode, failed, when a state comes back. For a greedy policy that sees the latest
+            observation alone this changes no result: it would go round for ever.
+    """
+
+    def __init__(
+        self, task: dict[str, Any], recipes: bool, context_window: int | None, max_turns: int, stop_on_repeat: bool
+    ) -> None:
+        self.task_id: str = task["id"]
+        self.tags = {"difficulty": task["complexity_split"], "distractors": str(task["num_distractors"])}
+        self.context_window = context_window
+        self._task, self._recipes, self._max_turns, self._stop_on_repeat = task, recipes, max_turns, stop_on_repeat
+
+    def reset(self) -> tuple[Message, ...]:
+        self.table = CraftingTable(self._task["slotted_inventory"])
+        self._num_turns = 0
+        text = self._observe()
+        self._seen = {text}
+        return (Message(role="user", content=text),)
+
+    def _observe(self) -> str:
+        return observation_text(self._task["target"], self.table.state, self._recipes)
+
+    def step(self, action: Action) -> Observation:
+        self._num_turns += 1
+        parsed = parse_action(action.content or "")
+        if isinstance(parsed, StopAction):
+            right = bool(self._task["impossible"])
+            reason = "stopped_impossible_task" if right else "stopped_possible_task"
+            return Observation((), reward=float(right), done=True, reason=reason)
+        if isinstance(parsed, str):
+            text = parsed
+        else:
+            self.table.apply(parsed)
+            text = self._observe()
+            if self.table.holds(self._task["target"]):
+                return Observation((Message(role="user", content=text),), reward=1.0, done=True, reason="crafted")
+        messages = (Message(role="user", content=text),)
+        if self._stop_on_repeat and text in self._seen:
+            return Observation(messages, reward=0.0, done=True, reason="repeated_state")
+        self._seen.add(text)
+        if self._num_turns >= self._max_turns:
+            return Observation(messages, reward=0.0, done=True, reason="too_many_turns")
+        return Observation(messages)
+
+
+def make_environments(
+    *,
+    split: str = "test",
+    difficulty: Sequence[str] = ("easy",),
+    distractors: Sequence[int] = (4,),
+    max_tasks: int | None = None,
+    seed: int = 0,
+    recipes: bool = True,
+    context_window: int | None = 1,
+    max_turns: int = 30,
+    stop_on_repeat: bool = True,
+) -> Iterator[PlancraftTask]:
+    """Tasks of a published split, for episode evaluation."""
+    for task in load_tasks(split, difficulty, distractors, max_tasks, seed):
+        yield PlancraftTask(task, recipes, context_window, max_turns, stop_on_repeat)

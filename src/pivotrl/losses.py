@@ -1,0 +1,53 @@
+"""The clipped policy loss and the KL estimate, on per-token tensors (paper eq. 7).
+
+Suffix _S: the scored tokens of a batch, one after the other. Reductions are sums with weights that already hold the
+denominator, so a batch may be cut into micro-batches anywhere without changing the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+_MAX_LOG_RATIO = 20.0
+"""exp() of more would overflow on one stale log-probability."""
+
+
+def token_weights(lengths_N: Sequence[int], level: Literal["token", "sequence"]) -> list[float]:
+    """Weight of each token of N completions, by completion; over a batch the weights of all tokens sum to 1."""
+    if level == "token":
+        return [1.0 / sum(lengths_N)] * len(lengths_N)
+    return [1.0 / (len(lengths_N) * length) for length in lengths_N]
+
+
+def clipped_policy_loss(
+    logprobs_S: torch.Tensor,
+    old_logprobs_S: torch.Tensor,
+    advantages_S: torch.Tensor,
+    weights_S: torch.Tensor,
+    clip_low: float,
+    clip_high: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """-(sum of weight * min(w A, clip(w, 1 - clip_low, 1 + clip_high) A)), with w = exp(logprob - old).
+
+    Returns:
+        the loss (scalar) and the ratio w [S], detached.
+    """
+    ratio = torch.exp((logprobs_S - old_logprobs_S).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO))
+    unclipped = ratio * advantages_S
+    clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages_S
+    return -(weights_S * torch.minimum(unclipped, clipped)).sum(), ratio.detach()
+
+
+def kl_k3(logprobs_S: torch.Tensor, reference_logprobs_S: torch.Tensor) -> torch.Tensor:
+    """k3 estimate of KL(policy || reference) per token [S]: exp(d) - d - 1 with d = reference - policy; never
+    negative, zero where both agree."""
+    difference = (reference_logprobs_S - logprobs_S).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    return torch.exp(difference) - difference - 1.0
+
+
+def likelihood_loss(logprobs_S: torch.Tensor, advantages_S: torch.Tensor, weights_S: torch.Tensor) -> torch.Tensor:
+    """Weighted cross-entropy: SFT when every advantage is 1."""
+    return -(weights_S * advantages_S * logprobs_S).sum()

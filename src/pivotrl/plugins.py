@@ -1,0 +1,133 @@
+"""Find a plugin by its name: ``tool_call(ignore_case=True)`` -> the callable.
+
+Lookup order: a module of the built-in room, an entry point of group ``pivotrl.<kind>``, and for a name with a colon
+the attribute of an importable module. Options are Python literals and are checked against the signature. Names
+exist in the command line and in manifests only; in Python you pass the object.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+from pivotrl.protocols import InputError
+
+EXPORTS = {
+    "readers": "read",
+    "verifiers": "verify",
+    "samplers": "Sampler",
+    "policies": "Policy",
+    "environments": "make_environments",
+}
+"""Each kind of plugin and the name that its module exports."""
+
+_EXTRAS = {
+    "torch": "hf",
+    "transformers": "hf",
+    "peft": "hf",
+    "safetensors": "hf",
+    "gguf": "smollm2",
+    "plancraft": "plancraft",
+    "networkx": "plancraft",
+    "jinja2": "report",
+    "matplotlib": "report",
+}
+
+
+def names(kind: str) -> list[str]:
+    """Every plugin of a kind that can be named without an import path, sorted."""
+    room = importlib.import_module(f"pivotrl.{kind}")
+    built_in = {module.name for module in pkgutil.iter_modules(room.__path__)}
+    return sorted(built_in | {point.name for point in entry_points(group=f"pivotrl.{kind}")})
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """``name(option=literal, ...)`` -> (name, options).
+
+    Raises:
+        InputError: the text is not of that form.
+    """
+    name, bracket, rest = spec.strip().partition("(")
+    if not bracket:
+        return name, {}
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
+            raise ValueError
+        return name.strip(), {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise InputError(
+            f"cannot read {spec!r}; write a name with literal options, such as tool_call(ignore_case=True)"
+        ) from error
+
+
+def find(kind: str, name: str) -> Callable[..., Any]:
+    """What the plugin exports, unbound.
+
+    Raises:
+        InputError: there is no such plugin, it needs a package that is not installed, or it exports nothing usable.
+    """
+    export = EXPORTS[kind]
+    singular = {"policies": "policy"}.get(kind, kind[:-1])
+    try:
+        if ":" in name:
+            path, _, export = name.partition(":")
+            module = importlib.import_module(path)
+        elif name in {module.name for module in pkgutil.iter_modules(importlib.import_module(f"pivotrl.{kind}").__path__)}:
+            module = importlib.import_module(f"pivotrl.{kind}.{name}")
+        elif points := entry_points(group=f"pivotrl.{kind}", name=name):
+            loaded = next(iter(points)).load()
+            return loaded if callable(loaded) else getattr(loaded, export)  # type: ignore[no-any-return]
+        else:
+            raise InputError(
+                f"no {singular} called {name!r}; there are {', '.join(names(kind))}, "
+                f"or give an import path such as 'my_package.my_module:{export}'"
+            )
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in _EXTRAS:
+            raise InputError(
+                f"the {singular} {name!r} needs {package}: pip install 'pivotrl[{_EXTRAS[package]}]'"
+            ) from error
+        raise InputError(f"cannot import {error.name!r} for the {singular} {name!r}; is it installed?") from error
+    if not callable(getattr(module, export, None)):
+        raise InputError(f"{module.__name__} exports no callable {export!r}, which a {singular} must")
+    return getattr(module, export)  # type: ignore[no-any-return]
+
+
+def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a plugin: its options."""
+    parameters = inspect.signature(target).parameters
+    return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def load(kind: str, spec: str, **extra: Any) -> Callable[..., Any]:
+    """The plugin with its options bound. Classes are instantiated, functions partially applied.
+
+    Args:
+        kind: one of :data:`EXPORTS`.
+        spec: ``name`` or ``name(option=literal)``.
+        extra: options given by the program, not by the text.
+
+    Raises:
+        InputError: unknown plugin or option, or an option that is missing.
+    """
+    name, options = parse_spec(spec)
+    target = find(kind, name)
+    known = options_of(target)
+    for option in [*options, *extra]:
+        if option not in known:
+            listed = ", ".join(known) or "none"
+            raise InputError(f"{name} has no option {option!r}; its options are {listed}")
+    options = {**extra, **options}
+    if missing := [n for n, p in known.items() if p.default is inspect.Parameter.empty and n not in options]:
+        raise InputError(f"{name} needs the option {missing[0]!r}: {name}({missing[0]}=...)")
+    if inspect.isclass(target):
+        return target(**options)  # type: ignore[no-any-return]
+    return functools.partial(target, **options) if options else target

@@ -1,0 +1,1 @@
+"""One kind of trainable policy a file."""

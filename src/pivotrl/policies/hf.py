@@ -1,0 +1,381 @@
+"""Any causal language model of transformers as a policy, fully fine-tuned or with LoRA."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
+from pivotrl.engine.loading import Dtype, can_isolate_branches, load_model, resolve_device, resolve_dtype
+from pivotrl.engine.packing import Pack, PackItem, pack, padded_logits, scored_logits, split_by_size
+from pivotrl.engine.sampling import Drawn, draw
+from pivotrl.losses import clipped_policy_loss, kl_k3, likelihood_loss, token_weights
+from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
+from pivotrl.records import Action, Completion, SampleGroup, Sampling
+from pivotrl.rendering import Renderer, parse_completion, prompt_hash
+
+_LORA_TARGETS = "all-linear"
+_MAX_SKIPPED_IN_A_ROW = 3
+
+
+class Policy:
+    """Samples with one prompt prefill per turn, trains on packs of one prompt and its completions.
+
+    Args:
+        model: a Hugging Face id, a folder, or ``smollm2-135m-instruct``.
+        adapter: a LoRA adapter folder merged into the weights first; the result is the reference policy.
+        lora_rank: rank of the LoRA adapter that is trained; 0 trains the weights themselves.
+        frozen_layers: so many of the lowest layers (and the embeddings) are not trained.
+        dtype: ``auto`` is fp32 on the CPU and bf16 on CUDA.
+        device: ``auto`` is CUDA where there is one.
+        style: how turns are written, see :class:`pivotrl.rendering.Renderer`.
+        batch_rows: prompt-and-branch rows that decode together.
+        pack_tokens: tokens per pack in training and scoring.
+        executor: ``packed`` shares prompts; ``rows`` is the plain way; ``auto`` packs where the architecture allows.
+        trainable: False keeps no optimizer and no adapter (a frozen reference).
+        seed: of the adapter's initialisation.
+
+    Raises:
+        InputError: the model or adapter cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "smollm2-135m-instruct",
+        adapter: str | None = None,
+        lora_rank: int = 16,
+        lora_alpha: int = 32,
+        frozen_layers: int = 0,
+        dtype: Dtype = "auto",
+        device: str = "auto",
+        style: Literal["auto", "chatml", "template"] = "auto",
+        batch_rows: int = 64,
+        pack_tokens: int = 512,
+        executor: Literal["auto", "packed", "rows"] = "auto",
+        trainable: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.device = resolve_device(device)
+        self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
+        self.renderer = Renderer(tokenizer, style)
+        self.max_context: int = int(self.model.config.get_text_config().max_position_embeddings)
+        self.batch_rows, self.pack_tokens, self.executor = batch_rows, pack_tokens, executor
+        if adapter is not None:
+            self._merge_adapter(Path(adapter))
+            identity = {**identity, "adapter": _adapter_hash(Path(adapter))}
+        self._identity = {**identity, **self.renderer.identity, "dtype": str(self.model.dtype)}
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        self._frozen_copy: Any = None
+        self._optimizer: torch.optim.AdamW | None = None
+        self._lora = trainable and lora_rank > 0
+        self._num_skipped = 0
+        if trainable:
+            self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
+
+    # --- construction -------------------------------------------------------------------------------------------
+
+    def _merge_adapter(self, folder: Path) -> None:
+        if not (folder / "adapter_config.json").is_file():
+            raise InputError(f"{folder} is not a LoRA adapter: it has no adapter_config.json")
+        try:
+            self.model = PeftModel.from_pretrained(self.model, str(folder)).merge_and_unload()
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise InputError(f"the adapter {folder} does not fit the model: {str(error).splitlines()[0]}") from error
+
+    def _make_trainable(self, lora_rank: int, lora_alpha: int, frozen_layers: int, seed: int) -> None:
+        num_layers = self.model.config.get_text_config().num_hidden_layers
+        if not 0 <= frozen_layers < num_layers:
+            raise InputError(f"frozen_layers must lie in 0..{num_layers - 1}, not {frozen_layers}")
+        if self._lora:
+            config = LoraConfig(
+                r=lora_rank,
+                lora_alpha=lora_alpha,
+                target_modules=_LORA_TARGETS,
+                layers_to_transform=list(range(frozen_layers, num_layers)) if frozen_layers else None,
+                task_type="CAUSAL_LM",
+            )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.model = get_peft_model(self.model, config)
+            self.model.eval()
+        else:
+            layers = self.model.get_decoder().layers
+            trained = [*layers[frozen_layers:], self.model.get_decoder().norm]
+            for module in self.model.modules() if frozen_layers == 0 else trained:
+                for parameter in module.parameters():
+                    parameter.requires_grad_(True)
+        self._optimizer = torch.optim.AdamW(self._trainable().values(), lr=0.0, weight_decay=0.0)
+
+    def _trainable(self) -> dict[str, torch.nn.Parameter]:
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return dict(self._identity)
+
+    # --- acting ---------------------------------------------------------------------------------------------------
+
+    def fits(self, turn: Turn, max_tokens: int) -> bool:
+        return len(self.renderer.prompt(turn)) + max_tokens <= self.max_context
+
+    @torch.inference_mode()
+    def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
+        prompts = [self.renderer.prompt(turn) for turn in turns]
+        for turn, prompt in zip(turns, prompts, strict=True):
+            if len(prompt) + sampling.max_tokens > self.max_context:
+                raise TurnTooLong(
+                    f"{turn.id}: {len(prompt)} prompt tokens and {sampling.max_tokens} new ones exceed the model's "
+                    f"context of {self.max_context}"
+                )
+        # Similar lengths share a batch, so little is spent on padding; results go back in the order of the turns.
+        order = sorted(range(len(turns)), key=lambda i: len(prompts[i]))
+        groups: dict[int, list[Drawn]] = {}
+        per_batch = max(1, self.batch_rows // num_samples)
+        for start in range(0, len(order), per_batch):
+            chosen = order[start : start + per_batch]
+            longest = max(len(prompts[i]) for i in chosen) + sampling.max_tokens
+            drawn = draw(
+                self.model,
+                [prompts[i] for i in chosen],
+                [turns[i].id for i in chosen],
+                num_samples,
+                sampling,
+                self.renderer.stop_ids,
+                shared=self._packs(longest),
+            )
+            groups.update(zip(chosen, drawn, strict=True))
+        for i, turn in enumerate(turns):
+            yield SampleGroup(
+                turn_id=turn.id,
+                completions_G=tuple(self._completion(turn, d) for d in groups[i]),
+                num_prompt_tokens=len(prompts[i]),
+                prompt_sha256=prompt_hash(prompts[i]),
+            )
+
+    def _completion(self, turn: Turn, drawn: Drawn) -> Completion:
+        text = self.renderer.decode(drawn.token_ids_T)
+        if not drawn.stopped:
+            action, error = Action(), "truncated"
+        else:
+            action, error = parse_completion(text)  # type: ignore[assignment]
+        return Completion(
+            action=action,
+            text=text,
+            token_ids_T=tuple(drawn.token_ids_T),
+            logprobs_T=tuple(drawn.logprobs_T),
+            finish_reason="stop" if drawn.stopped else "length",
+            parse_error=error,
+        )
+
+    def _packs(self, longest: int) -> bool:
+        return self.executor == "packed" or (self.executor == "auto" and can_isolate_branches(self.model, longest))
+
+    def encode_action(self, turn: Turn, action: Action) -> Completion:
+        token_ids = self.renderer.encode_action(action)
+        return Completion(
+            action=action,
+            text=self.renderer.decode(token_ids),
+            token_ids_T=tuple(token_ids),
+            logprobs_T=(0.0,) * len(token_ids),
+            finish_reason="stop",
+        )
+
+    # --- learning -------------------------------------------------------------------------------------------------
+
+    def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
+        """See :class:`pivotrl.protocols.Policy`. A step whose loss or gradient is not finite is skipped.
+
+        Raises:
+            ValueError: a group was sampled from another rendering of its turn.
+            RuntimeError: three steps in a row were not finite.
+        """
+        assert self._optimizer is not None, "this policy was made with trainable=False"
+        items = [self._item(group) for group in groups]
+        lengths = [len(completion) for item in items for completion in item.completions]
+        weights = iter(token_weights(lengths, options.loss_level))
+        weights_by_item = [[next(weights) for _ in item.completions] for item in items]
+        batches = split_by_size([item.num_tokens for item in items], self.pack_tokens)
+        old: dict[int, torch.Tensor] = {}
+        metrics: dict[str, float] = {}
+        for epoch in range(options.num_epochs):
+            totals: dict[str, float] = {}
+            self._optimizer.zero_grad(set_to_none=True)
+            for number, chosen in enumerate(batches):
+                parts = self._backward(
+                    [items[i] for i in chosen],
+                    [groups[i].advantages_G for i in chosen],
+                    [weights_by_item[i] for i in chosen],
+                    [logprob for i in chosen for c in groups[i].completions_G for logprob in c.logprobs_T],
+                    old,
+                    number,
+                    options,
+                )
+                for name, value in parts.items():
+                    totals[name] = totals.get(name, 0.0) + value
+            metrics = {**totals, **self._step(learning_rate, options, totals["loss/total"])}
+        return {**metrics, "tokens/trained": float(sum(lengths)), "tokens/packed": float(sum(i.num_tokens for i in items))}
+
+    def _item(self, group: TrainingGroup) -> PackItem:
+        prompt = self.renderer.prompt(group.turn)
+        if group.prompt_sha256 and group.prompt_sha256 != prompt_hash(prompt):
+            raise ValueError(f"{group.turn.id} was sampled from another rendering than it is trained on")
+        return PackItem(prompt, [completion.token_ids_T for completion in group.completions_G])
+
+    def _logprobs(self, items: Sequence[PackItem], temperature: float) -> tuple[torch.Tensor, Pack]:
+        """Log-probabilities [S, V] at the scored positions, and the pack they belong to."""
+        packed = pack(items, self.device)
+        if self._packs(int(packed.position_ids_T.max()) + 1):
+            logits = scored_logits(self.model, packed)
+        else:
+            logits = padded_logits(self.model, items, self.renderer.tokenizer.pad_token_id, self.device)
+        return torch.log_softmax(logits / (temperature or 1.0), dim=-1), packed
+
+    def _backward(
+        self,
+        items: Sequence[PackItem],
+        advantages: Sequence[Sequence[float]],
+        weights: Sequence[Sequence[float]],
+        sampled_logprobs: Sequence[float],
+        old: dict[int, torch.Tensor],
+        number: int,
+        options: UpdateOptions,
+    ) -> dict[str, float]:
+        logprobs_SV, packed = self._logprobs(items, options.temperature)
+        logprobs_S = logprobs_SV.gather(-1, packed.targets_S[:, None])[:, 0]
+
+        def per_token(values: Sequence[Sequence[float]]) -> torch.Tensor:
+            flat = torch.tensor([v for item in values for v in item], device=self.device)
+            return flat[packed.sequence_S]
+
+        advantages_S, weights_S = per_token(advantages), per_token(weights)
+        old_S = old.setdefault(number, logprobs_S.detach())
+        if options.objective == "likelihood":
+            loss = likelihood_loss(logprobs_S, advantages_S, weights_S)
+            metrics = {"loss/total": loss.item()}
+        else:
+            loss, ratio_S = clipped_policy_loss(
+                logprobs_S, old_S, advantages_S, weights_S, options.clip_low, options.clip_high
+            )
+            with torch.no_grad():
+                outside = (ratio_S < 1 - options.clip_low) | (ratio_S > 1 + options.clip_high)
+                entropy_S = -(logprobs_SV.exp() * logprobs_SV).sum(dim=-1)
+                gap_S = (logprobs_S - torch.tensor(sampled_logprobs, device=self.device)).abs()
+                metrics = {
+                    "loss/policy": loss.item(),
+                    "ratio/mean": (weights_S * ratio_S).sum().item(),
+                    "ratio/clipped_fraction": (weights_S * outside).sum().item(),
+                    "policy/entropy": (weights_S * entropy_S).sum().item(),
+                    "policy/sampler_gap": (weights_S * gap_S).sum().item(),
+                }
+            if options.kl_coefficient > 0:
+                kl = (weights_S * kl_k3(logprobs_S, self._reference_logprobs(items, options.temperature))).sum()
+                loss = loss + options.kl_coefficient * kl
+                metrics["loss/kl"] = kl.item()
+            metrics["loss/total"] = loss.item()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return metrics
+
+    @torch.no_grad()
+    def _reference_logprobs(self, items: Sequence[PackItem], temperature: float) -> torch.Tensor:
+        with self._as_reference():
+            logprobs_SV, packed = self._logprobs(items, temperature)
+        return logprobs_SV.gather(-1, packed.targets_S[:, None])[:, 0]
+
+    @contextlib.contextmanager
+    def _as_reference(self) -> Iterator[None]:
+        """Inside, ``self.model`` is the frozen reference: the adapter is off, or a frozen copy stands in."""
+        if self._lora:
+            with self.model.disable_adapter():
+                yield
+            return
+        if self._frozen_copy is None:
+            raise RuntimeError("the reference copy is made by keep_reference() before the first update")
+        trained, self.model = self.model, self._frozen_copy
+        try:
+            yield
+        finally:
+            self.model = trained
+
+    def keep_reference(self) -> None:
+        """Keep the present weights as the reference; with LoRA the adapter-free weights are it anyway."""
+        if not self._lora and self._frozen_copy is None:
+            self._frozen_copy = copy.deepcopy(self.model).requires_grad_(False)
+
+    def _step(self, learning_rate: float, options: UpdateOptions, loss: float) -> dict[str, float]:
+        assert self._optimizer is not None
+        parameters = list(self._trainable().values())
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, options.max_gradient_norm))
+        finite = torch.isfinite(torch.tensor([norm, loss])).all().item()
+        if finite:
+            self._num_skipped = 0
+            for group in self._optimizer.param_groups:
+                group["lr"], group["weight_decay"] = learning_rate, options.weight_decay
+            self._optimizer.step()
+        else:
+            self._num_skipped += 1
+            if self._num_skipped >= _MAX_SKIPPED_IN_A_ROW:
+                raise RuntimeError("loss or gradient was not finite in three steps in a row; lower the learning rate")
+        self._optimizer.zero_grad(set_to_none=True)
+        return {"gradient/norm": norm if finite else 0.0, "update/skipped": float(not finite), "update/learning_rate": learning_rate}
+
+    # --- judging text -----------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
+        prompt_ids, answer_ids = self.renderer.encode_text(prompt), self.renderer.encode_text(answer)
+        item = PackItem(prompt_ids, [answer_ids])
+        logprobs_SV, packed = self._logprobs([item], 1.0)
+        nll = -logprobs_SV.gather(-1, packed.targets_S[:, None]).mean().item()
+        if not self._lora and self._frozen_copy is None:
+            return nll, None, len(answer_ids)
+        with self._as_reference():
+            reference_SV, _ = self._logprobs([item], 1.0)
+        kl = (logprobs_SV.exp() * (logprobs_SV - reference_SV)).sum(dim=-1).mean().item()
+        return nll, kl, len(answer_ids)
+
+    # --- keeping ----------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        assert self._optimizer is not None
+        names = list(self._trainable())
+        moments = {}
+        for name, parameter in self._trainable().items():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                moments[f"{name}|{key}"] = value
+        save_checkpoint(path, {"weights": dict(self._trainable()), "optimizer": moments}, {"parameters": names})
+
+    def load(self, path: Path) -> None:
+        assert self._optimizer is not None
+        tensors, state = load_checkpoint(path)
+        trainable = self._trainable()
+        if state["parameters"] != list(trainable):
+            raise InputError(f"{path} holds other parameters than this policy trains; use the settings it was made with")
+        with torch.no_grad():
+            for name, value in tensors["weights"].items():
+                trainable[name].copy_(value)
+        self._optimizer.state.clear()
+        for key, value in tensors["optimizer"].items():
+            name, _, kind = key.rpartition("|")
+            moved = value if kind == "step" else value.to(self.device)
+            self._optimizer.state[trainable[name]][kind] = moved.clone()
+
+    def export(self, path: Path) -> None:
+        """A PEFT adapter folder with LoRA, else a model folder with its tokenizer."""
+        path.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(path, safe_serialization=True)
+        if not self._lora:
+            self.renderer.tokenizer.save_pretrained(path)
+
+
+def _adapter_hash(folder: Path) -> str:
+    from pivotrl.store import sha256_of_file
+
+    return sha256_of_file(folder / "adapter_model.safetensors")

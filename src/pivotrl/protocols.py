@@ -1,0 +1,157 @@
+"""The call signature of each kind of plugin. A plugin is anything that fits; nothing needs to be inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pivotrl.records import Action, Completion, Message, SampleGroup, Sampling, Trajectory, Verdict
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One assistant decision of a trajectory: a candidate pivot. Holds no copy of any message."""
+
+    trajectory: Trajectory
+    index: int
+    """Position of the assistant message; equal to the number of messages when the turn is still to be played."""
+
+    @property
+    def id(self) -> str:
+        return f"{self.trajectory.id}#{self.index}"
+
+    @property
+    def context(self) -> tuple[Message, ...]:
+        """What the agent saw: the messages before the turn, cut to the trajectory's context window."""
+        before = self.trajectory.messages[: self.index]
+        window = self.trajectory.context_window
+        if window is None:
+            return before
+        system = tuple(message for message in before if message.role == "system")
+        rest = tuple(message for message in before if message.role != "system")
+        return system + rest[len(rest) - min(window, len(rest)) :]
+
+    @property
+    def expected_action(self) -> Action:
+        """What the demonstration did at this turn."""
+        message = self.trajectory.messages[self.index]
+        return Action(content=message.content, tool_calls=message.tool_calls)
+
+
+@dataclass(frozen=True)
+class TrainingGroup:
+    """Completions at one turn with a weight each: the advantage in RL, 1 when imitating."""
+
+    turn: Turn
+    completions_G: Sequence[Completion]
+    advantages_G: Sequence[float]
+    prompt_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """The objective of one update (paper eq. 7; defaults of the published run, docs/method.md)."""
+
+    objective: Literal["policy_gradient", "likelihood"] = "policy_gradient"
+    """policy_gradient: clipped surrogate. likelihood: plain cross-entropy (SFT)."""
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coefficient: float = 0.0
+    """Weight of KL(policy || reference), estimated per token by k3. 0 leaves the reference out."""
+    loss_level: Literal["token", "sequence"] = "token"
+    """token: every token of the batch weighs the same. sequence: every completion does."""
+    num_epochs: int = 1
+    """Optimizer steps on the same groups; from the second on the ratio is no longer 1."""
+    max_gradient_norm: float = 1.0
+    weight_decay: float = 0.0
+    temperature: float = 1.0
+    """Temperature the completions were drawn at; log-probabilities are taken at the same one."""
+
+
+class Sampler(Protocol):
+    """Something that acts at turns."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON facts that fix what is sampled: weights, tokenizer, template. Profiles of another identity are
+        refused."""
+        ...
+
+    def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
+        """One group per turn, in order, without verdicts. A turn that does not fit raises :class:`TurnTooLong`
+        before anything is sampled; ask :meth:`fits` first."""
+        ...
+
+    def fits(self, turn: Turn, max_tokens: int) -> bool:
+        """Whether the turn's prompt plus ``max_tokens`` fits the model's context."""
+        ...
+
+
+class Policy(Sampler, Protocol):
+    """A sampler that can be trained. ``engine`` code sits behind this seat."""
+
+    def encode_action(self, turn: Turn, action: Action) -> Completion:
+        """The action as this policy would have written it, token ids included (log-probabilities are zeros)."""
+        ...
+
+    def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
+        """One batch: backward over every group, clip, optimizer step. Returns metrics ``area/name``."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write weights and optimizer state so that :meth:`load` continues bit for bit."""
+        ...
+
+    def load(self, path: Path) -> None: ...
+
+    def export(self, path: Path) -> None:
+        """Write what other tools load: a model folder or an adapter."""
+        ...
+
+    def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
+        """(mean NLL per answer token, mean KL to the reference or None, number of tokens), teacher-forced."""
+        ...
+
+
+class Verifier(Protocol):
+    """Judges one action at one turn. Raises nothing for a bad action: that is a ``fail``."""
+
+    def __call__(self, turn: Turn, action: Action) -> Verdict: ...
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What an environment answers to an action."""
+
+    messages: tuple[Message, ...]
+    reward: float | None = None
+    done: bool = False
+    reason: str = ""
+
+
+class Environment(Protocol):
+    """One task, playable once after each reset."""
+
+    task_id: str
+    tags: dict[str, str]
+    context_window: int | None
+
+    def reset(self) -> tuple[Message, ...]: ...
+
+    def step(self, action: Action) -> Observation: ...
+
+
+class Reader(Protocol):
+    """Turns a log into trajectories; what was lost stands in each trajectory's ``lost``."""
+
+    def __call__(self, path: Path) -> Iterator[Trajectory]: ...
+
+
+class TurnTooLong(ValueError):
+    """A turn's prompt does not fit the model; it is refused, never truncated."""
+
+
+class InputError(ValueError):
+    """A line of a user's file is not what it should be: place, fault and remedy in the message."""

@@ -1,0 +1,85 @@
+"""Expert trajectories of Plancraft: its published oracle plays its published tasks."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from plancraft.environment.planner import decompose_subgoal, get_inventory_counter
+
+from pivotrl.environments.plancraft import CraftingTable, load_tasks, observation_text, parse_action, recipes_for
+from pivotrl.records import Message, Trajectory
+
+
+def expert_moves(task: dict[str, Any]) -> list[str]:
+    """The oracle's moves: the task's published recipe path, each recipe broken into moves by the package's planner.
+
+    An impossible task has the one right answer ``impossible: ``.
+
+    Raises:
+        ValueError: the moves do not craft the target.
+    """
+    if task["impossible"]:
+        return ["impossible: the inventory does not hold what the recipes need"]
+    table, moves = CraftingTable(task["slotted_inventory"]), []
+    for item in task["optimal_path"]:
+        inventory = Counter(get_inventory_counter(table.state))
+        recipe = next((r for r in recipes_for(item) if r.can_craft_from_inventory(inventory)), None)
+        if recipe is None:
+            raise ValueError(f"no recipe for {item} fits the inventory")
+        after = recipe.craft_from_inventory(inventory)
+        subplan, _, _ = decompose_subgoal(copy.deepcopy(table.state), recipe, after)
+        for move in subplan:
+            moves.append(move)
+            table.apply(parse_action(move))  # type: ignore[arg-type]
+    if not table.holds(task["target"]):
+        raise ValueError("the planned moves do not craft the target")
+    return moves
+
+
+def read(
+    path: Path,
+    *,
+    difficulty: Sequence[str] = ("easy", "medium"),
+    distractors: Sequence[int] = (4,),
+    max_tasks: int | None = None,
+    seed: int = 0,
+    recipes: bool = True,
+    context_window: int | None = 1,
+) -> Iterator[Trajectory]:
+    """Play the oracle on the tasks of a split (a split's name, or a file of tasks).
+
+    Tasks whose published path the planner cannot turn into moves are left out; as its reward says, every trajectory
+    that is yielded ends in success.
+    """
+    for task in load_tasks(path, difficulty, distractors, max_tasks, seed):
+        try:
+            moves = expert_moves(task)
+        except (ValueError, AssertionError, TypeError, KeyError):
+            # The planner signals an unplannable step in any of these ways; the next task is not affected.
+            continue
+        table = CraftingTable(task["slotted_inventory"])
+        messages: list[Message] = []
+        for move in moves:
+            text = observation_text(task["target"], table.state, recipes)
+            messages += [Message(role="user", content=text), Message(role="assistant", content=move)]
+            if not task["impossible"]:
+                table.apply(parse_action(move))  # type: ignore[arg-type]
+        yield Trajectory(
+            id=f"plancraft-{task['id']}",
+            task_id=task["id"],
+            messages=tuple(messages),
+            reward=1.0,
+            context_window=context_window,
+            metadata={
+                "domain": "plancraft",
+                "difficulty": task["complexity_split"],
+                "distractors": task["num_distractors"],
+                "target": task["target"],
+                "impossible": task["impossible"],
+                "path": list(task["optimal_path"] or ()),
+            },
+        )

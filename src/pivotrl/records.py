@@ -1,0 +1,249 @@
+"""Every record that touches disk. Frozen, closed to unknown fields, checked on the way in and out.
+
+Two rules hold everywhere: messages are stored once, in ``trajectories.jsonl``, and every later record points into
+them with a turn id (``trajectory_id#message_index``); an outcome is pass, fail or *no verdict* with a reason, and
+an unknown outcome is never written as 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class Record(BaseModel):
+    """A frozen record; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ToolCall(Record):
+    """One tool call, with its arguments as the raw JSON text that the agent emitted."""
+
+    name: str
+    arguments: str = "{}"
+    id: str | None = None
+
+
+class Message(Record):
+    """One chat message. Every trace format is mapped to this shape."""
+
+    role: Role
+    content: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+class Tool(Record):
+    """A tool the agent could call; ``parameters`` is a JSON schema."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Action(Record):
+    """What an agent did in one turn, its reasoning left out: text, tool calls, or both."""
+
+    content: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.tool_calls and not (self.content or "").strip()
+
+
+class Trajectory(Record):
+    """A recorded run of an agent."""
+
+    id: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    task_id: str
+    """Trajectories of the same task share it; splits are made by task."""
+    reward: float | None = None
+    """Final reward of the episode, None when the log does not say."""
+    turn_indices: tuple[int, ...] | None = None
+    """Message indices that may become candidates; None means every assistant message."""
+    context_window: int | None = None
+    """How many of the latest messages (the system message apart) the agent saw at a turn; None means all."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    """What the log did not hold or the reader could not keep, as short reasons."""
+
+
+class Verdict(Record):
+    """What a verifier answers.
+
+    ``reward`` lies in [0, 1] and is None exactly when the outcome is ``no_verdict``. ``reason`` is a short stable
+    code such as ``wrong_tool``.
+    """
+
+    outcome: Literal["pass", "fail", "no_verdict"]
+    reward: float | None
+    reason: str
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _reward_fits_outcome(self) -> Verdict:
+        if self.outcome == "no_verdict":
+            if self.reward is not None:
+                raise ValueError("a verdict of 'no_verdict' has no reward; leave it None")
+        elif self.reward is None or not math.isfinite(self.reward) or not 0.0 <= self.reward <= 1.0:
+            raise ValueError(f"reward must be a finite number in [0, 1], not {self.reward!r}")
+        return self
+
+    @classmethod
+    def passed(cls, reason: str = "match", reward: float = 1.0, **details: Any) -> Verdict:
+        return cls(outcome="pass", reward=reward, reason=reason, details=details)
+
+    @classmethod
+    def failed(cls, reason: str, reward: float = 0.0, **details: Any) -> Verdict:
+        return cls(outcome="fail", reward=reward, reason=reason, details=details)
+
+    @classmethod
+    def unknown(cls, reason: str, **details: Any) -> Verdict:
+        return cls(outcome="no_verdict", reward=None, reason=reason, details=details)
+
+
+class Sampling(Record):
+    """How actions are drawn. Together with (turn id, sample index) the seed fixes each sample."""
+
+    temperature: float = Field(default=1.0, ge=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    max_tokens: int = Field(default=256, ge=1)
+    seed: int = 0
+
+
+class Completion(Record):
+    """One sampled action: the tokens as sampled, their log-probabilities, and the action they parse to.
+
+    ``logprobs_T`` are natural logs under the distribution that was sampled from (after temperature and top-p).
+    ``token_ids_T`` ends with the stop token unless ``finish_reason`` is ``length``.
+    """
+
+    action: Action
+    text: str
+    token_ids_T: tuple[int, ...]
+    logprobs_T: tuple[float, ...]
+    finish_reason: Literal["stop", "length"]
+    parse_error: str | None = None
+    """Why the text is not a well-formed action; None when it is."""
+
+
+class SampleGroup(Record):
+    """The samples drawn at one turn and their verdicts, aligned index by index."""
+
+    turn_id: str
+    completions_G: tuple[Completion, ...]
+    verdicts_G: tuple[Verdict, ...] = ()
+    num_prompt_tokens: int = 0
+    prompt_sha256: str = ""
+    """Hash of the prompt's token ids: the same turn must be rendered the same way when it is trained on."""
+    step: int | None = None
+    """Training step that drew the group; None for profiling and evaluation."""
+
+    @property
+    def rewards(self) -> list[float]:
+        """Rewards of the completions that got a verdict; those without one are left out, never counted as 0."""
+        return [verdict.reward for verdict in self.verdicts_G if verdict.reward is not None]
+
+    @property
+    def mean(self) -> float | None:
+        rewards = self.rewards
+        return sum(rewards) / len(rewards) if rewards else None
+
+    @property
+    def variance(self) -> float | None:
+        """Population variance (paper eq. 4)."""
+        rewards, mean = self.rewards, self.mean
+        if mean is None:
+            return None
+        return sum((reward - mean) ** 2 for reward in rewards) / len(rewards)
+
+
+class Selection(Record):
+    """Whether a candidate turn became a pivot, and why (not)."""
+
+    turn_id: str
+    selected: bool
+    reason: str
+    reward_mean: float | None
+    reward_variance: float | None
+    num_scored: int
+
+
+class SkippedTurn(Record):
+    """An assistant turn that did not become a candidate."""
+
+    turn_id: str
+    reason: str
+
+
+class TurnResult(Record):
+    """How a policy did at one held-out turn (greedy unless said otherwise)."""
+
+    turn_id: str
+    task_id: str
+    reward: float | None
+    reason: str
+    text: str
+    num_tokens: int
+
+
+class EpisodeResult(Record):
+    """How a policy did in one held-out episode."""
+
+    task_id: str
+    reward: float | None
+    reason: str
+    num_turns: int
+    num_tokens: int
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Facts to break results down by, such as the difficulty."""
+    transcript: tuple[Message, ...] = ()
+
+
+class RetentionResult(Record):
+    """What a policy makes of one reference text outside the task.
+
+    ``nll`` is the mean negative log-likelihood per answer token (nats); ``kl`` the mean KL(policy || reference)
+    over the same positions (nats), None for the reference itself.
+    """
+
+    item_id: str
+    source: str
+    nll: float
+    kl: float | None
+    num_tokens: int
+
+
+class StepMetrics(Record):
+    """One row per optimizer step; each metric is defined in docs/runs.md."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+class Manifest(Record):
+    """What made an output: enough to run the stage again, and to refuse to mix it with something else."""
+
+    schema_version: int = 1
+    stage: str
+    status: Literal["running", "complete"]
+    options: dict[str, Any]
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """sha256 of each input file or identity, by name."""
+    counts: dict[str, Any] = Field(default_factory=dict)
+    num_rollout_turns: int = 0
+    """Sampled actions this stage bought."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    started_at: str = ""
+    finished_at: str = ""
+    wall_seconds: float = 0.0
+    """Seconds of work, summed over every time the stage was resumed."""

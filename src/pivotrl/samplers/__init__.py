@@ -1,0 +1,1 @@
+"""One way to act at turns, without training, a file."""

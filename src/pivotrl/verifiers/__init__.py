@@ -1,0 +1,1 @@
+"""One rule for judging an action a file."""
