@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.loading import Dtype, can_isolate_branches, load_model, resolve_device, resolve_dtype
+from pivotrl.engine.lora import FoldedAdapter
 from pivotrl.engine.packing import Pack, PackItem, pack, padded_logits, scored_logits, split_by_size
 from pivotrl.engine.sampling import Drawn, draw
 from pivotrl.losses import clipped_policy_loss, kl_k3, likelihood_loss, token_weights
@@ -20,7 +21,6 @@ from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, Upda
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import Renderer, parse_completion, prompt_hash
 
-_LORA_TARGETS = "all-linear"
 _MAX_SKIPPED_IN_A_ROW = 3
 
 
@@ -74,6 +74,7 @@ class Policy:
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         self._frozen_copy: Any = None
+        self._adapter: FoldedAdapter | None = None
         self._optimizer: torch.optim.AdamW | None = None
         self._lora = trainable and lora_rank > 0
         self._num_skipped = 0
@@ -98,14 +99,15 @@ class Policy:
             config = LoraConfig(
                 r=lora_rank,
                 lora_alpha=lora_alpha,
-                target_modules=_LORA_TARGETS,
-                layers_to_transform=list(range(frozen_layers, num_layers)) if frozen_layers else None,
+                target_modules=_linear_names(self.model.get_decoder()),
+                layers_to_transform=list(range(frozen_layers, num_layers)),
                 task_type="CAUSAL_LM",
             )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.model = get_peft_model(self.model, config)
             self.model.eval()
+            self._adapter = FoldedAdapter(self.model)
         else:
             layers = self.model.get_decoder().layers
             trained = [*layers[frozen_layers:], self.model.get_decoder().norm]
@@ -126,7 +128,7 @@ class Policy:
     def fits(self, turn: Turn, max_tokens: int) -> bool:
         return len(self.renderer.prompt(turn)) + max_tokens <= self.max_context
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
         prompts = [self.renderer.prompt(turn) for turn in turns]
         for turn, prompt in zip(turns, prompts, strict=True):
@@ -142,15 +144,16 @@ class Policy:
         for start in range(0, len(order), per_batch):
             chosen = order[start : start + per_batch]
             longest = max(len(prompts[i]) for i in chosen) + sampling.max_tokens
-            drawn = draw(
-                self.model,
-                [prompts[i] for i in chosen],
-                [turns[i].id for i in chosen],
-                num_samples,
-                sampling,
-                self.renderer.stop_ids,
-                shared=self._packs(longest),
-            )
+            with self._adapter.folded() if self._adapter else contextlib.nullcontext():
+                drawn = draw(
+                    self.model,
+                    [prompts[i] for i in chosen],
+                    [turns[i].id for i in chosen],
+                    num_samples,
+                    sampling,
+                    self.renderer.stop_ids,
+                    shared=self._packs(longest),
+                )
             groups.update(zip(chosen, drawn, strict=True))
         for i, turn in enumerate(turns):
             yield SampleGroup(
@@ -328,7 +331,7 @@ class Policy:
 
     # --- judging text -----------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
         prompt_ids, answer_ids = self.renderer.encode_text(prompt), self.renderer.encode_text(answer)
         item = PackItem(prompt_ids, [answer_ids])
@@ -373,6 +376,12 @@ class Policy:
         self.model.save_pretrained(path, safe_serialization=True)
         if not self._lora:
             self.renderer.tokenizer.save_pretrained(path)
+
+
+def _linear_names(decoder: Any) -> list[str]:
+    """Last part of the name of every linear layer in the decoder blocks (q_proj, up_proj, ...)."""
+    found = {name.rpartition(".")[2] for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear)}
+    return sorted(found)
 
 
 def _adapter_hash(folder: Path) -> str:

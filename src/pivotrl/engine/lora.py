@@ -1,0 +1,36 @@
+"""Fold a LoRA adapter into the frozen weights while sampling, and take it out again bit for bit.
+
+An unmerged adapter costs three matrix products where one is needed. The frozen weights never change, so one kept
+copy of them is enough to restore them exactly (subtracting the adapter again would not).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear
+
+
+class FoldedAdapter:
+    """Holds the frozen weights of every adapted layer of a PEFT model (one extra copy of those weights)."""
+
+    def __init__(self, model: Any) -> None:
+        self._layers = [module for module in model.modules() if isinstance(module, Linear)]
+        self._frozen = [layer.get_base_layer().weight.detach().clone() for layer in self._layers]
+
+    @contextlib.contextmanager
+    def folded(self) -> Iterator[None]:
+        """Inside, the model computes with one product per layer; no gradient may be taken."""
+        with torch.no_grad():
+            for layer in self._layers:
+                layer.merge()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for layer, weight in zip(self._layers, self._frozen, strict=True):
+                    layer.get_base_layer().weight.copy_(weight)
+                    layer.merged_adapters.clear()

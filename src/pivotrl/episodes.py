@@ -1,0 +1,59 @@
+"""Play environments to their end with a policy, all of them side by side, one turn each at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pivotrl.protocols import Environment, Sampler, Turn
+from pivotrl.records import EpisodeResult, Message, Sampling, Trajectory
+
+
+def play_episodes(
+    environments: Sequence[Environment], sampler: Sampler, sampling: Sampling
+) -> Iterator[EpisodeResult]:
+    """One result per environment, each yielded when its episode ends."""
+    playing: list[tuple[Environment, list[Message], int]] = [(e, list(e.reset()), 0) for e in environments]
+    while playing:
+        turns = [_next_turn(environment, messages) for environment, messages, _ in playing]
+        fitting = [sampler.fits(turn, sampling.max_tokens) for turn in turns]
+        groups = sampler.sample([turn for turn, fits in zip(turns, fitting, strict=True) if fits], 1, sampling)
+        still: list[tuple[Environment, list[Message], int]] = []
+        for (environment, messages, tokens), fits in zip(playing, fitting, strict=True):
+            if not fits:
+                yield _result(environment, messages, tokens, 0.0, "context_too_long")
+                continue
+            completion = next(groups).completions_G[0]
+            tokens += len(completion.token_ids_T)
+            action = completion.action
+            messages.append(Message(role="assistant", content=action.content, tool_calls=action.tool_calls))
+            observation = environment.step(action)
+            messages += observation.messages
+            if observation.done:
+                yield _result(environment, messages, tokens, observation.reward, observation.reason)
+            else:
+                still.append((environment, messages, tokens))
+        playing = still
+
+
+def _next_turn(environment: Environment, messages: Sequence[Message]) -> Turn:
+    trajectory = Trajectory(
+        id=f"episode-{environment.task_id}",
+        task_id=environment.task_id,
+        messages=tuple(messages),
+        context_window=environment.context_window,
+    )
+    return Turn(trajectory, len(messages))
+
+
+def _result(
+    environment: Environment, messages: Sequence[Message], tokens: int, reward: float | None, reason: str
+) -> EpisodeResult:
+    return EpisodeResult(
+        task_id=environment.task_id,
+        reward=reward,
+        reason=reason,
+        num_turns=sum(message.role == "assistant" for message in messages),
+        num_tokens=tokens,
+        tags=environment.tags,
+        transcript=tuple(messages),
+    )

@@ -1,0 +1,161 @@
+"""How a policy does on held-out turns, in held-out episodes and outside the task, with intervals and paired tests.
+
+Every item is stored; every number is computed from the items by :mod:`pivotrl.intervals`, clustered by task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pivotrl.episodes import play_episodes
+from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired_difference
+from pivotrl.profiling import Progress, silent
+from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
+from pivotrl.records import EpisodeResult, RetentionResult, Sampling, TurnResult
+from pivotrl.rollouts import sample_groups
+from pivotrl.store import RecordFile
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is measured before and after training."""
+
+    heldout_turns: int | None = 200
+    """At most so many held-out turns, drawn round-robin over tasks; None takes all."""
+    eval_temperature: float = 0.0
+    """0 is greedy."""
+    eval_max_tokens: int = 256
+    eval_seed: int = 0
+    eval_batch: int = 64
+    """Turns or episodes side by side; results reach the disk after each batch."""
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=self.eval_temperature, max_tokens=self.eval_max_tokens, seed=self.eval_seed)
+
+
+def evaluate_turns(
+    sampler: Sampler,
+    turns: Sequence[Turn],
+    verifier: Verifier,
+    path: Path,
+    options: EvaluationOptions = EvaluationOptions(),
+    progress: Progress = silent,
+) -> list[TurnResult]:
+    """One action at each held-out turn, verified. Turns in the file are not played again."""
+    file = RecordFile(path, TurnResult, key=lambda result: result.turn_id)
+    fitting = [turn for turn in turns if sampler.fits(turn, options.eval_max_tokens)]
+    for start in range(0, len(fitting), options.eval_batch):
+        batch = fitting[start : start + options.eval_batch]
+        if any(turn.id not in file for turn in batch):
+            groups = sample_groups(batch, sampler, verifier, 1, options.sampling)
+            results = [
+                TurnResult(
+                    turn_id=turn.id,
+                    task_id=turn.trajectory.task_id,
+                    reward=group.verdicts_G[0].reward,
+                    reason=group.verdicts_G[0].reason,
+                    text=group.completions_G[0].text,
+                    num_tokens=len(group.completions_G[0].token_ids_T),
+                )
+                for turn, group in zip(batch, groups, strict=True)
+            ]
+            file.append([result for result in results if result.turn_id not in file])
+        progress(min(start + len(batch), len(fitting)), len(fitting), "held-out turns")
+    return list(file)
+
+
+def evaluate_episodes(
+    sampler: Sampler,
+    environments: Sequence[Environment],
+    path: Path,
+    options: EvaluationOptions = EvaluationOptions(),
+    progress: Progress = silent,
+) -> list[EpisodeResult]:
+    """Whole episodes. Tasks in the file are not played again."""
+    file = RecordFile(path, EpisodeResult, key=lambda result: result.task_id)
+    for start in range(0, len(environments), options.eval_batch):
+        batch = environments[start : start + options.eval_batch]
+        if any(environment.task_id not in file for environment in batch):
+            finished = []
+            for result in play_episodes(batch, sampler, options.sampling):
+                finished.append(result)
+                progress(start + len(finished), len(environments), "held-out episodes")
+            file.append([result for result in finished if result.task_id not in file])
+        progress(min(start + len(batch), len(environments)), len(environments), "held-out episodes")
+    return list(file)
+
+
+def evaluate_retention(
+    policy: Policy, texts: Sequence[dict[str, str]], path: Path, progress: Progress = silent
+) -> list[RetentionResult]:
+    """Teacher-forced likelihood of reference answers outside the task, and KL to the reference on the same tokens."""
+    file = RecordFile(path, RetentionResult, key=lambda result: result.item_id)
+    for number, text in enumerate(texts, start=1):
+        if text["id"] not in file:
+            nll, kl, num_tokens = policy.score_text(text["prompt"], text["answer"])
+            result = RetentionResult(item_id=text["id"], source=text["source"], nll=nll, kl=kl, num_tokens=num_tokens)
+            file.append([result])
+        progress(number, len(texts), "retention texts")
+    return list(file)
+
+
+def load_retention(path: Path, max_texts: int | None = None) -> list[dict[str, str]]:
+    """Reference texts, one JSON object a line with ``id``, ``source``, ``prompt`` and ``answer``.
+
+    Raises:
+        InputError: the file is missing or a line is not such an object.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give a JSON-lines file with id, source, prompt and answer")
+    texts = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            texts.append({key: str(entry[key]) for key in ("id", "source", "prompt", "answer")})
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}:{number} is not a reference text: {error!r}") from error
+    return texts[:max_texts]
+
+
+# --- numbers from items -------------------------------------------------------------------------------------------
+
+
+def turn_accuracy(results: Sequence[TurnResult]) -> Estimate | None:
+    """Mean reward over held-out turns with a verdict, clustered by task; None without any."""
+    scored = [(result.reward, result.task_id) for result in results if result.reward is not None]
+    return clustered_mean([r for r, _ in scored], [t for _, t in scored]) if scored else None
+
+
+def episode_success(results: Sequence[EpisodeResult]) -> Estimate | None:
+    scored = [(result.reward, result.task_id) for result in results if result.reward is not None]
+    return clustered_mean([r for r, _ in scored], [t for _, t in scored]) if scored else None
+
+
+def compare(
+    before: Sequence[Any], after: Sequence[Any], key: Callable[[Any], str], value: Callable[[Any], float | None], cluster: Callable[[Any], str]
+) -> PairedDifference | None:
+    """Paired difference over the items that both sides scored; None when there are none."""
+    first = {key(item): value(item) for item in before}
+    pairs = [(first[key(i)], value(i), cluster(i)) for i in after if first.get(key(i)) is not None and value(i) is not None]
+    if not pairs:
+        return None
+    old, new, clusters = zip(*pairs, strict=True)
+    return paired_difference(list(old), list(new), list(clusters))
+
+
+def compare_turns(before: Sequence[TurnResult], after: Sequence[TurnResult]) -> PairedDifference | None:
+    return compare(before, after, lambda r: r.turn_id, lambda r: r.reward, lambda r: r.task_id)
+
+
+def compare_episodes(before: Sequence[EpisodeResult], after: Sequence[EpisodeResult]) -> PairedDifference | None:
+    return compare(before, after, lambda r: r.task_id, lambda r: r.reward, lambda r: r.task_id)
+
+
+def compare_retention(before: Sequence[RetentionResult], after: Sequence[RetentionResult]) -> PairedDifference | None:
+    """Difference of the NLL per token (nats), text by text; above 0 is forgetting."""
+    return compare(before, after, lambda r: r.item_id, lambda r: r.nll, lambda r: r.item_id)

@@ -1,0 +1,87 @@
+"""run(): from logs to a better policy and a report, every stage in order. Read this first.
+
+    logs --read--> trajectories --cut--> candidate turns --profile--> samples and verdicts --select--> pivots
+         --train--> policy --evaluate--> before and after on held-out tasks --report--> report.html
+
+Each line below is one stage (:mod:`pivotrl.stages`); each stage writes files with a manifest into the run directory
+and is skipped, or taken up where it stopped, when the run is started again with ``resume=True``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pivotrl.evaluation import EvaluationOptions
+from pivotrl.profiling import ProfileOptions, Progress, silent
+from pivotrl.protocols import Environment, Policy, Reader, Verifier
+from pivotrl.reporting import write_report
+from pivotrl.selection import SelectionOptions
+from pivotrl.stages import (
+    ReadOptions,
+    evaluate_stage,
+    profile_stage,
+    read_stage,
+    select_stage,
+    train_stage,
+)
+from pivotrl.store import RunLock, prepare_directory
+from pivotrl.summary import Summary, summarise
+from pivotrl.training import TrainingOptions
+from pivotrl.turns import TurnOptions
+
+
+def run(
+    source: str,
+    directory: Path | str,
+    *,
+    reader: Reader,
+    verifier: Verifier,
+    policy: Policy,
+    heldout: str | None = None,
+    environments: Callable[[], Sequence[Environment]] | None = None,
+    retention: Sequence[dict[str, str]] = (),
+    reading: ReadOptions = ReadOptions(),
+    turns: TurnOptions = TurnOptions(),
+    profiling: ProfileOptions = ProfileOptions(),
+    selection: SelectionOptions = SelectionOptions(),
+    training: TrainingOptions = TrainingOptions(),
+    evaluation: EvaluationOptions = EvaluationOptions(),
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Summary:
+    """Run every stage and return the summary that the report shows.
+
+    Args:
+        source: a log file, or a name that the reader knows.
+        directory: where every file of the run goes; must be empty unless ``resume`` or ``overwrite``.
+        reader: turns the source into trajectories.
+        verifier: judges an action at a turn.
+        policy: profiled first (frozen: it *is* the reference policy until the first update), then trained.
+        heldout: a second source for evaluation; without one a share of the tasks is held out.
+        environments: makes held-out episodes; without it only held-out turns are evaluated.
+        retention: reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`.
+        progress: called with (done, total, words).
+
+    Raises:
+        InputError: what a user can mend; everything finished so far stays and is used by ``resume``.
+    """
+    directory = Path(directory)
+    prepare_directory(directory, resume, overwrite)
+    with RunLock(directory):
+        # 1. Any log format becomes trajectories, split by task before anything else.
+        read_stage(source, directory, reader, reading, heldout, progress)
+        # 2. Every candidate turn is sampled K times by the reference policy and verified. The dear step; stored raw.
+        profile_stage(directory, policy, verifier, turns, profiling, progress)
+        # 3. Turns with mixed outcomes that are still hard become pivots. Free; never samples.
+        select_stage(directory, selection)
+        # 4. What the reference policy can do on held-out tasks.
+        evaluate_stage(directory, "before", policy, verifier, turns, evaluation, environments, retention, progress)
+        # 5. The current policy acts at pivots, is verified, and learns from the differences within each group.
+        train_stage(directory, policy, verifier, turns, training, progress)
+        # 6. The same measurements again, item by item.
+        evaluate_stage(directory, "after", policy, verifier, turns, evaluation, environments, retention, progress)
+        # 7. The report is made from the files alone.
+        write_report(directory)
+        return summarise(directory)

@@ -1,0 +1,30 @@
+"""sample_groups: sample at turns, verify, yield groups. Profiling, training and evaluation all stand on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pivotrl.protocols import Sampler, Turn, Verifier
+from pivotrl.records import Completion, SampleGroup, Sampling, Verdict
+
+
+def sample_groups(
+    turns: Sequence[Turn], sampler: Sampler, verifier: Verifier, num_samples: int, sampling: Sampling
+) -> Iterator[SampleGroup]:
+    """One group per turn, in order: ``num_samples`` completions with a verdict each."""
+    for turn, group in zip(turns, sampler.sample(turns, num_samples, sampling), strict=True):
+        if len(group.completions_G) != num_samples:
+            raise RuntimeError(f"{turn.id}: the sampler returned {len(group.completions_G)} of {num_samples} samples")
+        verdicts = tuple(judge(turn, completion, verifier) for completion in group.completions_G)
+        yield group.model_copy(update={"verdicts_G": verdicts})
+
+
+def judge(turn: Turn, completion: Completion, verifier: Verifier) -> Verdict:
+    """The verdict on one completion. Text that is no well-formed action fails; a verifier that breaks gives no
+    verdict with the error as its reason, never a reward of 0."""
+    if completion.parse_error is not None:
+        return Verdict.failed(completion.parse_error)
+    try:
+        return verifier(turn, completion.action)
+    except Exception as error:
+        return Verdict.unknown("verifier_error", error=f"{type(error).__name__}: {error}"[:500])

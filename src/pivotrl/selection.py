@@ -1,0 +1,99 @@
+"""Which turns are pivots, and why not (paper eq. 5). Pure: thresholds change without sampling again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pivotrl.protocols import InputError
+from pivotrl.records import SampleGroup, Selection
+from pivotrl.seeding import derive_seed
+
+Rule = Literal["mixed", "mean_only", "random", "all"]
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """Which profiled turns become pivots."""
+
+    rule: Rule = "mixed"
+    """mixed: variance > 0 and mean < max_mean (the paper). mean_only: mean <= max_mean, all-fail turns kept (the
+    published run). random: as many turns as `mixed` would keep, drawn at random. all: every scored turn."""
+    max_mean: float = 0.6
+    """lambda: turns the reference policy already solves more often are too easy."""
+    max_pivots: int | None = None
+    """Keep at most so many, drawn at random."""
+    selection_seed: int = 0
+
+
+def select(groups: Sequence[SampleGroup], options: SelectionOptions = SelectionOptions()) -> list[Selection]:
+    """One row per profiled turn with the evidence and the reason, in the order of ``groups``.
+
+    Reasons: ``pivot``; ``always_pass``, ``always_fail``, ``too_easy``, ``no_verdict`` for turns the rule drops;
+    ``not_drawn`` for turns that only the draw dropped.
+    """
+    reasons = {group.turn_id: _reason(group, options) for group in groups}
+    chosen = [turn_id for turn_id, reason in reasons.items() if reason == "pivot"]
+    limit = len(chosen) if options.max_pivots is None else min(options.max_pivots, len(chosen))
+    if options.rule == "random":
+        mixed = [group for group in groups if _mixed_reason(group, options.max_mean) == "pivot"]
+        limit = len(mixed) if options.max_pivots is None else min(options.max_pivots, len(mixed))
+    # A draw by hash: the same turns stay chosen when others are added or removed.
+    kept = set(sorted(chosen, key=lambda turn_id: derive_seed(options.selection_seed, "select", turn_id))[:limit])
+    return [
+        Selection(
+            turn_id=group.turn_id,
+            selected=group.turn_id in kept,
+            reason=reasons[group.turn_id] if reasons[group.turn_id] != "pivot" or group.turn_id in kept else "not_drawn",
+            reward_mean=group.mean,
+            reward_variance=group.variance,
+            num_scored=len(group.rewards),
+        )
+        for group in groups
+    ]
+
+
+def _reason(group: SampleGroup, options: SelectionOptions) -> str:
+    mean = group.mean
+    if mean is None:
+        return "no_verdict"
+    if options.rule in ("random", "all"):
+        return "pivot"
+    if options.rule == "mean_only":
+        return "pivot" if mean <= options.max_mean else "too_easy"
+    return _mixed_reason(group, options.max_mean)
+
+
+def _mixed_reason(group: SampleGroup, max_mean: float) -> str:
+    rewards, mean = group.rewards, group.mean
+    if mean is None:
+        return "no_verdict"
+    if min(rewards) == max(rewards):  # exact, where a variance of rounding errors would not be
+        return "always_pass" if rewards[0] > 0 else "always_fail"
+    return "pivot" if mean < max_mean else "too_easy"
+
+
+def require_pivots(selections: Sequence[Selection]) -> None:
+    """Explain an empty selection by its own counts.
+
+    Raises:
+        InputError: nothing was selected.
+    """
+    if any(selection.selected for selection in selections):
+        return
+    counts = Counter(selection.reason for selection in selections)
+    words = {
+        "always_fail": "always fail",
+        "always_pass": "always succeed",
+        "too_easy": "are too easy",
+        "no_verdict": "got no verdict",
+        "not_drawn": "were not drawn",
+    }
+    told = ", ".join(f"{count} {words.get(reason, reason)}" for reason, count in counts.most_common())
+    raise InputError(
+        f"0 of {len(selections)} turns are pivots: {told or 'there are no candidate turns'}. "
+        "Check the verifier with `pivotrl check`, raise --max-mean, profile more turns, or start from a policy that "
+        "sometimes succeeds (a warm start)"
+    )

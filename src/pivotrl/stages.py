@@ -1,0 +1,276 @@
+"""The stages of a run on its directory: each reads files, writes files, and leaves a manifest beside them.
+
+A stage that is complete with the same options and inputs is skipped; one that was interrupted goes on; one that
+was made with other settings is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pivotrl.evaluation import (
+    EvaluationOptions,
+    evaluate_episodes,
+    evaluate_retention,
+    evaluate_turns,
+)
+from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent
+from pivotrl.protocols import Environment, InputError, Policy, Reader, Sampler, Turn, Verifier
+from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
+from pivotrl.selection import SelectionOptions, require_pivots, select
+from pivotrl.store import RecordFile, Stage, read_records, sha256_of_file, sha256_of_json
+from pivotrl.training import TrainingOptions, options_dict, train
+from pivotrl.turns import TurnOptions, cut, draw_by_task, split_by_task
+
+_WRITE_BATCH = 256
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Which trajectories are used and which tasks are held out."""
+
+    min_reward: float | None = 1.0
+    """Keep trajectories whose known reward is at least this; those of unknown reward are kept. None keeps all."""
+    heldout_fraction: float = 0.2
+    """Share of tasks held out for evaluation; ignored when a held-out source is given."""
+    split_seed: int = 0
+
+
+def describe(plugin: Any) -> str:
+    """A plugin as text for a manifest: import path and bound options."""
+    if isinstance(plugin, functools.partial):
+        options = ", ".join(f"{name}={value!r}" for name, value in sorted(plugin.keywords.items()))
+        return f"{describe(plugin.func)}({options})"
+    target = plugin if hasattr(plugin, "__qualname__") else type(plugin)
+    return f"{target.__module__}:{target.__qualname__}"
+
+
+def read_stage(
+    source: str,
+    directory: Path,
+    reader: Reader,
+    options: ReadOptions = ReadOptions(),
+    heldout: str | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Logs -> ``trajectories.jsonl`` and ``heldout.jsonl``, the only files that hold messages.
+
+    Raises:
+        InputError: a source is missing or holds no usable trajectory.
+    """
+    inputs = {place: _source_hash(place) for place in (source, heldout) if place is not None}
+    settings = {**options_dict(options), "reader": describe(reader), "source": source, "heldout": heldout}
+    with Stage(directory, "read", settings, inputs) as stage:
+        if stage.done:
+            return
+        train_file = RecordFile(directory / "trajectories.jsonl", Trajectory, key=lambda t: t.id)
+        heldout_file = RecordFile(directory / "heldout.jsonl", Trajectory, key=lambda t: t.id)
+        counts: Counter[str] = Counter()
+        lost: Counter[str] = Counter()
+        for place, to_heldout in ((source, heldout is None), (heldout, True)):
+            if place is None:
+                continue
+            for batch in _batches(reader(Path(place))):
+                kept = [t for t in batch if options.min_reward is None or t.reward is None or t.reward >= options.min_reward]
+                counts["read"] += len(batch)
+                counts["dropped_low_reward"] += len(batch) - len(kept)
+                counts["reward_unknown"] += sum(t.reward is None for t in kept)
+                lost.update(_kind_of_loss(reason) for t in kept for reason in t.lost)
+                if place == heldout:
+                    train_part, heldout_part = [], kept
+                elif to_heldout:
+                    train_part, heldout_part = split_by_task(kept, options.heldout_fraction, options.split_seed)
+                else:
+                    train_part, heldout_part = kept, []
+                for file, part in ((train_file, train_part), (heldout_file, heldout_part)):
+                    file.append([t for t in part if t.id not in file])
+                progress(counts["read"], 0, "trajectories read")
+        if not len(train_file):
+            raise InputError(
+                f"{source}: no trajectory to train on ({counts['read']} read, {counts['dropped_low_reward']} below "
+                f"--min-reward {options.min_reward}); lower --min-reward or --heldout-fraction"
+            )
+        train_tasks = {t.task_id for t in train_file}
+        shared = {t.task_id for t in heldout_file} & train_tasks
+        if shared:
+            raise InputError(f"{len(shared)} tasks stand in both sources (such as {sorted(shared)[0]!r}); hold them out")
+        stage.finish(
+            {
+                **counts,
+                "train_trajectories": len(train_file),
+                "heldout_trajectories": len(heldout_file),
+                "train_tasks": len(train_tasks),
+                "lost": dict(lost.most_common(20)),
+            }
+        )
+
+
+def _kind_of_loss(reason: str) -> str:
+    """'message 5: arguments ...' and 'message 9: arguments ...' are one kind."""
+    return reason.partition(": ")[2] if reason.startswith("message ") else reason
+
+
+def _batches(trajectories: Any) -> Any:
+    batch: list[Trajectory] = []
+    for trajectory in trajectories:
+        batch.append(trajectory)
+        if len(batch) == _WRITE_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _source_hash(source: str) -> str:
+    path = Path(source)
+    return sha256_of_file(path) if path.is_file() else "named"
+
+
+def load_turns(directory: Path, options: TurnOptions) -> tuple[list[Turn], list[SkippedTurn]]:
+    """Candidate turns of the training trajectories."""
+    return cut(read_records(directory / "trajectories.jsonl", Trajectory), options)
+
+
+def profile_stage(
+    directory: Path,
+    sampler: Sampler,
+    verifier: Verifier,
+    turn_options: TurnOptions = TurnOptions(),
+    options: ProfileOptions = ProfileOptions(),
+    progress: Progress = silent,
+) -> list[SampleGroup]:
+    """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts) and ``skipped.jsonl``."""
+    settings = {**options_dict(turn_options), **options_dict(options), "verifier": describe(verifier)}
+    inputs = {
+        "trajectories.jsonl": sha256_of_file(directory / "trajectories.jsonl"),
+        "policy": sha256_of_json(sampler.identity),
+    }
+    with Stage(directory, "profile", settings, inputs) as stage:
+        path = directory / "profiles.jsonl"
+        if stage.done:
+            return read_records(path, SampleGroup)
+        turns, skipped = load_turns(directory, turn_options)
+        if not turns:
+            reasons = Counter(skip.reason for skip in skipped)
+            raise InputError(f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}")
+        groups, too_long = profile(turns, sampler, verifier, path, options, progress)
+        if not groups:
+            raise InputError(
+                f"none of the {len(turns)} candidate turns fits the model's context together with --max-tokens "
+                f"{options.max_tokens}; use a model with a longer context"
+            )
+        skipped_file = RecordFile(directory / "skipped.jsonl", SkippedTurn, key=lambda skip: skip.turn_id)
+        skipped_file.append([skip for skip in skipped + too_long if skip.turn_id not in skipped_file])
+        stage.finish(
+            {
+                "candidate_turns": len(turns),
+                "profiled_turns": len(groups),
+                "skipped": dict(Counter(skip.reason for skip in skipped + too_long)),
+                **outcome_counts(groups),
+            },
+            num_rollout_turns=sum(len(group.completions_G) for group in groups),
+        )
+        return groups
+
+
+def select_stage(directory: Path, options: SelectionOptions = SelectionOptions()) -> list[Selection]:
+    """``profiles.jsonl`` -> ``selection.jsonl``: every profiled turn with its reason.
+
+    Raises:
+        InputError: nothing was selected; the message says why by its counts.
+    """
+    profiles = directory / "profiles.jsonl"
+    groups = read_records(profiles, SampleGroup)
+    with Stage(directory, "select", options_dict(options), {"profiles.jsonl": sha256_of_file(profiles)}) as stage:
+        selections = select(groups, options)
+        if not stage.done:
+            file = RecordFile(directory / "selection.jsonl", Selection, key=lambda row: row.turn_id)
+            file.append([row for row in selections if row.turn_id not in file])
+            require_pivots(selections)
+            stage.finish({"pivots": sum(row.selected for row in selections), "reasons": dict(Counter(r.reason for r in selections))})
+        return selections
+
+
+def selected_turns(directory: Path, turn_options: TurnOptions) -> list[Turn]:
+    """The pivots, as turns."""
+    chosen = {row.turn_id for row in read_records(directory / "selection.jsonl", Selection) if row.selected}
+    turns, _ = load_turns(directory, turn_options)
+    return [turn for turn in turns if turn.id in chosen]
+
+
+def train_stage(
+    directory: Path,
+    policy: Policy,
+    verifier: Verifier,
+    turn_options: TurnOptions = TurnOptions(),
+    options: TrainingOptions = TrainingOptions(),
+    progress: Progress = silent,
+) -> None:
+    """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
+
+    Afterwards ``policy`` holds the trained weights, also when the stage was complete already.
+    """
+    turns = selected_turns(directory, turn_options)
+    settings = {**options_dict(options), "verifier": describe(verifier)}
+    inputs = {
+        "selection.jsonl": sha256_of_file(directory / "selection.jsonl"),
+        "policy": sha256_of_json(policy.identity),
+    }
+    with Stage(directory, "train", settings, inputs) as stage:
+        rows = train(policy, turns, verifier, directory / "train", options, progress)
+        if stage.done:
+            return
+        policy.export(directory / "train" / "policy")
+        bought = sum(row.metrics.get("samples/total", 0.0) for row in rows)
+        skipped = sum(row.metrics.get("update/skipped", 0.0) for row in rows)
+        stage.finish(
+            {"pivots": len(turns), "steps": len(rows), "skipped_updates": int(skipped)}, num_rollout_turns=int(bought)
+        )
+
+
+def evaluate_stage(
+    directory: Path,
+    name: str,
+    policy: Policy,
+    verifier: Verifier,
+    turn_options: TurnOptions = TurnOptions(),
+    options: EvaluationOptions = EvaluationOptions(),
+    environments: Callable[[], Sequence[Environment]] | None = None,
+    retention: Sequence[dict[str, str]] = (),
+    progress: Progress = silent,
+) -> None:
+    """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``."""
+    heldout_path = directory / "heldout.jsonl"
+    trajectories = read_records(heldout_path, Trajectory) if heldout_path.is_file() else []
+    settings = {
+        **options_dict(options),
+        "verifier": describe(verifier),
+        "environments": describe(environments) if environments else None,
+    }
+    inputs = {
+        "heldout.jsonl": sha256_of_file(heldout_path) if heldout_path.is_file() else "",
+        "policy": sha256_of_json(policy.identity),
+        "retention": sha256_of_json(list(retention)),
+    }
+    folder = directory / "evaluations"
+    with Stage(folder, name, settings, inputs) as stage:
+        if stage.done:
+            return
+        candidates, _ = cut(trajectories, TurnOptions(domain=turn_options.domain))
+        turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
+        turn_results = evaluate_turns(policy, turns, verifier, folder / f"{name}.turns.jsonl", options, progress)
+        episodes = (
+            evaluate_episodes(policy, environments(), folder / f"{name}.episodes.jsonl", options, progress)
+            if environments
+            else []
+        )
+        texts = evaluate_retention(policy, retention, folder / f"{name}.retention.jsonl", progress) if retention else []
+        stage.finish(
+            {"turns": len(turn_results), "episodes": len(episodes), "retention_texts": len(texts)},
+            num_rollout_turns=len(turn_results) + sum(episode.num_turns for episode in episodes),
+        )

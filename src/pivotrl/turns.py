@@ -1,0 +1,126 @@
+"""Cut trajectories into candidate turns, split by task, and draw turns fairly over tasks."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pivotrl.protocols import Turn
+from pivotrl.records import SkippedTurn, Trajectory
+
+Domain = Literal["conversation", "swe", "terminal", "search"]
+
+_SEARCH_TOOL = re.compile(r"search|open|browse|fetch|find|click|visit", re.IGNORECASE)
+_SHELL_TOOL = re.compile(r"bash|shell|terminal|execute_command|exec", re.IGNORECASE)
+_SHELL_BLOCK = re.compile(r"```(?:bash|sh|shell)\b|\"keystrokes\"")
+_ERROR_RESULT = re.compile(r"\A\s*(error|traceback|exception|invalid|usage:)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class TurnOptions:
+    """Which turns become candidates."""
+
+    domain: Domain = "conversation"
+    """conversation: every assistant turn. swe: tool calls that did not end in an error. terminal: shell actions.
+    search: search, open and evidence-gathering calls (paper appendix A.2)."""
+    max_per_task: int | None = None
+    """At most so many candidates per task, drawn at random; None keeps all."""
+    max_turns: int | None = None
+    """At most so many candidates in all, drawn round-robin over tasks."""
+    draw_seed: int = 0
+
+
+def cut(trajectories: Iterable[Trajectory], options: TurnOptions = TurnOptions()) -> tuple[list[Turn], list[SkippedTurn]]:
+    """(candidates, skipped turns with their reasons). Every assistant message lands in exactly one of the two."""
+    candidates: list[Turn] = []
+    skipped: list[SkippedTurn] = []
+    for trajectory in trajectories:
+        for index, message in enumerate(trajectory.messages):
+            if message.role != "assistant":
+                continue
+            turn = Turn(trajectory, index)
+            reason = _reason_to_skip(turn, options.domain)
+            if reason is None:
+                candidates.append(turn)
+            else:
+                skipped.append(SkippedTurn(turn_id=turn.id, reason=reason))
+    drawn = draw_by_task(candidates, options.max_per_task, options.max_turns, options.draw_seed)
+    kept = {turn.id for turn in drawn}
+    skipped += [SkippedTurn(turn_id=turn.id, reason="not_drawn") for turn in candidates if turn.id not in kept]
+    return drawn, skipped
+
+
+def _reason_to_skip(turn: Turn, domain: Domain) -> str | None:
+    allowed = turn.trajectory.turn_indices
+    action = turn.expected_action
+    if allowed is not None and turn.index not in allowed:
+        return "excluded_by_reader"
+    if action.is_empty:
+        return "empty_action"
+    if not turn.context:
+        return "no_context"
+    if domain == "conversation":
+        return None
+    names = [call.name for call in action.tool_calls]
+    if domain == "terminal":
+        is_shell = any(_SHELL_TOOL.search(name) for name in names) or _SHELL_BLOCK.search(action.content or "")
+        return None if is_shell else "not_a_shell_action"
+    if not names:
+        return "not_a_tool_call"
+    if domain == "search":
+        return None if any(_SEARCH_TOOL.search(name) for name in names) else "not_a_search_action"
+    return "tool_call_failed" if _failed(turn) else None
+
+
+def _failed(turn: Turn) -> bool:
+    """Whether a tool result right after the turn reads like an error."""
+    for message in turn.trajectory.messages[turn.index + 1 :]:
+        if message.role != "tool":
+            return False
+        if _ERROR_RESULT.match(message.content or ""):
+            return True
+    return False
+
+
+def split_by_task(
+    trajectories: Sequence[Trajectory], heldout_fraction: float, seed: int = 0
+) -> tuple[list[Trajectory], list[Trajectory]]:
+    """(train, held out). A task falls on one side by the hash of its id, so the split stays put when data is added."""
+    train: list[Trajectory] = []
+    heldout: list[Trajectory] = []
+    for trajectory in trajectories:
+        digest = hashlib.sha256(f"{seed}/{trajectory.task_id}".encode()).digest()
+        share = int.from_bytes(digest[:8], "big") / 2**64
+        (heldout if share < heldout_fraction else train).append(trajectory)
+    return train, heldout
+
+
+def draw_by_task(
+    turns: Sequence[Turn], max_per_task: int | None, max_turns: int | None, seed: int
+) -> list[Turn]:
+    """A random subset that takes one turn of every task before a second of any; in the order of ``turns``."""
+    if max_per_task is None and max_turns is None:
+        return list(turns)
+    ordered = in_rounds(turns, seed, max_per_task)
+    kept = {turn.id for turn in ordered[:max_turns]}
+    return [turn for turn in turns if turn.id in kept]
+
+
+def in_rounds(turns: Sequence[Turn], seed: int, max_rounds: int | None = None) -> list[Turn]:
+    """Shuffled so that a task comes back only after every other task with turns left has had one."""
+    generator = random.Random(seed)  # noqa: S311
+    by_task: dict[str, list[Turn]] = {}
+    for turn in turns:
+        by_task.setdefault(turn.trajectory.task_id, []).append(turn)
+    piles = list(by_task.values())
+    generator.shuffle(piles)
+    for pile in piles:
+        generator.shuffle(pile)
+    rounds = max(map(len, piles), default=0)
+    if max_rounds is not None:
+        rounds = min(rounds, max_rounds)
+    return [pile[i] for i in range(rounds) for pile in piles if i < len(pile)]
