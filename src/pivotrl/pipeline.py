@@ -79,7 +79,7 @@ def run(
         # 4. What the reference policy can do on held-out tasks.
         evaluate_stage(directory, "before", policy, verifier, turns, evaluation, environments, retention, progress)
         # 5. The current policy acts at pivots, is verified, and learns from the differences within each group.
-        train_stage(directory, policy, verifier, turns, training, progress)
+        train_stage(directory, policy, verifier, training, progress)
         # 6. The same measurements again, item by item.
         evaluate_stage(directory, "after", policy, verifier, turns, evaluation, environments, retention, progress)
         # 7. The report is made from the files alone.

@@ -155,3 +155,7 @@ class TurnTooLong(ValueError):
 
 class InputError(ValueError):
     """A line of a user's file is not what it should be: place, fault and remedy in the message."""
+
+
+class NoPivots(InputError):
+    """The selection is empty: there is nothing to train on."""

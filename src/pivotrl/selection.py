@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pivotrl.protocols import InputError
+from pivotrl.protocols import NoPivots
 from pivotrl.records import SampleGroup, Selection
 from pivotrl.seeding import derive_seed
 
@@ -79,7 +79,7 @@ def require_pivots(selections: Sequence[Selection]) -> None:
     """Explain an empty selection by its own counts.
 
     Raises:
-        InputError: nothing was selected.
+        NoPivots: nothing was selected.
     """
     if any(selection.selected for selection in selections):
         return
@@ -92,7 +92,7 @@ def require_pivots(selections: Sequence[Selection]) -> None:
         "not_drawn": "were not drawn",
     }
     told = ", ".join(f"{count} {words.get(reason, reason)}" for reason, count in counts.most_common())
-    raise InputError(
+    raise NoPivots(
         f"0 of {len(selections)} turns are pivots: {told or 'there are no candidate turns'}. "
         "Check the verifier with `pivotrl check`, raise --max-mean, profile more turns, or start from a policy that "
         "sometimes succeeds (a warm start)"

@@ -7,6 +7,7 @@ was made with other settings is refused.
 from __future__ import annotations
 
 import functools
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile,
 from pivotrl.protocols import Environment, InputError, Policy, Reader, Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
 from pivotrl.selection import SelectionOptions, require_pivots, select
-from pivotrl.store import RecordFile, Stage, read_records, sha256_of_file, sha256_of_json
-from pivotrl.training import TrainingOptions, options_dict, train
+from pivotrl.store import RecordFile, Stage, read_manifest, read_records, sha256_of_file, sha256_of_json
+from pivotrl.training import TrainingOptions, options_dict, restore, train
 from pivotrl.turns import TurnOptions, cut, draw_by_task, split_by_task
 
 _WRITE_BATCH = 256
@@ -48,6 +49,31 @@ def describe(plugin: Any) -> str:
         return f"{describe(plugin.func)}({options})"
     target = plugin if hasattr(plugin, "__qualname__") else type(plugin)
     return f"{target.__module__}:{target.__qualname__}"
+
+
+_OUTPUTS = {
+    "read": ("trajectories.jsonl", "heldout.jsonl"),
+    "evaluations/before": ("evaluations/before.*",),
+    "profile": ("profiles.jsonl", "skipped.jsonl"),
+    "select": ("selection.jsonl",),
+    "train": ("train",),
+    "evaluations/after": ("evaluations/after.*", "report.*"),
+}
+_MADE_FROM = {
+    "read": ("evaluations/before", "profile"),
+    "profile": ("select",),
+    "select": ("train",),
+    "train": ("evaluations/after",),
+}
+
+
+def reset_stage(directory: Path, stage: str) -> None:
+    """Remove what a stage wrote and everything made from it; what it was made from stays."""
+    for pattern in (*_OUTPUTS.get(stage, ()), f"{stage}.manifest.json"):
+        for path in directory.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for later in _MADE_FROM.get(stage, ()):
+        reset_stage(directory, later)
 
 
 def read_stage(
@@ -196,18 +222,18 @@ def select_stage(directory: Path, options: SelectionOptions = SelectionOptions()
         return selections
 
 
-def selected_turns(directory: Path, turn_options: TurnOptions) -> list[Turn]:
-    """The pivots, as turns."""
-    chosen = {row.turn_id for row in read_records(directory / "selection.jsonl", Selection) if row.selected}
-    turns, _ = load_turns(directory, turn_options)
-    return [turn for turn in turns if turn.id in chosen]
+def selected_turns(directory: Path) -> list[Turn]:
+    """The pivots, as turns, in the order of the selection."""
+    trajectories = {t.id: t for t in read_records(directory / "trajectories.jsonl", Trajectory)}
+    chosen = [row.turn_id for row in read_records(directory / "selection.jsonl", Selection) if row.selected]
+    places = [turn_id.rpartition("#") for turn_id in chosen]
+    return [Turn(trajectories[trajectory_id], int(index)) for trajectory_id, _, index in places]
 
 
 def train_stage(
     directory: Path,
     policy: Policy,
     verifier: Verifier,
-    turn_options: TurnOptions = TurnOptions(),
     options: TrainingOptions = TrainingOptions(),
     progress: Progress = silent,
 ) -> None:
@@ -215,7 +241,7 @@ def train_stage(
 
     Afterwards ``policy`` holds the trained weights, also when the stage was complete already.
     """
-    turns = selected_turns(directory, turn_options)
+    turns = selected_turns(directory)
     settings = {**options_dict(options), "verifier": describe(verifier)}
     inputs = {
         "selection.jsonl": sha256_of_file(directory / "selection.jsonl"),
@@ -231,6 +257,18 @@ def train_stage(
         stage.finish(
             {"pivots": len(turns), "steps": len(rows), "skipped_updates": int(skipped)}, num_rollout_turns=int(bought)
         )
+
+
+def load_trained(directory: Path, policy: Policy) -> None:
+    """Give the policy the weights that training ended with.
+
+    Raises:
+        InputError: training is not finished.
+    """
+    manifest = directory / "train.manifest.json"
+    if not manifest.is_file() or read_manifest(manifest).status != "complete":
+        raise InputError(f"{directory} holds no finished training; run `pivotrl train {directory}` first")
+    restore(policy, directory / "train" / "checkpoints")
 
 
 def evaluate_stage(

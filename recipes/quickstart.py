@@ -1,0 +1,87 @@
+"""From expert trajectories to a better policy and a report, on 2 CPU cores.
+
+    python recipes/quickstart.py            # about 12 minutes; started again, it goes on where it stopped
+    python recipes/quickstart.py --long     # `make demo`: more turns profiled, more steps, more held-out tasks
+
+Model: SmolLM2-135M-Instruct with the warm-start adapter of this folder. Trajectories: Plancraft's published oracle on
+its published train tasks. Held out: its easy test tasks, and impossible ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import plancraft as setting
+
+from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, TrainingOptions, TurnOptions, run
+from pivotrl.cli import guarded, live_progress
+from pivotrl.evaluation import load_retention
+from pivotrl.policies.hf import Policy
+from pivotrl.tables import print_summary
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    profiled_turns: int
+    samples_per_turn: int
+    steps: int
+    heldout_turns: int
+    heldout_tasks: int | None
+    impossible_tasks: int
+    retention_texts: int
+
+
+QUICK = Size(160, 4, 20, 72, 48, 8, 12)
+LONG = Size(480, 8, 60, 200, None, 31, 60)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    size, name = (LONG, "demo") if arguments.long else (QUICK, "quickstart")
+    out = arguments.out or Path("runs") / name
+    with live_progress() as progress:
+        summary = run(
+            "train",
+            out,
+            reader=setting.reader,
+            verifier=setting.verifier,
+            policy=Policy(
+                model=setting.MODEL, adapter=str(setting.WARM_START), lora_rank=16, frozen_layers=10, seed=arguments.seed
+            ),
+            heldout="test",
+            environments=setting.environments("test", size.heldout_tasks, size.impossible_tasks),
+            retention=load_retention(setting.RETENTION, size.retention_texts),
+            turns=TurnOptions(max_per_task=3, max_turns=size.profiled_turns, draw_seed=arguments.seed),
+            profiling=ProfileOptions(num_samples=size.samples_per_turn, max_tokens=setting.MAX_TOKENS),
+            selection=SelectionOptions(rule="mixed", max_mean=0.8),
+            training=TrainingOptions(
+                num_steps=size.steps,
+                turns_per_step=8,
+                group_size=8,
+                learning_rate=1e-4,
+                warmup_steps=3,
+                clip_high=0.28,
+                train_max_tokens=setting.MAX_TOKENS,
+                train_seed=arguments.seed,
+                checkpoint_every=1,
+            ),
+            evaluation=EvaluationOptions(heldout_turns=size.heldout_turns, eval_max_tokens=setting.MAX_TOKENS),
+            resume=out.is_dir(),
+            progress=progress,
+        )
+    print_summary(summary, as_json=False)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+    with guarded():
+        main()

@@ -1,0 +1,405 @@
+"""One subcommand a stage; the only place where names become plugins.
+
+Flags are the fields of the options that the Python functions take, so nothing is declared twice. Progress goes to
+stderr, results to stdout.
+
+Exit codes: 0 done; 2 input or options cannot be used; 3 nothing to train on; 4 the disk refused; 130 interrupted
+(what is finished is kept; go on with --resume).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pivotrl import plugins, stages, tables
+from pivotrl.evaluation import EvaluationOptions, load_retention
+from pivotrl.pipeline import run as run_pipeline
+from pivotrl.profiling import ProfileOptions
+from pivotrl.protocols import Environment, InputError, NoPivots
+from pivotrl.reporting import write_report
+from pivotrl.selection import SelectionOptions
+from pivotrl.stages import ReadOptions
+from pivotrl.store import RunLock, prepare_directory
+from pivotrl.summary import summarise
+from pivotrl.training import TrainingOptions
+from pivotrl.turns import TurnOptions
+
+_errors = Console(stderr=True, highlight=False)
+
+Positional = tyro.conf.Positional
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """Which policy acts and learns."""
+
+    policy: str = "hf"
+    """Policy plugin, with options: hf(lora_rank=16, frozen_layers=10), tabular."""
+    model: str | None = None
+    """For hf: a Hugging Face id, a model folder, or smollm2-135m-instruct (the default)."""
+    adapter: str | None = None
+    """For hf: a LoRA adapter folder merged into the weights first."""
+
+    def load(self) -> Any:
+        given = {"model": self.model, "adapter": self.adapter}
+        return plugins.load("policies", self.policy, **{name: value for name, value in given.items() if value})
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is played outside training."""
+
+    environments: str | None = None
+    """Environment plugin with options, for held-out episodes: plancraft(split='test')."""
+    retention: Path | None = None
+    """JSON-lines file of reference texts (id, source, prompt, answer) outside the task."""
+    retention_texts: int | None = None
+    """Use the first so many reference texts; None uses all."""
+
+    def make_environments(self) -> Callable[[], Sequence[Environment]] | None:
+        if self.environments is None:
+            return None
+        return _Made(self.environments, plugins.load("environments", self.environments))
+
+    def texts(self) -> list[dict[str, str]]:
+        return load_retention(self.retention, self.retention_texts) if self.retention else []
+
+
+class _Made:
+    """Calls an environment plugin; its manifest entry is the text it was named by."""
+
+    def __init__(self, spec: str, make: Callable[..., Any]) -> None:
+        self.__qualname__, self.__module__, self._make = spec, "environments", make
+
+    def __call__(self) -> Sequence[Environment]:
+        return list(self._make())
+
+
+@contextmanager
+def live_progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A live bar with the time left, one line per kind of work."""
+    columns = (
+        TextColumn("{task.description:<40}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_errors) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(done: int, total: int, note: str) -> None:
+            kind = note.partition(" ·")[0]
+            if kind in tasks and bars.tasks[tasks[kind]].finished and done < total:
+                del tasks[kind]
+            if kind not in tasks:
+                tasks[kind] = bars.add_task(note, total=total or None)
+            bars.update(tasks[kind], completed=done, description=note)
+
+        yield show
+
+
+def run(
+    source: Positional[str],
+    out: Output,
+    policy: PolicyChoice,
+    reading: ReadOptions,
+    turns: TurnOptions,
+    profiling: ProfileOptions,
+    selection: SelectionOptions,
+    training: TrainingOptions,
+    evaluation: EvaluationOptions,
+    held_out: HeldOut,
+    reader: str = "chat",
+    verifier: str = "tool_call",
+    heldout: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """From logs to a better policy and a report: read, profile, select, train, evaluate, report.
+
+    Args:
+        source: A log file, or a name that the reader knows (such as a Plancraft split).
+        out: The run directory.
+        reader: Reader plugin: chat, nemo_gym, plancraft, tau_bench.
+        verifier: Verifier plugin: exact, plancraft, tool_call.
+        heldout: A second source, held out for evaluation.
+        resume: Go on with an interrupted run.
+        overwrite: Start again in a directory that holds a run.
+        json: Print the summary as JSON.
+    """
+    with live_progress() as progress:
+        summary = run_pipeline(
+            source,
+            out,
+            reader=plugins.load("readers", reader),
+            verifier=plugins.load("verifiers", verifier),
+            policy=policy.load(),
+            heldout=heldout,
+            environments=held_out.make_environments(),
+            retention=held_out.texts(),
+            reading=reading,
+            turns=turns,
+            profiling=profiling,
+            selection=selection,
+            training=training,
+            evaluation=evaluation,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    tables.print_summary(summary, json)
+
+
+def read(
+    source: Positional[str],
+    out: Output,
+    reading: ReadOptions,
+    reader: str = "chat",
+    heldout: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Import logs as trajectories, split by task, and say what was lost.
+
+    Args:
+        source: A log file, or a name that the reader knows.
+        out: The run directory.
+        reader: Reader plugin: chat, nemo_gym, plancraft, tau_bench.
+        heldout: A second source, held out for evaluation.
+        resume: Go on with an interrupted import.
+        overwrite: Start again in a directory that holds a run.
+        json: Print the counts as JSON.
+    """
+    prepare_directory(out, resume, overwrite)
+    with RunLock(out), live_progress() as progress:
+        stages.read_stage(source, out, plugins.load("readers", reader), reading, heldout, progress)
+    tables.print_stage(out, "read", json)
+
+
+def profile(
+    directory: Positional[Path],
+    policy: PolicyChoice,
+    turns: TurnOptions,
+    profiling: ProfileOptions,
+    verifier: str = "tool_call",
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Sample the reference policy at every candidate turn and verify. Goes on where it stopped.
+
+    Args:
+        directory: A run directory with trajectories.
+        verifier: Verifier plugin.
+        overwrite: Forget an earlier profile with other settings, and what was made from it.
+        json: Print the counts as JSON.
+    """
+    with _stage(directory, "profile", overwrite), live_progress() as progress:
+        loaded = plugins.load("verifiers", verifier)
+        stages.profile_stage(directory, policy.load(), loaded, turns, profiling, progress)
+    tables.print_stage(directory, "profile", json)
+
+
+def select(directory: Positional[Path], selection: SelectionOptions, overwrite: bool = False, json: bool = False) -> None:
+    """Choose pivots from the profile. Never samples, so thresholds are free to change.
+
+    Args:
+        directory: A run directory with a profile.
+        overwrite: Forget an earlier selection with other settings, and what was made from it.
+        json: Print the counts as JSON.
+    """
+    with _stage(directory, "select", overwrite):
+        stages.select_stage(directory, selection)
+    tables.print_stage(directory, "select", json)
+
+
+def train(
+    directory: Positional[Path],
+    policy: PolicyChoice,
+    training: TrainingOptions,
+    verifier: str = "tool_call",
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Train at the pivots. Goes on where it stopped.
+
+    Args:
+        directory: A run directory with a selection.
+        verifier: Verifier plugin.
+        overwrite: Forget an earlier training with other settings.
+        json: Print the counts as JSON.
+    """
+    with _stage(directory, "train", overwrite), live_progress() as progress:
+        stages.train_stage(directory, policy.load(), plugins.load("verifiers", verifier), training, progress)
+    tables.print_stage(directory, "train", json)
+
+
+def evaluate(
+    directory: Positional[Path],
+    policy: PolicyChoice,
+    turns: TurnOptions,
+    evaluation: EvaluationOptions,
+    held_out: HeldOut,
+    name: str = "after",
+    verifier: str = "tool_call",
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure a policy on held-out turns, episodes and reference texts.
+
+    Args:
+        directory: A run directory.
+        name: 'before' measures the policy as given; any other name loads the trained weights of the run first.
+        verifier: Verifier plugin.
+        overwrite: Forget an earlier evaluation of that name.
+        json: Print the counts as JSON.
+    """
+    with _stage(directory, f"evaluations/{name}", overwrite), live_progress() as progress:
+        loaded = policy.load()
+        if name != "before":
+            stages.load_trained(directory, loaded)
+        stages.evaluate_stage(
+            directory,
+            name,
+            loaded,
+            plugins.load("verifiers", verifier),
+            turns,
+            evaluation,
+            held_out.make_environments(),
+            held_out.texts(),
+            progress,
+        )
+    tables.print_stage(directory, f"evaluations/{name}", json)
+
+
+def report(directory: Positional[Path], json: bool = False) -> None:
+    """Write report.html and report.json from the files of a run.
+
+    Args:
+        directory: A run directory.
+        json: Print the summary as JSON.
+    """
+    tables.require_run(directory)
+    path = write_report(directory)
+    _errors.print(f"wrote {path}")
+    tables.print_summary(summarise(directory), json)
+
+
+def check(directory: Positional[Path], turns: TurnOptions, verifier: str = "tool_call", json: bool = False) -> None:
+    """Run the verifier on every demonstrated action: one that refuses the expert is a bug found in seconds.
+
+    Args:
+        directory: A run directory with trajectories.
+        verifier: Verifier plugin.
+        json: Print the counts as JSON.
+    """
+    tables.require_run(directory)
+    candidates, _ = stages.load_turns(directory, turns)
+    tables.print_check(candidates, plugins.load("verifiers", verifier), json)
+
+
+def show(directory: Positional[Path], turn_id: Positional[str | None] = None, num_messages: int = 4) -> None:
+    """Print one turn: the end of its context, the expected action, samples and verdicts.
+
+    Args:
+        directory: A run directory.
+        turn_id: trajectory_id#message_index; without one the pivots are listed.
+        num_messages: Messages of the context to show.
+    """
+    tables.require_run(directory)
+    tables.print_turn(directory, turn_id, num_messages)
+
+
+def list_plugins(kind: Positional[str | None] = None, json: bool = False) -> None:
+    """List readers, verifiers, samplers, policies and environments with their options.
+
+    Args:
+        kind: Only this kind.
+        json: Print as JSON.
+    """
+    tables.print_plugins(kind, json)
+
+
+@contextmanager
+def _stage(directory: Path, stage: str, overwrite: bool) -> Iterator[None]:
+    tables.require_run(directory)
+    with RunLock(directory):
+        if overwrite:
+            stages.reset_stage(directory, stage)
+        yield
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "read": read,
+    "profile": profile,
+    "select": select,
+    "train": train,
+    "evaluate": evaluate,
+    "report": report,
+    "check": check,
+    "show": show,
+    "list": list_plugins,
+}
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Inside, what a user can mend ends the process with one clear line and an exit code, never a traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except NoPivots as error:
+        _fail(str(error), 3)
+    except InputError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        # From here on a second Ctrl-C ends the process at once; every finished record is on disk already.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _fail("interrupted; everything finished is kept. Go on with the same command and --resume", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        reason = f"{error.strerror or error}{where}"
+        _fail(f"{reason}; what was finished is kept. Free space or mend the path, then --resume", 4)
+    except ValueError as error:
+        _fail(str(error), 2)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the ``pivotrl`` command."""
+    with guarded():
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="pivotrl",
+            description="Train agents at the turns that matter.",
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    _errors.print(f"[bold red]pivotrl:[/] {tables.plain(message)}", soft_wrap=True)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()
+
+

@@ -1,0 +1,261 @@
+"""The report of a run, made from its files alone: ``report.html`` for people, ``report.json`` for programs.
+
+Everything that comes from a log or a model is untrusted: the template escapes it, control bytes are spelled out, and
+the page itself forbids scripts and network. The same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shlex
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pivotrl import wording
+from pivotrl.evaluation import EvaluationOptions
+from pivotrl.profiling import ProfileOptions
+from pivotrl.protocols import InputError, Turn
+from pivotrl.records import (
+    EpisodeResult,
+    Manifest,
+    Record,
+    SampleGroup,
+    Selection,
+    SkippedTurn,
+    StepMetrics,
+    Trajectory,
+    TurnResult,
+)
+from pivotrl.rendering import action_text
+from pivotrl.selection import SelectionOptions
+from pivotrl.stages import ReadOptions
+from pivotrl.store import RecordFile, write_file
+from pivotrl.summary import STAGES, Breakdown, Summary, read_manifests, summarise
+from pivotrl.training import TrainingOptions
+from pivotrl.turns import TurnOptions
+
+R = TypeVar("R", bound=Record)
+
+_OPTIONS = (ReadOptions, TurnOptions, ProfileOptions, SelectionOptions, TrainingOptions, EvaluationOptions)
+_NUM_PIVOTS, _NUM_FLIPS, _NUM_MESSAGES, _MAX_TAG_VALUES = 4, 3, 2, 8
+
+def require_packages() -> None:
+    """Raises:
+    InputError: jinja2 or matplotlib is missing.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"the report needs {error.name}; install it with: pip install 'pivotrl[report]'") from error
+
+
+def write_report(directory: Path) -> Path:
+    """Write ``report.html`` and ``report.json`` into a run directory, complete or not; the path of the former.
+
+    Raises:
+        InputError: the directory holds no run, or the ``report`` extra is not installed (``report.json`` is written
+            all the same).
+    """
+    directory = Path(directory)
+    summary = summarise(directory)
+    write_file(directory / "report.json", json.dumps(summary.as_json(), indent=2, default=str) + "\n")
+    require_packages()
+    page = _render(directory, summary)
+    write_file(directory / "report.html", page.encode("utf-8", "xmlcharrefreplace"))
+    return directory / "report.html"
+
+
+def _render(directory: Path, summary: Summary) -> str:
+    import jinja2
+
+    from pivotrl import plots
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    for name in ("plain", "clip", "amount", "signed", "interval", "duration", "p_value"):
+        environment.filters[name] = getattr(wording, name)
+    template = environment.from_string(files("pivotrl").joinpath("report.html.jinja").read_text("utf-8"))
+
+    manifests = read_manifests(directory)
+    metrics = [
+        _with_shares(row) for row in _load(directory / "train/metrics.jsonl", StepMetrics, lambda row: str(row.step))
+    ]
+    turns = _results(directory, "turns", TurnResult, lambda result: result.turn_id)
+    episodes = _results(directory, "episodes", EpisodeResult, lambda result: result.task_id)
+    selections = _load(directory / "selection.jsonl", Selection, lambda row: row.turn_id)
+    skipped = _load(directory / "skipped.jsonl", SkippedTurn, lambda row: row.turn_id)
+    pivots = [row for row in selections if row.selected]
+    rows = [row.metrics for row in metrics]
+    breakdowns = _breakdowns(summary)
+    return template.render(
+        name=directory.resolve().name,
+        summary=summary,
+        manifests=manifests,
+        stages=STAGES,
+        stage_words=wording.STAGE_WORDS,
+        missing=wording.missing_stages(manifests),
+        verdicts=wording.verdicts(summary),
+        directions={c.name: wording.direction(c, summary) for c in summary.comparisons},
+        not_measured=wording.not_measured(summary, manifests),
+        caveats=wording.caveats(summary, manifests, rows, turns),
+        breakdowns=breakdowns,
+        reasons={"turn": _reasons(turns), "episode": _reasons(episodes)},
+        figures=plots.figures(summary, breakdowns, selections, manifests),
+        panels=plots.panels(metrics, is_sft="train" in manifests and manifests["train"].options.get("method") == "sft"),
+        num_steps=len(metrics),
+        totals=wording.metric_totals(rows),
+        pivots=len(pivots),
+        selected=Counter(row.reason for row in selections),
+        skipped=Counter(row.reason for row in skipped),
+        tokens=_tokens(directory, rows, turns, episodes),
+        examples=_pivots(directory, _drawn(pivots, _NUM_PIVOTS, lambda row: row.turn_id)),
+        flips=_flips(directory, turns),
+        command=_resume_command(directory, manifests),
+    )
+
+
+# --- what the files hold ------------------------------------------------------------------------------------------
+
+
+def _load(path: Path, model: type[R], key: Callable[[R], str]) -> list[R]:
+    return list(RecordFile(path, model, key))
+
+
+def _results(directory: Path, kind: str, model: type[R], key: Callable[[R], str]) -> dict[str, list[R]]:
+    return {side: _load(directory / f"evaluations/{side}.{kind}.jsonl", model, key) for side in ("before", "after")}
+
+
+def _with_shares(row: StepMetrics) -> StepMetrics:
+    """The row with counts of groups and samples as shares too."""
+    shares = (
+        ("groups/signal", "groups/with_signal", "groups/sampled"),
+        ("samples/malformed_share", "samples/malformed", "samples/total"),
+    )
+    found = {name: row.metrics[part] / row.metrics[whole] for name, part, whole in shares if row.metrics.get(whole)}
+    return StepMetrics(step=row.step, metrics={**row.metrics, **found})
+
+
+def _reasons(results: Mapping[str, Sequence[Any]]) -> list[tuple[str, int, int]]:
+    """(reason, before, after), the most frequent first."""
+    before, after = (Counter(result.reason for result in results[side]) for side in ("before", "after"))
+    if not before or not after:
+        return []
+    return [(reason, before[reason], after[reason]) for reason, _ in (before + after).most_common()]
+
+
+def _breakdowns(summary: Summary) -> list[Breakdown]:
+    """Rows measured on both sides, of tags with few enough values to read."""
+    values = Counter(row.tag for row in summary.breakdowns)
+    return [row for row in summary.breakdowns if values[row.tag] <= _MAX_TAG_VALUES and row.before and row.after]
+
+
+def _tokens(
+    directory: Path,
+    metrics: Sequence[Mapping[str, float]],
+    turns: Mapping[str, Sequence[TurnResult]],
+    episodes: Mapping[str, Sequence[EpisodeResult]],
+) -> dict[str, int]:
+    """Sampled tokens by stage."""
+    profiles = RecordFile(directory / "profiles.jsonl", SampleGroup, key=lambda group: group.turn_id)
+    return {
+        "profile": sum(len(completion.token_ids_T) for group in profiles for completion in group.completions_G),
+        "train": round(sum(row.get("samples/total", 0.0) * row.get("samples/mean_tokens", 0.0) for row in metrics)),
+        **{
+            f"evaluations/{side}": sum(r.num_tokens for r in turns[side]) + sum(e.num_tokens for e in episodes[side])
+            for side in ("before", "after")
+        },
+    }
+
+
+def _resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
+    """The ``pivotrl run`` that goes on with this run; options at their defaults are left out.
+
+    Policy and reference texts stand in the manifests as hashes only and are left for the user to fill in.
+    """
+    known: dict[str, Any] = {}
+    for manifest in manifests.values():
+        known |= manifest.options
+    defaults = {field.name: field.default for options in _OPTIONS for field in dataclasses.fields(options)}
+    words = ["pivotrl", "run", str(known.get("source", "SOURCE")), "--out", directory.name or ".", "--policy", "POLICY"]
+    for name in ("reader", "verifier", "heldout", "environments"):
+        if known.get(name) is not None:
+            words += [f"--{name}", str(known[name]).removeprefix("environments:")]
+    for name, value in known.items():
+        if name in defaults and value != defaults[name]:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join([*words, "--resume"])
+
+
+# --- examples -----------------------------------------------------------------------------------------------------
+
+
+def _drawn(items: Sequence[Any], count: int, turn_id: Callable[[Any], str]) -> list[Any]:
+    """A draw by the hash of the turn id: nobody picked them, and the same run shows the same."""
+    return sorted(items, key=lambda item: hashlib.sha256(turn_id(item).encode()).digest())[:count]
+
+
+def _describe(trajectories: RecordFile[Trajectory], turn_id: str) -> dict[str, Any]:
+    """The end of a turn's context and its expected action, as text."""
+    trajectory_id, _, index = turn_id.rpartition("#")
+    if trajectory_id not in trajectories:
+        return {"id": turn_id, "omitted": 0, "context": [], "expected": "(its trajectory is not in the run directory)"}
+    turn = Turn(trajectories.get(trajectory_id), int(index))
+    shown = turn.context[-_NUM_MESSAGES:]
+    return {
+        "id": turn_id,
+        "omitted": len(turn.context) - len(shown),
+        "context": [(message.role, action_text(message)) for message in shown],
+        "expected": action_text(turn.expected_action),
+    }
+
+
+def _pivots(directory: Path, chosen: Sequence[Selection]) -> list[dict[str, Any]]:
+    """Pivots with the reference policy's samples, equal ones together, and how each fared in training."""
+    if not chosen:
+        return []
+    trajectories = RecordFile(directory / "trajectories.jsonl", Trajectory, key=lambda trajectory: trajectory.id)
+    profiles = RecordFile(directory / "profiles.jsonl", SampleGroup, key=lambda group: group.turn_id)
+    trained = RecordFile(directory / "train/groups.jsonl", SampleGroup, key=lambda g: f"{g.step}/{g.turn_id}")
+    examples = []
+    for row in chosen:
+        group = profiles.get(row.turn_id)
+        samples = Counter(
+            (completion.text, verdict.outcome, verdict.reason, verdict.reward)
+            for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True)
+        )
+        visits = [trained.get(key) for key in trained.keys() if key.partition("/")[2] == row.turn_id]  # noqa: SIM118
+        examples.append(
+            {
+                **_describe(trajectories, row.turn_id),
+                "mean": row.reward_mean,
+                "num_samples": len(group.completions_G),
+                "samples": [(*sample, count) for sample, count in samples.most_common()],
+                "visits": [(visit.step, visit.mean) for visit in visits if visit.mean is not None],
+            }
+        )
+    return examples
+
+
+def _flips(directory: Path, results: Mapping[str, Sequence[TurnResult]]) -> list[dict[str, Any]]:
+    """Held-out turns that fared better, then worse, after training, with both actions."""
+    trajectories = RecordFile(directory / "heldout.jsonl", Trajectory, key=lambda trajectory: trajectory.id)
+    before = {result.turn_id: result for result in results["before"]}
+    pairs = [(before[result.turn_id], result) for result in results["after"] if result.turn_id in before]
+    changes = [
+        (new.reward - old.reward, old, new) for old, new in pairs if old.reward is not None and new.reward is not None
+    ]
+    found = []
+    for way, side in (("better", [c for c in changes if c[0] > 0]), ("worse", [c for c in changes if c[0] < 0])):
+        shown = [
+            {**_describe(trajectories, old.turn_id), "before": old, "after": new}
+            for _, old, new in _drawn(side, _NUM_FLIPS, lambda change: change[1].turn_id)
+        ]
+        found.append({"way": way, "num": len(side), "turns": shown})
+    return found

@@ -1,0 +1,240 @@
+"""What the terminal shows: plain tables on stdout, or JSON. Text from logs is escaped, control bytes spelled out."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pivotrl import plugins
+from pivotrl.intervals import Estimate, wilson
+from pivotrl.protocols import InputError, Turn, Verifier
+from pivotrl.records import Completion, Message, SampleGroup, Selection, Trajectory, Verdict
+from pivotrl.rendering import action_text
+from pivotrl.rollouts import judge
+from pivotrl.store import RecordFile, read_manifest, read_records
+from pivotrl.summary import Comparison, Summary
+
+_out = Console(highlight=False)
+_NUM_WORST = 10
+
+
+def plain(text: str) -> str:
+    """Safe to print: no markup, no control bytes other than line breaks and tabs."""
+    kept = "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+    return escape(kept)
+
+
+def require_run(directory: Path) -> None:
+    """Raises:
+    InputError: the directory holds no run.
+    """
+    if not directory.is_dir():
+        raise InputError(f"{directory} is not a directory; give the directory of a run")
+    if not (directory / "read.manifest.json").is_file():
+        raise InputError(f"{directory} holds no run: it has no read.manifest.json. Start with `pivotrl read` or `pivotrl run`")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    return table
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{100 * value:.1f} %" if unit.startswith("share") else f"{value:.4f}"
+
+
+def _interval(estimate: Estimate, unit: str) -> str:
+    return f"{_number(estimate.mean, unit)} [{_number(estimate.low, unit)}, {_number(estimate.high, unit)}]"
+
+
+def _change(comparison: Comparison) -> str:
+    d = comparison.difference
+    if comparison.unit.startswith("share"):
+        return f"{100 * d.difference:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}] points"
+    return f"{d.difference:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+
+
+def print_summary(summary: Summary, as_json: bool) -> None:
+    """Before and after with intervals, then what it cost."""
+    if as_json:
+        print(json.dumps(summary.as_json(), indent=2, default=str))
+        return
+    results = _table("measured on held-out tasks", "before [95 %]", "after [95 %]", "change [95 %]", "p (Holm)", "items")
+    for c in summary.comparisons:
+        p = summary.adjusted_p_values.get(c.name)
+        results.add_row(
+            f"{c.name}, {c.unit}",
+            _interval(c.before, c.unit),
+            _interval(c.after, c.unit),
+            _change(c),
+            "" if p is None else f"{p:.4f}",
+            str(c.difference.num_items),
+        )
+    for row in summary.breakdowns:
+        if row.before and row.after:
+            share = "share"
+            results.add_row(
+                f"  episodes, {plain(row.tag)} {plain(row.value)}",
+                _interval(row.before, share),
+                _interval(row.after, share),
+                "",
+                "",
+                str(row.after.num_items),
+            )
+    cost = _table("stage", "rollout turns", "seconds")
+    for entry in summary.costs:
+        cost.add_row(entry.stage, f"{entry.rollout_turns:,}", f"{entry.seconds:,.0f}")
+    cost.add_row("profile + train", f"{summary.total_rollout_turns:,}", "")
+    if not summary.complete:
+        _out.print("[bold yellow]This run is not finished; the numbers below are not final.[/]")
+    if summary.comparisons:
+        _out.print(results)
+        _out.print("One training seed. Intervals: bootstrap over tasks; change: paired by item.")
+    else:
+        _out.print("Nothing was measured on held-out tasks both before and after training.")
+    if summary.kl_to_reference is not None:
+        _out.print(f"KL to the reference outside the task: {_interval(summary.kl_to_reference, 'nats')} nats per token")
+    _out.print(cost)
+    report = Path(summary.directory) / "report.html"
+    if report.is_file():
+        _out.print(f"report: {plain(str(report))}")
+
+
+def print_stage(directory: Path, stage: str, as_json: bool) -> None:
+    """The counts of one stage, from its manifest."""
+    manifest = read_manifest(directory / f"{stage}.manifest.json")
+    if as_json:
+        print(manifest.model_dump_json(indent=2))
+        return
+    table = _table(stage, "")
+    for name, value in manifest.counts.items():
+        if isinstance(value, dict):
+            table.add_row(name.replace("_", " "), "")
+            for key, count in value.items():
+                table.add_row(f"  {plain(str(key))}", str(count))
+        else:
+            table.add_row(name.replace("_", " "), str(value))
+    table.add_row("rollout turns", str(manifest.num_rollout_turns))
+    table.add_row("seconds", f"{manifest.wall_seconds:.1f}")
+    _out.print(table)
+
+
+def print_check(turns: Sequence[Turn], verifier: Verifier, as_json: bool) -> None:
+    """How often the verifier accepts the demonstrated action, and the first ones it does not."""
+    reasons: Counter[str] = Counter()
+    rejected: list[tuple[Turn, Verdict]] = []
+    for turn in turns:
+        action = turn.expected_action
+        completion = Completion(action=action, text=action_text(action), token_ids_T=(), logprobs_T=(), finish_reason="stop")
+        verdict = judge(turn, completion, verifier)
+        reasons[f"{verdict.outcome}: {verdict.reason}"] += 1
+        if verdict.outcome != "pass":
+            rejected.append((turn, verdict))
+    accepted = len(turns) - len(rejected)
+    if as_json:
+        print(json.dumps({"turns": len(turns), "accepted": accepted, "reasons": dict(reasons)}, indent=2))
+        return
+    if not turns:
+        _out.print("no candidate turns to check")
+        return
+    low, high = wilson(accepted, len(turns))
+    _out.print(f"accepts the demonstrated action on {accepted} of {len(turns)} turns ({100 * low:.1f} to {100 * high:.1f} %)")
+    table = _table("verdict", "turns")
+    for reason, count in reasons.most_common():
+        table.add_row(plain(reason), str(count))
+    _out.print(table)
+    for turn, verdict in rejected[:_NUM_WORST]:
+        _out.print(f"{plain(turn.id)}  {verdict.reason}  {plain(str(verdict.details))}")
+
+
+def print_turn(directory: Path, turn_id: str | None, num_messages: int) -> None:
+    """One turn with its samples, or the list of pivots.
+
+    Raises:
+        InputError: there is no such turn.
+    """
+    if turn_id is None:
+        _print_pivots(directory)
+        return
+    trajectory_id, _, index = turn_id.rpartition("#")
+    for name in ("trajectories.jsonl", "heldout.jsonl"):
+        file = RecordFile(directory / name, Trajectory, key=lambda t: t.id)
+        if trajectory_id in file and index.isdigit():
+            turn = Turn(file.get(trajectory_id), int(index))
+            break
+    else:
+        raise InputError(f"{directory} has no turn {turn_id!r}; `pivotrl show {directory}` lists the pivots")
+    if turn.index >= len(turn.trajectory.messages) or turn.trajectory.messages[turn.index].role != "assistant":
+        raise InputError(f"message {turn.index} of {trajectory_id} is not an assistant turn")
+    context = turn.context
+    if len(context) > num_messages:
+        _out.print(f"[dim]... {len(context) - num_messages} messages before[/]")
+    for message in context[-num_messages:]:
+        _print_message(message)
+    _out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
+    profiles = directory / "profiles.jsonl"
+    groups = RecordFile(profiles, SampleGroup, key=lambda group: group.turn_id) if profiles.exists() else {}
+    if turn_id in groups:
+        group = groups.get(turn_id)
+        assert group is not None
+        table = _table("sample", "verdict", "reward", "times")
+        seen: dict[tuple[str, str, float | None], int] = defaultdict(int)
+        for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True):
+            seen[completion.text, f"{verdict.outcome}: {verdict.reason}", verdict.reward] += 1
+        for (text, told, reward), times in sorted(seen.items(), key=lambda item: -item[1]):
+            table.add_row(plain(text), plain(told), "" if reward is None else f"{reward:g}", str(times))
+        _out.print(table)
+
+
+def _print_message(message: Message) -> None:
+    _out.print(f"[bold cyan]{message.role}[/] {plain(action_text(message))}")
+
+
+def _print_pivots(directory: Path) -> None:
+    table = _table("pivot", "mean", "variance", "samples")
+    for row in read_records(directory / "selection.jsonl", Selection):
+        if row.selected:
+            table.add_row(plain(row.turn_id), f"{row.reward_mean:.2f}", f"{row.reward_variance:.3f}", str(row.num_scored))
+    _out.print(table)
+
+
+def print_plugins(kind: str | None, as_json: bool) -> None:
+    """Every plugin by kind, with its options and the first line of its docstring.
+
+    Raises:
+        InputError: there is no such kind.
+    """
+    if kind is not None and kind not in plugins.EXPORTS:
+        raise InputError(f"no kind of plugin called {kind!r}; there are {', '.join(plugins.EXPORTS)}")
+    rows: list[dict[str, Any]] = []
+    for group in [kind] if kind else plugins.EXPORTS:
+        for name in plugins.names(group):
+            try:
+                target = plugins.find(group, name)
+                options = {n: str(p.default) for n, p in plugins.options_of(target).items()}
+                module = inspect.getmodule(target)
+                about = (inspect.getdoc(module) or "").partition("\n")[0]
+            except InputError as error:
+                options, about = {}, f"not usable: {error}"
+            rows.append({"kind": group, "name": name, "options": options, "about": about})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in ("kind", "name", "what it is", "options"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        listed = ", ".join(f"{name}={default}" for name, default in row["options"].items())
+        table.add_row(row["kind"], row["name"], plain(row["about"]), plain(listed))
+    _out.print(table)

@@ -1,0 +1,56 @@
+"""The demonstrated action again: the strict reward that the paper compares its functional one with.
+
+``r_strict = 1[a == a*]`` (the strict baseline of PivotRL): the same tool calls in the same order, and the same text.
+Other ways to do the right thing fail, so it rewards less than it should.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pivotrl.matching import compare_json, parse_arguments, same_text
+from pivotrl.protocols import Turn
+from pivotrl.records import Action, Verdict
+
+Call = tuple[str, dict[str, Any]]
+"""(name, arguments)"""
+
+
+def verify(turn: Turn, action: Action, *, compare_text: bool = True) -> Verdict:
+    """Pass when the action is the demonstrated one.
+
+    Arguments are equal as JSON objects: key order and blanks between tokens do not count, nor does 5 against 5.0.
+    Text is equal after stripping; ``compare_text=False`` leaves it out where there are tool calls to compare.
+
+    Reasons: match; empty_action, arguments_not_json, different_tool_calls, different_text; and without a verdict
+    no_expected_action, expected_arguments_not_json.
+    """
+    expected = turn.expected_action
+    if expected.is_empty:
+        return Verdict.unknown("no_expected_action")
+    try:
+        wanted = _calls(expected)
+    except ValueError as error:
+        return Verdict.unknown("expected_arguments_not_json", error=str(error))
+    if action.is_empty:
+        return Verdict.failed("empty_action")
+    try:
+        called = _calls(action)
+    except ValueError as error:
+        return Verdict.failed("arguments_not_json", error=str(error))
+    if not _same_calls(wanted, called):
+        return Verdict.failed("different_tool_calls")
+    if (compare_text or not wanted) and not same_text(expected.content, action.content):
+        return Verdict.failed("different_text")
+    return Verdict.passed()
+
+
+def _calls(action: Action) -> list[Call]:
+    return [(call.name, parse_arguments(call.arguments)) for call in action.tool_calls]
+
+
+def _same_calls(wanted: list[Call], called: list[Call]) -> bool:
+    return len(wanted) == len(called) and all(
+        name == other_name and compare_json(arguments, other_arguments) is None
+        for (name, arguments), (other_name, other_arguments) in zip(wanted, called, strict=True)
+    )

@@ -1,0 +1,224 @@
+"""What the numbers of a run say, in plain words: the verdict, what speaks against trusting it, what was not measured.
+
+Words follow the intervals: a difference is called one only when its 95 % interval leaves 0 out *and* its p-value,
+adjusted for the number of tests, is below 0.05.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pivotrl.intervals import Estimate
+from pivotrl.records import Manifest, TurnResult
+from pivotrl.summary import STAGES, Comparison, Summary
+
+Direction = Literal["up", "down", "none"]
+
+STAGE_WORDS = {
+    "read": "reading the logs",
+    "profile": "profiling",
+    "select": "selection",
+    "evaluations/before": "evaluation before training",
+    "train": "training",
+    "evaluations/after": "evaluation after training",
+}
+_SUBJECTS = {
+    "held-out turns": "Held-out turn accuracy",
+    "held-out episodes": "Held-out episode success",
+    "retention": "The negative log-likelihood of reference texts outside the task",
+}
+_SIGNIFICANT = 0.05
+_FEW_TASKS = 20
+_LARGE_SAMPLER_GAP = 0.05
+_MAX_CHARACTERS = 1200
+_MINUS = "\N{MINUS SIGN}"
+
+
+def plain(text: object) -> str:
+    """Control, direction and invisible characters spelled out, so that text cannot hide or pose as something else."""
+    return "".join(c if c.isprintable() or c in "\n\t\u00a0" else repr(c)[1:-1] for c in str(text))
+
+
+def clip(text: str, keep_end: bool = False) -> str:
+    """Long text with its middle (or its start) left out, saying how much."""
+    left_out = len(text) - _MAX_CHARACTERS
+    if left_out <= 0:
+        return text
+    note, half = f"[… {left_out:,} characters left out …]", _MAX_CHARACTERS // 2
+    return f"{note}\n{text[left_out:]}" if keep_end else f"{text[:half]}\n{note}\n{text[-half:]}"
+
+
+def amount(value: float, unit: str) -> str:
+    """47.9 % for shares, 2.341 for nats."""
+    return f"{100 * value:.1f} %" if unit.startswith("share") else f"{value:.3f}"
+
+
+def signed(value: float, unit: str) -> str:
+    """+18.2 (points) for shares, −0.004 for nats; never -0.0."""
+    value, digits = (100 * value, 1) if unit.startswith("share") else (value, 3)
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", _MINUS)
+
+
+def interval(estimate: Estimate, unit: str) -> str:
+    return f"{amount(estimate.low, unit).removesuffix(' %')} to {amount(estimate.high, unit)}"
+
+
+def duration(seconds: float) -> str:
+    """4.2 s, 48 s, 3 min 07 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def p_value(value: float) -> str:
+    if value < 0.0001:
+        return "p < 0.0001"
+    return f"p = {value:.{4 if value < 0.001 else 3 if value < 0.1 else 2}f}"
+
+
+def direction(comparison: Comparison, summary: Summary) -> Direction:
+    """``none`` while no difference is shown: the interval holds 0, or the adjusted p-value is 0.05 or more."""
+    d = comparison.difference
+    adjusted = summary.adjusted_p_values.get(comparison.name, d.p_value)
+    if d.low <= 0 <= d.high or not adjusted < _SIGNIFICANT:
+        return "none"
+    return "up" if d.difference > 0 else "down"
+
+
+def sentence(comparison: Comparison, summary: Summary) -> str:
+    """What one measurement says: from, to, difference, interval, p-value and what it rests on."""
+    d, unit, name = comparison.difference, comparison.unit, comparison.name
+    subject, way = _SUBJECTS.get(name, name), direction(comparison, summary)
+    items = f"{d.num_items:,} {'texts' if name == 'retention' else name.rpartition(' ')[2]}"
+    rests_on = items if d.num_clusters == d.num_items else f"{items} of {d.num_clusters:,} tasks"
+    adjusted = name in summary.adjusted_p_values and len(summary.adjusted_p_values) > 1
+    tested = p_value(summary.adjusted_p_values.get(name, d.p_value)) + (" (Holm-adjusted)" if adjusted else "")
+    step = "points" if unit.startswith("share") else "nats per token"
+    change = f"{signed(d.difference, unit)} {step}, 95 % interval {signed(d.low, unit)} to {signed(d.high, unit)}"
+    before, after, evidence = amount(d.mean_before, unit), amount(d.mean_after, unit), f"{tested}, {rests_on}"
+    if way == "none":
+        subject = subject[0].lower() + subject[1:]
+        return f"No difference could be shown in {subject}: {before} before, {after} after; {change}, {evidence}."
+    told = f"{subject} {'rose' if way == 'up' else 'fell'} from {before} to {after}: {change}, {evidence}."
+    forgot = name == "retention" and way == "up"
+    return told + (" Higher is worse: something outside the task was forgotten." if forgot else "")
+
+
+def missing_stages(manifests: Mapping[str, Manifest]) -> list[str]:
+    """The stages that are not complete, in words."""
+    states = {stage: manifests[stage].status if stage in manifests else "not started" for stage in STAGES}
+    words = {"running": "not finished", "not started": "not started"}
+    return [f"{STAGE_WORDS[stage]} ({words[state]})" for stage, state in states.items() if state != "complete"]
+
+
+def verdicts(summary: Summary) -> list[str]:
+    """The sentences at the top of the report; the first is the verdict."""
+    told = [sentence(comparison, summary) for comparison in summary.comparisons]
+    if not told and summary.complete:
+        told = ["Nothing was measured on held-out tasks, so it is not known whether training helped."]
+    if not told:
+        told = ["There is no verdict yet: nothing has been measured both before and after training."]
+    if not summary.complete and summary.comparisons:
+        told[0] = f"Not final: {told[0][0].lower()}{told[0][1:]}"
+    return told
+
+
+def not_measured(summary: Summary, manifests: Mapping[str, Manifest]) -> list[str]:
+    """A sentence for each measurement that is missing, and what is therefore not known."""
+    measured = {comparison.name for comparison in summary.comparisons}
+    after = manifests.get("evaluations/after")
+    read = manifests["read"].counts if "read" in manifests else {}
+    reasons = {
+        "held-out turns": "no task was held out" if read.get("heldout_trajectories") == 0 else "no turn got a verdict",
+        "held-out episodes": "no environment was given",
+        "retention": "no reference texts were given",
+    }
+    consequences = {
+        "held-out turns": ("Held-out turns were not measured", "the policy acts better at turns it was not trained on"),
+        "held-out episodes": ("No episodes were played", "better turns add up to solved tasks"),
+        "retention": ("Retention was not measured", "the policy forgot anything outside the task"),
+    }
+    unfinished = after is None or after.status != "complete"
+    return [
+        f"{what} ({'the evaluation after training is missing' if unfinished else reasons[name]}), "
+        f"so it is not known whether {unknown}."
+        for name, (what, unknown) in consequences.items()
+        if name not in measured
+    ]
+
+
+def metric_totals(metrics: Sequence[Mapping[str, float]]) -> defaultdict[str, float]:
+    """Each metric summed over the steps; 0 for one that no step has."""
+    totals: defaultdict[str, float] = defaultdict(float)
+    for row in metrics:
+        for name, value in row.items():
+            totals[name] += value
+    return totals
+
+
+def caveats(
+    summary: Summary,
+    manifests: Mapping[str, Manifest],
+    metrics: Sequence[Mapping[str, float]],
+    results: Mapping[str, Sequence[TurnResult]],
+) -> list[str]:
+    """What to keep in mind before acting on the verdict, computed from the run."""
+    by_name = {comparison.name: comparison for comparison in summary.comparisons}
+    told = []
+    if "train" in manifests:
+        seed = manifests["train"].options.get("train_seed", "unknown")
+        told.append(
+            f"This is one seed (train_seed {seed}): the intervals cover which held-out tasks were drawn, not the luck "
+            "of one training run. Repeat with other seeds before you rely on the size of the effect."
+        )
+    verifiers = [manifests[s].options.get("verifier") for s in ("train", "evaluations/after") if s in manifests]
+    if "held-out turns" in by_name and len(verifiers) == 2 and verifiers[0] == verifiers[1]:
+        told.append(
+            f"Held-out turns are scored by the verifier that gave the training reward ({plain(verifiers[0])}): "
+            "a policy that learned to please it scores higher here too."
+        )
+    elif "held-out turns" in by_name and len(verifiers) == 2:
+        told.append(
+            f"Held-out turns are scored by {plain(verifiers[1])}, not by the verifier that gave the training reward "
+            f"({plain(verifiers[0])})."
+        )
+    if "held-out episodes" in by_name:
+        told.append("Episodes are scored by the environment, whose score was not used in training.")
+    if len({direction(c, summary) for c in by_name.values() if c.name != "retention"}) > 1:
+        told.append(
+            "Turns and episodes do not tell the same story: single turns are judged one by one in recorded contexts, "
+            "episodes by their outcome. Trust the episodes."
+        )
+    few = min((c.difference.num_clusters for c in by_name.values() if c.name != "retention"), default=_FEW_TASKS)
+    if few < _FEW_TASKS:
+        told.append(f"The evidence rests on {few} held-out tasks; intervals from so few are rough.")
+    for name, side in results.items():
+        rewards = [result.reward for result in side if result.reward is not None]
+        unknown, total = len(side) - len(rewards), len(side)
+        if unknown:
+            worst, best = amount(sum(rewards) / total, "share"), amount((sum(rewards) + unknown) / total, "share")
+            told.append(
+                f"{unknown:,} of {total:,} held-out turns got no verdict {name} training and are left out: counted as "
+                f"failed the accuracy would be {worst}, counted as passed {best}."
+            )
+    totals = metric_totals(metrics)
+    if totals["groups/with_signal"] < 0.5 * totals["groups/sampled"]:
+        share = amount(totals["groups/with_signal"] / totals["groups/sampled"], "share")
+        told.append(f"Only {share} of the groups sampled in training had signal; the other samples taught nothing.")
+    if skipped := totals["update/skipped"]:
+        told.append(f"{skipped:.0f} of {len(metrics)} updates were skipped: loss or gradient was not finite.")
+    gap = max((row.get("policy/sampler_gap", 0.0) for row in metrics), default=0.0)
+    if gap > _LARGE_SAMPLER_GAP:
+        told.append(f"Sampler and trainer disagree by up to {gap:.2f} nats per token, which biases the updates.")
+    if unjudged := totals["samples/without_verdict"]:
+        told.append(
+            f"{unjudged:,.0f} of {totals['samples/total']:,.0f} samples drawn in training got no verdict and "
+            "were left out of their groups."
+        )
+    return told
