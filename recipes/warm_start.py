@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
-import plancraft as setting
+import crafting as setting
 
 from pivotrl import TrainingOptions, TurnOptions, cut, train
 from pivotrl.policies.hf import Policy

@@ -64,7 +64,7 @@ def clustered_binary(generator, num_clusters, rate, correlation):
 @pytest.mark.parametrize("rate", [0.05, 0.5, 0.95])
 @pytest.mark.parametrize("num_clusters", [20, 70, 200])
 def test_coverage_of_a_clustered_rate(num_clusters, rate, correlation):
-    generator, num_runs = np.random.default_rng(7), 500
+    generator, num_runs = np.random.default_rng(7), 300
     covered = 0
     for _ in range(num_runs):
         estimate = clustered_mean(*clustered_binary(generator, num_clusters, rate, correlation))
@@ -85,7 +85,7 @@ def test_coverage_of_single_items(num_clusters, rate):
 @pytest.mark.parametrize(("num_clusters", "skewed"), [(20, False), (70, False), (70, True)])
 def test_coverage_of_unbounded_values(num_clusters, skewed):
     """The studentised bootstrap; log-normal clusters are where the percentile bootstrap falls to 88 %."""
-    generator, num_runs = np.random.default_rng(3), 300
+    generator, num_runs = np.random.default_rng(3), 200
     clusters = np.repeat(np.arange(num_clusters), 3).tolist()
     covered = 0
     for run in range(num_runs):
@@ -115,7 +115,7 @@ def paired_clusters(generator, num_clusters, rate_better, rate_worse, correlatio
 @pytest.mark.parametrize(("better", "worse"), [(0.2, 0.2), (0.4, 0.1), (0.1, 0.02)])
 @pytest.mark.parametrize("num_clusters", [20, 70, 200])
 def test_coverage_of_a_paired_difference(num_clusters, better, worse, correlation):
-    generator, num_runs = np.random.default_rng(11), 300
+    generator, num_runs = np.random.default_rng(11), 200
     covered = 0
     for _ in range(num_runs):
         data = paired_clusters(generator, num_clusters, better, worse, correlation)
@@ -127,7 +127,7 @@ def test_coverage_of_a_paired_difference(num_clusters, better, worse, correlatio
 @pytest.mark.parametrize("correlation", [0.0, 0.3])
 @pytest.mark.parametrize("num_clusters", [8, 70])
 def test_two_equal_methods_are_seldom_called_different(num_clusters, correlation):
-    generator, num_runs = np.random.default_rng(5), 400
+    generator, num_runs = np.random.default_rng(5), 300
     false_alarms = 0
     for run in range(num_runs):
         data = paired_clusters(generator, num_clusters, 0.15, 0.15, correlation)

@@ -61,7 +61,11 @@ SCHEMA = {
         ({"a": "Paris"}, {"a": "Paris "}, ("different_value", "a")),
         ({"a": "Paris"}, {"a": "paris"}, ("different_value", "a")),
         ({"user_id": "u1"}, {"user_id": "u1 "}, ("different_value", "user_id")),
-        ({"f": [{"date": "x"}, {"date": "y"}]}, {"f": [{"date": "x"}, {"date": "z"}]}, ("different_value", "f[1].date")),
+        (
+            {"f": [{"date": "x"}, {"date": "y"}]},
+            {"f": [{"date": "x"}, {"date": "z"}]},
+            ("different_value", "f[1].date"),
+        ),
         ({"a b": {"": 1}}, {"a b": {"": 2}}, ("different_value", '["a b"][""]')),
         (2**53, 2.0**53, None),
         (2**53 + 1, 2.0**53, ("different_value", "")),
@@ -210,13 +214,19 @@ def test_text_is_stripped_and_none_is_empty() -> None:
 quick = settings(max_examples=80, deadline=None, database=None)
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from([0.0, 1.0, 0.5]) | st.sampled_from(["", "a", "A "]),
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.sampled_from([0.0, 1.0, 0.5])
+    | st.sampled_from(["", "a", "A "]),
     lambda child: (
         st.lists(child, max_size=3) | st.dictionaries(st.sampled_from([*SCHEMA["properties"], "x"]), child, max_size=4)
     ),
     max_leaves=8,
 )
-SCHEMAS = st.sampled_from([None, SCHEMA, {"properties": {"x": SCHEMA, "note": {"default": 1}, "bags": {"default": {}}}}])
+SCHEMAS = st.sampled_from(
+    [None, SCHEMA, {"properties": {"x": SCHEMA, "note": {"default": 1}, "bags": {"default": {}}}}]
+)
 
 
 def reorder(value: Any) -> Any:

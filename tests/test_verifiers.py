@@ -220,7 +220,8 @@ def test_a_demonstration_that_is_an_unparsed_call_gives_no_verdict() -> None:
 @pytest.mark.parametrize("verify", VERIFIERS.values(), ids=VERIFIERS)
 @settings(max_examples=80, deadline=None, database=None)
 @given(
-    arguments=st.text('{}[]":,a1N', max_size=20) | st.sampled_from(["{" * 5000, '{"flight_id": NaN}', '{"a":' * 99 + "1" + "}" * 99]),
+    arguments=st.text('{}[]":,a1N', max_size=20)
+    | st.sampled_from(["{" * 5000, '{"flight_id": NaN}', '{"a":' * 99 + "1" + "}" * 99]),
     name=st.sampled_from(["book", "look", "", "\ud800"]),
     content=st.none() | st.lists(st.sampled_from(["<tool_call>", "</tool_call>", "<think>", "{}"])).map("".join),
     calls=st.integers(0, 3),

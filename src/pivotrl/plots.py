@@ -25,7 +25,7 @@ _COLOURS = {
     "ink": "#1d2023",
     "muted": "#5b6168",
     "rule": "#d5d7d9",
-    "before": "#767c83",
+    "before": "#6b7178",
     "after": "#0072b2",
     "paper": "#fffffe",
 }
@@ -212,15 +212,15 @@ def mean_reward_histogram(
         for place, name, side in ((0, "always fail", "left"), (bins, "always pass", "right")):
             edge = places[place] + (-0.4 if place == 0 else 0.4) / bins
             if totals[place] > limit:  # a gap says that the bar goes on
-                ends = [places[place] - 0.5 / bins, places[place] + 0.5 / bins]
-                axes.plot(ends, [0.8 * limit, 0.83 * limit], color=_COLOURS["paper"], linewidth=4)
+                ends = [places[place] - 0.41 / bins, places[place] + 0.41 / bins]
+                axes.plot(ends, [0.8 * limit, 0.83 * limit], color=_COLOURS["paper"], linewidth=4, solid_capstyle="butt")
             if totals[place]:
                 height = min(totals[place], limit)
                 if height > 0.9 * limit:  # beside the bar, where there is no room above it
                     edge, height = places[place] + (0.5 if place == 0 else -0.5) / bins, 0.9 * limit
                 axes.text(edge, height + 0.02 * limit, f"{totals[place]:,} {name}", ha=side, color=_COLOURS["ink"])
 
-    return _svg(draw, 560, 200)
+    return _svg(draw, 520, 190)
 
 
 def _svg(draw: Callable[[Any], None], width: float, height: float) -> Markup:

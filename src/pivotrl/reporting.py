@@ -183,14 +183,14 @@ def _resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
     for manifest in manifests.values():
         known |= manifest.options
     defaults = {field.name: field.default for options in _OPTIONS for field in dataclasses.fields(options)}
-    words = ["pivotrl", "run", str(known.get("source", "SOURCE")), "--out", directory.name or ".", "--policy", "POLICY"]
+    flags = {"out": directory.name or ".", "policy": "POLICY"}
     for name in ("reader", "verifier", "heldout", "environments"):
         if known.get(name) is not None:
-            words += [f"--{name}", str(known[name]).removeprefix("environments:")]
-    for name, value in known.items():
-        if name in defaults and value != defaults[name]:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join([*words, "--resume"])
+            flags[name] = str(known[name]).removeprefix("environments:")
+    flags |= {name: str(value) for name, value in known.items() if name in defaults and value != defaults[name]}
+    start = shlex.join(["pivotrl", "run", str(known.get("source", "SOURCE"))])
+    lines = [shlex.join([f"--{name.replace('_', '-')}", value]) for name, value in flags.items()]
+    return " \\\n    ".join([start, *lines, "--resume"])
 
 
 # --- examples -----------------------------------------------------------------------------------------------------

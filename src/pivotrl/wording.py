@@ -77,9 +77,10 @@ def duration(seconds: float) -> str:
 
 
 def p_value(value: float) -> str:
+    """One digit below 0.001, three decimals below 0.1, else two."""
     if value < 0.0001:
         return "p < 0.0001"
-    return f"p = {value:.{4 if value < 0.001 else 3 if value < 0.1 else 2}f}"
+    return f"p = {value:.1g}" if value < 0.001 else f"p = {value:.{3 if value < 0.1 else 2}f}"
 
 
 def direction(comparison: Comparison, summary: Summary) -> Direction:
@@ -125,7 +126,7 @@ def verdicts(summary: Summary) -> list[str]:
     if not told:
         told = ["There is no verdict yet: nothing has been measured both before and after training."]
     if not summary.complete and summary.comparisons:
-        told[0] = f"Not final: {told[0][0].lower()}{told[0][1:]}"
+        told[0] = f"Not final. {told[0]}"
     return told
 
 

@@ -26,7 +26,7 @@ from plancraft.environment.actions import (
     convert_to_slot_index,
 )
 from plancraft.environment.env import PlancraftEnvironment, target_and_inventory_to_text_obs
-from plancraft.environment.recipes import RECIPES, SmeltingRecipe
+from plancraft.environment.recipes import RECIPES, ShapelessRecipe, SmeltingRecipe, id_to_item
 
 from pivotrl.protocols import InputError, Observation
 from pivotrl.records import Action, Message
@@ -98,21 +98,35 @@ def _recipes_by_inputs() -> tuple[tuple[frozenset[str], Any], ...]:
 
 
 def recipe_text(item: str) -> str:
-    """What the benchmark's ``search`` action answers for an item, the sampled arrangement fixed by the name."""
+    """An answer of the benchmark's ``search`` action for an item.
+
+    The benchmark samples one of the valid arrangements each time; here it is always the one that starts in the
+    upper left cell, with an ingredient fixed by the item's name where several would do.
+    """
     lines = [f"Recipes to craft {item}:"]
-    state = random.getstate()
-    random.seed(item)  # the published sampler draws from the module-level generator
-    try:
-        for number, recipe in enumerate(recipes_for(item), start=1):
-            lines.append(f"recipe {number}:")
-            if isinstance(recipe, SmeltingRecipe):
-                lines.append("smelt " + " or ".join(sorted(recipe.ingredient)))
-            else:
-                cells = recipe.sample_input_crafting_grid()
-                lines += [f"{cell['type']} at {convert_from_slot_index(cell['slot'])}" for cell in cells]
-    finally:
-        random.setstate(state)
+    for number, recipe in enumerate(recipes_for(item), start=1):
+        lines.append(f"recipe {number}:")
+        if isinstance(recipe, SmeltingRecipe):
+            lines.append("smelt " + " or ".join(sorted(recipe.ingredient)))
+        else:
+            lines += [f"{name} at {convert_from_slot_index(cell)}" for cell, name in _arrangement(recipe, item)]
     return "\n".join(lines)
+
+
+def _arrangement(recipe: Any, seed: str) -> list[tuple[int, str]]:
+    """(cell, ingredient) of one valid way to lay out a recipe, from the upper left cell on."""
+    generator = random.Random(seed)  # noqa: S311
+    if isinstance(recipe, ShapelessRecipe):
+        counts = generator.choice(recipe.ingredients)
+        items = [item for item, count in sorted(counts.items()) for _ in range(count)]
+        return list(enumerate(items, start=1))
+    cells = []
+    for row, line in enumerate(recipe.kernel):
+        for column, ids in enumerate(line):
+            item = id_to_item(generator.choice(sorted(ids)))
+            if item is not None:
+                cells.append((row * 3 + column + 1, item))
+    return cells
 
 
 def observation_text(target: str, inventory: Inventory, recipes: bool) -> str:

@@ -1,0 +1,213 @@
+"""What bad input gets: place, fault and remedy in one message, an exit code, nothing lost, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_pipeline import write_logs
+from tiny import save_tiny_model
+
+from pivotrl.cli import COMMANDS, main
+
+FAST = ["--policy", "tabular", "--verifier", "exact", "--num-samples", "4", "--num-steps", "3", "--learning-rate", "1"]
+FAST += ["--turns-per-step", "4", "--group-size", "4"]
+
+
+def call(*arguments: object) -> int:
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0
+
+
+def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
+    assert call(*arguments) == code
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    return " ".join(told.split())
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    return write_logs(tmp_path / "logs.jsonl")
+
+
+def test_every_stage_by_hand_gives_what_run_gives(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("run", logs, "-o", tmp_path / "one", *FAST) == 0
+    many = tmp_path / "many"
+    verifier, policy = ["--verifier", "exact"], ["--policy", "tabular"]
+    training = ["--num-steps", "3", "--learning-rate", "1", "--turns-per-step", "4", "--group-size", "4"]
+    assert call("read", logs, "-o", many) == 0
+    assert call("profile", many, *policy, *verifier, "--num-samples", "4") == 0
+    assert call("select", many) == 0
+    assert call("evaluate", many, *policy, *verifier, "--name", "before") == 0
+    assert call("train", many, *policy, *verifier, *training) == 0
+    assert call("evaluate", many, *policy, *verifier, "--name", "after") == 0
+    capsys.readouterr()
+    assert call("report", many, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["complete"]
+    for name in ("profiles.jsonl", "selection.jsonl", "train/groups.jsonl", "evaluations/after.turns.jsonl"):
+        assert (many / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+
+
+def test_thresholds_change_without_sampling_again(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    call("run", logs, "-o", out, *FAST)
+    profiles = (out / "profiles.jsonl").read_bytes()
+    assert "max_mean: was 0.6, now 0.9" in refused(capsys, 2, "select", out, "--max-mean", "0.9")
+    assert call("select", out, "--max-mean", "0.9", "--overwrite") == 0
+    assert (out / "profiles.jsonl").read_bytes() == profiles
+    assert not (out / "train").exists()
+
+
+def test_check_show_and_list_tell_what_is_there(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    call("run", logs, "-o", out, *FAST)
+    capsys.readouterr()
+    assert call("check", out, "--verifier", "exact", "--json") == 0
+    checked = json.loads(capsys.readouterr().out)
+    assert checked["turns"] == checked["accepted"] > 0
+    call("show", out, "log0#2")
+    shown = capsys.readouterr().out
+    assert "q0.0" in shown and "answer 0.0" in shown
+    call("list", "--json")
+    listed = {(row["kind"], row["name"]) for row in json.loads(capsys.readouterr().out)}
+    assert {("readers", "tau_bench"), ("verifiers", "tool_call"), ("policies", "hf"), ("samplers", "scripted")} <= listed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_documents_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert "pivotrl" in text and command in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "nowhere.jsonl", "-o", "OUT", *FAST], "nowhere.jsonl"),
+        (["run", "LOGS", "-o", "OUT", "--reader", "chatt"], "no reader called 'chatt'; there are"),
+        (["run", "LOGS", "-o", "OUT", "--verifier", "tool_call(ignorecase=True)"], "tool_call has no option 'ignorecase'"),
+        (["run", "LOGS", "-o", "OUT", "--verifier", "tool_call(("], "cannot read 'tool_call(('"),
+        (["run", "LOGS", "-o", "OUT", "--verifier", "no.such.module:verify"], "cannot import"),
+        (["run", "LOGS", "-o", "OUT", "--model", "EMPTY"], "is not a model folder: it has no config.json"),
+        (["run", "LOGS", "-o", "OUT", "--policy", "hf(seed=1)", "--model", "BROKEN"], "cannot load the model"),
+        (["run", "LOGS", "-o", "OUT", "--policy", "tabular", "--retention", "none.jsonl"], "none.jsonl does not exist"),
+        (["run", "LOGS", "-o", "LOGS", *FAST], "is a file; give a directory"),
+        (["report", "EMPTY"], "holds no run"),
+        (["profile", "nowhere"], "nowhere is not a directory"),
+        (["show", "EMPTY", "a#1"], "holds no run"),
+        (["list", "gadgets"], "no kind of plugin called 'gadgets'"),
+    ],
+)
+def test_wrong_names_and_places(
+    arguments: list[str], told: str, tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text('{"model_type": "llama"}')
+    places = {"LOGS": logs, "OUT": tmp_path / "out", "EMPTY": tmp_path / "empty", "BROKEN": tmp_path / "broken"}
+    message = refused(capsys, 2, *[places.get(a, a) for a in arguments])
+    assert told in message.replace(" ", "") or " ".join(told.split()) in message
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "empty"),
+        ("not json\n", "logs.jsonl:1"),
+        ('{"messages": []}\n', "logs.jsonl:1"),
+        ('{"hello": 1}\n', "logs.jsonl:1"),
+        ('{"messages": [{"role": "user", "content": "hi"}]}\n', "logs.jsonl:1"),
+        ('{"messages": [{"role": "wizard", "content": "hi"}, {"role": "assistant", "content": "a"}]}\n', "wizard"),
+        ("[" * 100_000 + "\n", "logs.jsonl"),
+    ],
+)
+def test_files_that_are_no_trajectories(
+    content: str, told: str, tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.write_text(content)
+    assert told in refused(capsys, 2, "run", logs, "-o", tmp_path / "out", *FAST)
+
+
+def test_a_run_is_not_overwritten_by_accident(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    call("run", logs, "-o", out, *FAST)
+    before = (out / "report.html").read_bytes()
+    assert "--resume to go on, or --overwrite" in refused(capsys, 2, "run", logs, "-o", out, *FAST)
+    assert (out / "report.html").read_bytes() == before
+    assert call("run", logs, "-o", out, *FAST, "--overwrite") == 0
+
+
+def test_nothing_to_train_on_explains_itself(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, 3, "run", logs, "-o", tmp_path / "run", *FAST, "--max-mean", "0")
+    assert "0 of" in told and "turns are pivots" in told
+
+
+def test_hostile_text_in_logs_cannot_write_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs = tmp_path / "logs.jsonl"
+    messages = [{"role": "user", "content": "\x1b[31mred \x07 [bold]x[/]"}, {"role": "assistant", "content": "a"}]
+    logs.write_text(json.dumps({"id": "a", "messages": messages}) + "\n")
+    call("read", logs, "-o", tmp_path / "run", "--heldout-fraction", "0")
+    capsys.readouterr()
+    call("show", tmp_path / "run", "a#1")
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "\x07" not in shown and "[bold]x[/]" in shown
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_stops_with_its_own_exit_code_and_the_run_goes_on_later(tmp_path: Path, logs: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        command = [sys.executable, "-m", "pivotrl.cli", "run", str(logs), "-o", str(disk / "run"), *FAST, "--num-samples", "40"]
+        full = subprocess.run([*command], capture_output=True, text=True, check=False)
+        assert full.returncode == 4 and "No space left" in full.stderr and "Traceback" not in full.stderr
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        again = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+        assert again.returncode == 0, again.stderr
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def slow_run(tmp_path: Path, logs: Path) -> subprocess.Popen[str]:
+    model = save_tiny_model(tmp_path / "model")
+    command = [sys.executable, "-m", "pivotrl.cli", "run", str(logs), "-o", str(tmp_path / "run"), "--model", str(model)]
+    command += ["--verifier", "exact", "--max-tokens", "200", "--batch-turns", "1"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    for _ in range(1200):
+        if path.exists() and path.stat().st_size:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_ctrl_c_once_or_twice_keeps_what_is_finished(tmp_path: Path, logs: Path, signals: list[signal.Signals]) -> None:
+    process = slow_run(tmp_path, logs)
+    profiles = tmp_path / "run" / "profiles.jsonl"
+    wait_for(profiles, process)
+    for number in signals:
+        process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in told
+    from pivotrl.records import SampleGroup
+    from pivotrl.store import read_records
+
+    assert read_records(profiles, SampleGroup)

@@ -1,0 +1,90 @@
+"""What the documents say is so: commands exist, metrics are documented, names point at something."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+import pivotrl
+from pivotrl import cli
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text().replace("\\\n", " ")
+        for line in re.findall(r"^\s*(?:\$ )?(pivotrl [a-z]+ .*)$|`(pivotrl [a-z]+ [^`]*)`", text, re.MULTILINE):
+            found.append((document.name, (line[0] or line[1]).split("  #")[0].strip()))
+    return found
+
+
+@pytest.mark.parametrize(("document", "command"), commands(), ids=lambda value: str(value)[:60])
+def test_every_command_in_the_documents_parses(document: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    stubs = {}
+    for name, function in cli.COMMANDS.items():
+        def stub(*arguments: object, _name: str = name, **options: object) -> None:
+            called.append(_name)
+
+        stub.__signature__ = __import__("inspect").signature(function, eval_str=True)  # type: ignore[attr-defined]
+        stub.__annotations__ = {n: p.annotation for n, p in stub.__signature__.parameters.items()}  # type: ignore[attr-defined]
+        stub.__doc__ = function.__doc__
+        stubs[name] = stub
+    monkeypatch.setattr(cli, "COMMANDS", stubs)
+    words = shlex.split(command)[1:]
+    tyro.extras.subcommand_cli_from_dict(stubs, prog="pivotrl", args=words, config=(tyro.conf.OmitArgPrefixes,))
+    assert called == [words[0]]
+
+
+def test_the_documents_hold_commands_to_check() -> None:
+    assert len(commands()) >= 8
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+def test_make_targets_and_files_exist(document: Path) -> None:
+    text = document.read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z-]+)", text)) <= targets | {"sure"}
+    for link in re.findall(r"\]\((?!http|#)([^)#]+)", text):
+        assert (document.parent / link).exists(), link
+    for path in re.findall(r"`((?:src|docs|tests|recipes|benchmarks)/[\w./-]+\.\w+)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_functions_and_tests_named_in_the_method_exist() -> None:
+    text = (ROOT / "docs" / "method.md").read_text()
+    for name in re.findall(r"`(test_\w+\.py)`", text):
+        assert (ROOT / "tests" / name).exists(), name
+    for module, attribute in re.findall(r"`(turns|profiling|selection|advantages|losses|training)\.(\w+)`", text):
+        loaded = __import__(f"pivotrl.{module}", fromlist=[attribute])
+        assert hasattr(loaded, attribute)
+
+
+def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
+    source = "".join((ROOT / "src" / "pivotrl" / name).read_text() for name in ("training.py", "policies/hf.py", "policies/tabular.py"))
+    areas = "reward|groups|samples|loss|ratio|policy|gradient|update|tokens|time"
+    written = set(re.findall(rf'"((?:{areas})/[a-z_]+)"', source))
+    documented = set(re.findall(rf"^\| `((?:{areas})/[a-z_]+)`", (ROOT / "docs" / "runs.md").read_text(), re.MULTILINE))
+    assert written == documented
+
+
+def test_no_document_names_a_private_place() -> None:
+    for path in [*DOCUMENTS, *ROOT.glob("recipes/**/*.json"), *ROOT.glob("recipes/*.py")]:
+        assert "/root/" not in path.read_text() and "/work/" not in path.read_text(), path
+
+
+def test_python_examples_compile() -> None:
+    for document in DOCUMENTS:
+        for block in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
+            compile(block, str(document), "exec")
+
+
+def test_the_version_is_said_once() -> None:
+    assert f'version = "{pivotrl.__version__}"' in (ROOT / "pyproject.toml").read_text()

@@ -1,0 +1,155 @@
+"""The whole way, end to end: with the tabular policy in a second, with a real network in seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import save_tiny_model
+
+from pivotrl import EvaluationOptions, InputError, ProfileOptions, SelectionOptions, TrainingOptions, run
+from pivotrl.policies.hf import Policy as HfPolicy
+from pivotrl.policies.tabular import Policy as TabularPolicy
+from pivotrl.readers.chat import read
+from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
+from pivotrl.store import read_manifest, read_records
+from pivotrl.verifiers.exact import verify
+
+
+def write_logs(path: Path, num_tasks: int = 20, reward: float | None = 1.0) -> Path:
+    with path.open("w") as file:
+        for i in range(num_tasks):
+            messages = [{"role": "system", "content": "You answer."}]
+            for t in range(3):
+                messages += [{"role": "user", "content": f"q{i}.{t}"}, {"role": "assistant", "content": f"answer {i}.{t}"}]
+            row = {"id": f"log{i}", "task_id": f"task{i}", "messages": messages}
+            file.write(json.dumps(row if reward is None else {**row, "reward": reward}) + "\n")
+    return path
+
+
+TABULAR = {
+    "reader": read,
+    "verifier": verify,
+    "profiling": ProfileOptions(num_samples=8),
+    "training": TrainingOptions(num_steps=40, turns_per_step=8, group_size=8, learning_rate=2.0),
+    "evaluation": EvaluationOptions(eval_temperature=1.0),
+}
+
+
+def test_logs_become_a_better_policy_and_a_report(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    summary = run(str(write_logs(tmp_path / "logs.jsonl")), out, policy=TabularPolicy(), **TABULAR)
+    assert summary.complete
+    train, heldout = (read_records(out / f"{n}.jsonl", Trajectory) for n in ("trajectories", "heldout"))
+    assert len(train) + len(heldout) == 20 and heldout
+    assert {t.task_id for t in train}.isdisjoint(t.task_id for t in heldout)
+    groups = read_records(out / "profiles.jsonl", SampleGroup)
+    assert len(groups) == 3 * len(train) and all(len(g.completions_G) == 8 for g in groups)
+    rows = read_records(out / "selection.jsonl", Selection)
+    by_turn = {g.turn_id: g for g in groups}
+    for row in rows:
+        mean, variance = by_turn[row.turn_id].mean, by_turn[row.turn_id].variance
+        assert row.selected == (variance > 0 and mean < 0.6)
+    metrics = [json.loads(line) for line in (out / "train" / "metrics.jsonl").read_text().splitlines()]
+    rewards = [m["metrics"]["reward/mean"] for m in metrics]
+    assert sum(rewards[-5:]) > sum(rewards[:5]) + 0.5
+    assert (out / "report.html").stat().st_size > 10_000
+    profile = read_manifest(out / "profile.manifest.json")
+    assert profile.num_rollout_turns == 8 * len(groups)
+    assert summary.total_rollout_turns == profile.num_rollout_turns + 40 * 8 * 8
+
+
+def test_a_real_network_runs_every_stage(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    policy = HfPolicy(model=str(save_tiny_model(tmp_path / "model")), lora_rank=4, dtype="float32", device="cpu")
+
+    def starts_low(turn, action):
+        from pivotrl import Verdict
+
+        return Verdict.passed() if (action.content or "z")[0] < "T" else Verdict.failed("high")
+
+    summary = run(
+        str(write_logs(tmp_path / "logs.jsonl")),
+        out,
+        reader=read,
+        verifier=starts_low,
+        policy=policy,
+        retention=[{"id": "a", "source": "s", "prompt": "Question: 1+1?\nAnswer:", "answer": " 2"}],
+        profiling=ProfileOptions(num_samples=4, max_tokens=6),
+        selection=SelectionOptions(max_mean=1.0),
+        training=TrainingOptions(num_steps=3, turns_per_step=4, group_size=4, learning_rate=1e-2, train_max_tokens=6),
+        evaluation=EvaluationOptions(eval_max_tokens=6),
+    )
+    assert summary.complete
+    assert [c.name for c in summary.comparisons] == ["held-out turns", "retention"]
+    assert summary.kl_to_reference is not None and summary.kl_to_reference.mean > 0
+    assert (out / "train" / "policy" / "adapter_config.json").is_file()
+    before = (out / "evaluations" / "before.retention.jsonl").read_text()
+    assert '"kl":0.0' in before
+
+
+def test_a_finished_run_does_no_work_again(tmp_path: Path) -> None:
+    logs = str(write_logs(tmp_path / "logs.jsonl"))
+    run(logs, tmp_path / "run", policy=TabularPolicy(), **TABULAR)
+    files = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.jsonl")}
+
+    class Untouchable(TabularPolicy):
+        def sample(self, *arguments, **options):
+            raise AssertionError("a sample was bought twice")
+
+    run(logs, tmp_path / "run", policy=Untouchable(), resume=True, **TABULAR)
+    assert files == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.jsonl")}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"profiling": ProfileOptions(num_samples=4)}, "num_samples: was 8, now 4"),
+        ({"policy": TabularPolicy(seed=1)}, "policy: was"),
+    ],
+)
+def test_a_profile_is_never_mixed_with_another(tmp_path: Path, change: dict, told: str) -> None:
+    logs = str(write_logs(tmp_path / "logs.jsonl"))
+    run(logs, tmp_path / "run", policy=TabularPolicy(), **TABULAR)
+    with pytest.raises(InputError, match=told):
+        run(logs, tmp_path / "run", **{"policy": TabularPolicy(), **TABULAR, **change}, resume=True)
+
+
+def test_changed_logs_are_refused_on_resume(tmp_path: Path) -> None:
+    logs = write_logs(tmp_path / "logs.jsonl")
+    run(str(logs), tmp_path / "run", policy=TabularPolicy(), **TABULAR)
+    write_logs(logs, num_tasks=21)
+    with pytest.raises(InputError, match="logs.jsonl"):
+        run(str(logs), tmp_path / "run", policy=TabularPolicy(), resume=True, **TABULAR)
+
+
+def test_failed_trajectories_are_left_out_by_default(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no trajectory to train on"):
+        run(str(write_logs(tmp_path / "logs.jsonl", reward=0.0)), tmp_path / "a", policy=TabularPolicy(), **TABULAR)
+    run(str(write_logs(tmp_path / "logs.jsonl", reward=None)), tmp_path / "b", policy=TabularPolicy(), **TABULAR)
+    assert read_manifest(tmp_path / "b" / "read.manifest.json").counts["reward_unknown"] == 20
+
+
+def test_a_context_longer_than_the_model_is_refused_with_a_count_and_never_cut(tmp_path: Path) -> None:
+    logs = write_logs(tmp_path / "logs.jsonl")
+    rows = [json.loads(line) for line in logs.read_text().splitlines()]
+    for row in rows[::2]:
+        row["messages"][1]["content"] = "long " * 200
+    logs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    policy = HfPolicy(
+        model=str(save_tiny_model(tmp_path / "model", max_positions=300)), lora_rank=2, dtype="float32", device="cpu"
+    )
+    with pytest.raises(InputError, match="pivots"):  # an exact match never happens with random weights
+        run(
+            str(logs),
+            tmp_path / "run",
+            reader=read,
+            verifier=verify,
+            policy=policy,
+            profiling=ProfileOptions(num_samples=2, max_tokens=4),
+        )
+    skipped = read_records(tmp_path / "run" / "skipped.jsonl", SkippedTurn)
+    assert skipped and {s.reason for s in skipped} == {"context_too_long"}
+    groups = read_records(tmp_path / "run" / "profiles.jsonl", SampleGroup)
+    assert groups and all(g.num_prompt_tokens <= 296 for g in groups)
