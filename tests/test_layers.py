@@ -19,7 +19,10 @@ LAYERS = [
     {"readers", "verifiers", "policies"},
     {"rollouts", "episodes"},
     {"profiling", "training", "evaluation", "comparison"},
-    {"stages", "summary", "reporting"},
+    {"stages", "summary"},
+    {"wording"},
+    {"plots"},
+    {"reporting"},
     {"pipeline"},
     {"tables", "cli"},
 ]

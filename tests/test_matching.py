@@ -25,6 +25,7 @@ SCHEMA = {
         "timeout": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": 30},
         "flights": {"type": "array", "items": {"$ref": "#/$defs/Flight"}},
         "payment": {"anyOf": [{"$ref": "#/$defs/Card"}, {"$ref": "#/$defs/Cash"}]},
+        "color": {"anyOf": [{"enum": ["red", "blue"]}, {"type": "string"}]},
     },
     "required": ["note"],
     "$defs": {
@@ -104,6 +105,9 @@ def test_schema_makes_equal(expected: Any, actual: Any) -> None:
         ({"note": "n"}, {"note": "n "}, "different_value", "note"),
         ({"note": "n"}, {}, "missing_argument", "note"),
         ({"note": "n"}, {"note": None}, "different_type", "note"),
+        ({"note": None}, {}, "missing_argument", "note"),
+        # not one of the choices, so a free text, where blanks count
+        ({"note": "n", "color": "my red"}, {"note": "n", "color": "my red "}, "different_value", "color"),
         ({"note": "n"}, {"note": "n", "bags": 2}, "unexpected_argument", "bags"),
         ({"note": "n", "bags": 2}, {"note": "n", "bags": 1}, "different_value", "bags"),
         ({"note": "n", "bags": 1}, {"note": "n", "bags": True}, "different_type", "bags"),

@@ -57,7 +57,8 @@ def test_logs_become_a_better_policy_and_a_report(tmp_path: Path) -> None:
     assert (out / "report.html").stat().st_size > 10_000
     profile = read_manifest(out / "profile.manifest.json")
     assert profile.num_rollout_turns == 8 * len(groups)
-    assert summary.total_rollout_turns == profile.num_rollout_turns + 40 * 8 * 8
+    trained = sum(m["metrics"]["samples/total"] for m in metrics)
+    assert summary.total_rollout_turns == profile.num_rollout_turns + trained
 
 
 def test_a_real_network_runs_every_stage(tmp_path: Path) -> None:
@@ -75,7 +76,9 @@ def test_a_real_network_runs_every_stage(tmp_path: Path) -> None:
         reader=read,
         verifier=starts_low,
         policy=policy,
-        retention=[{"id": "a", "source": "s", "prompt": "Question: 1+1?\nAnswer:", "answer": " 2"}],
+        retention=[
+            {"id": str(i), "source": "s", "prompt": f"Question: 1+{i}?\nAnswer:", "answer": f" {i + 1}"} for i in range(4)
+        ],
         profiling=ProfileOptions(num_samples=4, max_tokens=6),
         selection=SelectionOptions(max_mean=1.0),
         training=TrainingOptions(num_steps=3, turns_per_step=4, group_size=4, learning_rate=1e-2, train_max_tokens=6),

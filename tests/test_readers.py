@@ -112,7 +112,9 @@ def test_bad_entries_stop_the_reader_or_are_counted(read: Read, sample: Path, tm
 
 def mutations(value: Any) -> st.SearchStrategy[Any]:
     """The value with one part of it, at any depth, replaced by something else."""
-    junk = st.sampled_from([None, True, 0, -1.5, "", "x", "{", [], {}, [None], ["x"], {"type": "x"}, {"role": []}])
+    junk: st.SearchStrategy[Any] = st.sampled_from(
+        [None, True, 0, -1.5, "", "x", "{", [], {}, [None], ["x"], {"type": "x"}, {"role": []}]
+    )
     places: list[tuple[Any, ...]] = []
 
     def walk(part: Any, place: tuple[Any, ...]) -> None:
@@ -558,6 +560,12 @@ def test_responses_items_merge_as_gym_renders_them(tmp_path: Path) -> None:
         "1 assistant items without text, such as encrypted reasoning",
         "the input ends with an assistant message, next to the expected action",
     )
+
+
+def test_hidden_reasoning_leaves_no_empty_message(tmp_path: Path) -> None:
+    row = read_gym(tmp_path, [USER, {"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}])
+    assert roles(row) == "ua" and row.messages[1].content == "done"
+    assert "1 assistant items without text, such as encrypted reasoning" in row.lost
 
 
 CALL = {"type": "function_call", "name": "f", "arguments": '{"a": 1}'}

@@ -56,7 +56,7 @@ def groups_of(policy, turns, num_samples=8, seed=0, temperature=1.0):
 
 
 def test_uniforms_are_fixed_by_seed_turn_and_sample():
-    assert uniforms(0, "log#1", 0, 3) == pytest.approx([0.13459198, 0.44706852, 0.49275061], abs=5e-9)
+    assert uniforms(0, "log#1", 0, 3) == pytest.approx([0.04783516, 0.22533759, 0.61330366], abs=5e-9)
     assert (uniforms(0, "log#1", 0, 9)[:3] == uniforms(0, "log#1", 0, 3)).all()
     different = {uniforms(s, t, i, 1)[0] for s in (0, 1) for t in ("a#1", "a#11") for i in (0, 1)}
     assert len(different) == 8
@@ -69,7 +69,7 @@ def test_derived_seeds_differ_by_every_part_and_never_change():
     parts = [(), ("a",), ("a", "b"), ("ab",), ("1",), (1,), ("a", 1), ("a,1",), ("b", "a")]
     assert len({derive_seed(0, *part) for part in parts} | {derive_seed(1, "a")}) == len(parts) + 1
     assert all(0 <= derive_seed(7, step) < 2**63 for step in range(100))
-    assert derive_seed(0, "train", 3) == 4862480262640303018
+    assert derive_seed(0, "train", 3) == 6636830909520140580
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -90,11 +90,13 @@ def test_a_menu_holds_the_expected_action_and_different_others(num_alternatives)
 
 
 def test_turns_are_hopeless_mixed_and_easy():
-    expected = np.array([Policy().probabilities(Turn(TRAJECTORY.model_copy(update={"id": str(i)}), 1))[0] for i in range(400)])
+    turns = [Turn(TRAJECTORY.model_copy(update={"id": str(number)}), 1) for number in range(400)]
+    expected = np.array([Policy().probabilities(turn)[0] for turn in turns])
     assert 0.1 < (expected < 0.03).mean() < 0.3
     assert 0.1 < (expected > 0.63).mean() < 0.3
-    alike = Policy(spread=0.0)
-    assert abs(np.mean([alike.probabilities(Turn(TRAJECTORY.model_copy(update={"id": str(i)}), 1))[0] for i in range(400)]) - 0.25) < 0.03
+    alike = np.array([Policy(spread=0.0).probabilities(turn)[0] for turn in turns])
+    assert alike.mean() == pytest.approx(0.25, abs=0.03)
+    assert alike.std() < expected.std() / 1.5
 
 
 def test_logprobs_are_those_of_the_table():
@@ -144,8 +146,9 @@ def test_samples_depend_on_seed_turn_and_index_alone():
 
 def test_it_writes_what_is_on_the_menu_only():
     policy = Policy()
-    completion = policy.encode_action(TURNS[0], TURNS[0].expected_action)
-    assert (completion.token_ids_T, completion.logprobs_T, completion.text) == ((0,), (0.0,), action_text(TURNS[0].expected_action))
+    expected = TURNS[0].expected_action
+    completion = policy.encode_action(TURNS[0], expected)
+    assert (completion.token_ids_T, completion.logprobs_T, completion.text) == ((0,), (0.0,), action_text(expected))
     with pytest.raises(InputError, match="log#1: the tabular policy cannot write 'sing'"):
         policy.encode_action(TURNS[0], Action(content="sing"))
 
@@ -187,17 +190,15 @@ def test_the_gradient_is_that_of_the_objective_by_finite_differences(options):
     before = {turn.id: policy._logits(turn.id).copy() for turn in TURNS}
     rate = 1e-3
     policy.update(groups, rate, options)
+    moved = {turn.id: (policy._logits(turn.id) - before[turn.id]) / rate for turn in TURNS}
     for turn in TURNS:
-        moved = (policy._logits(turn.id) - before[turn.id]) / rate
         for entry in range(4):
             values = []
-            for sign in (1, -1):
+            for step in (1e-5, -1e-5):
                 policy._trained = {name: row.copy() for name, row in before.items()}
-                policy._trained[turn.id][entry] += sign * 1e-5
+                policy._trained[turn.id][entry] += step
                 values.append(objective(policy, groups, old, options))
-            assert moved[entry] == pytest.approx((values[0] - values[1]) / 2e-5, abs=1e-7)
-        policy._trained = {name: row.copy() for name, row in before.items()}
-        policy.update(groups, rate, options)
+            assert moved[turn.id][entry] == pytest.approx((values[0] - values[1]) / 2e-5, abs=1e-7)
 
 
 def test_later_epochs_clip_and_the_first_has_ratio_one():
@@ -369,7 +370,7 @@ def test_turns_outside_the_script_get_the_expected_action_or_a_text():
     (fixed,) = Sampler(script={}, otherwise="pass").sample(TURNS[:1], 1, Sampling())
     assert fixed.completions_G[0].action == Action(content="pass")
     still_to_play = Turn(TRAJECTORY, len(TRAJECTORY.messages))
-    with pytest.raises(InputError, match="log#6.*add the turn to the script"):
+    with pytest.raises(InputError, match=r"log#6.*add the turn to the script"):
         list(Sampler(script={}).sample([still_to_play], 1, Sampling()))
 
 
@@ -385,7 +386,7 @@ def test_a_script_may_be_a_file_and_its_content_is_its_identity(tmp_path):
     ("content", "message"),
     [
         (None, "cannot read the script .*script.json: No such file"),
-        (b'{\n"log#1": ["a",]\n}', r"script.json:2 is not JSON: .*\(column 16\)"),
+        (b'{\n"log#1": ["a",]\n}', r"script.json:2 is not JSON: .*\(column 1\d\)"),
         (b"\xff\xfe", "not a JSON text in UTF-8"),
         (b"[" * 200_000, "not a JSON text"),
         (b'["a"]', "not an object of turn ids"),

@@ -160,6 +160,12 @@ FLIGHT = {"flight_id": "HAT1", "city": "Paris"}
         (act(call("book", FLIGHT)), act(call("book", FLIGHT), call("look")), "surplus_tool_call"),
         (act(call("book", FLIGHT), call("look")), act(call("book", FLIGHT)), "missing_tool_call"),
         (act(call("book", FLIGHT), call("look")), act(call("look"), call("book", FLIGHT)), "match"),
+        # the call of the same tool says why, not the nearest in line
+        (
+            act(call("book", FLIGHT), call("look", {"city": "x"})),
+            act(call("look", {"city": "y"}), call("book", {**FLIGHT, "city": "Rome"})),
+            "different_value",
+        ),
         (act(call("look"), call("look")), act(call("look"), call("look", {"city": "x"})), "unexpected_argument"),
         (Action(content="Done."), act(call("look")), "unexpected_tool_call"),
         (Action(content="Done."), act(call("look"), content="Done."), "unexpected_tool_call"),
@@ -184,6 +190,11 @@ def test_a_difference_names_tool_and_path() -> None:
     verdict = tool_call.verify(row, act(call("book_reservation", arguments)))
     assert outcome(verdict) == ("fail", "different_value")
     assert verdict.details == {"tool": "book_reservation", "path": "flights[0].date"}
+
+
+def test_a_demonstrated_tool_is_known_even_if_the_log_does_not_declare_it() -> None:
+    undeclared = turn(act(call("cancel", FLIGHT)))
+    assert tool_call.verify(undeclared, act(call("cancel", FLIGHT))).outcome == "pass"
 
 
 def test_options() -> None:

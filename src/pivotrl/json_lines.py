@@ -147,7 +147,7 @@ def _lines(path: Path) -> Iterator[Entry]:
             line = rest = file.readline(MAX_LINE_BYTES + 1)
             if not line:
                 return
-            while False and rest and not rest.endswith(b"\n"):
+            while len(line) > MAX_LINE_BYTES and rest and not rest.endswith(b"\n"):
                 rest = file.readline(1 << 20)  # the rest of a line that is refused
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)

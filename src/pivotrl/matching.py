@@ -232,7 +232,7 @@ def _admits(schema: Mapping[str, Any], value: Any) -> bool:
     """Whether the value may be an instance, judged by type, choices and required keys, one level deep."""
     kind, types = kind_of(value), schema.get("type")
     allowed = [types] if isinstance(types, str) else _list(types)
-    if allowed and kind not in allowed and not (kind == "number" and "integer" in allowed and value % 1 == 0):
+    if allowed and kind not in allowed and not (kind == "number" and "integer" in allowed):
         return False
     if not _is_choice(schema, value):
         return False

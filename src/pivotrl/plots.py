@@ -52,8 +52,10 @@ _STYLE = {
     "ytick.major.size": 0,
     "grid.color": _COLOURS["rule"],
     "grid.linewidth": 0.6,
+    "lines.solid_capstyle": "butt",
 }
 
+_MAX_LABEL = 48
 _PANELS = (
     ("reward/mean", "Mean reward at pivots", 1.0, "Fresh samples at each step."),
     ("reward/group_variance", "Reward variance within a group", None, "At 0 all samples of a turn fare alike."),
@@ -95,7 +97,7 @@ def figures(
     shares = [c for c in summary.comparisons if c.unit.startswith("share")]
     if shares:
         rows = [(c.name.capitalize(), sides(c, c.unit)) for c in shares]
-        rows += [(plain(f"Episodes, {row.tag} {row.value}"), sides(row, "share")) for row in breakdowns]
+        rows += [(_short(plain(f"Episodes, {row.tag} {row.value}")), sides(row, "share")) for row in breakdowns]
         found["levels"] = interval_plot(rows, (0.0, 1.0), "%", scale=100)
         changes = [(c.name.capitalize(), c.difference, c.unit) for c in shares]
         marks = [(name, [Mark(d.difference, d.low, d.high, signed(d.difference, unit))]) for name, d, unit in changes]
@@ -179,7 +181,8 @@ def step_plot(points: Sequence[tuple[int, float]], top: float | None = None) -> 
         axes.plot(steps, smooth, color=_COLOURS["after"], linewidth=1.8)
         axes.plot(steps[-1:], smooth[-1:], "o", markersize=4.5, color=_COLOURS["after"], clip_on=False)
         beside = axes.get_yaxis_transform()
-        axes.text(1.04, smooth[-1], f"{smooth[-1]:.2g}", color=_COLOURS["after"], transform=beside, va="center")
+        last = f"{smooth[-1]:.2g}" if abs(smooth[-1]) >= 0.01 else f"{smooth[-1]:.1g}"
+        axes.text(1.04, smooth[-1], last, color=_COLOURS["after"], transform=beside, va="center")
 
     return _svg(draw, 280, 130)
 
@@ -199,7 +202,7 @@ def mean_reward_histogram(
     limit = 1.3 * (2 * inner if max(totals) > 3 * inner > 0 else max(totals))
 
     def draw(figure: Any) -> None:
-        axes = figure.add_axes((0.075, 0.19, 0.915, 0.79))
+        axes = figure.add_axes((0.085, 0.2, 0.905, 0.78))
         places = [index / bins for index in range(bins + 1)]
         axes.set(xlim=(-0.6 / bins, 1 + 0.6 / bins), ylim=(0, limit))
         axes.set_xlabel("mean reward of the reference policy at a turn")
@@ -213,14 +216,18 @@ def mean_reward_histogram(
             edge = places[place] + (-0.4 if place == 0 else 0.4) / bins
             if totals[place] > limit:  # a gap says that the bar goes on
                 ends = [places[place] - 0.41 / bins, places[place] + 0.41 / bins]
-                axes.plot(ends, [0.8 * limit, 0.83 * limit], color=_COLOURS["paper"], linewidth=4, solid_capstyle="butt")
+                axes.plot(ends, [0.8 * limit, 0.83 * limit], color=_COLOURS["paper"], linewidth=4)
             if totals[place]:
                 height = min(totals[place], limit)
                 if height > 0.9 * limit:  # beside the bar, where there is no room above it
                     edge, height = places[place] + (0.5 if place == 0 else -0.5) / bins, 0.9 * limit
                 axes.text(edge, height + 0.02 * limit, f"{totals[place]:,} {name}", ha=side, color=_COLOURS["ink"])
 
-    return _svg(draw, 520, 190)
+    return _svg(draw, 440, 180)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _MAX_LABEL else label[: _MAX_LABEL - 1] + "…"
 
 
 def _svg(draw: Callable[[Any], None], width: float, height: float) -> Markup:

@@ -120,16 +120,17 @@ class Renderer:
 
     def prompt(self, turn: Turn) -> tuple[int, ...]:
         """Token ids of everything the policy sees before it acts, the generation prompt included."""
-        return self._prompt(turn.context, turn.trajectory.tools)
+        tools = "\n".join(json.dumps(_tool_json(tool), ensure_ascii=False) for tool in turn.trajectory.tools)
+        return self._prompt(turn.context, tools)
 
-    def _render(self, context: tuple[Message, ...], tools: tuple[Tool, ...]) -> tuple[int, ...]:
+    def _render(self, context: tuple[Message, ...], tools: str) -> tuple[int, ...]:
+        """``tools``: one JSON object a line, as text so that it can be part of the cache key."""
         return tuple(self._chatml(context, tools) if self.style == "chatml" else self._template(context, tools))
 
-    def _chatml(self, context: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
+    def _chatml(self, context: Sequence[Message], tools: str) -> list[int]:
         texts: list[tuple[str, str]] = []
         if tools:
-            listed = "\n".join(json.dumps(_tool_json(tool), ensure_ascii=False) for tool in tools)
-            texts.append(("system", _TOOL_PROMPT.format(tools=listed)))
+            texts.append(("system", _TOOL_PROMPT.format(tools=tools)))
         for message in context:
             if message.role == "system" and texts and texts[-1][0] == "system":
                 texts[-1] = ("system", f"{message.content or ''}\n\n{texts[-1][1]}")
@@ -142,7 +143,7 @@ class Renderer:
             ids += [self.start_id, *self.encode_text(f"{role}\n{text}"), self.end_id, *self.encode_text("\n")]
         return [*ids, self.start_id, *self.encode_text("assistant\n")]
 
-    def _template(self, context: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
+    def _template(self, context: Sequence[Message], tools: str) -> list[int]:
         messages = []
         for message in context:
             entry: dict[str, Any] = {"role": message.role, "content": message.content or ""}
@@ -155,7 +156,10 @@ class Renderer:
                 entry["tool_call_id"] = message.tool_call_id
             messages.append(entry)
         text: str = self.tokenizer.apply_chat_template(
-            messages, tools=[_tool_json(tool) for tool in tools] or None, add_generation_prompt=True, tokenize=False
+            messages,
+            tools=[json.loads(line) for line in tools.splitlines()] or None,
+            add_generation_prompt=True,
+            tokenize=False,
         )
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return ids

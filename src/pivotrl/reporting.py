@@ -44,6 +44,7 @@ R = TypeVar("R", bound=Record)
 _OPTIONS = (ReadOptions, TurnOptions, ProfileOptions, SelectionOptions, TrainingOptions, EvaluationOptions)
 _NUM_PIVOTS, _NUM_FLIPS, _NUM_MESSAGES, _MAX_TAG_VALUES = 4, 3, 2, 8
 
+
 def require_packages() -> None:
     """Raises:
     InputError: jinja2 or matplotlib is missing.

@@ -113,7 +113,8 @@ def summarise(directory: Path) -> Summary:
         ("held-out episodes", "share solved", episodes, episode_success, compare_episodes, True),
         ("retention", "NLL per token, nats", texts, _mean_nll, compare_retention, False),
     ):
-        before, after, difference = estimate(old), estimate(new), compare(old, new)
+        before, after = estimate(old), estimate(new)
+        difference = compare(old, new) if before is not None and after is not None else None
         if before is not None and after is not None and difference is not None:
             comparisons.append(Comparison(name, unit, before, after, difference, better))
     p_values = {c.name: c.difference.p_value for c in comparisons if c.higher_is_better}
@@ -131,12 +132,16 @@ def summarise(directory: Path) -> Summary:
 
 
 def _mean_nll(results: Sequence[RetentionResult]) -> Estimate | None:
-    return clustered_mean([r.nll for r in results], [r.item_id for r in results]) if results else None
+    return _mean_of_texts([(r.nll, r.item_id) for r in results])
 
 
 def _mean_kl(results: Sequence[RetentionResult]) -> Estimate | None:
-    known = [(r.kl, r.item_id) for r in results if r.kl is not None]
-    return clustered_mean([kl for kl, _ in known], [item for _, item in known]) if known else None
+    return _mean_of_texts([(r.kl, r.item_id) for r in results if r.kl is not None])
+
+
+def _mean_of_texts(values: Sequence[tuple[float, str]]) -> Estimate | None:
+    """None below two texts: one text gives no interval."""
+    return clustered_mean([value for value, _ in values], [item for _, item in values]) if len(values) > 1 else None
 
 
 def _breakdowns(before: Sequence[EpisodeResult], after: Sequence[EpisodeResult]) -> tuple[Breakdown, ...]:

@@ -6,6 +6,7 @@ adjusted for the number of tests, is below 0.05.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -107,8 +108,10 @@ def sentence(comparison: Comparison, summary: Summary) -> str:
         subject = subject[0].lower() + subject[1:]
         return f"No difference could be shown in {subject}: {before} before, {after} after; {change}, {evidence}."
     told = f"{subject} {'rose' if way == 'up' else 'fell'} from {before} to {after}: {change}, {evidence}."
-    forgot = name == "retention" and way == "up"
-    return told + (" Higher is worse: something outside the task was forgotten." if forgot else "")
+    if name == "retention" and way == "up":
+        grown = amount(math.expm1(d.difference), "share")
+        told += f" Higher is worse: this is forgetting; the perplexity of these texts grew by {grown}."
+    return told
 
 
 def missing_stages(manifests: Mapping[str, Manifest]) -> list[str]:
@@ -134,24 +137,19 @@ def not_measured(summary: Summary, manifests: Mapping[str, Manifest]) -> list[st
     """A sentence for each measurement that is missing, and what is therefore not known."""
     measured = {comparison.name for comparison in summary.comparisons}
     after = manifests.get("evaluations/after")
+    if not measured and (after is None or after.status != "complete"):
+        return ["The evaluation after training is missing, so nothing is known yet about what training did."]
     read = manifests["read"].counts if "read" in manifests else {}
-    reasons = {
-        "held-out turns": "no task was held out" if read.get("heldout_trajectories") == 0 else "no turn got a verdict",
-        "held-out episodes": "no environment was given",
-        "retention": "no reference texts were given",
+    why = "no task was held out" if read.get("heldout_trajectories") == 0 else "no turn got a verdict on both sides"
+    told = {
+        "held-out turns": f"Held-out turns were not measured ({why}), so it is not known whether the policy acts "
+        "better at turns it was not trained on.",
+        "held-out episodes": "No episodes were played (no environment was given), so it is not known whether better "
+        "turns add up to solved tasks.",
+        "retention": "Retention was not measured (no reference texts were given), so it is not known whether the "
+        "policy forgot anything outside the task.",
     }
-    consequences = {
-        "held-out turns": ("Held-out turns were not measured", "the policy acts better at turns it was not trained on"),
-        "held-out episodes": ("No episodes were played", "better turns add up to solved tasks"),
-        "retention": ("Retention was not measured", "the policy forgot anything outside the task"),
-    }
-    unfinished = after is None or after.status != "complete"
-    return [
-        f"{what} ({'the evaluation after training is missing' if unfinished else reasons[name]}), "
-        f"so it is not known whether {unknown}."
-        for name, (what, unknown) in consequences.items()
-        if name not in measured
-    ]
+    return [sentence for name, sentence in told.items() if name not in measured]
 
 
 def metric_totals(metrics: Sequence[Mapping[str, float]]) -> defaultdict[str, float]:
@@ -191,10 +189,16 @@ def caveats(
         )
     if "held-out episodes" in by_name:
         told.append("Episodes are scored by the environment, whose score was not used in training.")
-    if len({direction(c, summary) for c in by_name.values() if c.name != "retention"}) > 1:
+    ways = {name: direction(comparison, summary) for name, comparison in by_name.items()}
+    turns, episodes = ways.get("held-out turns"), ways.get("held-out episodes")
+    if turns and episodes and turns != episodes:
         told.append(
-            "Turns and episodes do not tell the same story: single turns are judged one by one in recorded contexts, "
-            "episodes by their outcome. Trust the episodes."
+            "The change at single turns is not matched by a shown change in whole episodes, which count in use."
+            if episodes == "none"
+            else "Whole episodes changed although no change could be shown at single turns; ask what else moved."
+            if turns == "none"
+            else "Single turns and whole episodes moved in opposite directions. Episodes count in use: do not rely on "
+            "turn accuracy here."
         )
     few = min((c.difference.num_clusters for c in by_name.values() if c.name != "retention"), default=_FEW_TASKS)
     if few < _FEW_TASKS:
