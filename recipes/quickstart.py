@@ -36,7 +36,7 @@ class Size:
     retention_texts: int
 
 
-QUICK = Size(160, 4, 20, 72, 48, 8, 12)
+QUICK = Size(160, 4, 20, 96, 40, 8, 12)
 LONG = Size(480, 8, 60, 200, None, 31, 60)
 
 
@@ -67,7 +67,7 @@ def main() -> None:
                 num_steps=size.steps,
                 turns_per_step=8,
                 group_size=8,
-                learning_rate=1e-4,
+                learning_rate=2e-4,
                 warmup_steps=3,
                 clip_high=0.28,
                 train_max_tokens=setting.MAX_TOKENS,

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from pivotrl.engine.attention import NAME
+from pivotrl.engine.loading import can_isolate_branches
 from pivotrl.engine.packing import PackItem, pack, padded_logits, scored_logits, split_by_size
 from pivotrl.engine.sampling import choose, draw
 from pivotrl.records import Sampling
@@ -20,23 +21,25 @@ STOP = frozenset({2})
 ARCHITECTURES = {"llama": (LlamaConfig, {}), "qwen2": (Qwen2Config, {}), "qwen3": (Qwen3Config, {"head_dim": 8})}
 
 
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,  # far from uniform outputs, so that a wrong mask or position shows
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
 def make_model(architecture, dtype=torch.float32):
     config_class, options = ARCHITECTURES[architecture]
     torch.manual_seed(0)
-    config = config_class(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.3,  # far from uniform outputs, so that a wrong mask or position shows
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        **options,
-    )
+    config = config_class(**SIZES, **options)
     return AutoModelForCausalLM.from_config(config, attn_implementation=NAME).to(dtype).eval()
 
 
@@ -265,6 +268,20 @@ def test_sampled_first_tokens_follow_the_models_softmax(llama):
     with torch.no_grad():
         probabilities = torch.softmax(llama(torch.tensor([prompt])).logits[0, -1].double(), dim=-1).numpy()
     check_distribution(np.array([d.token_ids_T[0] for d in drawn]), probabilities)
+
+
+@pytest.mark.xfail(strict=True, reason="draw(shared=False) lets a branch see past a sliding window that is reached")
+def test_rows_sample_what_no_mask_can_isolate():
+    """Where packing is off (a window shorter than the prompt), the plain way must draw from the model itself."""
+    torch.manual_seed(0)
+    config = MistralConfig(**{**SIZES, "sliding_window": 8})
+    model, prompt = AutoModelForCausalLM.from_config(config, attn_implementation=NAME).eval(), list(range(3, 23))
+    assert not can_isolate_branches(model, len(prompt))
+    (drawn,) = sample(model, [prompt], shared=False)
+    with torch.no_grad():
+        expected = row_logprobs(model, [PackItem(prompt, [one.token_ids_T for one in drawn])])
+    sampled = torch.tensor([logprob for one in drawn for logprob in one.logprobs_T])
+    torch.testing.assert_close(sampled, expected, rtol=0.0, atol=1e-4)
 
 
 # --- choosing a token -------------------------------------------------------------------------------------------------

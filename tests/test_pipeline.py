@@ -79,9 +79,10 @@ def test_a_real_network_runs_every_stage(tmp_path: Path) -> None:
         retention=[
             {"id": str(i), "source": "s", "prompt": f"Question: 1+{i}?\nAnswer:", "answer": f" {i + 1}"} for i in range(4)
         ],
-        profiling=ProfileOptions(num_samples=4, max_tokens=6),
+        # A random model rarely stops by itself, and what is cut off fails: give it room to.
+        profiling=ProfileOptions(num_samples=8, max_tokens=96),
         selection=SelectionOptions(max_mean=1.0),
-        training=TrainingOptions(num_steps=3, turns_per_step=4, group_size=4, learning_rate=1e-2, train_max_tokens=6),
+        training=TrainingOptions(num_steps=3, turns_per_step=4, group_size=8, learning_rate=1e-2, train_max_tokens=96),
         evaluation=EvaluationOptions(eval_max_tokens=6),
     )
     assert summary.complete

@@ -541,8 +541,8 @@ def test_durations(seconds: float, told: str) -> None:
     assert wording.duration(seconds) == told
 
 
-def test_no_negative_zero() -> None:
-    assert wording.signed(-0.0001, "share passed") == "+0.0"
+def test_zero_has_no_sign() -> None:
+    assert wording.signed(-0.0001, "share passed") == wording.signed(0.0, "share passed") == "0.0"
 
 
 def test_long_text_says_what_was_left_out() -> None:

@@ -137,7 +137,12 @@ def episode_success(results: Sequence[EpisodeResult]) -> Estimate | None:
 
 
 def compare(
-    before: Sequence[Any], after: Sequence[Any], key: Callable[[Any], str], value: Callable[[Any], float | None], cluster: Callable[[Any], str]
+    before: Sequence[Any],
+    after: Sequence[Any],
+    key: Callable[[Any], str],
+    value: Callable[[Any], float | None],
+    cluster: Callable[[Any], str],
+    bounded: bool = True,
 ) -> PairedDifference | None:
     """Paired difference over the items that both sides scored; None when there are none."""
     first = {key(item): value(item) for item in before}
@@ -145,7 +150,7 @@ def compare(
     if not pairs:
         return None
     old, new, clusters = zip(*pairs, strict=True)
-    return paired_difference(list(old), list(new), list(clusters))
+    return paired_difference(list(old), list(new), list(clusters), bounded=bounded)
 
 
 def compare_turns(before: Sequence[TurnResult], after: Sequence[TurnResult]) -> PairedDifference | None:
@@ -158,4 +163,6 @@ def compare_episodes(before: Sequence[EpisodeResult], after: Sequence[EpisodeRes
 
 def compare_retention(before: Sequence[RetentionResult], after: Sequence[RetentionResult]) -> PairedDifference | None:
     """Difference of the NLL per token (nats), text by text; above 0 is forgetting."""
-    return compare(before, after, lambda r: r.item_id, lambda r: r.nll, lambda r: r.item_id)
+    if len(before) < 2:
+        return None
+    return compare(before, after, lambda r: r.item_id, lambda r: r.nll, lambda r: r.item_id, bounded=False)

@@ -71,6 +71,7 @@ def clustered_mean(
     level: float = 0.95,
     num_resamples: int = 10_000,
     seed: int = 0,
+    bounded: bool = True,
 ) -> Estimate:
     """Mean over items; items of one cluster may depend on each other.
 
@@ -82,16 +83,17 @@ def clustered_mean(
     Args:
         values: one finite number per item.
         clusters: name of each item's cluster.
+        bounded: False when values could lie beyond [0, 1] even if these do not (nats, seconds).
 
     Raises:
         ValueError: no items, unequal lengths, a value that is missing or not finite, or a single cluster of values
-            beyond [0, 1].
+            that are not bounded.
     """
     value_N = _checked(values, clusters)
     sum_K, size_K = _totals(value_N, clusters)
     total, num_clusters = len(value_N), len(sum_K)
     mean = float(sum_K.sum()) / total
-    if not _is_bounded(value_N):
+    if not (bounded and _is_bounded(value_N)):
         low, high = _studentised(sum_K, size_K, level, num_resamples, seed)
     elif num_clusters == total and np.isin(value_N, (0.0, 1.0)).all():
         low, high = wilson(int(value_N.sum()), total, level)
@@ -110,6 +112,7 @@ def paired_difference(
     level: float = 0.95,
     num_resamples: int = 10_000,
     seed: int = 0,
+    bounded: bool = True,
 ) -> PairedDifference:
     """How ``after`` differs from ``before`` on the same items, paired by position.
 
@@ -130,7 +133,7 @@ def paired_difference(
     sum_K, size_K = _totals(gain_N, clusters)
     total, num_clusters = len(gain_N), len(sum_K)
     difference = float(sum_K.sum()) / total
-    if _is_bounded(before_N) and _is_bounded(after_N):
+    if bounded and _is_bounded(before_N) and _is_bounded(after_N):
         padded_K, weight_K = np.append(sum_K, [1.0, -1.0]), np.append(size_K, [1.0, 1.0])
         centre = float(padded_K.sum() / weight_K.sum())
         half = _student_quantile(level, num_clusters - 1) * math.sqrt(_mean_variance(padded_K, weight_K))

@@ -172,7 +172,7 @@ def step_plot(points: Sequence[tuple[int, float]], top: float | None = None) -> 
 
     def draw(figure: Any) -> None:
         axes = figure.add_axes((0.12, 0.2, 0.74, 0.72))
-        high = top or 1.12 * max(*values, 1e-9)
+        high = top or 1.12 * max(0.0, *values) or 1.0
         axes.set(xlim=(steps[0], max(steps[-1], steps[0] + 1)), ylim=(min(0.0, *values), high))
         axes.set_xticks(sorted({steps[0], steps[-1]}))
         axes.locator_params(axis="y", nbins=4)

@@ -143,12 +143,16 @@ def _with_shares(row: StepMetrics) -> StepMetrics:
     return StepMetrics(step=row.step, metrics={**row.metrics, **found})
 
 
-def _reasons(results: Mapping[str, Sequence[Any]]) -> list[tuple[str, int, int]]:
-    """(reason, before, after), the most frequent first."""
-    before, after = (Counter(result.reason for result in results[side]) for side in ("before", "after"))
+def _reasons(results: Mapping[str, Sequence[Any]]) -> list[tuple[str, str, int, int]]:
+    """(outcome, reason, before, after), the most frequent first; the outcome is that of rewards 1, 0 and None."""
+    outcomes = {1.0: "pass", 0.0: "fail", None: "no_verdict"}
+    before, after = (
+        Counter((outcomes.get(result.reward, "partial"), result.reason) for result in results[side])
+        for side in ("before", "after")
+    )
     if not before or not after:
         return []
-    return [(reason, before[reason], after[reason]) for reason, _ in (before + after).most_common()]
+    return [(*told, before[told], after[told]) for told, _ in (before + after).most_common()]
 
 
 def _breakdowns(summary: Summary) -> list[Breakdown]:
@@ -187,7 +191,8 @@ def _resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
     flags = {"out": directory.name or ".", "policy": "POLICY"}
     for name in ("reader", "verifier", "heldout", "environments"):
         if known.get(name) is not None:
-            flags[name] = str(known[name]).removeprefix("environments:")
+            spec = str(known[name]).removeprefix("environments:")
+            flags[name] = name.upper() if "<" in spec or spec.startswith("__main__:") else spec  # not importable
     flags |= {name: str(value) for name, value in known.items() if name in defaults and value != defaults[name]}
     start = shlex.join(["pivotrl", "run", str(known.get("source", "SOURCE"))])
     lines = [shlex.join([f"--{name.replace('_', '-')}", value]) for name, value in flags.items()]

@@ -141,7 +141,9 @@ def _mean_kl(results: Sequence[RetentionResult]) -> Estimate | None:
 
 def _mean_of_texts(values: Sequence[tuple[float, str]]) -> Estimate | None:
     """None below two texts: one text gives no interval."""
-    return clustered_mean([value for value, _ in values], [item for _, item in values]) if len(values) > 1 else None
+    if len(values) < 2:
+        return None
+    return clustered_mean([value for value, _ in values], [item for _, item in values], bounded=False)
 
 
 def _breakdowns(before: Sequence[EpisodeResult], after: Sequence[EpisodeResult]) -> tuple[Breakdown, ...]:

@@ -57,9 +57,10 @@ def amount(value: float, unit: str) -> str:
 
 
 def signed(value: float, unit: str) -> str:
-    """+18.2 (points) for shares, −0.004 for nats; never -0.0."""
+    """+18.2 (points) for shares, +0.004 for nats; no sign where it rounds to 0."""
     value, digits = (100 * value, 1) if unit.startswith("share") else (value, 3)
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", _MINUS)
+    sign = "+" if round(value, digits) else ""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", _MINUS)
 
 
 def interval(estimate: Estimate, unit: str) -> str:
@@ -97,7 +98,8 @@ def sentence(comparison: Comparison, summary: Summary) -> str:
     """What one measurement says: from, to, difference, interval, p-value and what it rests on."""
     d, unit, name = comparison.difference, comparison.unit, comparison.name
     subject, way = _SUBJECTS.get(name, name), direction(comparison, summary)
-    items = f"{d.num_items:,} {'texts' if name == 'retention' else name.rpartition(' ')[2]}"
+    noun = "texts" if name == "retention" else name.rpartition(" ")[2]
+    items = f"{d.num_items:,} {noun if d.num_items != 1 else noun.removesuffix('s')}"
     rests_on = items if d.num_clusters == d.num_items else f"{items} of {d.num_clusters:,} tasks"
     adjusted = name in summary.adjusted_p_values and len(summary.adjusted_p_values) > 1
     tested = p_value(summary.adjusted_p_values.get(name, d.p_value)) + (" (Holm-adjusted)" if adjusted else "")
