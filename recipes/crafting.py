@@ -35,7 +35,7 @@ def _tasks(*, split: str, num_easy: int | None, num_impossible: int) -> list[Pla
     for difficulty, count in (("easy", num_easy), ("impossible", num_impossible)):
         if count != 0:
             tasks += make_environments(
-                split=split, difficulty=(difficulty,), distractors=DISTRACTORS, max_tasks=count, max_turns=16
+                split=split, difficulty=(difficulty,), distractors=DISTRACTORS, max_tasks=count, max_turns=12
             )
     return tasks
 

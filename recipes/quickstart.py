@@ -17,7 +17,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import crafting as setting
-
 from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, TrainingOptions, TurnOptions, run
 from pivotrl.cli import guarded, live_progress
 from pivotrl.evaluation import load_retention
@@ -36,8 +35,8 @@ class Size:
     retention_texts: int
 
 
-QUICK = Size(160, 4, 20, 96, 40, 8, 12)
-LONG = Size(480, 8, 60, 200, None, 31, 60)
+QUICK = Size(128, 4, 20, 80, 20, 4, 12)
+LONG = Size(320, 8, 60, 160, 71, 16, 40)
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 import crafting as setting
-
 from pivotrl import TrainingOptions, TurnOptions, cut, train
 from pivotrl.policies.hf import Policy
 

@@ -18,12 +18,12 @@ LAYERS = [
     {"rendering", "losses", "engine", "environments", "samplers"},
     {"readers", "verifiers", "policies"},
     {"rollouts", "episodes"},
-    {"profiling", "training", "evaluation", "comparison"},
+    {"profiling", "training", "evaluation"},
     {"stages", "summary"},
     {"wording"},
     {"plots"},
     {"reporting"},
-    {"pipeline"},
+    {"pipeline", "comparison"},
     {"tables", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
 
 _errors = Console(stderr=True, highlight=False)
+_SECONDS_BETWEEN_LINES = 10.0
 
 Positional = tyro.conf.Positional
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -89,10 +91,13 @@ class _Made:
 
 @contextmanager
 def live_progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A live bar with the time left, one line per kind of work."""
+    """A live bar with the time left, one line per kind of work; plain lines now and then where there is no terminal."""
+    if not _errors.is_terminal:
+        yield _plain_lines()
+        return
     columns = (
-        TextColumn("{task.description:<40}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
@@ -110,6 +115,25 @@ def live_progress() -> Iterator[Callable[[int, int, str], None]]:
             bars.update(tasks[kind], completed=done, description=note)
 
         yield show
+
+
+def _plain_lines() -> Callable[[int, int, str], None]:
+    """For logs: a line every few seconds and at the end of each kind of work."""
+    began: dict[str, float] = {}
+    last = 0.0
+
+    def show(done: int, total: int, note: str) -> None:
+        nonlocal last
+        kind, now = note.partition(" ·")[0], time.monotonic()
+        start = began.setdefault(kind, now)
+        if done == total or now - last >= _SECONDS_BETWEEN_LINES:
+            last = now
+            left = f", about {(now - start) * (total - done) / done:.0f} s left" if 0 < done < total else ""
+            _errors.print(f"{done}/{total or '?'} {note}{left}", soft_wrap=True)
+        if done == total:
+            del began[kind]
+
+    return show
 
 
 def run(

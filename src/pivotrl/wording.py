@@ -205,6 +205,12 @@ def caveats(
     few = min((c.difference.num_clusters for c in by_name.values() if c.name != "retention"), default=_FEW_TASKS)
     if few < _FEW_TASKS:
         told.append(f"The evidence rests on {few} held-out tasks; intervals from so few are rough.")
+    for c in summary.comparisons:
+        if {c.before.num_items, c.after.num_items} != {c.difference.num_items}:
+            told.append(
+                f"{c.name.capitalize()}: {c.before.num_items:,} were scored before and {c.after.num_items:,} after; the "
+                f"change is over the {c.difference.num_items:,} scored on both sides."
+            )
     for name, side in results.items():
         rewards = [result.reward for result in side if result.reward is not None]
         unknown, total = len(side) - len(rewards), len(side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -103,7 +104,8 @@ class Policy:
                 layers_to_transform=list(range(frozen_layers, num_layers)),
                 task_type="CAUSAL_LM",
             )
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # peft's own calls into transformers
                 torch.manual_seed(seed)
                 self.model = get_peft_model(self.model, config)
             self.model.eval()

@@ -1,0 +1,125 @@
+"""Write the results between the markers of README.md and docs/results.md from the committed data.
+
+    python recipes/results_table.py           # rewrites the files
+    python recipes/results_table.py --check   # exit 1 when they are not up to date
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "recipes" / "results"
+NAMES = {
+    "base": "warm start (no further training)",
+    "sft_all": "SFT, all turns",
+    "sft_pivots": "SFT, pivots",
+    "random_turns": "PivotRL, random turns",
+    "exact_reward": "PivotRL, exact reward",
+    "pivotrl": "PivotRL",
+}
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def interval(estimate: dict[str, Any]) -> str:
+    return f"{percent(estimate['mean'])} % [{percent(estimate['low'])}, {percent(estimate['high'])}]"
+
+
+def change(difference: dict[str, Any]) -> str:
+    low, high = (f"{100 * difference[side]:+.1f}" for side in ("low", "high"))
+    return f"{100 * difference['difference']:+.1f} [{low}, {high}], p = {difference['p_value']:.4f}"
+
+
+def run_table(name: str) -> str:
+    """Before and after of one run, with its cost."""
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return f"`make {name}` has no committed result yet."
+    data = json.loads(path.read_text())
+    lines = ["| held out | before | after | change in points, paired | items |", "| --- | --- | --- | --- | --- |"]
+    for row in data["summary"]["comparisons"]:
+        if row["unit"].startswith("share"):
+            items = f"{row['difference']['num_items']} of {row['difference']['num_clusters']} tasks"
+            lines.append(
+                f"| {row['name']} | {interval(row['before'])} | {interval(row['after'])} | {change(row['difference'])} | {items} |"
+            )
+    for row in data["summary"]["breakdowns"]:
+        if row["tag"] == "difficulty" and row["before"] and row["after"]:
+            lines.append(
+                f"| episodes, {row['value']} | {interval(row['before'])} | {interval(row['after'])} | | {row['after']['num_items']} |"
+            )
+    for row in data["summary"]["comparisons"]:
+        if not row["unit"].startswith("share"):
+            d = row["difference"]
+            lines.append(
+                f"| {row['name']}, {row['unit']} | {row['before']['mean']:.3f} | {row['after']['mean']:.3f} "
+                f"| {d['difference']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}] nats | {d['num_items']} |"
+            )
+    costs = {cost["stage"]: cost for cost in data["summary"]["costs"]}
+    lines += [
+        "",
+        f"Rollout turns: {costs['profile']['rollout_turns']:,} for the profile and {costs['train']['rollout_turns']:,} for "
+        f"training. Seconds: profile {costs['profile']['seconds']:.0f}, training {costs['train']['seconds']:.0f}, "
+        f"evaluation {costs['evaluations/before']['seconds'] + costs['evaluations/after']['seconds']:.0f}. "
+        f"p-values before Holm adjustment. One training seed. {data['date'][:10]}, {data['machine']}, `{data['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def compare_table() -> str:
+    path = RESULTS / "compare.json"
+    if not path.is_file():
+        return "`make compare` has no committed result yet."
+    data = json.loads(path.read_text())
+    lines = [
+        "| method | seeds | held-out turns | change to the warm start | change to SFT, all turns | held-out episodes |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, arm in data["arms"].items():
+        against = arm["turns_against"]
+        lines.append(
+            f"| {NAMES[name]} | {len(arm['seeds'])} | {interval(arm['turns'])} "
+            f"| {change(against['base']) if 'base' in against else ''} "
+            f"| {change(against['sft_all']) if 'sft_all' in against else ''} "
+            f"| {interval(arm['episodes']) if arm['episodes'] else ''} |"
+        )
+    lines += [
+        "",
+        f"Equal computation, profiling counted; items pooled over seeds, intervals clustered by task. {data['date'][:10]}, "
+        f"{data['machine']}, `{data['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+TABLES = {"quickstart": lambda: run_table("quickstart"), "demo": lambda: run_table("demo"), "compare": compare_table}
+
+
+def render(text: str) -> str:
+    for name, table in TABLES.items():
+        pattern = rf"(<!-- results: {name} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda found, made=table: f"{found[1]}{made()}\n{found[2]}", text, flags=re.DOTALL)
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    for path in (ROOT / "README.md", ROOT / "docs" / "results.md"):
+        text = path.read_text()
+        if arguments.check and render(text) != text:
+            sys.exit(f"{path.name} is not up to date: run python recipes/results_table.py")
+        if not arguments.check:
+            path.write_text(render(text))
+
+
+if __name__ == "__main__":
+    main()
