@@ -51,7 +51,9 @@ def protocol() -> Protocol:
             train_max_tokens=setting.MAX_TOKENS,
         ),
         imitation_rate=5e-4,
-        evaluation=EvaluationOptions(heldout_turns=96, eval_max_tokens=setting.MAX_TOKENS),
+        evaluation=EvaluationOptions(
+            heldout_turns=96, turn_samples=4, turn_temperature=1.0, eval_max_tokens=setting.MAX_TOKENS
+        ),
     )
 
 

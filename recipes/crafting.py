@@ -18,6 +18,7 @@ MODEL = "smollm2-135m-instruct"
 WARM_START = Path(__file__).parent / "warm_start"
 """LoRA adapter made by warm_start.py: 320 expert turns of imitation, so that the model acts at all."""
 RETENTION = Path(__file__).parent / "data" / "gsm8k_60.jsonl"
+RESULTS = Path(__file__).parent / "results"
 MAX_TOKENS = 24
 """An action has 16 to 20 tokens."""
 DISTRACTORS = (4,)
@@ -40,4 +41,14 @@ def _tasks(*, split: str, num_easy: int | None, num_impossible: int) -> list[Pla
     return tasks
 
 
-__all__ = ["DISTRACTORS", "MAX_TOKENS", "MODEL", "RETENTION", "WARM_START", "environments", "reader", "verifier"]
+__all__ = [
+    "DISTRACTORS",
+    "MAX_TOKENS",
+    "MODEL",
+    "RESULTS",
+    "RETENTION",
+    "WARM_START",
+    "environments",
+    "reader",
+    "verifier",
+]

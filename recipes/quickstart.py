@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, Trainin
 from pivotrl.cli import guarded, live_progress
 from pivotrl.evaluation import load_retention
 from pivotrl.policies.hf import Policy
+from pivotrl.store import timestamp, write_file
 from pivotrl.tables import print_summary
 
 
@@ -35,7 +38,7 @@ class Size:
     retention_texts: int
 
 
-QUICK = Size(128, 4, 20, 80, 20, 4, 12)
+QUICK = Size(128, 4, 22, 96, 16, 4, 12)
 LONG = Size(320, 8, 60, 160, 71, 16, 40)
 
 
@@ -44,6 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--record", action="store_true", help="write the numbers to recipes/results")
     arguments = parser.parse_args()
     size, name = (LONG, "demo") if arguments.long else (QUICK, "quickstart")
     out = arguments.out or Path("runs") / name
@@ -54,7 +58,11 @@ def main() -> None:
             reader=setting.reader,
             verifier=setting.verifier,
             policy=Policy(
-                model=setting.MODEL, adapter=str(setting.WARM_START), lora_rank=16, frozen_layers=10, seed=arguments.seed
+                model=setting.MODEL,
+                adapter=str(setting.WARM_START),
+                lora_rank=16,
+                frozen_layers=10,
+                seed=arguments.seed,
             ),
             heldout="test",
             environments=setting.environments("test", size.heldout_tasks, size.impossible_tasks),
@@ -73,11 +81,25 @@ def main() -> None:
                 train_seed=arguments.seed,
                 checkpoint_every=1,
             ),
-            evaluation=EvaluationOptions(heldout_turns=size.heldout_turns, eval_max_tokens=setting.MAX_TOKENS),
+            evaluation=EvaluationOptions(
+                heldout_turns=size.heldout_turns,
+                turn_samples=4,
+                turn_temperature=1.0,
+                eval_max_tokens=setting.MAX_TOKENS,
+            ),
             resume=out.is_dir(),
             progress=progress,
         )
     print_summary(summary, as_json=False)
+    if arguments.record:
+        result = {
+            "command": f"make {name}",
+            "date": timestamp(),
+            "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, no GPU",
+            "seed": arguments.seed,
+            "summary": {key: value for key, value in summary.as_json().items() if key != "directory"},
+        }
+        write_file(setting.RESULTS / f"{name}.json", json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

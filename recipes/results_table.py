@@ -1,7 +1,7 @@
 """Write the results between the markers of README.md and docs/results.md from the committed data.
 
-    python recipes/results_table.py           # rewrites the files
-    python recipes/results_table.py --check   # exit 1 when they are not up to date
+python recipes/results_table.py           # rewrites the files
+python recipes/results_table.py --check   # exit 1 when they are not up to date
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_pipeline import write_logs
-from tiny import save_tiny_model
 
 from pivotrl.cli import COMMANDS, main
+from test_pipeline import write_logs
+from tiny import save_tiny_model
 
 FAST = ["--policy", "tabular", "--verifier", "exact", "--num-samples", "4", "--num-steps", "3", "--learning-rate", "1"]
 FAST += ["--turns-per-step", "4", "--group-size", "4"]
@@ -40,7 +40,9 @@ def logs(tmp_path: Path) -> Path:
     return write_logs(tmp_path / "logs.jsonl")
 
 
-def test_every_stage_by_hand_gives_what_run_gives(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_stage_by_hand_gives_what_run_gives(
+    tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("run", logs, "-o", tmp_path / "one", *FAST) == 0
     many = tmp_path / "many"
     verifier, policy = ["--verifier", "exact"], ["--policy", "tabular"]
@@ -59,7 +61,9 @@ def test_every_stage_by_hand_gives_what_run_gives(tmp_path: Path, logs: Path, ca
         assert (many / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
 
 
-def test_thresholds_change_without_sampling_again(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_thresholds_change_without_sampling_again(
+    tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     call("run", logs, "-o", out, *FAST)
     profiles = (out / "profiles.jsonl").read_bytes()
@@ -81,7 +85,12 @@ def test_check_show_and_list_tell_what_is_there(tmp_path: Path, logs: Path, caps
     assert "q0.0" in shown and "answer 0.0" in shown
     call("list", "--json")
     listed = {(row["kind"], row["name"]) for row in json.loads(capsys.readouterr().out)}
-    assert {("readers", "tau_bench"), ("verifiers", "tool_call"), ("policies", "hf"), ("samplers", "scripted")} <= listed
+    assert {
+        ("readers", "tau_bench"),
+        ("verifiers", "tool_call"),
+        ("policies", "hf"),
+        ("samplers", "scripted"),
+    } <= listed
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -96,7 +105,10 @@ def test_help_of_every_command_documents_every_option(command: str, capsys: pyte
     [
         (["run", "nowhere.jsonl", "-o", "OUT", *FAST], "nowhere.jsonl"),
         (["run", "LOGS", "-o", "OUT", "--reader", "chatt"], "no reader called 'chatt'; there are"),
-        (["run", "LOGS", "-o", "OUT", "--verifier", "tool_call(ignorecase=True)"], "tool_call has no option 'ignorecase'"),
+        (
+            ["run", "LOGS", "-o", "OUT", "--verifier", "tool_call(ignorecase=True)"],
+            "tool_call has no option 'ignorecase'",
+        ),
         (["run", "LOGS", "-o", "OUT", "--verifier", "tool_call(("], "cannot read 'tool_call(('"),
         (["run", "LOGS", "-o", "OUT", "--verifier", "no.such.module:verify"], "cannot import"),
         (["run", "LOGS", "-o", "OUT", "--model", "EMPTY"], "is not a model folder: it has no config.json"),
@@ -171,7 +183,18 @@ def test_a_full_disk_stops_with_its_own_exit_code_and_the_run_goes_on_later(tmp_
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("cannot mount a tmpfs here")
     try:
-        command = [sys.executable, "-m", "pivotrl.cli", "run", str(logs), "-o", str(disk / "run"), *FAST, "--num-samples", "40"]
+        command = [
+            sys.executable,
+            "-m",
+            "pivotrl.cli",
+            "run",
+            str(logs),
+            "-o",
+            str(disk / "run"),
+            *FAST,
+            "--num-samples",
+            "40",
+        ]
         full = subprocess.run([*command], capture_output=True, text=True, check=False)
         assert full.returncode == 4 and "No space left" in full.stderr and "Traceback" not in full.stderr
         subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
@@ -183,7 +206,17 @@ def test_a_full_disk_stops_with_its_own_exit_code_and_the_run_goes_on_later(tmp_
 
 def slow_run(tmp_path: Path, logs: Path) -> subprocess.Popen[str]:
     model = save_tiny_model(tmp_path / "model")
-    command = [sys.executable, "-m", "pivotrl.cli", "run", str(logs), "-o", str(tmp_path / "run"), "--model", str(model)]
+    command = [
+        sys.executable,
+        "-m",
+        "pivotrl.cli",
+        "run",
+        str(logs),
+        "-o",
+        str(tmp_path / "run"),
+        "--model",
+        str(model),
+    ]
     command += ["--verifier", "exact", "--max-tokens", "200", "--batch-turns", "1"]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
 

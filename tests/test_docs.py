@@ -30,6 +30,7 @@ def test_every_command_in_the_documents_parses(document: str, command: str, monk
     called = []
     stubs = {}
     for name, function in cli.COMMANDS.items():
+
         def stub(*arguments: object, _name: str = name, **options: object) -> None:
             called.append(_name)
 
@@ -68,7 +69,10 @@ def test_functions_and_tests_named_in_the_method_exist() -> None:
 
 
 def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
-    source = "".join((ROOT / "src" / "pivotrl" / name).read_text() for name in ("training.py", "policies/hf.py", "policies/tabular.py"))
+    source = "".join(
+        (ROOT / "src" / "pivotrl" / name).read_text()
+        for name in ("training.py", "policies/hf.py", "policies/tabular.py")
+    )
     areas = "reward|groups|samples|loss|ratio|policy|gradient|update|tokens|time"
     written = set(re.findall(rf'"((?:{areas})/[a-z_]+)"', source))
     documented = set(re.findall(rf"^\| `((?:{areas})/[a-z_]+)`", (ROOT / "docs" / "runs.md").read_text(), re.MULTILINE))

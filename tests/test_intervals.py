@@ -49,6 +49,25 @@ def test_without_resampling_the_interval_is_students_t(num_clusters, level):
     assert (estimate.low, estimate.high) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("values", [[1, 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 0], [0.2, 0.9, 1, 1, 0.5, 0, 0, 0.1, 1, 1, 0, 0]])
+def test_clustered_rates_get_wilsons_interval_at_the_effective_sample_size(values):
+    """The bounds solve (mean - p)^2 = t^2 p (1 - p) / n_eff, with n_eff from the spread of the cluster means."""
+    mean = np.mean(values)
+    variance = stats.sem(np.reshape(values, (4, 3)).mean(axis=1)) ** 2
+    factor = stats.t.ppf(0.975, 3) ** 2 / (mean * (1 - mean) / variance)
+    expected = np.sort(np.roots([1 + factor, -2 * mean - factor, mean**2]))
+    estimate = clustered_mean(values, np.repeat(range(4), 3).tolist())
+    assert (estimate.low, estimate.high) == pytest.approx(expected, rel=1e-9)
+
+
+def test_paired_rates_get_students_interval_after_one_gain_and_one_loss_are_added():
+    before, after = [0, 0, 1, 1, 0, 1, 0, 0, 1], [1, 1, 1, 0, 0, 1, 1, 0.5, 1]
+    gains = np.append(np.subtract(after, before), [1.0, -1.0])
+    expected = stats.t.interval(0.95, 8, gains.mean(), stats.sem(gains))
+    result = paired_difference(before, after, range(9))
+    assert (result.low, result.high) == pytest.approx(expected, rel=1e-9)
+
+
 def clustered_binary(generator, num_clusters, rate, correlation):
     """Beta-binomial clusters of 1 to 9 items."""
     sizes = generator.integers(1, 10, size=num_clusters)

@@ -151,10 +151,7 @@ def test_packs_have_the_gradients_of_padded_rows(models, architecture, seed):
 def test_a_completion_never_sees_its_neighbours(models, architecture):
     """Bit for bit: other tokens in one branch, or in another prompt, leave all else as it was."""
     model, generator = models[architecture], random.Random(3)
-    items = [
-        PackItem([token] * 7, [random_tokens(generator, 6) for _ in range(4)])
-        for token in (8, 9)
-    ]
+    items = [PackItem([token] * 7, [random_tokens(generator, 6) for _ in range(4)]) for token in (8, 9)]
     with torch.no_grad():
         before = packed_logprobs(model, items)
         sequence_S = pack(items, CPU).sequence_S

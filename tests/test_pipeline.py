@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import save_tiny_model
 
 from pivotrl import EvaluationOptions, InputError, ProfileOptions, SelectionOptions, TrainingOptions, run
 from pivotrl.policies.hf import Policy as HfPolicy
@@ -15,6 +14,7 @@ from pivotrl.readers.chat import read
 from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
 from pivotrl.store import read_manifest, read_records
 from pivotrl.verifiers.exact import verify
+from tiny import save_tiny_model
 
 
 def write_logs(path: Path, num_tasks: int = 20, reward: float | None = 1.0) -> Path:
@@ -22,7 +22,10 @@ def write_logs(path: Path, num_tasks: int = 20, reward: float | None = 1.0) -> P
         for i in range(num_tasks):
             messages = [{"role": "system", "content": "You answer."}]
             for t in range(3):
-                messages += [{"role": "user", "content": f"q{i}.{t}"}, {"role": "assistant", "content": f"answer {i}.{t}"}]
+                messages += [
+                    {"role": "user", "content": f"q{i}.{t}"},
+                    {"role": "assistant", "content": f"answer {i}.{t}"},
+                ]
             row = {"id": f"log{i}", "task_id": f"task{i}", "messages": messages}
             file.write(json.dumps(row if reward is None else {**row, "reward": reward}) + "\n")
     return path
@@ -77,7 +80,8 @@ def test_a_real_network_runs_every_stage(tmp_path: Path) -> None:
         verifier=starts_low,
         policy=policy,
         retention=[
-            {"id": str(i), "source": "s", "prompt": f"Question: 1+{i}?\nAnswer:", "answer": f" {i + 1}"} for i in range(4)
+            {"id": str(i), "source": "s", "prompt": f"Question: 1+{i}?\nAnswer:", "answer": f" {i + 1}"}
+            for i in range(4)
         ],
         # A random model rarely stops by itself, and what is cut off fails: give it room to.
         profiling=ProfileOptions(num_samples=8, max_tokens=96),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import save_tiny_model
 from transformers import AutoTokenizer
 
 from pivotrl import Action, InputError, Message, Tool, ToolCall, Trajectory, Turn
 from pivotrl.rendering import Renderer, action_text, parse_completion, prompt_hash
+from tiny import save_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,12 @@ def test_tools_calls_and_results_reach_the_prompt(renderer: Renderer) -> None:
             )
         )
     )
-    for part in ("policy text", '"name": "lookup"', '{"name": "lookup", "arguments": {"q": "x"}}', "<tool_response>\nfound"):
+    for part in (
+        "policy text",
+        '"name": "lookup"',
+        '{"name": "lookup", "arguments": {"q": "x"}}',
+        "<tool_response>\nfound",
+    ):
         assert part in rendered
     assert rendered.count("<|im_start|>system") == 1
 
@@ -72,7 +76,11 @@ CALL = Action(content=None, tool_calls=(ToolCall(name="f", arguments='{"a": 1}')
         ("hello", Action(content="hello"), None),
         ('<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>', CALL, None),
         ('<think>hm</think>\n<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>', CALL, None),
-        ('ok <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>', CALL.model_copy(update={"content": "ok"}), None),
+        (
+            'ok <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>',
+            CALL.model_copy(update={"content": "ok"}),
+            None,
+        ),
         ('<tool_call>{"name": "f", "argum', Action(), "tool_call_not_closed"),
         ("<tool_call>{not json}</tool_call>", Action(), "tool_call_is_not_json"),
         ("<tool_call>[1]</tool_call>", Action(), "tool_call_has_no_name"),
@@ -92,7 +100,9 @@ def test_parsing_never_raises(text: str) -> None:
 
 
 def test_actions_are_written_as_they_are_parsed() -> None:
-    both = Action(content="first", tool_calls=(ToolCall(name="f", arguments='{"a": [1, {"b": null}]}'), ToolCall(name="g")))
+    both = Action(
+        content="first", tool_calls=(ToolCall(name="f", arguments='{"a": [1, {"b": null}]}'), ToolCall(name="g"))
+    )
     assert parse_completion(action_text(both)) == (both, None)
 
 
@@ -125,5 +135,3 @@ def test_a_tokenizer_without_any_chat_form_is_refused(renderer: Renderer) -> Non
 
     with pytest.raises(InputError, match="no chat template"):
         Renderer(Plain())
-
-

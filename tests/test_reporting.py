@@ -26,6 +26,7 @@ from pivotrl.records import (
     Action,
     Completion,
     EpisodeResult,
+    Manifest,
     Message,
     RetentionResult,
     SampleGroup,
@@ -358,12 +359,21 @@ def test_turns_without_a_verdict_are_counted_with_their_bounds() -> None:
     assert "counted as failed the accuracy would be 25.0 %, counted as passed 75.0 %" in told[0]
 
 
+def test_another_verifier_for_the_score_is_named() -> None:
+    manifests = {
+        stage: Manifest(stage=stage, status="complete", options={"verifier": verifier})
+        for stage, verifier in (("train", "exact"), ("evaluations/after", "judge"))
+    }
+    told = wording.caveats(summary(comparison(0.1, 0.05, 0.15)), manifests, [], {})
+    assert "Held-out turns are scored by judge, not by the verifier that gave the training reward (exact)." in told
+
+
 def test_the_page_opens_with_the_verdict_of_the_run(run: Path, page: str) -> None:
     told, seen = summarise(run), words_of(page)
     positions = [seen.index(wording.sentence(c, told)) for c in told.comparisons]
     assert positions == sorted(positions)
     assert max(positions) < seen.index("One seed.") < seen.index("Before you act on this")
-    assert f"by the verifier that gave the training reward ({VERIFIER})" in seen
+    assert f"Held-out turns are scored by the verifier that gave the training reward ({VERIFIER})" in seen
     assert "Episodes are scored by the environment" in seen
 
 
@@ -478,15 +488,14 @@ def test_a_missing_package_is_named_with_its_remedy(
 # --- the page as a file -------------------------------------------------------------------------------------------
 
 
-def test_hostile_text_is_shown_and_never_obeyed(tmp_path: Path) -> None:
-    page = page_of(make_run(tmp_path / "r", text=HOSTILE))
-    clean = page_of(make_run(tmp_path / "clean"))
-    found = Elements(page)
-    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
-    assert found.tags == Elements(clean).tags  # text adds no element
+def test_hostile_text_is_shown_and_never_obeyed(tmp_path: Path, page: str) -> None:
+    hostile = page_of(make_run(tmp_path / "r", text=HOSTILE))
+    found = Elements(hostile)
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in hostile
+    assert found.tags == Elements(page).tags  # text adds no element
     assert not [name for name, _ in found.attributes if name.startswith("on")]
-    assert "\u202e" not in page and "\x1b" not in page
-    assert "\\u202e\\x1b[31m {{ 7 * 7 }} $x^2$" in words_of(page)
+    assert "\u202e" not in hostile and "\x1b" not in hostile
+    assert "\\u202e\\x1b[31m {{ 7 * 7 }} $x^2$" in words_of(hostile)
 
 
 def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:

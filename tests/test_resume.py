@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from test_pipeline import write_logs
 from tiny import save_tiny_model
 

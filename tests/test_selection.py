@@ -10,9 +10,13 @@ from pivotrl.selection import SelectionOptions, require_pivots, select
 
 
 def group(name: str, *rewards: float | None) -> SampleGroup:
-    completion = Completion(action=Action(content="x"), text="x", token_ids_T=(1,), logprobs_T=(0.0,), finish_reason="stop")
+    completion = Completion(
+        action=Action(content="x"), text="x", token_ids_T=(1,), logprobs_T=(0.0,), finish_reason="stop"
+    )
     verdicts = tuple(
-        Verdict.unknown("judge_down") if r is None else Verdict(outcome="pass" if r > 0 else "fail", reward=r, reason="r")
+        Verdict.unknown("judge_down")
+        if r is None
+        else Verdict(outcome="pass" if r > 0 else "fail", reward=r, reason="r")
         for r in rewards
     )
     return SampleGroup(turn_id=name, completions_G=(completion,) * len(rewards), verdicts_G=verdicts)

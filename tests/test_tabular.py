@@ -1,5 +1,6 @@
 """The policies and samplers that tests and dry runs use: the softmax table, the script, and their seeds."""
 
+import dataclasses
 import json
 import math
 
@@ -199,6 +200,49 @@ def test_the_gradient_is_that_of_the_objective_by_finite_differences(options):
                 policy._trained[turn.id][entry] += step
                 values.append(objective(policy, groups, old, options))
             assert moved[turn.id][entry] == pytest.approx((values[0] - values[1]) / 2e-5, abs=1e-7)
+
+
+def test_the_second_epoch_climbs_the_clipped_objective():
+    """Its gradient is taken where the first epoch ended, against the probabilities from before both."""
+    rate, options = 12.0, UpdateOptions(clip_low=0.1, clip_high=0.2, max_gradient_norm=1e9)
+    once, twice = Policy(seed=6), Policy(seed=6)
+    groups = groups_of(once, TURNS)
+    old = {turn.id: once.probabilities(turn) for turn in TURNS}
+    once.update(groups, rate, options)
+    metrics = twice.update(groups, rate, dataclasses.replace(options, num_epochs=2))
+    assert 0.0 < metrics["ratio/clipped_fraction"] < 1.0
+    start = {name: row.copy() for name, row in once._trained.items()}
+    for turn in TURNS:
+        for entry in range(4):
+            values = []
+            for step in (1e-6, -1e-6):
+                once._trained = {name: row.copy() for name, row in start.items()}
+                once._trained[turn.id][entry] += step
+                values.append(objective(once, groups, old, options))
+            slope = (values[0] - values[1]) / 2e-6
+            assert (twice._logits(turn.id)[entry] - start[turn.id][entry]) / rate == pytest.approx(slope, abs=1e-7)
+
+
+def test_a_turn_may_stand_in_several_groups():
+    policy, parts = Policy(), Policy()
+    (group,) = groups_of(policy, TURNS[:1])
+    halves = [
+        dataclasses.replace(group, completions_G=group.completions_G[half], advantages_G=group.advantages_G[half])
+        for half in (slice(0, 3), slice(3, 8))
+    ]
+    options = UpdateOptions(kl_coefficient=0.3, num_epochs=3)
+    whole, split = policy.update([group], 2.0, options), parts.update(halves, 2.0, options)
+    assert parts._logits("log#1") == pytest.approx(policy._logits("log#1"), rel=1e-12)
+    assert whole == pytest.approx(split)
+
+
+def test_weight_decay_draws_the_logits_of_the_batch_to_zero():
+    policy = Policy()
+    (group,) = groups_of(policy, TURNS[:1])
+    still = dataclasses.replace(group, advantages_G=[0.0] * 8)
+    policy.update([still], 0.5, UpdateOptions(weight_decay=0.1))
+    assert policy._logits("log#1") == pytest.approx(0.95 * Policy()._logits("log#1"), rel=1e-12)
+    assert (policy._logits("log#3") == Policy()._logits("log#3")).all()
 
 
 def test_later_epochs_clip_and_the_first_has_ratio_one():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import save_tiny_model
 
 from pivotrl import Action, Message, TrainingOptions, Trajectory, Verdict, cut, train
 from pivotrl.policies.hf import Policy as HfPolicy
@@ -16,6 +16,7 @@ from pivotrl.protocols import Turn
 from pivotrl.records import SampleGroup
 from pivotrl.store import RecordFile
 from pivotrl.verifiers.exact import verify
+from tiny import save_tiny_model
 
 
 def logs(num_tasks: int = 4, turns: int = 2) -> list[Trajectory]:
@@ -26,7 +27,10 @@ def logs(num_tasks: int = 4, turns: int = 2) -> list[Trajectory]:
             messages=tuple(
                 message
                 for t in range(turns)
-                for message in (Message(role="user", content=f"question {i}.{t}"), Message(role="assistant", content=f"a{i}{t}"))
+                for message in (
+                    Message(role="user", content=f"question {i}.{t}"),
+                    Message(role="assistant", content=f"a{i}{t}"),
+                )
             ),
         )
         for i in range(num_tasks)
@@ -52,10 +56,6 @@ SMALL = TrainingOptions(
 )
 
 
-def judge_without_stop(turn: Turn, action: Action) -> Verdict:
-    return even_length(turn, action)
-
-
 class StopEarly(Exception):
     pass
 
@@ -69,7 +69,9 @@ def stop_at(step: int):
 
 
 @pytest.mark.parametrize("lora_rank", [0, 4])
-def test_a_run_that_is_interrupted_at_every_step_ends_with_the_same_bits(model: Path, tmp_path: Path, lora_rank: int) -> None:
+def test_a_run_that_is_interrupted_at_every_step_ends_with_the_same_bits(
+    model: Path, tmp_path: Path, lora_rank: int
+) -> None:
     turns, _ = cut(logs())
 
     def fresh() -> HfPolicy:
@@ -127,6 +129,26 @@ def test_reinforcement_raises_the_reward_on_a_real_network(model: Path, tmp_path
     rows = train(policy, cut(logs())[0], has_early_letter, tmp_path / "rl", options)
     rewards = [row.metrics["reward/mean"] for row in rows]
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.1
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_the_kl_term_is_zero_at_the_reference_and_holds_the_policy_near_it(
+    model: Path, tmp_path: Path, lora_rank: int
+) -> None:
+    def drift(coefficient: float) -> tuple[list[float], float]:
+        policy = HfPolicy(model=str(model), lora_rank=lora_rank, dtype="float32", device="cpu")
+        options = dataclasses.replace(
+            SMALL, num_steps=12, train_max_tokens=32, group_size=8, kl_coefficient=coefficient, advantage="group"
+        )
+        rows = train(policy, cut(logs())[0], even_length, tmp_path / str(coefficient), options)
+        kl = policy.score_text("question 0.0", "some answer")[1]
+        assert kl is not None
+        return [row.metrics["loss/kl"] for row in rows if "loss/kl" in row.metrics], kl
+
+    free, held = drift(1e-9), drift(3.0)
+    assert free[0][0] == pytest.approx(0.0, abs=1e-6)
+    assert free[0][-1] > 1e-4
+    assert held[1] < free[1]
 
 
 def test_groups_without_signal_are_dropped_and_counted(tmp_path: Path) -> None:

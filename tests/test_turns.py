@@ -48,7 +48,9 @@ def test_terminal_takes_shell_actions() -> None:
 
 
 def test_search_takes_search_calls() -> None:
-    searching = trajectory(message("user", "who?"), message("assistant", None, "web_search"), message("assistant", None, "submit"))
+    searching = trajectory(
+        message("user", "who?"), message("assistant", None, "web_search"), message("assistant", None, "submit")
+    )
     turns, skipped = cut([searching], TurnOptions(domain="search"))
     assert [turn.index for turn in turns] == [1]
     assert [skip.reason for skip in skipped] == ["not_a_search_action"]

@@ -39,7 +39,6 @@ from pivotrl.turns import TurnOptions
 _errors = Console(stderr=True, highlight=False)
 _SECONDS_BETWEEN_LINES = 10.0
 
-Positional = tyro.conf.Positional
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
@@ -137,7 +136,7 @@ def _plain_lines() -> Callable[[int, int, str], None]:
 
 
 def run(
-    source: Positional[str],
+    source: tyro.conf.Positional[str],
     out: Output,
     policy: PolicyChoice,
     reading: ReadOptions,
@@ -190,7 +189,7 @@ def run(
 
 
 def read(
-    source: Positional[str],
+    source: tyro.conf.Positional[str],
     out: Output,
     reading: ReadOptions,
     reader: str = "chat",
@@ -217,7 +216,7 @@ def read(
 
 
 def profile(
-    directory: Positional[Path],
+    directory: tyro.conf.Positional[Path],
     policy: PolicyChoice,
     turns: TurnOptions,
     profiling: ProfileOptions,
@@ -239,7 +238,9 @@ def profile(
     tables.print_stage(directory, "profile", json)
 
 
-def select(directory: Positional[Path], selection: SelectionOptions, overwrite: bool = False, json: bool = False) -> None:
+def select(
+    directory: tyro.conf.Positional[Path], selection: SelectionOptions, overwrite: bool = False, json: bool = False
+) -> None:
     """Choose pivots from the profile. Never samples, so thresholds are free to change.
 
     Args:
@@ -253,7 +254,7 @@ def select(directory: Positional[Path], selection: SelectionOptions, overwrite: 
 
 
 def train(
-    directory: Positional[Path],
+    directory: tyro.conf.Positional[Path],
     policy: PolicyChoice,
     training: TrainingOptions,
     verifier: str = "tool_call",
@@ -274,7 +275,7 @@ def train(
 
 
 def evaluate(
-    directory: Positional[Path],
+    directory: tyro.conf.Positional[Path],
     policy: PolicyChoice,
     turns: TurnOptions,
     evaluation: EvaluationOptions,
@@ -311,7 +312,7 @@ def evaluate(
     tables.print_stage(directory, f"evaluations/{name}", json)
 
 
-def report(directory: Positional[Path], json: bool = False) -> None:
+def report(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
     """Write report.html and report.json from the files of a run.
 
     Args:
@@ -324,7 +325,9 @@ def report(directory: Positional[Path], json: bool = False) -> None:
     tables.print_summary(summarise(directory), json)
 
 
-def check(directory: Positional[Path], turns: TurnOptions, verifier: str = "tool_call", json: bool = False) -> None:
+def check(
+    directory: tyro.conf.Positional[Path], turns: TurnOptions, verifier: str = "tool_call", json: bool = False
+) -> None:
     """Run the verifier on every demonstrated action: one that refuses the expert is a bug found in seconds.
 
     Args:
@@ -337,7 +340,9 @@ def check(directory: Positional[Path], turns: TurnOptions, verifier: str = "tool
     tables.print_check(candidates, plugins.load("verifiers", verifier), json)
 
 
-def show(directory: Positional[Path], turn_id: Positional[str | None] = None, num_messages: int = 4) -> None:
+def show(
+    directory: tyro.conf.Positional[Path], turn_id: tyro.conf.Positional[str | None] = None, num_messages: int = 4
+) -> None:
     """Print one turn: the end of its context, the expected action, samples and verdicts.
 
     Args:
@@ -349,7 +354,7 @@ def show(directory: Positional[Path], turn_id: Positional[str | None] = None, nu
     tables.print_turn(directory, turn_id, num_messages)
 
 
-def list_plugins(kind: Positional[str | None] = None, json: bool = False) -> None:
+def list_plugins(kind: tyro.conf.Positional[str | None] = None, json: bool = False) -> None:
     """List readers, verifiers, samplers, policies and environments with their options.
 
     Args:
@@ -425,5 +430,3 @@ def _fail(message: str, code: int) -> None:
 
 if __name__ == "__main__":
     main()
-
-

@@ -19,10 +19,10 @@ from pivotrl.evaluation import EvaluationOptions, compare, episode_success, turn
 from pivotrl.intervals import PairedDifference
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, Policy, Reader, Turn, Verifier
-from pivotrl.records import EpisodeResult, SampleGroup, Trajectory, TurnResult
+from pivotrl.records import EpisodeResult, Record, SampleGroup, Trajectory, TurnResult
 from pivotrl.rollouts import judge
 from pivotrl.selection import Rule, SelectionOptions
-from pivotrl.store import RecordFile, read_records
+from pivotrl.store import RecordFile, read_manifest, read_records
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
 
@@ -67,7 +67,9 @@ class Protocol:
     evaluation: EvaluationOptions
 
 
-def run_seed(root: Path, seed: int, protocol: Protocol, arms: Iterable[str] = ARMS, progress: Progress = silent) -> None:
+def run_seed(
+    root: Path, seed: int, protocol: Protocol, arms: Iterable[str] = ARMS, progress: Progress = silent
+) -> None:
     """Every arm of one seed, under ``root/seed<N>/<arm>``; goes on where it stopped."""
     shared = root / f"seed{seed}" / "shared"
     turn_options = dataclasses.replace(protocol.turns, draw_seed=seed)
@@ -156,21 +158,25 @@ def imitation_turns_per_step(groups: Sequence[SampleGroup], training: TrainingOp
 
 def collect(root: Path) -> dict[str, Any]:
     """Every finished arm, pooled over seeds; differences are paired by (item, seed) and clustered by task."""
-    turns: dict[str, list[tuple[int, TurnResult]]] = {}
-    episodes: dict[str, list[tuple[int, EpisodeResult]]] = {}
+    turns: dict[str, list[tuple[int, Any]]] = {}
+    episodes: dict[str, list[tuple[int, Any]]] = {}
     seeds: dict[str, list[int]] = {}
+    kinds: tuple[tuple[str, type[Record], dict[str, list[tuple[int, Any]]]], ...] = (
+        ("turns", TurnResult, turns),
+        ("episodes", EpisodeResult, episodes),
+    )
     for folder in sorted(root.glob("seed*")):
         seed = int(folder.name.removeprefix("seed"))
         for name in ("base", *ARMS):
             place, stage = (folder / "shared", "before") if name == "base" else (folder / name, "after")
             manifest = place / "evaluations" / f"{stage}.manifest.json"
-            if not manifest.is_file() or stages.read_manifest(manifest).status != "complete":
+            if not manifest.is_file() or read_manifest(manifest).status != "complete":
                 continue
             seeds.setdefault(name, []).append(seed)
-            for kind, model, store in (("turns", TurnResult, turns), ("episodes", EpisodeResult, episodes)):
+            for kind, model, store in kinds:
                 path = place / "evaluations" / f"{stage}.{kind}.jsonl"
                 if path.is_file():
-                    store.setdefault(name, []).extend((seed, row) for row in read_records(path, model))  # type: ignore[attr-defined,type-var]
+                    store.setdefault(name, []).extend((seed, row) for row in read_records(path, model))
     return {
         name: {
             "seeds": numbers,
@@ -190,7 +196,7 @@ def _estimate(function: Callable[[Any], Any], rows: Sequence[tuple[int, Any]]) -
 
 def _against(name: str, rows: dict[str, list[tuple[int, Any]]], key: Callable[[Any], str]) -> dict[str, Any]:
     """Paired difference to the untrained policy and to imitation of all turns."""
-    found = {}
+    found: dict[str, Any] = {}
     for other in ("base", "sft_all"):
         if other != name and other in rows and name in rows:
             difference: PairedDifference | None = compare(

@@ -8,9 +8,7 @@ from pivotrl.protocols import Environment, Sampler, Turn
 from pivotrl.records import EpisodeResult, Message, Sampling, Trajectory
 
 
-def play_episodes(
-    environments: Sequence[Environment], sampler: Sampler, sampling: Sampling
-) -> Iterator[EpisodeResult]:
+def play_episodes(environments: Sequence[Environment], sampler: Sampler, sampling: Sampling) -> Iterator[EpisodeResult]:
     """One result per environment, each yielded when its episode ends."""
     playing: list[tuple[Environment, list[Message], int]] = [(e, list(e.reset()), 0) for e in environments]
     while playing:

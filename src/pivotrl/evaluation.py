@@ -15,7 +15,7 @@ from pivotrl.episodes import play_episodes
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired_difference
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
-from pivotrl.records import EpisodeResult, RetentionResult, Sampling, TurnResult
+from pivotrl.records import EpisodeResult, RetentionResult, SampleGroup, Sampling, TurnResult
 from pivotrl.rollouts import sample_groups
 from pivotrl.store import RecordFile
 
@@ -27,7 +27,11 @@ class EvaluationOptions:
     heldout_turns: int | None = 200
     """At most so many held-out turns, drawn round-robin over tasks; None takes all."""
     eval_temperature: float = 0.0
-    """0 is greedy."""
+    """Of episodes, and of turns unless said otherwise; 0 is greedy."""
+    turn_samples: int = 1
+    """Actions sampled at each held-out turn; the turn's result is the mean of their rewards."""
+    turn_temperature: float | None = None
+    """Of held-out turns; None takes eval_temperature. 1 with several samples measures what training optimises."""
     eval_max_tokens: int = 256
     eval_seed: int = 0
     eval_batch: int = 64
@@ -36,6 +40,11 @@ class EvaluationOptions:
     @property
     def sampling(self) -> Sampling:
         return Sampling(temperature=self.eval_temperature, max_tokens=self.eval_max_tokens, seed=self.eval_seed)
+
+    @property
+    def turn_sampling(self) -> Sampling:
+        temperature = self.eval_temperature if self.turn_temperature is None else self.turn_temperature
+        return self.sampling.model_copy(update={"temperature": temperature})
 
 
 def evaluate_turns(
@@ -46,27 +55,30 @@ def evaluate_turns(
     options: EvaluationOptions = EvaluationOptions(),
     progress: Progress = silent,
 ) -> list[TurnResult]:
-    """One action at each held-out turn, verified. Turns in the file are not played again."""
+    """``turn_samples`` actions at each held-out turn, verified. Turns in the file are not played again."""
     file = RecordFile(path, TurnResult, key=lambda result: result.turn_id)
     fitting = [turn for turn in turns if sampler.fits(turn, options.eval_max_tokens)]
     for start in range(0, len(fitting), options.eval_batch):
         batch = fitting[start : start + options.eval_batch]
         if any(turn.id not in file for turn in batch):
-            groups = sample_groups(batch, sampler, verifier, 1, options.sampling)
-            results = [
-                TurnResult(
-                    turn_id=turn.id,
-                    task_id=turn.trajectory.task_id,
-                    reward=group.verdicts_G[0].reward,
-                    reason=group.verdicts_G[0].reason,
-                    text=group.completions_G[0].text,
-                    num_tokens=len(group.completions_G[0].token_ids_T),
-                )
-                for turn, group in zip(batch, groups, strict=True)
-            ]
+            groups = sample_groups(batch, sampler, verifier, options.turn_samples, options.turn_sampling)
+            results = [_turn_result(turn, group) for turn, group in zip(batch, groups, strict=True)]
             file.append([result for result in results if result.turn_id not in file])
         progress(min(start + len(batch), len(fitting)), len(fitting), "held-out turns")
     return list(file)
+
+
+def _turn_result(turn: Turn, group: SampleGroup) -> TurnResult:
+    """The mean reward of the samples that got a verdict; text and reason of the first sample stand for the turn."""
+    return TurnResult(
+        turn_id=turn.id,
+        task_id=turn.trajectory.task_id,
+        reward=group.mean,
+        reason=group.verdicts_G[0].reason,
+        text=group.completions_G[0].text,
+        num_samples=len(group.completions_G),
+        num_tokens=sum(len(completion.token_ids_T) for completion in group.completions_G),
+    )
 
 
 def evaluate_episodes(
@@ -146,7 +158,9 @@ def compare(
 ) -> PairedDifference | None:
     """Paired difference over the items that both sides scored; None when there are none."""
     first = {key(item): value(item) for item in before}
-    pairs = [(first[key(i)], value(i), cluster(i)) for i in after if first.get(key(i)) is not None and value(i) is not None]
+    pairs = [
+        (first[key(i)], value(i), cluster(i)) for i in after if first.get(key(i)) is not None and value(i) is not None
+    ]
     if not pairs:
         return None
     old, new, clusters = zip(*pairs, strict=True)

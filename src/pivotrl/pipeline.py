@@ -15,7 +15,7 @@ from pathlib import Path
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, Policy, Reader, Verifier
-from pivotrl.reporting import write_report
+from pivotrl.reporting import require_packages, write_report
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages import (
     ReadOptions,
@@ -68,6 +68,7 @@ def run(
         InputError: what a user can mend; everything finished so far stays and is used by ``resume``.
     """
     directory = Path(directory)
+    require_packages()  # the report's: better now than after hours of training
     prepare_directory(directory, resume, overwrite)
     with RunLock(directory):
         # 1. Any log format becomes trajectories, split by task before anything else.

@@ -191,7 +191,8 @@ def mean_reward_histogram(
     turns: Sequence[tuple[float, bool]], num_samples: int, band: tuple[float, float] | None
 ) -> Markup:
     """Turns (mean reward, chosen) by their mean reward. The outer bars are cut where they dwarf the rest."""
-    bins = min(max(num_samples, 2), 20)
+    on_grid = sum(abs(mean * num_samples - round(mean * num_samples)) < 1e-6 for mean, _ in turns)
+    bins = max(num_samples, 2) if num_samples <= 20 and 2 * on_grid > len(turns) else 20  # a bar for each k of K passed
     counts = [[0] * (bins + 1), [0] * (bins + 1)]
     for mean, chosen in turns:
         # Only turns that fail always, or pass always, stand in the outer bars.
@@ -206,6 +207,7 @@ def mean_reward_histogram(
         places = [index / bins for index in range(bins + 1)]
         axes.set(xlim=(-0.6 / bins, 1 + 0.6 / bins), ylim=(0, limit))
         axes.set_xlabel("mean reward of the reference policy at a turn")
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         axes.locator_params(axis="y", nbins=4, integer=True)
         axes.grid(axis="y")
         if band is not None:

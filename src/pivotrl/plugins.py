@@ -79,7 +79,9 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         if ":" in name:
             path, _, export = name.partition(":")
             module = importlib.import_module(path)
-        elif name in {module.name for module in pkgutil.iter_modules(importlib.import_module(f"pivotrl.{kind}").__path__)}:
+        elif name in {
+            module.name for module in pkgutil.iter_modules(importlib.import_module(f"pivotrl.{kind}").__path__)
+        }:
             module = importlib.import_module(f"pivotrl.{kind}.{name}")
         elif points := entry_points(group=f"pivotrl.{kind}", name=name):
             loaded = next(iter(points)).load()
@@ -107,7 +109,7 @@ def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def load(kind: str, spec: str, **extra: Any) -> Callable[..., Any]:
+def load(kind: str, spec: str, **extra: Any) -> Any:
     """The plugin with its options bound. Classes are instantiated, functions partially applied.
 
     Args:
@@ -129,5 +131,5 @@ def load(kind: str, spec: str, **extra: Any) -> Callable[..., Any]:
     if missing := [n for n, p in known.items() if p.default is inspect.Parameter.empty and n not in options]:
         raise InputError(f"{name} needs the option {missing[0]!r}: {name}({missing[0]}=...)")
     if inspect.isclass(target):
-        return target(**options)  # type: ignore[no-any-return]
+        return target(**options)
     return functools.partial(target, **options) if options else target

@@ -186,14 +186,18 @@ class SkippedTurn(Record):
 
 
 class TurnResult(Record):
-    """How a policy did at one held-out turn (greedy unless said otherwise)."""
+    """How a policy did at one held-out turn."""
 
     turn_id: str
     task_id: str
     reward: float | None
+    """Mean over the samples with a verdict; None when none got one."""
     reason: str
+    """Of the first sample, as is ``text``."""
     text: str
+    num_samples: int = 1
     num_tokens: int
+    """Over all samples."""
 
 
 class EpisodeResult(Record):

@@ -46,7 +46,9 @@ def parse_completion(text: str) -> tuple[Action, str | None]:
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             return Action(), "tool_call_has_no_name"
         arguments = value.get("arguments", {})
-        calls.append(ToolCall(name=value["name"], arguments=arguments if isinstance(arguments, str) else json.dumps(arguments)))
+        calls.append(
+            ToolCall(name=value["name"], arguments=arguments if isinstance(arguments, str) else json.dumps(arguments))
+        )
     rest = _TOOL_CALL.sub("", body)
     if "<tool_call>" in rest or "</tool_call>" in rest:
         return Action(), "tool_call_not_closed"

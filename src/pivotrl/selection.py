@@ -46,7 +46,9 @@ def select(groups: Sequence[SampleGroup], options: SelectionOptions = SelectionO
         Selection(
             turn_id=group.turn_id,
             selected=group.turn_id in kept,
-            reason=reasons[group.turn_id] if reasons[group.turn_id] != "pivot" or group.turn_id in kept else "not_drawn",
+            reason=reasons[group.turn_id]
+            if reasons[group.turn_id] != "pivot" or group.turn_id in kept
+            else "not_drawn",
             reward_mean=group.mean,
             reward_variance=group.variance,
             num_scored=len(group.rewards),

@@ -102,17 +102,18 @@ def read_stage(
             if place is None:
                 continue
             for batch in _batches(reader(Path(place))):
-                kept = [t for t in batch if options.min_reward is None or t.reward is None or t.reward >= options.min_reward]
+                kept = [
+                    t for t in batch if options.min_reward is None or t.reward is None or t.reward >= options.min_reward
+                ]
                 counts["read"] += len(batch)
                 counts["dropped_low_reward"] += len(batch) - len(kept)
                 counts["reward_unknown"] += sum(t.reward is None for t in kept)
                 lost.update(_kind_of_loss(reason) for t in kept for reason in t.lost)
+                train_part, heldout_part = kept, list[Trajectory]()
                 if place == heldout:
                     train_part, heldout_part = [], kept
                 elif to_heldout:
                     train_part, heldout_part = split_by_task(kept, options.heldout_fraction, options.split_seed)
-                else:
-                    train_part, heldout_part = kept, []
                 for file, part in ((train_file, train_part), (heldout_file, heldout_part)):
                     file.append([t for t in part if t.id not in file])
                 progress(counts["read"], 0, "trajectories read")
@@ -124,7 +125,9 @@ def read_stage(
         train_tasks = {t.task_id for t in train_file}
         shared = {t.task_id for t in heldout_file} & train_tasks
         if shared:
-            raise InputError(f"{len(shared)} tasks stand in both sources (such as {sorted(shared)[0]!r}); hold them out")
+            raise InputError(
+                f"{len(shared)} tasks stand in both sources (such as {sorted(shared)[0]!r}); hold them out"
+            )
         stage.finish(
             {
                 **counts,
@@ -218,7 +221,12 @@ def select_stage(directory: Path, options: SelectionOptions = SelectionOptions()
             file = RecordFile(directory / "selection.jsonl", Selection, key=lambda row: row.turn_id)
             file.append([row for row in selections if row.turn_id not in file])
             require_pivots(selections)
-            stage.finish({"pivots": sum(row.selected for row in selections), "reasons": dict(Counter(r.reason for r in selections))})
+            stage.finish(
+                {
+                    "pivots": sum(row.selected for row in selections),
+                    "reasons": dict(Counter(r.reason for r in selections)),
+                }
+            )
         return selections
 
 
@@ -295,6 +303,9 @@ def evaluate_stage(
         "policy": sha256_of_json(policy.identity),
         "retention": sha256_of_json(list(retention)),
     }
+    trained = directory / "train" / "metrics.jsonl"
+    if name != "before" and trained.is_file():
+        inputs["train/metrics.jsonl"] = sha256_of_file(trained)
     folder = directory / "evaluations"
     with Stage(folder, name, settings, inputs) as stage:
         if stage.done:
@@ -309,6 +320,11 @@ def evaluate_stage(
         )
         texts = evaluate_retention(policy, retention, folder / f"{name}.retention.jsonl", progress) if retention else []
         stage.finish(
-            {"turns": len(turn_results), "episodes": len(episodes), "retention_texts": len(texts)},
-            num_rollout_turns=len(turn_results) + sum(episode.num_turns for episode in episodes),
+            {
+                "turns": len(turn_results),
+                "turns_too_long": len(turns) - len(turn_results),
+                "episodes": len(episodes),
+                "retention_texts": len(texts),
+            },
+            num_rollout_turns=sum(r.num_samples for r in turn_results) + sum(episode.num_turns for episode in episodes),
         )

@@ -63,7 +63,8 @@ def validation_message(error: ValidationError) -> str:
 class RecordFile(Generic[R]):
     """An append-only file of records with a key each.
 
-    Opening reads the keys, cuts a torn tail (``num_cut_bytes``) and raises on damage before it.
+    Opening reads the keys and raises on damage, but for a torn last line: that is left out (``num_torn_bytes``) and
+    cut by the next append. Reading changes nothing, so a reader may look while another process writes.
     An append returns when the data is on disk.
 
     Raises:
@@ -75,7 +76,8 @@ class RecordFile(Generic[R]):
     def __init__(self, path: Path, model: type[R], key: Callable[[R], str]) -> None:
         self.path, self.model, self._key = path, model, key
         self._offsets: dict[str, int] = {}
-        self.num_cut_bytes = 0
+        self.num_torn_bytes = 0
+        self._end = 0
         if path.exists():
             self._index()
 
@@ -93,8 +95,8 @@ class RecordFile(Generic[R]):
                         "It was written by another version; start a new run directory"
                     ) from error
                 except ValueError as error:
-                    if offset + len(line) == end:
-                        self.num_cut_bytes = len(line)
+                    if offset + len(line) >= end:
+                        self.num_torn_bytes = len(line)
                         break
                     raise ValueError(
                         f"{self.path}:{number} (byte {offset}) is damaged: {error}. "
@@ -102,28 +104,28 @@ class RecordFile(Generic[R]):
                     ) from error
                 self._offsets[self._key(record)] = offset
                 offset += len(line)
-        if self.num_cut_bytes:
-            with self.path.open("r+b") as file:
-                file.truncate(offset)
-                os.fsync(file.fileno())
+        self._end = offset
 
     def append(self, records: Iterable[R]) -> None:
         """Write the records after each other and return when they are on disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lines: list[tuple[str, bytes]] = []
+        lines: dict[str, bytes] = {}
         for record in records:
             key = self._key(record)
-            if key in self._offsets or any(key == other for other, _ in lines):
+            if key in self._offsets or key in lines:
                 raise ValueError(f"{self.path} already holds {key!r}")
-            lines.append((key, encode_line(record)))
+            lines[key] = encode_line(record)
         if not lines:
             return
         existed = self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            start = os.fstat(descriptor).st_size
+            start = self._end
+            if os.fstat(descriptor).st_size > start:
+                os.ftruncate(descriptor, start)
+                self.num_torn_bytes = 0
             try:
-                _write_all(descriptor, b"".join(line for _, line in lines))
+                _write_all(descriptor, b"".join(lines.values()))
                 os.fdatasync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, start)  # shrinking needs no space: leave whole records only
@@ -132,9 +134,10 @@ class RecordFile(Generic[R]):
             os.close(descriptor)
         if not existed:
             _sync_directory(self.path.parent)
-        for key, line in lines:
+        for key, line in lines.items():
             self._offsets[key] = start
             start += len(line)
+        self._end = start
 
     def __contains__(self, key: str) -> bool:
         return key in self._offsets
@@ -154,7 +157,10 @@ class RecordFile(Generic[R]):
         if not self._offsets:
             return
         with self.path.open("rb") as file:
-            for line in file:
+            position = 0
+            while position < self._end:
+                line = file.readline()
+                position += len(line)
                 yield decode_line(line[:-1], self.model)
 
 

@@ -109,7 +109,7 @@ def summarise(directory: Path) -> Summary:
     episodes = [_results(directory, name, "episodes", EpisodeResult) for name in ("before", "after")]
     texts = [_results(directory, name, "retention", RetentionResult) for name in ("before", "after")]
     for name, unit, (old, new), estimate, compare, better in (
-        ("held-out turns", "share passed", turns, turn_accuracy, compare_turns, True),
+        ("held-out turns", "share of actions passed", turns, turn_accuracy, compare_turns, True),
         ("held-out episodes", "share solved", episodes, episode_success, compare_episodes, True),
         ("retention", "NLL per token, nats", texts, _mean_nll, compare_retention, False),
     ):

@@ -40,7 +40,9 @@ def require_run(directory: Path) -> None:
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory; give the directory of a run")
     if not (directory / "read.manifest.json").is_file():
-        raise InputError(f"{directory} holds no run: it has no read.manifest.json. Start with `pivotrl read` or `pivotrl run`")
+        raise InputError(
+            f"{directory} holds no run: it has no read.manifest.json. Start with `pivotrl read` or `pivotrl run`"
+        )
 
 
 def _table(*columns: str) -> Table:
@@ -70,7 +72,9 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary.as_json(), indent=2, default=str))
         return
-    results = _table("measured on held-out tasks", "before [95 %]", "after [95 %]", "change [95 %]", "p (Holm)", "items")
+    results = _table(
+        "measured on held-out tasks", "before [95 %]", "after [95 %]", "change [95 %]", "p (Holm)", "items"
+    )
     for c in summary.comparisons:
         p = summary.adjusted_p_values.get(c.name)
         results.add_row(
@@ -100,7 +104,7 @@ def print_summary(summary: Summary, as_json: bool) -> None:
         _out.print("[bold yellow]This run is not finished; the numbers below are not final.[/]")
     if summary.comparisons:
         _out.print(results)
-        _out.print("One training seed. Intervals: bootstrap over tasks; change: paired by item.")
+        _out.print("One training seed. Intervals: 95 %, clustered by task; changes: paired by item.")
     else:
         _out.print("Nothing was measured on held-out tasks both before and after training.")
     if summary.kl_to_reference is not None:
@@ -136,7 +140,9 @@ def print_check(turns: Sequence[Turn], verifier: Verifier, as_json: bool) -> Non
     rejected: list[tuple[Turn, Verdict]] = []
     for turn in turns:
         action = turn.expected_action
-        completion = Completion(action=action, text=action_text(action), token_ids_T=(), logprobs_T=(), finish_reason="stop")
+        completion = Completion(
+            action=action, text=action_text(action), token_ids_T=(), logprobs_T=(), finish_reason="stop"
+        )
         verdict = judge(turn, completion, verifier)
         reasons[f"{verdict.outcome}: {verdict.reason}"] += 1
         if verdict.outcome != "pass":
@@ -149,7 +155,9 @@ def print_check(turns: Sequence[Turn], verifier: Verifier, as_json: bool) -> Non
         _out.print("no candidate turns to check")
         return
     low, high = wilson(accepted, len(turns))
-    _out.print(f"accepts the demonstrated action on {accepted} of {len(turns)} turns ({100 * low:.1f} to {100 * high:.1f} %)")
+    _out.print(
+        f"accepts the demonstrated action on {accepted} of {len(turns)} turns ({100 * low:.1f} to {100 * high:.1f} %)"
+    )
     table = _table("verdict", "turns")
     for reason, count in reasons.most_common():
         table.add_row(plain(reason), str(count))
@@ -184,10 +192,9 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int) -> None:
         _print_message(message)
     _out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
     profiles = directory / "profiles.jsonl"
-    groups = RecordFile(profiles, SampleGroup, key=lambda group: group.turn_id) if profiles.exists() else {}
+    groups = RecordFile(profiles, SampleGroup, key=lambda group: group.turn_id)
     if turn_id in groups:
         group = groups.get(turn_id)
-        assert group is not None
         table = _table("sample", "verdict", "reward", "times")
         seen: dict[tuple[str, str, float | None], int] = defaultdict(int)
         for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True):
@@ -205,7 +212,9 @@ def _print_pivots(directory: Path) -> None:
     table = _table("pivot", "mean", "variance", "samples")
     for row in read_records(directory / "selection.jsonl", Selection):
         if row.selected:
-            table.add_row(plain(row.turn_id), f"{row.reward_mean:.2f}", f"{row.reward_variance:.3f}", str(row.num_scored))
+            table.add_row(
+                plain(row.turn_id), f"{row.reward_mean:.2f}", f"{row.reward_variance:.3f}", str(row.num_scored)
+            )
     _out.print(table)
 
 

@@ -8,6 +8,7 @@ completion of weight 1.
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import statistics
 import time
@@ -95,7 +96,7 @@ def train(
         began = time.monotonic()
         batch = schedule(step)
         if options.method == "sft":
-            training_groups, metrics = _demonstrations(policy, batch), {}
+            training_groups, metrics = _demonstrations(policy, batch), dict[str, float]()
         else:
             groups = _acquire(step, batch, policy, verifier, groups_file, options)
             training_groups, metrics = _with_advantages(batch, groups, options.advantage)
@@ -104,7 +105,8 @@ def train(
             metrics |= policy.update(training_groups, _learning_rate(step, options), options.update_options())
         metrics |= {"time/sample_seconds": sampled - began, "time/update_seconds": time.monotonic() - sampled}
         if str(step) not in metrics_file:
-            metrics_file.append([StepMetrics(step=step, metrics=metrics)])
+            known = {name: value for name, value in metrics.items() if math.isfinite(value)}
+            metrics_file.append([StepMetrics(step=step, metrics=known)])
         if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.num_steps:
             _checkpoint(policy, directory / "checkpoints", step + 1)
         progress(step + 1, options.num_steps, _note(metrics))
@@ -128,7 +130,12 @@ def _schedule(turns: Sequence[Turn], options: TrainingOptions) -> Callable[[int]
 
 
 def _acquire(
-    step: int, batch: Sequence[Turn], policy: Policy, verifier: Verifier, file: RecordFile[SampleGroup], options: TrainingOptions
+    step: int,
+    batch: Sequence[Turn],
+    policy: Policy,
+    verifier: Verifier,
+    file: RecordFile[SampleGroup],
+    options: TrainingOptions,
 ) -> list[SampleGroup]:
     """The step's groups: read back if they were bought before, else sampled and stored before they are used."""
     keys = [f"{step}/{turn.id}" for turn in batch]

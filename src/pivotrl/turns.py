@@ -34,7 +34,9 @@ class TurnOptions:
     draw_seed: int = 0
 
 
-def cut(trajectories: Iterable[Trajectory], options: TurnOptions = TurnOptions()) -> tuple[list[Turn], list[SkippedTurn]]:
+def cut(
+    trajectories: Iterable[Trajectory], options: TurnOptions = TurnOptions()
+) -> tuple[list[Turn], list[SkippedTurn]]:
     """(candidates, skipped turns with their reasons). Every assistant message lands in exactly one of the two."""
     candidates: list[Turn] = []
     skipped: list[SkippedTurn] = []
@@ -99,9 +101,7 @@ def split_by_task(
     return train, heldout
 
 
-def draw_by_task(
-    turns: Sequence[Turn], max_per_task: int | None, max_turns: int | None, seed: int
-) -> list[Turn]:
+def draw_by_task(turns: Sequence[Turn], max_per_task: int | None, max_turns: int | None, seed: int) -> list[Turn]:
     """A random subset that takes one turn of every task before a second of any; in the order of ``turns``."""
     if max_per_task is None and max_turns is None:
         return list(turns)

@@ -178,16 +178,14 @@ def caveats(
             f"This is one seed (train_seed {seed}): the intervals cover which held-out tasks were drawn, not the luck "
             "of one training run. Repeat with other seeds before you rely on the size of the effect."
         )
-    verifiers = [manifests[s].options.get("verifier") for s in ("train", "evaluations/after") if s in manifests]
-    if "held-out turns" in by_name and len(verifiers) == 2 and verifiers[0] == verifiers[1]:
+    verifiers = [plain(manifests[s].options.get("verifier")) for s in ("train", "evaluations/after") if s in manifests]
+    if "held-out turns" in by_name and len(verifiers) == 2:
+        is_sft = manifests["train"].options.get("method") == "sft"
+        role = f"the verifier that {'chose the pivots' if is_sft else 'gave the training reward'} ({verifiers[0]})"
         told.append(
-            f"Held-out turns are scored by the verifier that gave the training reward ({plain(verifiers[0])}): "
-            "a policy that learned to please it scores higher here too."
-        )
-    elif "held-out turns" in by_name and len(verifiers) == 2:
-        told.append(
-            f"Held-out turns are scored by {plain(verifiers[1])}, not by the verifier that gave the training reward "
-            f"({plain(verifiers[0])})."
+            f"Held-out turns are scored by {role}: what merely pleases it looks better here too."
+            if verifiers[0] == verifiers[1]
+            else f"Held-out turns are scored by {verifiers[1]}, not by {role}."
         )
     if "held-out episodes" in by_name:
         told.append("Episodes are scored by the environment, whose score was not used in training.")
@@ -208,8 +206,8 @@ def caveats(
     for c in summary.comparisons:
         if {c.before.num_items, c.after.num_items} != {c.difference.num_items}:
             told.append(
-                f"{c.name.capitalize()}: {c.before.num_items:,} were scored before and {c.after.num_items:,} after; the "
-                f"change is over the {c.difference.num_items:,} scored on both sides."
+                f"{c.name.capitalize()}: {c.before.num_items:,} were scored before and {c.after.num_items:,} after; "
+                f"the change is over the {c.difference.num_items:,} scored on both sides."
             )
     for name, side in results.items():
         rewards = [result.reward for result in side if result.reward is not None]

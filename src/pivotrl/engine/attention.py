@@ -29,7 +29,9 @@ def grouped_attention(
     """Query [B, H, Q, D] on key/value [B, Hkv, K, D]; mask [B, 1, Q, K] or None."""
     batch, heads, queries, size = query.shape
     groups = heads // key.shape[1]
-    plain = attention_mask is None or groups == 1 or attention_mask.shape[1] != 1 or kwargs.get("position_bias") is not None
+    plain = (
+        attention_mask is None or groups == 1 or attention_mask.shape[1] != 1 or kwargs.get("position_bias") is not None
+    )
     if plain or queries > key.shape[2] // 2:
         result: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs

@@ -44,7 +44,9 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
     source = smollm2.fetch() if name == smollm2.NAME else Path(name)
     if source.exists():
         if not (source / "config.json").is_file():
-            raise InputError(f"{source} is not a model folder: it has no config.json. Give a folder saved by transformers")
+            raise InputError(
+                f"{source} is not a model folder: it has no config.json. Give a folder saved by transformers"
+            )
         where, identity = str(source), _folder_identity(source)
     else:
         where, identity = name, {"model": name}

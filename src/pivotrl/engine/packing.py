@@ -86,7 +86,13 @@ def pack(items: Sequence[PackItem], device: torch.device) -> Pack:
         return torch.tensor(values, dtype=torch.long, device=device)
 
     return Pack(
-        as_tensor(tokens), as_tensor(positions), mask, as_tensor(scored), as_tensor(targets), as_tensor(sequence), number
+        as_tensor(tokens),
+        as_tensor(positions),
+        mask,
+        as_tensor(scored),
+        as_tensor(targets),
+        as_tensor(sequence),
+        number,
     )
 
 

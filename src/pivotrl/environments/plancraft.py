@@ -60,7 +60,7 @@ class CraftingTable(PlancraftEnvironment):  # type: ignore[misc]
         self.output_index = 0
         self.recipes = RECIPES
         self.smelting_recipes = [recipe for _, recipe in _recipes_by_inputs() if isinstance(recipe, SmeltingRecipe)]
-        self.crafting_recipes = []
+        self.crafting_recipes: list[Any] = []
         self.reset({slot: dict(item) for slot, item in inventory.items()})
         self.populate_craft_slot_craft_item()
 
@@ -89,7 +89,9 @@ class CraftingTable(PlancraftEnvironment):  # type: ignore[misc]
 @functools.cache
 def recipes_for(item: str) -> tuple[Any, ...]:
     """The recipes of an item in an order that does not depend on the file system."""
-    return tuple(sorted(RECIPES.get(item, ()), key=lambda recipe: (recipe.recipe_type, sorted(map(str, recipe.inputs)))))
+    return tuple(
+        sorted(RECIPES.get(item, ()), key=lambda recipe: (recipe.recipe_type, sorted(map(str, recipe.inputs))))
+    )
 
 
 @functools.cache
@@ -154,7 +156,7 @@ def parse_action(text: str) -> MoveAction | SmeltAction | StopAction | str:
     for handler in (MoveActionHandler(), SmeltActionHandler(), ImpossibleActionHandler()):
         found = handler.match(text)
         if found:
-            return found  # type: ignore[no-any-return]
+            return found
     return "Only select actions from the following: move, smelt, impossible"
 
 

@@ -31,7 +31,8 @@ class Policy:
     Args:
         model: a Hugging Face id, a folder, or ``smollm2-135m-instruct``.
         adapter: a LoRA adapter folder merged into the weights first; the result is the reference policy.
-        lora_rank: rank of the LoRA adapter that is trained; 0 trains the weights themselves.
+        lora_rank: rank of the LoRA adapter that is trained; 0 trains the weights themselves and keeps a frozen copy
+            of them as the reference.
         frozen_layers: so many of the lowest layers (and the embeddings) are not trained.
         dtype: ``auto`` is fp32 on the CPU and bf16 on CUDA.
         device: ``auto`` is CUDA where there is one.
@@ -74,7 +75,7 @@ class Policy:
         self._identity = {**identity, **self.renderer.identity, "dtype": str(self.model.dtype)}
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        self._frozen_copy: Any = None
+        self._frozen_copy: Any = None  # the reference of full fine-tuning; with LoRA it is the model without adapter
         self._adapter: FoldedAdapter | None = None
         self._optimizer: torch.optim.AdamW | None = None
         self._lora = trainable and lora_rank > 0
@@ -88,7 +89,8 @@ class Policy:
         if not (folder / "adapter_config.json").is_file():
             raise InputError(f"{folder} is not a LoRA adapter: it has no adapter_config.json")
         try:
-            self.model = PeftModel.from_pretrained(self.model, str(folder)).merge_and_unload()
+            with _quiet():
+                self.model = PeftModel.from_pretrained(self.model, str(folder)).merge_and_unload()
         except (ValueError, RuntimeError, KeyError) as error:
             raise InputError(f"the adapter {folder} does not fit the model: {str(error).splitlines()[0]}") from error
 
@@ -104,13 +106,13 @@ class Policy:
                 layers_to_transform=list(range(frozen_layers, num_layers)),
                 task_type="CAUSAL_LM",
             )
-            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # peft's own calls into transformers
+            with torch.random.fork_rng(devices=[]), _quiet():
                 torch.manual_seed(seed)
                 self.model = get_peft_model(self.model, config)
             self.model.eval()
             self._adapter = FoldedAdapter(self.model)
         else:
+            self._frozen_copy = copy.deepcopy(self.model)
             layers = self.model.get_decoder().layers
             trained = [*layers[frozen_layers:], self.model.get_decoder().norm]
             for module in self.model.modules() if frozen_layers == 0 else trained:
@@ -210,7 +212,7 @@ class Policy:
         batches = split_by_size([item.num_tokens for item in items], self.pack_tokens)
         old: dict[int, torch.Tensor] = {}
         metrics: dict[str, float] = {}
-        for epoch in range(options.num_epochs):
+        for _ in range(options.num_epochs):
             totals: dict[str, float] = {}
             self._optimizer.zero_grad(set_to_none=True)
             for number, chosen in enumerate(batches):
@@ -226,7 +228,11 @@ class Policy:
                 for name, value in parts.items():
                     totals[name] = totals.get(name, 0.0) + value
             metrics = {**totals, **self._step(learning_rate, options, totals["loss/total"])}
-        return {**metrics, "tokens/trained": float(sum(lengths)), "tokens/packed": float(sum(i.num_tokens for i in items))}
+        return {
+            **metrics,
+            "tokens/trained": float(sum(lengths)),
+            "tokens/packed": float(sum(i.num_tokens for i in items)),
+        }
 
     def _item(self, group: TrainingGroup) -> PackItem:
         prompt = self.renderer.prompt(group.turn)
@@ -301,18 +307,11 @@ class Policy:
             with self.model.disable_adapter():
                 yield
             return
-        if self._frozen_copy is None:
-            raise RuntimeError("the reference copy is made by keep_reference() before the first update")
         trained, self.model = self.model, self._frozen_copy
         try:
             yield
         finally:
             self.model = trained
-
-    def keep_reference(self) -> None:
-        """Keep the present weights as the reference; with LoRA the adapter-free weights are it anyway."""
-        if not self._lora and self._frozen_copy is None:
-            self._frozen_copy = copy.deepcopy(self.model).requires_grad_(False)
 
     def _step(self, learning_rate: float, options: UpdateOptions, loss: float) -> dict[str, float]:
         assert self._optimizer is not None
@@ -329,7 +328,11 @@ class Policy:
             if self._num_skipped >= _MAX_SKIPPED_IN_A_ROW:
                 raise RuntimeError("loss or gradient was not finite in three steps in a row; lower the learning rate")
         self._optimizer.zero_grad(set_to_none=True)
-        return {"gradient/norm": norm if finite else 0.0, "update/skipped": float(not finite), "update/learning_rate": learning_rate}
+        return {
+            "gradient/norm": norm if finite else 0.0,
+            "update/skipped": float(not finite),
+            "update/learning_rate": learning_rate,
+        }
 
     # --- judging text -----------------------------------------------------------------------------------------------
 
@@ -362,7 +365,9 @@ class Policy:
         tensors, state = load_checkpoint(path)
         trainable = self._trainable()
         if state["parameters"] != list(trainable):
-            raise InputError(f"{path} holds other parameters than this policy trains; use the settings it was made with")
+            raise InputError(
+                f"{path} holds other parameters than this policy trains; use the settings it was made with"
+            )
         with torch.no_grad():
             for name, value in tensors["weights"].items():
                 trainable[name].copy_(value)
@@ -378,6 +383,14 @@ class Policy:
         self.model.save_pretrained(path, safe_serialization=True)
         if not self._lora:
             self.renderer.tokenizer.save_pretrained(path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, peft's calls into deprecated parts of transformers say nothing to our users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _linear_names(decoder: Any) -> list[str]:

@@ -34,7 +34,7 @@ def expert_moves(task: dict[str, Any]) -> list[str]:
         subplan, _, _ = decompose_subgoal(copy.deepcopy(table.state), recipe, after)
         for move in subplan:
             moves.append(move)
-            table.apply(parse_action(move))  # type: ignore[arg-type]
+            table.apply(parse_action(move))
     if not table.holds(task["target"]):
         raise ValueError("the planned moves do not craft the target")
     return moves
@@ -67,7 +67,7 @@ def read(
             text = observation_text(task["target"], table.state, recipes)
             messages += [Message(role="user", content=text), Message(role="assistant", content=move)]
             if not task["impossible"]:
-                table.apply(parse_action(move))  # type: ignore[arg-type]
+                table.apply(parse_action(move))
         yield Trajectory(
             id=f"plancraft-{task['id']}",
             task_id=task["id"],

@@ -27,7 +27,8 @@ _MAX_REORDERED = 4
 
 
 def remaining_moves(inventory: Inventory, target: str, path: tuple[str, ...]) -> int | None:
-    """Fewest moves that craft the target along (any part and, if short, any order of) the recipe path; None if none does."""
+    """Fewest moves that craft the target along any part (and, if it is short, any order) of the recipe path; None if
+    none does."""
     if any(item["type"] == target and slot != 0 for slot, item in inventory.items()):
         return 0
     grid = tuple(sorted((slot, i["type"], i["quantity"]) for slot, i in inventory.items() if 1 <= slot <= 9))
