@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,11 @@ def test_python_examples_compile() -> None:
     for document in DOCUMENTS:
         for block in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
             compile(block, str(document), "exec")
+
+
+def test_the_tables_of_results_are_those_of_the_committed_data() -> None:
+    command = [sys.executable, str(ROOT / "recipes" / "results_table.py"), "--check"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_the_version_is_said_once() -> None:

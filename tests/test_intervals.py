@@ -83,7 +83,7 @@ def clustered_binary(generator, num_clusters, rate, correlation):
 @pytest.mark.parametrize("rate", [0.05, 0.5, 0.95])
 @pytest.mark.parametrize("num_clusters", [20, 70, 200])
 def test_coverage_of_a_clustered_rate(num_clusters, rate, correlation):
-    generator, num_runs = np.random.default_rng(7), 300
+    generator, num_runs = np.random.default_rng(7), 500
     covered = 0
     for _ in range(num_runs):
         estimate = clustered_mean(*clustered_binary(generator, num_clusters, rate, correlation))
@@ -251,6 +251,20 @@ def test_no_answer_is_nan_and_each_interval_holds_its_mean(rows):
     if bounded:
         assert 0.0 <= estimate.low < estimate.high <= 1.0
         assert -1.0 <= paired.low < paired.high <= 1.0
+
+
+def test_values_without_bounds_are_treated_alike_wherever_they_fall():
+    """Nats that happen to lie in [0, 1]: the interval moves and scales with them."""
+    before, after = np.random.default_rng(4).random((2, 30))
+    clusters = [number // 2 for number in range(30)]
+    near = clustered_mean(before, clusters, num_resamples=300, bounded=False)
+    far = clustered_mean(5.0 + 3.0 * before, clusters, num_resamples=300)
+    assert (far.low, far.high) == pytest.approx((5.0 + 3.0 * near.low, 5.0 + 3.0 * near.high))
+    paired = paired_difference(before, after, clusters, num_resamples=300, bounded=False)
+    scaled = paired_difference(3.0 * before, 3.0 * after, clusters, num_resamples=300)
+    assert (scaled.low, scaled.high) == pytest.approx((3.0 * paired.low, 3.0 * paired.high))
+    with pytest.raises(ValueError, match="one cluster gives no interval"):
+        clustered_mean([0.2, 0.3], ["a", "a"], bounded=False)
 
 
 def test_constant_values_have_no_spread_beyond_the_unit_interval():

@@ -267,7 +267,6 @@ def test_sampled_first_tokens_follow_the_models_softmax(llama):
     check_distribution(np.array([d.token_ids_T[0] for d in drawn]), probabilities)
 
 
-@pytest.mark.xfail(strict=True, reason="draw(shared=False) lets a branch see past a sliding window that is reached")
 def test_rows_sample_what_no_mask_can_isolate():
     """Where packing is off (a window shorter than the prompt), the plain way must draw from the model itself."""
     torch.manual_seed(0)

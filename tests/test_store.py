@@ -13,7 +13,8 @@ import pytest
 
 from pivotrl.protocols import InputError
 from pivotrl.records import EpisodeResult, SkippedTurn
-from pivotrl.store import RecordFile, RunLock, Stage, prepare_directory, read_manifest, write_file
+from pivotrl.stages import prepare_directory
+from pivotrl.store import RecordFile, RunLock, Stage, read_manifest, write_file
 
 
 def rows(count: int, start: int = 0) -> list[SkippedTurn]:
@@ -103,6 +104,14 @@ def test_a_full_disk_keeps_whole_records_only(tmp_path: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def test_a_second_writer_is_refused_before_it_destroys_anything(tmp_path: Path) -> None:
+    first, second = open_file(tmp_path / "a.jsonl"), open_file(tmp_path / "a.jsonl")
+    second.append(rows(1))
+    with pytest.raises(ValueError, match="another writer"):
+        first.append(rows(1, start=1))
+    assert list(open_file(tmp_path / "a.jsonl")) == rows(1)
+
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -169,6 +178,10 @@ def test_a_directory_with_something_in_it_needs_a_word(tmp_path: Path) -> None:
         prepare_directory(tmp_path, resume=False, overwrite=False)
     with pytest.raises(InputError, match="no pivotrl run"):
         prepare_directory(tmp_path, resume=False, overwrite=True)
+    (tmp_path / "read.manifest.json").write_text("{}")
+    (tmp_path / "evaluations").mkdir()
+    prepare_directory(tmp_path, resume=False, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

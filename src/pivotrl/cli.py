@@ -31,7 +31,7 @@ from pivotrl.protocols import Environment, InputError, NoPivots
 from pivotrl.reporting import write_report
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages import ReadOptions
-from pivotrl.store import RunLock, prepare_directory
+from pivotrl.store import RunLock
 from pivotrl.summary import summarise
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
@@ -209,7 +209,7 @@ def read(
         overwrite: Start again in a directory that holds a run.
         json: Print the counts as JSON.
     """
-    prepare_directory(out, resume, overwrite)
+    stages.prepare_directory(out, resume, overwrite)
     with RunLock(out), live_progress() as progress:
         stages.read_stage(source, out, plugins.load("readers", reader), reading, heldout, progress)
     tables.print_stage(out, "read", json)

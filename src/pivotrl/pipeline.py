@@ -20,12 +20,13 @@ from pivotrl.selection import SelectionOptions
 from pivotrl.stages import (
     ReadOptions,
     evaluate_stage,
+    prepare_directory,
     profile_stage,
     read_stage,
     select_stage,
     train_stage,
 )
-from pivotrl.store import RunLock, prepare_directory
+from pivotrl.store import RunLock
 from pivotrl.summary import Summary, summarise
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions

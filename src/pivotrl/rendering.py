@@ -61,7 +61,7 @@ def action_text(action: Action | Message) -> str:
     for call in action.tool_calls:
         try:
             arguments = json.loads(call.arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             arguments = call.arguments
         body = json.dumps({"name": call.name, "arguments": arguments}, ensure_ascii=False)
         parts.append(f"<tool_call>\n{body}\n</tool_call>")
@@ -180,5 +180,5 @@ class Renderer:
 def _object(arguments: str) -> Any:
     try:
         return json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments

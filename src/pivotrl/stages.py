@@ -52,28 +52,41 @@ def describe(plugin: Any) -> str:
 
 
 _OUTPUTS = {
-    "read": ("trajectories.jsonl", "heldout.jsonl"),
-    "evaluations/before": ("evaluations/before.*",),
+    "read": ("trajectories.jsonl", "heldout.jsonl", "evaluations", "report.html", "report.json"),
     "profile": ("profiles.jsonl", "skipped.jsonl"),
     "select": ("selection.jsonl",),
-    "train": ("train",),
-    "evaluations/after": ("evaluations/after.*", "report.*"),
+    "train": ("train", "evaluations/after.*", "report.html", "report.json"),
 }
-_MADE_FROM = {
-    "read": ("evaluations/before", "profile"),
-    "profile": ("select",),
-    "select": ("train",),
-    "train": ("evaluations/after",),
-}
+_NEXT = {"read": "profile", "profile": "select", "select": "train"}
 
 
 def reset_stage(directory: Path, stage: str) -> None:
-    """Remove what a stage wrote and everything made from it; what it was made from stays."""
-    for pattern in (*_OUTPUTS.get(stage, ()), f"{stage}.manifest.json"):
+    """Remove what a stage wrote and everything made from it; what it was made from, and any other file, stays."""
+    for pattern in (*_OUTPUTS.get(stage, (f"{stage}.*",)), f"{stage}.manifest.json"):
         for path in directory.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for later in _MADE_FROM.get(stage, ()):
-        reset_stage(directory, later)
+    if stage in _NEXT:
+        reset_stage(directory, _NEXT[stage])
+
+
+def prepare_directory(directory: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a directory that holds something unless told to go on or to start again.
+
+    Only what a run writes is removed by ``overwrite``; any other file in the directory stays.
+
+    Raises:
+        InputError: the directory is not empty and neither flag is given, or it is no directory.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file; give a directory")
+    if not directory.exists() or not any(path.name != ".lock" for path in directory.iterdir()):
+        directory.mkdir(parents=True, exist_ok=True)
+    elif overwrite:
+        if not (directory / "read.manifest.json").is_file():
+            raise InputError(f"{directory} holds files but no pivotrl run; choose another directory")
+        reset_stage(directory, "read")
+    elif not resume:
+        raise InputError(f"{directory} is not empty; add --resume to go on, or --overwrite to start again")
 
 
 def read_stage(

@@ -121,7 +121,9 @@ class RecordFile(Generic[R]):
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             start = self._end
-            if os.fstat(descriptor).st_size > start:
+            if os.fstat(descriptor).st_size != start + self.num_torn_bytes:
+                raise ValueError(f"{self.path} was changed by another writer after it was opened; resume the stage")
+            if self.num_torn_bytes:
                 os.ftruncate(descriptor, start)
                 self.num_torn_bytes = 0
             try:
@@ -133,7 +135,7 @@ class RecordFile(Generic[R]):
         finally:
             os.close(descriptor)
         if not existed:
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         for key, line in lines.items():
             self._offsets[key] = start
             start += len(line)
@@ -173,7 +175,7 @@ def read_records(path: Path, model: type[R]) -> list[R]:
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; run the stage that writes it first")
-    return list(RecordFile(path, model, key=lambda record: str(id(record))))
+    return list(RecordFile(path, model, key=lambda _: ""))  # the order is all that is asked for
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -182,7 +184,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -205,7 +207,7 @@ def write_file(path: Path, data: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -344,29 +346,3 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise InputError(f"{path} is not a manifest: {validation_message(error)}") from error
-
-
-def prepare_directory(directory: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse a directory that holds something unless told to go on or to start again.
-
-    Only files that a run writes are removed by ``overwrite``; anything else in the directory stays.
-
-    Raises:
-        InputError: the directory is not empty and neither flag is given, or it is no directory.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file; give a directory")
-    content = [path for path in directory.iterdir() if path.name != ".lock"] if directory.exists() else []
-    if not content:
-        directory.mkdir(parents=True, exist_ok=True)
-        return
-    if overwrite:
-        manifests = list(directory.rglob("*.manifest.json"))
-        if not manifests:
-            raise InputError(f"{directory} holds files but no pivotrl run; choose another directory")
-        for path in sorted(directory.rglob("*"), reverse=True):
-            if path.name == ".lock":
-                continue
-            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-    elif not resume:
-        raise InputError(f"{directory} is not empty; add --resume to go on, or --overwrite to start again")

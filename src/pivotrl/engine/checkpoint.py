@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pivotrl.protocols import InputError
-from pivotrl.store import sha256_of_file, write_file
+from pivotrl.store import sha256_of_file, sync_directory, write_file
 
 
 def save_checkpoint(path: Path, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> None:
@@ -45,6 +45,7 @@ def save_checkpoint(path: Path, tensors: dict[str, dict[str, torch.Tensor]], sta
         if path.exists():
             path.rename(old)
         scratch.rename(path)
+        sync_directory(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)

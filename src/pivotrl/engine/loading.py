@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,10 +51,11 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
         where, identity = name, {"model": name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(where)
-        model = AutoModelForCausalLM.from_pretrained(
-            where, dtype=dtype, attn_implementation=attention.NAME, use_safetensors=True
-        )
-    except (OSError, ValueError, json.JSONDecodeError) as error:
+        try:
+            model = _load(where, dtype, attention.NAME)
+        except (ValueError, KeyError):  # the architecture cannot exchange its attention: plain rows, its own way
+            model = _load(where, dtype, "eager")
+    except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"cannot load the model {name!r}: {reason}. Give {smollm2.NAME!r}, a folder saved by transformers "
@@ -64,6 +64,12 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.to(device).eval(), tokenizer, identity
+
+
+def _load(where: str, dtype: torch.dtype, attention_name: str) -> Any:
+    return AutoModelForCausalLM.from_pretrained(
+        where, dtype=dtype, attn_implementation=attention_name, use_safetensors=True
+    )
 
 
 def _folder_identity(folder: Path) -> dict[str, str]:
@@ -75,6 +81,8 @@ def can_isolate_branches(model: Any, longest: int) -> bool:
     """Whether a mask alone keeps packed branches apart: full attention in every layer (or a window that is never
     reached), no recurrent or convolutional state."""
     config = model.config.get_text_config()
+    if config._attn_implementation != attention.NAME:
+        return False
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     window = getattr(config, "sliding_window", None)
     if window is not None and getattr(config, "use_sliding_window", True) and longest >= window:

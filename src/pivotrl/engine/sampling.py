@@ -80,6 +80,41 @@ def choose(
     return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
 
 
+class _Branches:
+    """N completions that grow side by side, each until its first stop token."""
+
+    def __init__(self, model: Any, turn_ids: Sequence[str], num_samples: int, sampling: Sampling, stop: frozenset[int]):
+        draws = [uniforms(sampling.seed, turn, g, sampling.max_tokens) for turn in turn_ids for g in range(num_samples)]
+        self._uniform_NT = torch.from_numpy(np.stack(draws)).to(model.device)
+        self._sampling = sampling
+        self._is_stop = torch.zeros(
+            model.get_output_embeddings().weight.shape[0], dtype=torch.bool, device=model.device
+        )
+        self._is_stop[list(stop)] = True
+        self._alive = torch.ones(len(draws), dtype=torch.bool, device=model.device)
+        self._tokens: list[list[int]] = [[] for _ in draws]
+        self._logprobs: list[list[float]] = [[] for _ in draws]
+
+    def extend(self, logits_NV: torch.Tensor, step: int) -> torch.Tensor | None:
+        """Choose the next token of each branch [N]; None when every branch has stopped."""
+        token_N, logprob_N = choose(
+            logits_NV, self._uniform_NT[:, step], self._sampling.temperature, self._sampling.top_p
+        )
+        rows = zip(token_N.tolist(), logprob_N.tolist(), self._alive.tolist(), strict=True)
+        for i, (token, logprob, alive) in enumerate(rows):
+            if alive:
+                self._tokens[i].append(token)
+                self._logprobs[i].append(logprob)
+        self._alive = self._alive & ~self._is_stop[token_N]
+        return token_N if self._alive.any() else None
+
+    def drawn(self) -> list[Drawn]:
+        return [
+            Drawn(tokens, logprobs, not alive)
+            for tokens, logprobs, alive in zip(self._tokens, self._logprobs, self._alive.tolist(), strict=True)
+        ]
+
+
 def draw(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -94,20 +129,45 @@ def draw(
     Args:
         model: a causal LM of transformers.
         prompts: token ids, at least one each.
-        shared: keep the branches of a prompt behind one cache row. False expands the prompt to one row per branch,
-            for architectures whose state no mask can isolate.
+        shared: keep the branches of a prompt behind one cache row. False gives each branch a row of its own in the
+            model's own cache, one prompt at a time: for windows and states that no mask can isolate.
     """
-    groups = num_samples
-    if not shared:
-        prompts = [prompt for prompt in prompts for _ in range(num_samples)]
-        groups = 1
+    if shared:
+        return _draw_shared(model, prompts, turn_ids, num_samples, sampling, stop_ids)
+    return [
+        _draw_rows(model, prompt, turn, num_samples, sampling, stop_ids)
+        for prompt, turn in zip(prompts, turn_ids, strict=True)
+    ]
+
+
+def _draw_rows(
+    model: Any, prompt: Sequence[int], turn_id: str, num_samples: int, sampling: Sampling, stop_ids: frozenset[int]
+) -> list[Drawn]:
+    branches = _Branches(model, [turn_id], num_samples, sampling, stop_ids)
+    input_ids = torch.tensor([list(prompt)] * num_samples, device=model.device)
+    cache = None
+    for step in range(sampling.max_tokens):
+        output = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = output.past_key_values
+        token_N = branches.extend(output.logits[:, -1], step)
+        if token_N is None:
+            break
+        input_ids = token_N[:, None]
+    return branches.drawn()
+
+
+def _draw_shared(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    turn_ids: Sequence[str],
+    num_samples: int,
+    sampling: Sampling,
+    stop_ids: frozenset[int],
+) -> list[list[Drawn]]:
     device = model.device
     num_rows, longest = len(prompts), max(map(len, prompts))
+    branches = _Branches(model, turn_ids, num_samples, sampling, stop_ids)
     length_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    draws = np.stack(
-        [uniforms(sampling.seed, turn, g, sampling.max_tokens) for turn in turn_ids for g in range(num_samples)]
-    )
-    uniform_NT = torch.from_numpy(draws).to(device)  # [B*G, T]
     cache = Cache(layer_class_to_replicate=GrowingLayer)
     # Right-padded prefill of all but the last prompt token: causal attention never looks right, so the padding can
     # only spoil rows that are masked below.
@@ -121,39 +181,23 @@ def draw(
     sees_prompt = torch.cat(
         [columns[None, :-1] < length_B[:, None] - 1, torch.ones(num_rows, 1, dtype=torch.bool, device=device)], dim=1
     )
-    own = torch.eye(groups, dtype=torch.bool, device=device)[None].expand(num_rows, groups, groups)
+    own = torch.eye(num_samples, dtype=torch.bool, device=device)[None].expand(num_rows, num_samples, num_samples)
     input_ids = padded.gather(1, length_B[:, None] - 1)
     mask = sees_prompt[:, None, None, :]
-    tokens: list[list[int]] = [[] for _ in range(num_rows * groups)]
-    logprobs: list[list[float]] = [[] for _ in range(num_rows * groups)]
-    alive = torch.ones(num_rows * groups, dtype=torch.bool, device=device)
-    is_stop = torch.zeros(model.get_output_embeddings().weight.shape[0], dtype=torch.bool, device=device)
-    is_stop[list(stop_ids)] = True
-    own_mask = torch.zeros(num_rows, groups, 0, dtype=torch.bool, device=device)
+    own_mask = torch.zeros(num_rows, num_samples, 0, dtype=torch.bool, device=device)
     for step in range(sampling.max_tokens):
-        queries = input_ids.shape[1]
-        position_ids = (length_B - 1 + step)[:, None].expand(num_rows, queries)
         logits = model(
             input_ids=input_ids,
             attention_mask=mask,
-            position_ids=position_ids,
+            position_ids=(length_B - 1 + step)[:, None].expand(input_ids.shape),
             past_key_values=cache,
             use_cache=True,
         ).logits
-        flat = logits.expand(num_rows, groups, -1).reshape(num_rows * groups, -1)
-        token_N, logprob_N = choose(flat, uniform_NT[:, step], sampling.temperature, sampling.top_p)
-        for i, (token, logprob, on) in enumerate(
-            zip(token_N.tolist(), logprob_N.tolist(), alive.tolist(), strict=True)
-        ):
-            if on:
-                tokens[i].append(token)
-                logprobs[i].append(logprob)
-        alive = alive & ~is_stop[token_N]
-        if not alive.any():
+        token_N = branches.extend(logits.expand(num_rows, num_samples, -1).reshape(num_rows * num_samples, -1), step)
+        if token_N is None:
             break
-        input_ids = token_N.reshape(num_rows, groups)
+        input_ids = token_N.reshape(num_rows, num_samples)
         own_mask = torch.cat([own_mask, own], dim=2)
-        mask = torch.cat([sees_prompt[:, None, :].expand(num_rows, groups, longest), own_mask], dim=2)[:, None]
-    still = alive.tolist()
-    drawn = [Drawn(t, p, not on) for t, p, on in zip(tokens, logprobs, still, strict=True)]
+        mask = torch.cat([sees_prompt[:, None, :].expand(num_rows, num_samples, longest), own_mask], dim=2)[:, None]
+    drawn = branches.drawn()
     return [drawn[i : i + num_samples] for i in range(0, len(drawn), num_samples)]
