@@ -1,7 +1,8 @@
 """The Plancraft setting that the recipes share: model, tasks, verifier.
 
-Train tasks are the benchmark's easy and medium train tasks, held-out ones its easy test tasks, all with four
-distractors; every observation carries the answer of the benchmark's own `search` action for the target.
+Trajectories and held-out turns come from the benchmark's easy and medium tasks (train and test split), episodes from
+its easy and impossible ones, all with four distractors. Every observation carries the answer of the benchmark's own
+`search` action for the target.
 """
 
 from __future__ import annotations

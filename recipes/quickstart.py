@@ -1,10 +1,11 @@
 """From expert trajectories to a better policy and a report, on 2 CPU cores.
 
-    python recipes/quickstart.py            # about 12 minutes; started again, it goes on where it stopped
+    python recipes/quickstart.py            # 13 to 15 minutes; started again, it goes on where it stopped
     python recipes/quickstart.py --long     # `make demo`: more turns profiled, more steps, more held-out tasks
 
 Model: SmolLM2-135M-Instruct with the warm-start adapter of this folder. Trajectories: Plancraft's published oracle on
-its published train tasks. Held out: its easy test tasks, and impossible ones.
+its published train tasks. Held out: turns of its easy and medium test tasks, episodes of its easy and
+impossible ones.
 """
 
 from __future__ import annotations

@@ -191,6 +191,12 @@ def test_a_checkpoint_with_values_that_are_not_finite_is_never_published(model: 
     assert not (tmp_path / "step_000001").exists()
 
 
+def test_a_checkpoint_of_another_rank_is_refused_in_words(model: Path, tmp_path: Path) -> None:
+    HfPolicy(model=str(model), lora_rank=4, dtype="float32", device="cpu").save(tmp_path / "c")
+    with pytest.raises(ValueError, match="other parameters"):
+        HfPolicy(model=str(model), lora_rank=2, dtype="float32", device="cpu").load(tmp_path / "c")
+
+
 def test_a_damaged_checkpoint_is_refused(model: Path, tmp_path: Path) -> None:
     policy = HfPolicy(model=str(model), lora_rank=4, dtype="float32", device="cpu")
     policy.save(tmp_path / "c")

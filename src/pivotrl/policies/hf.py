@@ -364,7 +364,8 @@ class Policy:
         assert self._optimizer is not None
         tensors, state = load_checkpoint(path)
         trainable = self._trainable()
-        if state["parameters"] != list(trainable):
+        shapes = {name: value.shape for name, value in tensors["weights"].items()}
+        if state["parameters"] != list(trainable) or shapes != {name: p.shape for name, p in trainable.items()}:
             raise InputError(
                 f"{path} holds other parameters than this policy trains; use the settings it was made with"
             )
