@@ -20,6 +20,7 @@ import crafting as setting
 from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, TrainingOptions, TurnOptions
 from pivotrl.cli import guarded, live_progress
 from pivotrl.comparison import ARMS, Protocol, collect, run_seed
+from pivotrl.evaluation import load_retention
 from pivotrl.policies.hf import Policy
 from pivotrl.store import package_versions, timestamp, write_file
 from pivotrl.verifiers.exact import verify as exact
@@ -54,6 +55,7 @@ def protocol() -> Protocol:
         evaluation=EvaluationOptions(
             heldout_turns=96, turn_samples=4, turn_temperature=1.0, eval_max_tokens=setting.MAX_TOKENS
         ),
+        retention=load_retention(setting.RETENTION, 20),
     )
 
 

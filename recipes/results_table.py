@@ -22,6 +22,7 @@ NAMES = {
     "random_turns": "PivotRL, random turns",
     "exact_reward": "PivotRL, exact reward",
     "pivotrl": "PivotRL",
+    "pivotrl_kl": "PivotRL, KL 0.3 to the warm start",
 }
 
 
@@ -36,6 +37,10 @@ def interval(estimate: dict[str, Any]) -> str:
 def change(difference: dict[str, Any]) -> str:
     low, high = (f"{100 * difference[side]:+.1f}" for side in ("low", "high"))
     return f"{100 * difference['difference']:+.1f} [{low}, {high}], p = {difference['p_value']:.4f}"
+
+
+def nats(difference: dict[str, Any]) -> str:
+    return f"{difference['difference']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
 
 
 def run_table(name: str) -> str:
@@ -80,16 +85,18 @@ def compare_table() -> str:
         return "`make compare` has no committed result yet."
     data = json.loads(path.read_text())
     lines = [
-        "| method | seeds | held-out turns | change to the warm start | change to SFT, all turns | held-out episodes |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| method | seeds | held-out turns | against the warm start | against SFT, all turns | held-out episodes "
+        "| NLL on GSM8K answers, change in nats | KL to the warm start there |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, arm in data["arms"].items():
-        against = arm["turns_against"]
+        against, forgetting = arm["against"]["turns"], arm["against"]["nll"].get("base")
         lines.append(
             f"| {NAMES[name]} | {len(arm['seeds'])} | {interval(arm['turns'])} "
             f"| {change(against['base']) if 'base' in against else ''} "
             f"| {change(against['sft_all']) if 'sft_all' in against else ''} "
-            f"| {interval(arm['episodes']) if arm['episodes'] else ''} |"
+            f"| {interval(arm['episodes']) if arm['episodes'] else ''} "
+            f"| {nats(forgetting) if forgetting else ''} | {arm['kl']['mean']:.3f} |"
         )
     lines += [
         "",

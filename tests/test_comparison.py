@@ -47,6 +47,7 @@ def protocol(tmp_path: Path) -> Protocol:
         training=TrainingOptions(num_steps=4, turns_per_step=4, group_size=4, learning_rate=1.0),
         imitation_rate=1.0,
         evaluation=EvaluationOptions(turn_samples=4, turn_temperature=1.0),
+        retention=[{"id": f"r{i}", "source": "test", "prompt": "1 + 1", "answer": "2"} for i in range(3)],
     )
 
 
@@ -57,8 +58,10 @@ def test_every_arm_runs_resumes_and_is_compared(tmp_path: Path) -> None:
     arms = collect(root)
     assert set(arms) == {"base", *ARMS}
     assert all(arm["seeds"] == [0, 1] for arm in arms.values())
-    assert arms["pivotrl"]["turns_against"]["base"]["num_items"] == arms["base"]["turns"]["num_items"]
-    assert arms["pivotrl"]["turns_against"]["base"]["num_clusters"] == 10
+    assert arms["pivotrl"]["against"]["turns"]["base"]["num_items"] == arms["base"]["turns"]["num_items"]
+    assert arms["pivotrl"]["against"]["turns"]["base"]["num_clusters"] == 10
+    assert arms["pivotrl_kl"]["kl"]["num_items"] == 6
+    assert 0 < arms["pivotrl_kl"]["kl"]["mean"] < arms["pivotrl"]["kl"]["mean"]
     stamps = {path: path.stat().st_mtime_ns for path in root.rglob("*.jsonl")}
     run_seed(root, 0, protocol(tmp_path))
     assert stamps == {path: path.stat().st_mtime_ns for path in root.rglob("*.jsonl")}

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl import stages
-from pivotrl.evaluation import EvaluationOptions, compare, episode_success, turn_accuracy
-from pivotrl.intervals import PairedDifference
+from pivotrl.evaluation import EvaluationOptions, compare
+from pivotrl.intervals import PairedDifference, clustered_mean
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, Policy, Reader, Turn, Verifier
-from pivotrl.records import EpisodeResult, Record, SampleGroup, Trajectory, TurnResult
+from pivotrl.records import EpisodeResult, Record, RetentionResult, SampleGroup, Trajectory, TurnResult
 from pivotrl.rollouts import judge
 from pivotrl.selection import Rule, SelectionOptions
 from pivotrl.store import RecordFile, read_manifest, read_records
@@ -35,6 +35,8 @@ class Arm:
     imitates: bool = False
     exact: bool = False
     """Reward only the demonstrated action itself (the paper's r_strict), while profiling and training."""
+    kl_coefficient: float | None = None
+    """Weight of the KL to the reference; None takes the protocol's. Its extra forward is not in the budget."""
 
 
 ARMS = {
@@ -43,6 +45,7 @@ ARMS = {
     "random_turns": Arm("random"),
     "exact_reward": Arm("mixed", exact=True),
     "pivotrl": Arm("mixed"),
+    "pivotrl_kl": Arm("mixed", kl_coefficient=0.3),
 }
 
 
@@ -65,6 +68,8 @@ class Protocol:
     imitation_rate: float
     """Learning rate of the imitation arms."""
     evaluation: EvaluationOptions
+    retention: Sequence[dict[str, str]] = ()
+    """Texts outside the task, see :func:`pivotrl.evaluation.load_retention`."""
 
 
 def run_seed(
@@ -100,6 +105,8 @@ def _run_arm(
         _judge_again(directory, verifier)
     stages.select_stage(directory, dataclasses.replace(protocol.selection, rule=arm.rule, selection_seed=seed))
     options = dataclasses.replace(protocol.training, train_seed=seed)
+    if arm.kl_coefficient is not None:
+        options = dataclasses.replace(options, kl_coefficient=arm.kl_coefficient)
     if arm.imitates:
         groups = read_records(directory / "profiles.jsonl", SampleGroup)
         options = dataclasses.replace(
@@ -122,7 +129,8 @@ def _evaluate(directory: Path, name: str, policy: Policy, protocol: Protocol, pr
         protocol.turns,
         protocol.evaluation,
         protocol.environments,
-        progress=progress,
+        protocol.retention,
+        progress,
     )
 
 
@@ -156,15 +164,52 @@ def imitation_turns_per_step(groups: Sequence[SampleGroup], training: TrainingOp
 # --- results --------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Row:
+    key: str
+    cluster: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured after every arm: which items, which number of each, which of them belong together."""
+
+    name: str
+    file: str
+    """``evaluations/<before or after>.<file>.jsonl``."""
+    record: type[Record]
+    item: Callable[[Any], str]
+    cluster: Callable[[Any], str]
+    value: Callable[[Any], float | None]
+    bounded: bool = True
+    """Whether values lie in [0, 1]."""
+
+    def row(self, seed: int, record: Any) -> _Row:
+        return _Row(f"{seed}/{self.item(record)}", self.cluster(record), self.value(record))
+
+
+MEASURES = (
+    Measure("turns", "turns", TurnResult, lambda r: r.turn_id, lambda r: r.task_id, lambda r: r.reward),
+    Measure("episodes", "episodes", EpisodeResult, lambda r: r.task_id, lambda r: r.task_id, lambda r: r.reward),
+    Measure(
+        "nll", "retention", RetentionResult, lambda r: r.item_id, lambda r: r.item_id, lambda r: r.nll, bounded=False
+    ),
+    Measure(
+        "kl", "retention", RetentionResult, lambda r: r.item_id, lambda r: r.item_id, lambda r: r.kl, bounded=False
+    ),
+)
+
+
 def collect(root: Path) -> dict[str, Any]:
-    """Every finished arm, pooled over seeds; differences are paired by (item, seed) and clustered by task."""
-    turns: dict[str, list[tuple[int, Any]]] = {}
-    episodes: dict[str, list[tuple[int, Any]]] = {}
+    """Every finished arm, pooled over seeds; differences are paired by (item, seed) and clustered by task.
+
+    Returns:
+        arm -> ``seeds``; the estimate of each of :data:`MEASURES` or None; under ``against``, per measure and other
+        arm, the paired difference.
+    """
+    rows: dict[str, dict[str, list[_Row]]] = {measure.name: {} for measure in MEASURES}
     seeds: dict[str, list[int]] = {}
-    kinds: tuple[tuple[str, type[Record], dict[str, list[tuple[int, Any]]]], ...] = (
-        ("turns", TurnResult, turns),
-        ("episodes", EpisodeResult, episodes),
-    )
     for folder in sorted(root.glob("seed*")):
         seed = int(folder.name.removeprefix("seed"))
         for name in ("base", *ARMS):
@@ -173,34 +218,36 @@ def collect(root: Path) -> dict[str, Any]:
             if not manifest.is_file() or read_manifest(manifest).status != "complete":
                 continue
             seeds.setdefault(name, []).append(seed)
-            for kind, model, store in kinds:
-                path = place / "evaluations" / f"{stage}.{kind}.jsonl"
+            for measure in MEASURES:
+                path = place / "evaluations" / f"{stage}.{measure.file}.jsonl"
                 if path.is_file():
-                    store.setdefault(name, []).extend((seed, row) for row in read_records(path, model))
+                    found = rows[measure.name].setdefault(name, [])
+                    found.extend(measure.row(seed, item) for item in read_records(path, measure.record))
     return {
         name: {
             "seeds": numbers,
-            "turns": _estimate(turn_accuracy, turns.get(name, [])),
-            "episodes": _estimate(episode_success, episodes.get(name, [])),
-            "turns_against": _against(name, turns, lambda item: f"{item[0]}/{item[1].turn_id}"),
-            "episodes_against": _against(name, episodes, lambda item: f"{item[0]}/{item[1].task_id}"),
+            **{m.name: _estimate(rows[m.name].get(name, []), m.bounded) for m in MEASURES},
+            "against": {m.name: _against(name, rows[m.name], m.bounded) for m in MEASURES},
         }
         for name, numbers in seeds.items()
     }
 
 
-def _estimate(function: Callable[[Any], Any], rows: Sequence[tuple[int, Any]]) -> dict[str, Any] | None:
-    estimate = function([row for _, row in rows])
-    return dataclasses.asdict(estimate) if estimate is not None else None
+def _estimate(rows: Sequence[_Row], bounded: bool) -> dict[str, Any] | None:
+    scored = [(row.value, row.cluster) for row in rows if row.value is not None]
+    if not scored:
+        return None
+    values, clusters = zip(*scored, strict=True)
+    return dataclasses.asdict(clustered_mean(list(values), list(clusters), bounded=bounded))
 
 
-def _against(name: str, rows: dict[str, list[tuple[int, Any]]], key: Callable[[Any], str]) -> dict[str, Any]:
-    """Paired difference to the untrained policy and to imitation of all turns."""
+def _against(name: str, rows: dict[str, list[_Row]], bounded: bool) -> dict[str, Any]:
+    """Paired difference to the untrained policy, to imitation of all turns and to PivotRL."""
     found: dict[str, Any] = {}
-    for other in ("base", "sft_all"):
+    for other in ("base", "sft_all", "pivotrl"):
         if other != name and other in rows and name in rows:
             difference: PairedDifference | None = compare(
-                rows[other], rows[name], key, lambda item: item[1].reward, lambda item: item[1].task_id
+                rows[other], rows[name], lambda r: r.key, lambda r: r.value, lambda r: r.cluster, bounded
             )
             if difference is not None:
                 found[other] = dataclasses.asdict(difference)
