@@ -1,4 +1,4 @@
-"""Write the results between the markers of README.md and docs/results.md from the committed data.
+"""Write tables between the markers of README.md and docs: results from the committed data, codes from the program.
 
 python recipes/results_table.py           # rewrites the files
 python recipes/results_table.py --check   # exit 1 when they are not up to date
@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from pivotrl.audit import DROPS, EXCLUSIONS, LOSSES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "recipes" / "results"
@@ -106,10 +108,23 @@ def compare_table() -> str:
     return "\n".join(lines)
 
 
+def code_tables() -> str:
+    """What losses, exclusions and drops mean."""
+    lines = []
+    for title, codes in (("lost", LOSSES), ("excluded turn", EXCLUSIONS), ("trajectory left out", DROPS)):
+        lines += [f"| {title} | meaning |", "| --- | --- |"]
+        lines += [f"| `{code}` | {meaning} |" for code, meaning in codes.items()]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
 TABLES = {"quickstart": lambda: run_table("quickstart"), "demo": lambda: run_table("demo"), "compare": compare_table}
 
 
 def render(text: str) -> str:
+    text = re.sub(
+        r"(<!-- codes -->\n).*?(<!-- end -->)", lambda m: f"{m[1]}{code_tables()}\n{m[2]}", text, flags=re.DOTALL
+    )
     for name, table in TABLES.items():
         pattern = rf"(<!-- results: {name} -->\n).*?(<!-- end -->)"
         text = re.sub(pattern, lambda found, made=table: f"{found[1]}{made()}\n{found[2]}", text, flags=re.DOTALL)
@@ -120,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    for path in (ROOT / "README.md", ROOT / "docs" / "results.md"):
+    for path in (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "formats.md"):
         text = path.read_text()
         if arguments.check and render(text) != text:
             sys.exit(f"{path.name} is not up to date: run python recipes/results_table.py")

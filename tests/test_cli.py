@@ -137,10 +137,13 @@ def test_wrong_names_and_places(
     [
         ("", "empty"),
         ("not json\n", "logs.jsonl:1"),
-        ('{"messages": []}\n', "logs.jsonl:1"),
-        ('{"hello": 1}\n', "logs.jsonl:1"),
+        ('{"messages": []}\n', "has the keys 'messages'"),
+        ('{"hello": 1}\n', "has the keys 'hello'"),
         ('{"messages": [{"role": "user", "content": "hi"}]}\n', "logs.jsonl:1"),
-        ('{"messages": [{"role": "wizard", "content": "hi"}, {"role": "assistant", "content": "a"}]}\n', "wizard"),
+        (
+            '{"messages": [{"role": "user", "content": "hi"}, {"role": "wizard", "content": "a"}]}\n',
+            "has the keys 'messages'",
+        ),
         ("[" * 100_000 + "\n", "logs.jsonl"),
     ],
 )

@@ -32,7 +32,7 @@ def lenient(turn: Turn, action: Action) -> Verdict:
 
 def protocol(tmp_path: Path) -> Protocol:
     heldout = write_logs(tmp_path / "heldout.jsonl", 10)
-    heldout.write_text(heldout.read_text().replace("task", "other").replace('"log', '"held'))
+    heldout.write_text(heldout.read_text().replace("task", "other").replace("answer", "reply").replace('"log', '"held'))
     return Protocol(
         source=str(write_logs(tmp_path / "logs.jsonl", 12)),
         heldout=str(heldout),

@@ -136,7 +136,7 @@ def test_failed_trajectories_are_left_out_by_default(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no trajectory to train on"):
         run(str(write_logs(tmp_path / "logs.jsonl", reward=0.0)), tmp_path / "a", policy=TabularPolicy(), **TABULAR)
     run(str(write_logs(tmp_path / "logs.jsonl", reward=None)), tmp_path / "b", policy=TabularPolicy(), **TABULAR)
-    assert read_manifest(tmp_path / "b" / "read.manifest.json").counts["reward_unknown"] == 20
+    assert read_manifest(tmp_path / "b" / "read.manifest.json").counts["losses"]["reward_unknown"] == 20
 
 
 def test_a_context_longer_than_the_model_is_refused_with_a_count_and_never_cut(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,18 +113,21 @@ def test_the_prompt_hash_tells_renderings_apart() -> None:
 
 
 def test_the_tokenizers_own_template_is_used_when_it_knows_tools(renderer: Renderer) -> None:
-    tokenizer = renderer.tokenizer
-    template = (
-        "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% for c in m.tool_calls or [] %}"
-        "{{ c.function.arguments.q }}{% endfor %}{% endfor %}{% if tools %}{{ tools[0].function.name }}{% endif %}"
-    )
-    with_template = type(tokenizer).from_pretrained(tokenizer.name_or_path)
-    with_template.chat_template = template
+    with_template = type(renderer.tokenizer).from_pretrained(renderer.tokenizer.name_or_path)
+    with_template.chat_template = (Path(__file__).parent / "data" / "templates" / "qwen2_5.jinja").read_text()
     own = Renderer(with_template)
     assert own.style == "template"
     call = ToolCall(name="lookup", arguments='{"q": "x"}')
-    ids = own.prompt(turn(Message(role="assistant", content="a", tool_calls=(call,)), tools=(Tool(name="lookup"),)))
-    assert tokenizer.decode(ids) == "[assistant]axlookup"
+    seen = turn(
+        Message(role="user", content="find x"),
+        Message(role="assistant", content="a", tool_calls=(call,)),
+        Message(role="tool", content="found"),
+        tools=(Tool(name="lookup"),),
+    )
+    text = with_template.decode(own.prompt(seen))
+    assert '<tool_call>\n{"name": "lookup", "arguments": {"q": "x"}}\n</tool_call><|im_end|>' in text
+    assert text.count('"name": "lookup"') == 2  # declared and called
+    assert text.endswith("<|im_start|>assistant\n")
 
 
 def test_a_tokenizer_without_any_chat_form_is_refused(renderer: Renderer) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from pivotrl import wording
 from pivotrl.evaluation import EvaluationOptions
+from pivotrl.importing import ReadOptions
 from pivotrl.intervals import Estimate, PairedDifference
 from pivotrl.profiling import ProfileOptions, outcome_counts
 from pivotrl.protocols import InputError
@@ -39,7 +40,6 @@ from pivotrl.records import (
 )
 from pivotrl.reporting import write_report
 from pivotrl.selection import SelectionOptions, select
-from pivotrl.stages import ReadOptions
 from pivotrl.store import RecordFile, Stage
 from pivotrl.summary import STAGES, Comparison, Summary, summarise
 from pivotrl.training import TrainingOptions, options_dict
@@ -127,10 +127,10 @@ def make_run(
         records(directory / "trajectories.jsonl", Trajectory, lambda t: t.id, train)
         records(directory / "heldout.jsonl", Trajectory, lambda t: t.id, held)
         source = {"reader": "pivotrl.readers.plancraft:read", "source": f"val{text}", "heldout": None}
-        counts = {"read": 2 * num_tasks + 7, "dropped_low_reward": 7, "reward_unknown": 0}
+        counts = {"read": 2 * num_tasks + 7, "dropped": {"low_reward": 7}, "refused": 0}
         counts |= {"train_trajectories": num_tasks, "heldout_trajectories": len(held), "train_tasks": num_tasks}
         lost = {f"reasoning is encrypted{text}": 3}
-        finish("read", {**options_dict(ReadOptions()), **source}, {**counts, "lost": lost})
+        finish("read", {**options_dict(ReadOptions()), **source}, {**counts, "losses": lost})
     if "profile" in stages:
         records(directory / "profiles.jsonl", SampleGroup, lambda g: g.turn_id, profiles)
         records(directory / "skipped.jsonl", SkippedTurn, lambda row: row.turn_id, skipped)

@@ -57,9 +57,13 @@ def test_search_takes_search_calls() -> None:
 
 
 def test_the_reader_may_exclude_turns() -> None:
-    turns, skipped = cut([SWE.model_copy(update={"turn_indices": (4,)})])
+    turns, skipped = cut([SWE.model_copy(update={"excluded": {2: "synthetic", 6: "error_turn"}})])
     assert [turn.index for turn in turns] == [4]
-    assert {skip.reason for skip in skipped} == {"excluded_by_reader"}
+    assert {skip.turn_id.partition("#")[2]: skip.reason for skip in skipped} == {
+        "2": "synthetic",
+        "6": "error_turn",
+        "7": "empty_action",
+    }
 
 
 def test_context_is_what_the_agent_saw() -> None:

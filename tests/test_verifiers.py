@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pivotrl.audit import audit
 from pivotrl.protocols import Turn
 from pivotrl.readers import nemo_gym, tau_bench
 from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory, Verdict
 from pivotrl.rendering import action_text, parse_completion
+from pivotrl.turns import cut
 from pivotrl.verifiers import exact, tool_call
 
 DATA = Path(__file__).parent / "data"
@@ -42,10 +44,9 @@ def real_turns() -> Iterator[Turn]:
     files = sorted(DATA.glob("nemo_gym/[!r]*.jsonl"))
     trajectories = [t for file in files for t in nemo_gym.read(file)]
     trajectories += tau_bench.read(DATA / "tau_bench" / "gpt-4o-airline.json")
-    for trajectory in trajectories:
-        for index, message in enumerate(trajectory.messages):
-            if message.role == "assistant" and index in (trajectory.turn_indices or (index,)):
-                yield Turn(trajectory, index)
+    for item in trajectories:
+        if isinstance(item, Trajectory):
+            yield from cut([audit(item)])[0]
 
 
 REAL_TURNS = list(real_turns())

@@ -27,7 +27,7 @@ _HOMES = {
     "evaluate_turns": "evaluation",
     "evaluate_episodes": "evaluation",
     "EvaluationOptions": "evaluation",
-    "ReadOptions": "stages",
+    "ReadOptions": "importing",
     "summarise": "summary",
     "write_report": "reporting",
     "Turn": "protocols",
@@ -45,6 +45,7 @@ __all__ = sorted([*_HOMES, "__version__"])
 if TYPE_CHECKING:
     from pivotrl.episodes import play_episodes
     from pivotrl.evaluation import EvaluationOptions, evaluate_episodes, evaluate_turns
+    from pivotrl.importing import ReadOptions
     from pivotrl.pipeline import run
     from pivotrl.profiling import ProfileOptions, profile
     from pivotrl.protocols import InputError, Turn
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from pivotrl.reporting import write_report
     from pivotrl.rollouts import sample_groups
     from pivotrl.selection import SelectionOptions, select
-    from pivotrl.stages import ReadOptions
     from pivotrl.summary import summarise
     from pivotrl.training import TrainingOptions, train
     from pivotrl.turns import TurnOptions, cut

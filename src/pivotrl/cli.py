@@ -3,8 +3,8 @@
 Flags are the fields of the options that the Python functions take, so nothing is declared twice. Progress goes to
 stderr, results to stdout.
 
-Exit codes: 0 done; 2 input or options cannot be used; 3 nothing to train on; 4 the disk refused; 130 interrupted
-(what is finished is kept; go on with --resume).
+Exit codes: 0 done; 2 input or options cannot be used; 3 nothing to train on; 4 the disk refused; 5 imported, but
+for records that could not be read; 130 interrupted (what is finished is kept; go on with --resume).
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pivotrl import plugins, stages, tables
+from pivotrl import import_table, plugins, stages, tables
 from pivotrl.evaluation import EvaluationOptions, load_retention
+from pivotrl.exporting import ExportOptions
+from pivotrl.exporting import export as export_pivots
+from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.pipeline import run as run_pipeline
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Environment, InputError, NoPivots
+from pivotrl.rendering import Renderer
 from pivotrl.reporting import write_report
 from pivotrl.selection import SelectionOptions
-from pivotrl.stages import ReadOptions
 from pivotrl.store import RunLock
 from pivotrl.summary import summarise
 from pivotrl.training import TrainingOptions
@@ -146,7 +149,7 @@ def run(
     training: TrainingOptions,
     evaluation: EvaluationOptions,
     held_out: HeldOut,
-    reader: str = "chat",
+    reader: str = "auto",
     verifier: str = "tool_call",
     heldout: str | None = None,
     resume: bool = False,
@@ -156,9 +159,9 @@ def run(
     """From logs to a better policy and a report: read, profile, select, train, evaluate, report.
 
     Args:
-        source: A log file, or a name that the reader knows (such as a Plancraft split).
+        source: A log file, a directory of logs, or a name that the reader knows (such as a Plancraft split).
         out: The run directory.
-        reader: Reader plugin: chat, nemo_gym, plancraft, tau_bench.
+        reader: Reader plugin; auto tells the format by the content. `pivotrl list readers` names them.
         verifier: Verifier plugin: exact, plancraft, tool_call.
         heldout: A second source, held out for evaluation.
         resume: Go on with an interrupted run.
@@ -192,7 +195,7 @@ def read(
     source: tyro.conf.Positional[str],
     out: Output,
     reading: ReadOptions,
-    reader: str = "chat",
+    reader: str = "auto",
     heldout: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -201,9 +204,9 @@ def read(
     """Import logs as trajectories, split by task, and say what was lost.
 
     Args:
-        source: A log file, or a name that the reader knows.
+        source: A log file, a directory of logs, or a name that the reader knows.
         out: The run directory.
-        reader: Reader plugin: chat, nemo_gym, plancraft, tau_bench.
+        reader: Reader plugin; auto tells the format by the content. `pivotrl list readers` names them.
         heldout: A second source, held out for evaluation.
         resume: Go on with an interrupted import.
         overwrite: Start again in a directory that holds a run.
@@ -211,8 +214,9 @@ def read(
     """
     stages.prepare_directory(out, resume, overwrite)
     with RunLock(out), live_progress() as progress:
-        stages.read_stage(source, out, plugins.load("readers", reader), reading, heldout, progress)
-    tables.print_stage(out, "read", json)
+        read_stage(source, out, plugins.load("readers", reader), reading, heldout, progress)
+    if import_table.print_import(out, json):
+        raise SystemExit(5)
 
 
 def profile(
@@ -325,6 +329,26 @@ def report(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
     tables.print_summary(summarise(directory), json)
 
 
+def export(
+    directory: tyro.conf.Positional[Path],
+    exporter: tyro.conf.Positional[str],
+    out: Output,
+    exporting: ExportOptions,
+    json: bool = False,
+) -> None:
+    """Write the pivots as files for another training stack, with a README that says how to start it on them.
+
+    Args:
+        directory: A run directory with a selection.
+        exporter: Exporter plugin: ms_swift, nemo_gym, skyrl, trl, verifiers, verl.
+        out: A new or empty folder.
+        json: Print the counts as JSON.
+    """
+    tables.require_run(directory)
+    export_pivots(directory, plugins.load("exporters", exporter), out, exporting)
+    tables.print_stage(out, "export", json)
+
+
 def check(
     directory: tyro.conf.Positional[Path], turns: TurnOptions, verifier: str = "tool_call", json: bool = False
 ) -> None:
@@ -341,7 +365,11 @@ def check(
 
 
 def show(
-    directory: tyro.conf.Positional[Path], turn_id: tyro.conf.Positional[str | None] = None, num_messages: int = 4
+    directory: tyro.conf.Positional[Path],
+    turn_id: tyro.conf.Positional[str | None] = None,
+    num_messages: int = 4,
+    model: str | None = None,
+    tokens: bool = False,
 ) -> None:
     """Print one turn: the end of its context, the expected action, samples and verdicts.
 
@@ -349,9 +377,16 @@ def show(
         directory: A run directory.
         turn_id: trajectory_id#message_index; without one the pivots are listed.
         num_messages: Messages of the context to show.
+        model: Print the prompt as this model sees it instead: a Hugging Face id, a folder, or smollm2-135m-instruct.
+        tokens: With --model, mark where each token ends.
     """
     tables.require_run(directory)
-    tables.print_turn(directory, turn_id, num_messages)
+    if model is None or turn_id is None:
+        tables.print_turn(directory, turn_id, num_messages)
+        return
+    from pivotrl.engine.loading import load_tokenizer  # imports torch, which only this way of showing needs
+
+    tables.print_prompt(directory, turn_id, Renderer(load_tokenizer(model)), tokens)
 
 
 def list_plugins(kind: tyro.conf.Positional[str | None] = None, json: bool = False) -> None:
@@ -381,6 +416,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "report": report,
+    "export": export,
     "check": check,
     "show": show,
     "list": list_plugins,

@@ -16,6 +16,7 @@ from typing import Any
 
 from pivotrl import stages
 from pivotrl.evaluation import EvaluationOptions, compare
+from pivotrl.importing import read_stage
 from pivotrl.intervals import PairedDifference, clustered_mean
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, Policy, Reader, Turn, Verifier
@@ -80,7 +81,7 @@ def run_seed(
     turn_options = dataclasses.replace(protocol.turns, draw_seed=seed)
     profiling = dataclasses.replace(protocol.profiling, profile_seed=seed)
     policy = protocol.make_policy(seed)
-    stages.read_stage(protocol.source, shared, protocol.reader, heldout=protocol.heldout, progress=progress)
+    read_stage(protocol.source, shared, protocol.reader, heldout=protocol.heldout, progress=progress)
     stages.profile_stage(shared, policy, protocol.verifier, turn_options, profiling, progress)
     _evaluate(shared, "before", policy, protocol, progress)
     for name in arms:

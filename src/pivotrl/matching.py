@@ -7,20 +7,16 @@ symmetric and does not see key order; anything JSON does not define (NaN, duplic
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-MAX_DEPTH = 100
-"""Deepest nesting of arrays and objects that is accepted."""
-_MAX_DIGITS = 308
-"""Longest integer: any longer one may be beyond the range of a float."""
+from pivotrl.strict_json import MAX_DEPTH, kind_of, parse_arguments, parse_json  # noqa: F401
+
 _MAX_INDIRECTIONS = 16
 """References and alternatives followed in a schema before it counts as silent; they may form a loop."""
 
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _ID_LIKE = re.compile(r"(?:(?:^|[._-])(?:ids?|Ids?|IDs?)|[a-z0-9]I[dD]s?)(?:\[\d+\])*\Z")
 _TRIMMED = frozenset({"enum", "const", "format"})
 
@@ -35,95 +31,6 @@ class Difference:
 
     reason: str
     path: str
-
-
-def parse_json(text: str) -> Any:
-    """The value of a JSON text, read strictly.
-
-    Raises:
-        ValueError: with a one-line reason. Not JSON (a ``JSONDecodeError``, which knows line and column), a duplicate
-            key, NaN or Infinity, a number beyond the range of a float, half of a surrogate pair, or nesting deeper
-            than ``MAX_DEPTH``.
-    """
-    try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_int, parse_float=_float
-        )
-    except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
-    _check_depth(value)
-    if _SURROGATE.search(text):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("half of a surrogate pair, which is no character") from None
-    return value
-
-
-def parse_arguments(text: str) -> dict[str, Any]:
-    """The arguments of a tool call.
-
-    Raises:
-        ValueError: the text is not strict JSON (:func:`parse_json`), or not an object.
-    """
-    value = parse_json(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"not an object but {kind_of(value)}")
-    return value
-
-
-_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in found if keys.count(key) > 1)[:60]!r} occurs twice")
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _int(digits: str) -> int:
-    if len(digits.lstrip("-")) > _MAX_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits is too large")
-    return int(digits)
-
-
-def _float(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {digits[:20]} is too large")
-    return value
-
-
-def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for item in level for child in (item.values() if isinstance(item, dict) else _list(item))]
-    if any(isinstance(item, (dict, list)) for item in level):
-        raise ValueError(_TOO_DEEP)
-
-
-def kind_of(value: Any) -> str:
-    """The JSON type of a value; integers and floats are both numbers.
-
-    Raises:
-        ValueError: JSON has no such value.
-    """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):  # before int, which it is in Python
-        return "boolean"
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return "number"
-    for kind, name in ((str, "string"), (list, "array"), (dict, "object")):
-        if isinstance(value, kind):
-            return name
-    raise ValueError(f"{value!r} is not a JSON value")
 
 
 def compare_json(
@@ -152,7 +59,7 @@ class _Comparison:
 
     def compare(self, expected: Any, actual: Any, schema: Any, path: str, depth: int = 0) -> Difference | None:
         if depth > MAX_DEPTH:
-            raise ValueError(_TOO_DEEP)
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
         kind = kind_of(expected)
         if kind_of(actual) != kind:
             return Difference("different_type", path)

@@ -13,16 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pivotrl.evaluation import EvaluationOptions
+from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, Policy, Reader, Verifier
 from pivotrl.reporting import require_packages, write_report
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages import (
-    ReadOptions,
     evaluate_stage,
     prepare_directory,
     profile_stage,
-    read_stage,
     select_stage,
     train_stage,
 )

@@ -24,6 +24,7 @@ EXPORTS = {
     "samplers": "Sampler",
     "policies": "Policy",
     "environments": "make_environments",
+    "exporters": "export",
 }
 """Each kind of plugin and the name that its module exports."""
 
@@ -37,6 +38,8 @@ _EXTRAS = {
     "networkx": "plancraft",
     "jinja2": "report",
     "matplotlib": "report",
+    "pyarrow": "formats",
+    "zstandard": "formats",
 }
 
 
@@ -133,3 +136,12 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
     if inspect.isclass(target):
         return target(**options)
     return functools.partial(target, **options) if options else target
+
+
+def describe(plugin: Any) -> str:
+    """A plugin as text for a manifest: import path and bound options."""
+    if isinstance(plugin, functools.partial):
+        options = ", ".join(f"{name}={value!r}" for name, value in sorted(plugin.keywords.items()))
+        return f"{describe(plugin.func)}({options})"
+    target = plugin if hasattr(plugin, "__qualname__") else type(plugin)
+    return f"{target.__module__}:{target.__qualname__}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pivotrl.records import Action, Completion, Message, SampleGroup, Sampling, Trajectory, Verdict
+from pivotrl.records import Action, Completion, Message, Refusal, SampleGroup, Sampling, Trajectory, Verdict
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,12 @@ class Sampler(Protocol):
 class Policy(Sampler, Protocol):
     """A sampler that can be trained. ``engine`` code sits behind this seat."""
 
+    @property
+    def training_identity(self) -> dict[str, Any]:
+        """JSON facts that fix, beside :attr:`identity`, what training makes of it: the shape and seed of an adapter.
+        A training that was begun with others is refused."""
+        ...
+
     def encode_action(self, turn: Turn, action: Action) -> Completion:
         """The action as this policy would have written it, token ids included (log-probabilities are zeros)."""
         ...
@@ -144,9 +150,14 @@ class Environment(Protocol):
 
 
 class Reader(Protocol):
-    """Turns a log into trajectories; what was lost stands in each trajectory's ``lost``."""
+    """Turns a log into trajectories; what was lost stands in each trajectory's ``losses``.
 
-    def __call__(self, path: Path) -> Iterator[Trajectory]: ...
+    A record that cannot be read becomes a refusal and the rest goes on. Beside ``read``, a reader's module may have
+    ``recognises(head) -> bool`` (the first values of a file) and ``claims(path) -> bool`` (a directory or a binary
+    file) so that its format is found without being named.
+    """
+
+    def __call__(self, path: Path) -> Iterator[Trajectory | Refusal]: ...
 
 
 class TurnTooLong(ValueError):

@@ -58,6 +58,16 @@ class Action(Record):
         return not self.tool_calls and not (self.content or "").strip()
 
 
+class Loss(Record):
+    """Something that training would want and that the log does not hold, or that the reader could not keep."""
+
+    code: str
+    """A code of :mod:`pivotrl.audit`."""
+    message: int | None = None
+    """Index of the message it concerns; None when it concerns the whole trajectory."""
+    detail: str = ""
+
+
 class Trajectory(Record):
     """A recorded run of an agent."""
 
@@ -66,15 +76,32 @@ class Trajectory(Record):
     tools: tuple[Tool, ...] = ()
     task_id: str
     """Trajectories of the same task share it; splits are made by task."""
-    reward: float | None = None
-    """Final reward of the episode, None when the log does not say."""
-    turn_indices: tuple[int, ...] | None = None
-    """Message indices that may become candidates; None means every assistant message."""
+    reward: float | None = Field(default=None, allow_inf_nan=False)
+    """Final reward of the episode, finite; None when the log does not say."""
+    excluded: dict[int, str] = Field(default_factory=dict)
+    """Index of an assistant message -> why it must not become a candidate (a code of :mod:`pivotrl.audit`)."""
     context_window: int | None = None
     """How many of the latest messages (the system message apart) the agent saw at a turn; None means all."""
     metadata: dict[str, Any] = Field(default_factory=dict)
-    lost: tuple[str, ...] = ()
-    """What the log did not hold or the reader could not keep, as short reasons."""
+    losses: tuple[Loss, ...] = ()
+    """What the log did not hold or the reader could not keep."""
+    tools_inferred: bool = False
+    """The tools are not the agent's own but were inferred from its calls."""
+
+
+class Refusal(Record):
+    """A part of a log that could not be read."""
+
+    place: str
+    """``runs.jsonl:17 (byte 5210)``, or ``runs.json, element 3``."""
+    reason: str
+
+
+class Dropped(Record):
+    """A trajectory that was read and kept out."""
+
+    trajectory_id: str
+    reason: str
 
 
 class Verdict(Record):

@@ -1,82 +1,45 @@
 """Messages <-> token ids, and a completion's text -> an action.
 
 Each turn is rendered alone. Two ways, chosen once per tokenizer: ``chatml`` writes ChatML with Hermes tool blocks
-itself, so that text inside a log can never become a control token; ``template`` uses the tokenizer's own chat
-template. Training uses the token ids that were sampled; text is for people and verifiers.
+itself; ``template`` uses the tokenizer's own chat template. Either way text inside a log never becomes a control token.
+Training uses the token ids that were sampled; text is for people and verifiers.
 """
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import json
-import re
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from pivotrl.chatml import ChatML
+from pivotrl.parsing import action_text, parse_completion, style_names, write_action
 from pivotrl.protocols import InputError, Turn
-from pivotrl.records import Action, Message, Tool, ToolCall
+from pivotrl.records import Action, Message, Tool
+from pivotrl.templates.control_tokens import NotRenderable
 
-_TOOL_PROMPT = (
-    "You may call tools. They are listed as JSON between <tools> and </tools>:\n<tools>\n{tools}\n</tools>\n"
-    "To call one, write its name and arguments as JSON between tool_call tags:\n"
-    '<tool_call>\n{{"name": "...", "arguments": {{...}}}}\n</tool_call>'
-)
-_TOOL_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
+if TYPE_CHECKING:
+    from pivotrl.templates.encoding import Templated
 
+__all__ = ["NotRenderable", "Rendered", "Renderer", "action_text", "parse_completion", "prompt_hash"]
 
-def parse_completion(text: str) -> tuple[Action, str | None]:
-    """(action, what is wrong with the text or None).
-
-    A thought in front is not part of the action. A tool call that is cut off or is not JSON is an error, never a
-    message: the caller gets an empty action with the reason.
-    """
-    body = _THOUGHT.sub("", text, count=1)
-    if "<think>" in body and "</think>" not in body:
-        return Action(), "thought_not_closed"
-    calls = []
-    for block in _TOOL_CALL.findall(body):
-        try:
-            value = json.loads(block)
-        except (ValueError, RecursionError):
-            return Action(), "tool_call_is_not_json"
-        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-            return Action(), "tool_call_has_no_name"
-        arguments = value.get("arguments", {})
-        calls.append(
-            ToolCall(name=value["name"], arguments=arguments if isinstance(arguments, str) else json.dumps(arguments))
-        )
-    rest = _TOOL_CALL.sub("", body)
-    if "<tool_call>" in rest or "</tool_call>" in rest:
-        return Action(), "tool_call_not_closed"
-    return Action(content=rest.strip() or None, tool_calls=tuple(calls)), None
-
-
-def action_text(action: Action | Message) -> str:
-    """An action as a policy writes it: text, then one Hermes block per tool call."""
-    parts = [action.content] if action.content else []
-    for call in action.tool_calls:
-        try:
-            arguments = json.loads(call.arguments)
-        except (ValueError, RecursionError):
-            arguments = call.arguments
-        body = json.dumps({"name": call.name, "arguments": arguments}, ensure_ascii=False)
-        parts.append(f"<tool_call>\n{body}\n</tool_call>")
-    return "\n".join(parts)
-
-
-def _tool_json(tool: Tool) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-    }
+DATE = datetime.date(2024, 7, 26)
+"""What a template that asks for today's date is told, unless another one is given."""
 
 
 def prompt_hash(token_ids: Sequence[int]) -> str:
     return hashlib.sha256(np.asarray(token_ids, dtype="<i8").tobytes()).hexdigest()[:32]
+
+
+class Rendered(NamedTuple):
+    """A turn with an action. ``mask_T`` is true at the action's tokens, its end token included."""
+
+    token_ids_T: tuple[int, ...]
+    mask_T: tuple[bool, ...]
 
 
 class Renderer:
@@ -86,12 +49,27 @@ class Renderer:
         tokenizer: a fast tokenizer.
         style: ``chatml``, ``template``, or ``auto``: ChatML when the tokenizer has its control tokens and no template
             that knows tools, else the template.
+        reasoning: what becomes of thoughts in earlier turns. ``template``: what the template does (our ChatML leaves
+            them out); ``keep``: they are written, or the turn is refused; ``strip``: they are left out.
+        actions: how the agent writes its actions, a style of :mod:`pivotrl.parsing`; ``auto``: as ChatML or the
+            template writes tool calls. Any other is text to the model.
+        date: what a template is told that asks for today's; a prompt must not depend on the day.
+        variables: further variables for the template, such as ``{"enable_thinking": False}``.
 
     Raises:
-        InputError: the tokenizer has neither a chat template nor ChatML control tokens.
+        InputError: the tokenizer has neither a chat template nor ChatML control tokens, or its template cannot be used.
     """
 
-    def __init__(self, tokenizer: Any, style: Literal["auto", "chatml", "template"] = "auto") -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        style: Literal["auto", "chatml", "template"] = "auto",
+        *,
+        reasoning: Literal["template", "keep", "strip"] = "template",
+        actions: str = "auto",
+        date: datetime.date = DATE,
+        variables: Mapping[str, Any] | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
         has_chatml = "<|im_start|>" in vocabulary and "<|im_end|>" in vocabulary
@@ -102,18 +80,25 @@ class Renderer:
             raise InputError("the tokenizer has no <|im_start|> and <|im_end|>; use --style template")
         if style == "template" and template is None:
             raise InputError("the tokenizer has no chat template; use an instruct model, or one with ChatML tokens")
-        self.style = style
+        if actions != "auto" and actions not in style_names():
+            raise InputError(f"no style of actions called {actions!r}; there are auto, {', '.join(style_names())}")
+        self.style, self.actions = style, actions
         if style == "chatml":
-            self.start_id, self.end_id = vocabulary["<|im_start|>"], vocabulary["<|im_end|>"]
+            self._chatml = ChatML(tokenizer, reasoning == "keep")
+            self.start_id, self.end_id = self._chatml.start_id, self._chatml.end_id
+            self.stop_ids, self.identity = self._chatml.stop_ids, self._chatml.identity
         else:
-            self.end_id = tokenizer.eos_token_id
-        self.stop_ids = frozenset(i for i in (self.end_id, tokenizer.eos_token_id) if i is not None)
-        self._prompt = functools.lru_cache(maxsize=4096)(self._render)
+            from pivotrl.templates.encoding import Templated  # needs jinja2, which ChatML does not
 
-    @property
-    def identity(self) -> dict[str, str]:
-        template = self.tokenizer.chat_template if self.style == "template" else _TOOL_PROMPT
-        return {"style": self.style, "template_sha256": hashlib.sha256(str(template).encode()).hexdigest()}
+            # There may be one template with tools and one without.
+            sources: list[str] = [tokenizer.get_chat_template(None, tools=tools) for tools in ([{"": ""}], None)]
+            found = {s: Templated(tokenizer, s, reasoning, date, variables or {}) for s in dict.fromkeys(sources)}
+            self._with_tools, self._without_tools = found[sources[0]], found[sources[1]]
+            self.end_id, self.identity = self._with_tools.end_id, self._with_tools.identity
+            self.stop_ids = self._with_tools.stop_ids | self._without_tools.stop_ids
+        self.identity |= {"reasoning": reasoning} if reasoning != "template" else {}
+        self.identity |= {"actions": actions} if actions != "auto" else {}
+        self._prompt = functools.lru_cache(maxsize=4096)(self._render)
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of data: control strings inside it are spelled out, never taken as control tokens."""
@@ -121,64 +106,72 @@ class Renderer:
         return ids
 
     def prompt(self, turn: Turn) -> tuple[int, ...]:
-        """Token ids of everything the policy sees before it acts, the generation prompt included."""
-        tools = "\n".join(json.dumps(_tool_json(tool), ensure_ascii=False) for tool in turn.trajectory.tools)
+        """Token ids of everything the policy sees before it acts, the generation prompt included.
+
+        Raises:
+            NotRenderable: the chat template cannot write the turn as it is.
+        """
+        tools = json.dumps([tool.model_dump() for tool in turn.trajectory.tools])
         return self._prompt(turn.context, tools)
 
     def _render(self, context: tuple[Message, ...], tools: str) -> tuple[int, ...]:
-        """``tools``: one JSON object a line, as text so that it can be part of the cache key."""
-        return tuple(self._chatml(context, tools) if self.style == "chatml" else self._template(context, tools))
+        """``tools``: their JSON text, so that it can be part of the cache key."""
+        declared = [Tool(**tool) for tool in json.loads(tools)]
+        if self.style == "chatml":
+            return tuple(self._chatml.prompt(context, declared))
+        return tuple(self._templated(declared).prompt(context, declared, own_calls=self.actions == "auto"))
 
-    def _chatml(self, context: Sequence[Message], tools: str) -> list[int]:
-        texts: list[tuple[str, str]] = []
-        if tools:
-            texts.append(("system", _TOOL_PROMPT.format(tools=tools)))
-        for message in context:
-            if message.role == "system" and texts and texts[-1][0] == "system":
-                texts[-1] = ("system", f"{message.content or ''}\n\n{texts[-1][1]}")
-            elif message.role == "tool":
-                texts.append(("user", f"<tool_response>\n{message.content or ''}\n</tool_response>"))
-            else:
-                texts.append((message.role, action_text(message)))
-        ids: list[int] = []
-        for role, text in texts:
-            ids += [self.start_id, *self.encode_text(f"{role}\n{text}"), self.end_id, *self.encode_text("\n")]
-        return [*ids, self.start_id, *self.encode_text("assistant\n")]
+    def _templated(self, tools: Sequence[Tool]) -> Templated:
+        return self._with_tools if tools else self._without_tools
 
-    def _template(self, context: Sequence[Message], tools: str) -> list[int]:
-        messages = []
-        for message in context:
-            entry: dict[str, Any] = {"role": message.role, "content": message.content or ""}
-            if message.tool_calls:  # templates print arguments as they are: give the object, not its JSON text
-                entry["tool_calls"] = [
-                    {"type": "function", "function": {"name": c.name, "arguments": _object(c.arguments)}, "id": c.id}
-                    for c in message.tool_calls
-                ]
-            if message.tool_call_id is not None:
-                entry["tool_call_id"] = message.tool_call_id
-            messages.append(entry)
-        text: str = self.tokenizer.apply_chat_template(
-            messages,
-            tools=[json.loads(line) for line in tools.splitlines()] or None,
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
-        return ids
+    def left_out(self, turn: Turn) -> tuple[str, ...]:
+        """What the chat template leaves out of a turn's context by its own rules, such as earlier thoughts.
 
-    def encode_action(self, action: Action) -> list[int]:
-        """The action's token ids as a policy would emit them, end token included."""
-        return [*self.encode_text(action_text(action)), self.end_id]
+        Raises:
+            NotRenderable: as :meth:`prompt`.
+        """
+        if self.style == "chatml":
+            return ()
+        return self._templated(turn.trajectory.tools).left_out(turn.context, turn.trajectory.tools)
+
+    def encode_action(self, action: Action, turn: Turn | None = None) -> list[int]:
+        """The action's token ids as a policy would emit them, end token included.
+
+        Args:
+            turn: where it acts. A chat template may write the same action differently at another turn.
+
+        Raises:
+            NotRenderable: the chat template cannot write the action, or would write it as something else.
+        """
+        context = turn.context if turn else (Message(role="user", content="Hello"),)
+        tools = turn.trajectory.tools if turn else ()
+        if self.actions != "auto":
+            try:
+                action = Action(content=write_action(action, self.actions, tools=tools))
+            except ValueError as error:
+                raise NotRenderable(str(error)) from None
+        if self.style == "chatml":
+            return self._chatml.answer(action)
+        return self._templated(tools).answer(context, tools, action)
+
+    def parse(self, text: str, turn: Turn) -> tuple[Action, str | None]:
+        """(the action that a completion's text means at this turn, what is wrong with the text or None)"""
+        tools = turn.trajectory.tools
+        if self.style == "chatml":
+            return parse_completion(text, "hermes" if self.actions == "auto" else self.actions, tools=tools)
+        return self._templated(tools).answers.read(text, tools, None if self.actions == "auto" else self.actions)
+
+    def rendered(self, turn: Turn, action: Action) -> Rendered:
+        """The turn's prompt with an action, and which tokens are the action.
+
+        Raises:
+            NotRenderable: as :meth:`prompt` and :meth:`encode_action`.
+        """
+        prompt, answer = self.prompt(turn), self.encode_action(action, turn)
+        return Rendered((*prompt, *answer), (False,) * len(prompt) + (True,) * len(answer))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of a completion, without its stop token."""
         kept = list(token_ids[:-1]) if token_ids and token_ids[-1] in self.stop_ids else list(token_ids)
         text: str = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
-
-
-def _object(arguments: str) -> Any:
-    try:
-        return json.loads(arguments)
-    except (ValueError, RecursionError):
-        return arguments

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pivotrl import wording
+from pivotrl.audit import DROPS, EXCLUSIONS, LOSSES
 from pivotrl.evaluation import EvaluationOptions
+from pivotrl.importing import ReadOptions
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import (
@@ -33,7 +35,6 @@ from pivotrl.records import (
 )
 from pivotrl.rendering import action_text
 from pivotrl.selection import SelectionOptions
-from pivotrl.stages import ReadOptions
 from pivotrl.store import RecordFile, write_file
 from pivotrl.summary import STAGES, Breakdown, Summary, read_manifests, summarise
 from pivotrl.training import TrainingOptions
@@ -102,6 +103,9 @@ def _render(directory: Path, summary: Summary) -> str:
         stages=STAGES,
         stage_words=wording.STAGE_WORDS,
         missing=wording.missing_stages(manifests),
+        losses=LOSSES,
+        exclusions=EXCLUSIONS,
+        drops=DROPS,
         verdicts=wording.verdicts(summary),
         directions={c.name: wording.direction(c, summary) for c in summary.comparisons},
         not_measured=wording.not_measured(summary, manifests),

@@ -6,13 +6,10 @@ was made with other settings is refused.
 
 from __future__ import annotations
 
-import functools
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pivotrl.evaluation import (
     EvaluationOptions,
@@ -20,39 +17,25 @@ from pivotrl.evaluation import (
     evaluate_retention,
     evaluate_turns,
 )
+from pivotrl.plugins import describe
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent
-from pivotrl.protocols import Environment, InputError, Policy, Reader, Sampler, Turn, Verifier
+from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
 from pivotrl.selection import SelectionOptions, require_pivots, select
 from pivotrl.store import RecordFile, Stage, read_manifest, read_records, sha256_of_file, sha256_of_json
 from pivotrl.training import TrainingOptions, options_dict, restore, train
-from pivotrl.turns import TurnOptions, cut, draw_by_task, split_by_task
-
-_WRITE_BATCH = 256
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """Which trajectories are used and which tasks are held out."""
-
-    min_reward: float | None = 1.0
-    """Keep trajectories whose known reward is at least this; those of unknown reward are kept. None keeps all."""
-    heldout_fraction: float = 0.2
-    """Share of tasks held out for evaluation; ignored when a held-out source is given."""
-    split_seed: int = 0
-
-
-def describe(plugin: Any) -> str:
-    """A plugin as text for a manifest: import path and bound options."""
-    if isinstance(plugin, functools.partial):
-        options = ", ".join(f"{name}={value!r}" for name, value in sorted(plugin.keywords.items()))
-        return f"{describe(plugin.func)}({options})"
-    target = plugin if hasattr(plugin, "__qualname__") else type(plugin)
-    return f"{target.__module__}:{target.__qualname__}"
-
+from pivotrl.turns import TurnOptions, cut, draw_by_task
 
 _OUTPUTS = {
-    "read": ("trajectories.jsonl", "heldout.jsonl", "evaluations", "report.html", "report.json"),
+    "read": (
+        "trajectories.jsonl",
+        "heldout.jsonl",
+        "dropped.jsonl",
+        "refused.jsonl",
+        "evaluations",
+        "report.html",
+        "report.json",
+    ),
     "profile": ("profiles.jsonl", "skipped.jsonl"),
     "select": ("selection.jsonl",),
     "train": ("train", "evaluations/after.*", "report.html", "report.json"),
@@ -87,90 +70,6 @@ def prepare_directory(directory: Path, resume: bool, overwrite: bool) -> None:
         reset_stage(directory, "read")
     elif not resume:
         raise InputError(f"{directory} is not empty; add --resume to go on, or --overwrite to start again")
-
-
-def read_stage(
-    source: str,
-    directory: Path,
-    reader: Reader,
-    options: ReadOptions = ReadOptions(),
-    heldout: str | None = None,
-    progress: Progress = silent,
-) -> None:
-    """Logs -> ``trajectories.jsonl`` and ``heldout.jsonl``, the only files that hold messages.
-
-    Raises:
-        InputError: a source is missing or holds no usable trajectory.
-    """
-    inputs = {place: _source_hash(place) for place in (source, heldout) if place is not None}
-    settings = {**options_dict(options), "reader": describe(reader), "source": source, "heldout": heldout}
-    with Stage(directory, "read", settings, inputs) as stage:
-        if stage.done:
-            return
-        train_file = RecordFile(directory / "trajectories.jsonl", Trajectory, key=lambda t: t.id)
-        heldout_file = RecordFile(directory / "heldout.jsonl", Trajectory, key=lambda t: t.id)
-        counts: Counter[str] = Counter()
-        lost: Counter[str] = Counter()
-        for place, to_heldout in ((source, heldout is None), (heldout, True)):
-            if place is None:
-                continue
-            for batch in _batches(reader(Path(place))):
-                kept = [
-                    t for t in batch if options.min_reward is None or t.reward is None or t.reward >= options.min_reward
-                ]
-                counts["read"] += len(batch)
-                counts["dropped_low_reward"] += len(batch) - len(kept)
-                counts["reward_unknown"] += sum(t.reward is None for t in kept)
-                lost.update(_kind_of_loss(reason) for t in kept for reason in t.lost)
-                train_part, heldout_part = kept, list[Trajectory]()
-                if place == heldout:
-                    train_part, heldout_part = [], kept
-                elif to_heldout:
-                    train_part, heldout_part = split_by_task(kept, options.heldout_fraction, options.split_seed)
-                for file, part in ((train_file, train_part), (heldout_file, heldout_part)):
-                    file.append([t for t in part if t.id not in file])
-                progress(counts["read"], 0, "trajectories read")
-        if not len(train_file):
-            raise InputError(
-                f"{source}: no trajectory to train on ({counts['read']} read, {counts['dropped_low_reward']} below "
-                f"--min-reward {options.min_reward}); lower --min-reward or --heldout-fraction"
-            )
-        train_tasks = {t.task_id for t in train_file}
-        shared = {t.task_id for t in heldout_file} & train_tasks
-        if shared:
-            raise InputError(
-                f"{len(shared)} tasks stand in both sources (such as {sorted(shared)[0]!r}); hold them out"
-            )
-        stage.finish(
-            {
-                **counts,
-                "train_trajectories": len(train_file),
-                "heldout_trajectories": len(heldout_file),
-                "train_tasks": len(train_tasks),
-                "lost": dict(lost.most_common(20)),
-            }
-        )
-
-
-def _kind_of_loss(reason: str) -> str:
-    """'message 5: arguments ...' and 'message 9: arguments ...' are one kind."""
-    return reason.partition(": ")[2] if reason.startswith("message ") else reason
-
-
-def _batches(trajectories: Any) -> Any:
-    batch: list[Trajectory] = []
-    for trajectory in trajectories:
-        batch.append(trajectory)
-        if len(batch) == _WRITE_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _source_hash(source: str) -> str:
-    path = Path(source)
-    return sha256_of_file(path) if path.is_file() else "named"
 
 
 def load_turns(directory: Path, options: TurnOptions) -> tuple[list[Turn], list[SkippedTurn]]:
@@ -263,7 +162,7 @@ def train_stage(
     Afterwards ``policy`` holds the trained weights, also when the stage was complete already.
     """
     turns = selected_turns(directory)
-    settings = {**options_dict(options), "verifier": describe(verifier)}
+    settings = {**options_dict(options), "verifier": describe(verifier), **policy.training_identity}
     inputs = {
         "selection.jsonl": sha256_of_file(directory / "selection.jsonl"),
         "policy": sha256_of_json(policy.identity),

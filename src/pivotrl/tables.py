@@ -18,12 +18,12 @@ from pivotrl import plugins
 from pivotrl.intervals import Estimate, wilson
 from pivotrl.protocols import InputError, Turn, Verifier
 from pivotrl.records import Completion, Message, SampleGroup, Selection, Trajectory, Verdict
-from pivotrl.rendering import action_text
+from pivotrl.rendering import Renderer, action_text
 from pivotrl.rollouts import judge
 from pivotrl.store import RecordFile, read_manifest, read_records
 from pivotrl.summary import Comparison, Summary
 
-_out = Console(highlight=False)
+out = Console(highlight=False)
 _NUM_WORST = 10
 
 
@@ -45,7 +45,7 @@ def require_run(directory: Path) -> None:
         )
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
@@ -72,7 +72,7 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary.as_json(), indent=2, default=str))
         return
-    results = _table(
+    results = new_table(
         "measured on held-out tasks", "before [95 %]", "after [95 %]", "change [95 %]", "p (Holm)", "items"
     )
     for c in summary.comparisons:
@@ -96,23 +96,23 @@ def print_summary(summary: Summary, as_json: bool) -> None:
                 "",
                 str(row.after.num_items),
             )
-    cost = _table("stage", "rollout turns", "seconds")
+    cost = new_table("stage", "rollout turns", "seconds")
     for entry in summary.costs:
         cost.add_row(entry.stage, f"{entry.rollout_turns:,}", f"{entry.seconds:,.0f}")
     cost.add_row("profile + train", f"{summary.total_rollout_turns:,}", "")
     if not summary.complete:
-        _out.print("[bold yellow]This run is not finished; the numbers below are not final.[/]")
+        out.print("[bold yellow]This run is not finished; the numbers below are not final.[/]")
     if summary.comparisons:
-        _out.print(results)
-        _out.print("One training seed. Intervals: 95 %, clustered by task; changes: paired by item.")
+        out.print(results)
+        out.print("One training seed. Intervals: 95 %, clustered by task; changes: paired by item.")
     else:
-        _out.print("Nothing was measured on held-out tasks both before and after training.")
+        out.print("Nothing was measured on held-out tasks both before and after training.")
     if summary.kl_to_reference is not None:
-        _out.print(f"KL to the reference outside the task: {_interval(summary.kl_to_reference, 'nats')} nats per token")
-    _out.print(cost)
+        out.print(f"KL to the reference outside the task: {_interval(summary.kl_to_reference, 'nats')} nats per token")
+    out.print(cost)
     report = Path(summary.directory) / "report.html"
     if report.is_file():
-        _out.print(f"report: {plain(str(report))}")
+        out.print(f"report: {plain(str(report))}")
 
 
 def print_stage(directory: Path, stage: str, as_json: bool) -> None:
@@ -121,7 +121,7 @@ def print_stage(directory: Path, stage: str, as_json: bool) -> None:
     if as_json:
         print(manifest.model_dump_json(indent=2))
         return
-    table = _table(stage, "")
+    table = new_table(stage, "")
     for name, value in manifest.counts.items():
         if isinstance(value, dict):
             table.add_row(name.replace("_", " "), "")
@@ -131,7 +131,7 @@ def print_stage(directory: Path, stage: str, as_json: bool) -> None:
             table.add_row(name.replace("_", " "), str(value))
     table.add_row("rollout turns", str(manifest.num_rollout_turns))
     table.add_row("seconds", f"{manifest.wall_seconds:.1f}")
-    _out.print(table)
+    out.print(table)
 
 
 def print_check(turns: Sequence[Turn], verifier: Verifier, as_json: bool) -> None:
@@ -152,18 +152,18 @@ def print_check(turns: Sequence[Turn], verifier: Verifier, as_json: bool) -> Non
         print(json.dumps({"turns": len(turns), "accepted": accepted, "reasons": dict(reasons)}, indent=2))
         return
     if not turns:
-        _out.print("no candidate turns to check")
+        out.print("no candidate turns to check")
         return
     low, high = wilson(accepted, len(turns))
-    _out.print(
+    out.print(
         f"accepts the demonstrated action on {accepted} of {len(turns)} turns ({100 * low:.1f} to {100 * high:.1f} %)"
     )
-    table = _table("verdict", "turns")
+    table = new_table("verdict", "turns")
     for reason, count in reasons.most_common():
         table.add_row(plain(reason), str(count))
-    _out.print(table)
+    out.print(table)
     for turn, verdict in rejected[:_NUM_WORST]:
-        _out.print(f"{plain(turn.id)}  {verdict.reason}  {plain(str(verdict.details))}")
+        out.print(f"{plain(turn.id)}  {verdict.reason}  {plain(str(verdict.details))}")
 
 
 def print_turn(directory: Path, turn_id: str | None, num_messages: int) -> None:
@@ -175,6 +175,44 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int) -> None:
     if turn_id is None:
         _print_pivots(directory)
         return
+    turn = _find_turn(directory, turn_id)
+    context = turn.context
+    if len(context) > num_messages:
+        out.print(f"[dim]... {len(context) - num_messages} messages before[/]")
+    for message in context[-num_messages:]:
+        _print_message(message)
+    out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
+    profiles = directory / "profiles.jsonl"
+    groups = RecordFile(profiles, SampleGroup, key=lambda group: group.turn_id)
+    if turn_id in groups:
+        group = groups.get(turn_id)
+        table = new_table("sample", "verdict", "reward", "times")
+        seen: dict[tuple[str, str, float | None], int] = defaultdict(int)
+        for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True):
+            seen[completion.text, f"{verdict.outcome}: {verdict.reason}", verdict.reward] += 1
+        for (text, told, reward), times in sorted(seen.items(), key=lambda item: -item[1]):
+            table.add_row(plain(text), plain(told), "" if reward is None else f"{reward:g}", str(times))
+        out.print(table)
+
+
+def print_prompt(directory: Path, turn_id: str, renderer: Renderer, boundaries: bool) -> None:
+    """One turn as a model sees it: the text of its prompt, then the expected action as the model would write it.
+
+    Args:
+        boundaries: end every token with a bar.
+
+    Raises:
+        InputError: there is no such turn, or the model's chat template cannot write it.
+    """
+    turn = _find_turn(directory, turn_id)
+    prompt, action = renderer.prompt(turn), renderer.encode_action(turn.expected_action)
+    for title, ids in (("prompt", list(prompt)), ("expected action", action)):
+        out.print(f"[bold cyan]{title}[/], {len(ids):,} tokens")
+        pieces = [renderer.tokenizer.decode([i]) for i in ids] if boundaries else [renderer.tokenizer.decode(ids)]
+        out.print("[red]|[/]".join(plain(piece) for piece in pieces), soft_wrap=True)
+
+
+def _find_turn(directory: Path, turn_id: str) -> Turn:
     trajectory_id, _, index = turn_id.rpartition("#")
     for name in ("trajectories.jsonl", "heldout.jsonl"):
         file = RecordFile(directory / name, Trajectory, key=lambda t: t.id)
@@ -185,37 +223,21 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int) -> None:
         raise InputError(f"{directory} has no turn {turn_id!r}; `pivotrl show {directory}` lists the pivots")
     if turn.index >= len(turn.trajectory.messages) or turn.trajectory.messages[turn.index].role != "assistant":
         raise InputError(f"message {turn.index} of {trajectory_id} is not an assistant turn")
-    context = turn.context
-    if len(context) > num_messages:
-        _out.print(f"[dim]... {len(context) - num_messages} messages before[/]")
-    for message in context[-num_messages:]:
-        _print_message(message)
-    _out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
-    profiles = directory / "profiles.jsonl"
-    groups = RecordFile(profiles, SampleGroup, key=lambda group: group.turn_id)
-    if turn_id in groups:
-        group = groups.get(turn_id)
-        table = _table("sample", "verdict", "reward", "times")
-        seen: dict[tuple[str, str, float | None], int] = defaultdict(int)
-        for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True):
-            seen[completion.text, f"{verdict.outcome}: {verdict.reason}", verdict.reward] += 1
-        for (text, told, reward), times in sorted(seen.items(), key=lambda item: -item[1]):
-            table.add_row(plain(text), plain(told), "" if reward is None else f"{reward:g}", str(times))
-        _out.print(table)
+    return turn
 
 
 def _print_message(message: Message) -> None:
-    _out.print(f"[bold cyan]{message.role}[/] {plain(action_text(message))}")
+    out.print(f"[bold cyan]{message.role}[/] {plain(action_text(message))}")
 
 
 def _print_pivots(directory: Path) -> None:
-    table = _table("pivot", "mean", "variance", "samples")
+    table = new_table("pivot", "mean", "variance", "samples")
     for row in read_records(directory / "selection.jsonl", Selection):
         if row.selected:
             table.add_row(
                 plain(row.turn_id), f"{row.reward_mean:.2f}", f"{row.reward_variance:.3f}", str(row.num_scored)
             )
-    _out.print(table)
+    out.print(table)
 
 
 def print_plugins(kind: str | None, as_json: bool) -> None:
@@ -246,4 +268,4 @@ def print_plugins(kind: str | None, as_json: bool) -> None:
     for row in rows:
         listed = ", ".join(f"{name}={default}" for name, default in row["options"].items())
         table.add_row(row["kind"], row["name"], plain(row["about"]), plain(listed))
-    _out.print(table)
+    out.print(table)

@@ -15,6 +15,7 @@ from pivotrl.records import SkippedTurn, Trajectory
 Domain = Literal["conversation", "swe", "terminal", "search"]
 
 _SEARCH_TOOL = re.compile(r"search|open|browse|fetch|find|click|visit", re.IGNORECASE)
+_EDIT_TOOL = re.compile(r"edit|str_replace|apply_patch|write_file|create_file", re.IGNORECASE)
 _SHELL_TOOL = re.compile(r"bash|shell|terminal|execute_command|exec", re.IGNORECASE)
 _SHELL_BLOCK = re.compile(r"```(?:bash|sh|shell)\b|\"keystrokes\"")
 _ERROR_RESULT = re.compile(r"\A\s*(error|traceback|exception|invalid|usage:)", re.IGNORECASE)
@@ -57,10 +58,9 @@ def cut(
 
 
 def _reason_to_skip(turn: Turn, domain: Domain) -> str | None:
-    allowed = turn.trajectory.turn_indices
     action = turn.expected_action
-    if allowed is not None and turn.index not in allowed:
-        return "excluded_by_reader"
+    if turn.index in turn.trajectory.excluded:
+        return turn.trajectory.excluded[turn.index]
     if action.is_empty:
         return "empty_action"
     if not turn.context:
@@ -76,6 +76,20 @@ def _reason_to_skip(turn: Turn, domain: Domain) -> str | None:
     if domain == "search":
         return None if any(_SEARCH_TOOL.search(name) for name in names) else "not_a_search_action"
     return "tool_call_failed" if _failed(turn) else None
+
+
+def guess_domain(trajectory: Trajectory) -> Domain:
+    """What a trajectory is about, by the tools it calls; conversation when nothing speaks for another domain."""
+    names = {call.name for message in trajectory.messages for call in message.tool_calls}
+    if any(_EDIT_TOOL.search(name) for name in names):
+        return "swe"
+    if any(_SHELL_TOOL.search(name) for name in names):
+        return "terminal"
+    if names and all(_SEARCH_TOOL.search(name) for name in names):
+        return "search"
+    if not names and any(m.role == "assistant" and _SHELL_BLOCK.search(m.content or "") for m in trajectory.messages):
+        return "terminal"
+    return "conversation"
 
 
 def _failed(turn: Turn) -> bool:

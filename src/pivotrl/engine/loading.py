@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,32 +40,51 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
     Raises:
         InputError: the folder is no model, or the id is unknown or cannot be reached.
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    source = smollm2.fetch() if name == smollm2.NAME else Path(name)
-    if source.exists():
-        if not (source / "config.json").is_file():
-            raise InputError(
-                f"{source} is not a model folder: it has no config.json. Give a folder saved by transformers"
-            )
-        where, identity = str(source), _folder_identity(source)
-    else:
-        where, identity = name, {"model": name}
-    try:
+    where = _locate(name)
+    with _loading(name):
         tokenizer = AutoTokenizer.from_pretrained(where)
         try:
             model = _load(where, dtype, attention.NAME)
         except (ValueError, KeyError):  # the architecture cannot exchange its attention: plain rows, its own way
             model = _load(where, dtype, "eager")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    identity = _folder_identity(Path(where)) if Path(where).is_dir() else {"model": name}
+    return model.to(device).eval(), tokenizer, identity
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer alone.
+
+    Raises:
+        InputError: as :func:`load_model`.
+    """
+    where = _locate(name)
+    with _loading(name):
+        return AutoTokenizer.from_pretrained(where)
+
+
+def _locate(name: str) -> str:
+    source = smollm2.fetch() if name == smollm2.NAME else Path(name)
+    if not source.exists():
+        return name
+    if not (source / "config.json").is_file():
+        raise InputError(f"{source} is not a model folder: it has no config.json. Give a folder saved by transformers")
+    return str(source)
+
+
+@contextlib.contextmanager
+def _loading(name: str) -> Iterator[None]:
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"cannot load the model {name!r}: {reason}. Give {smollm2.NAME!r}, a folder saved by transformers "
             "(safetensors), or a Hugging Face id that can be reached"
         ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device).eval(), tokenizer, identity
 
 
 def _load(where: str, dtype: torch.dtype, attention_name: str) -> Any:

@@ -20,7 +20,7 @@ from pivotrl.engine.sampling import Drawn, draw
 from pivotrl.losses import clipped_policy_loss, kl_k3, likelihood_loss, token_weights
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
-from pivotrl.rendering import Renderer, parse_completion, prompt_hash
+from pivotrl.rendering import Renderer, prompt_hash
 
 _MAX_SKIPPED_IN_A_ROW = 3
 
@@ -72,6 +72,11 @@ class Policy:
         if adapter is not None:
             self._merge_adapter(Path(adapter))
             identity = {**identity, "adapter": _adapter_hash(Path(adapter))}
+        self.training_identity: dict[str, Any] = (
+            {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "frozen_layers": frozen_layers, "seed": seed}
+            if lora_rank > 0
+            else {"lora_rank": 0, "frozen_layers": frozen_layers}
+        )
         self._identity = {**identity, **self.renderer.identity, "dtype": str(self.model.dtype)}
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
@@ -172,7 +177,7 @@ class Policy:
         if not drawn.stopped:
             action, error = Action(), "truncated"
         else:
-            action, error = parse_completion(text)  # type: ignore[assignment]
+            action, error = self.renderer.parse(text, turn)  # type: ignore[assignment]
         return Completion(
             action=action,
             text=text,
@@ -186,7 +191,7 @@ class Policy:
         return self.executor == "packed" or (self.executor == "auto" and can_isolate_branches(self.model, longest))
 
     def encode_action(self, turn: Turn, action: Action) -> Completion:
-        token_ids = self.renderer.encode_action(action)
+        token_ids = self.renderer.encode_action(action, turn)
         return Completion(
             action=action,
             text=self.renderer.decode(token_ids),

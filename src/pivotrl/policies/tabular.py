@@ -59,6 +59,10 @@ class Policy:
         self._trained: dict[str, Array] = {}
 
     @property
+    def training_identity(self) -> dict[str, Any]:
+        return {}
+
+    @property
     def identity(self) -> dict[str, Any]:
         return {
             "policy": "tabular",

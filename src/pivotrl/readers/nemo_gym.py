@@ -1,145 +1,140 @@
-"""Pivot rows of NVIDIA NeMo Gym: the state before one decision, and the action that is expected there.
+"""NVIDIA NeMo Gym: pivot rows (a state and the action expected there) and rollouts (a row, a response, its reward).
 
-Items of the Responses API become messages (the assistant's reasoning, text and calls between two inputs are one
-message, as when Gym renders them), and the expected action is appended as the last one, the only candidate turn.
+Items of the Responses API become messages. In a pivot row the expected action is appended as the last message, the
+only candidate turn; in a rollout the candidates are the turns of the response.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any
+from typing import Any, Literal
 
-from pivotrl.json_lines import (
-    as_object,
-    audit,
-    chat_message,
-    declared_tools,
-    each,
-    identifier,
-    member,
-    optional,
-    task_hash,
-    text_of,
-    tool_call,
-    trajectories,
-)
-from pivotrl.matching import parse_json
-from pivotrl.records import Message, Trajectory
+from pivotrl.chat_messages import task_hash, text_of, tool_call
+from pivotrl.fields import as_object, each, identifier, member, optional
+from pivotrl.protocols import InputError
+from pivotrl.records import Loss, Message, Refusal, Trajectory
+from pivotrl.response_items import Conversation, answered, request_conversation, response_tools
+from pivotrl.sources import Entry, convert_entries
+from pivotrl.strict_json import parse_json
 
 _READ = {"responses_create_params", "expected_action", "expected_answers", "expected_answer"}
-_SAMPLED = {"response", "judge_evaluations", "model_output", "parsed_output"}
-"""What a rollout file adds: another policy's sample and its grading, which say nothing about the expected action."""
+_BULK = {
+    *("response", "judge_evaluations", "model_output", "parsed_output", "model_patch"),
+    *("instance_config", "config", "task", "result"),
+}
+"""What a rollout file adds: another policy's sample, its grading, and the set-up of the run."""
+_PROFILE = re.compile(
+    r"pass_(rate|threshold)|unique_actions|difficulty|qwen_235b|(mean|median|avg|std)_reward|reward_(mean|std|var)"
+)
 
 
-def read(path: Path, *, skip_bad: bool = False) -> Iterator[Trajectory]:
-    """One trajectory a row, without a reward: a rollout's reward is that of its sample, not of the expected action.
+def recognises(head: Sequence[Any]) -> bool:
+    """Rows with ``responses_create_params``; rollouts of tau2-bench, which hold the whole episode, are not meant."""
+    rows = [row for row in head if isinstance(row, dict) and isinstance(row.get("responses_create_params"), dict)]
+    return bool(rows) and not any(_holds_tau2_episode(row) for row in rows)
 
-    Other keys of the row (``pass_rate``, ``uuid``, ...) are kept as ``metadata["foreign"]``. Pass rates there belong to
-    the policy that was profiled; they do not carry over to another.
+
+def read(path: Path, *, which: Literal["expected", "rollout"] = "expected") -> Iterator[Trajectory | Refusal]:
+    """One trajectory a row.
+
+    Rows of one source trajectory (``trajectory_id``, ``metadata.source_trajectory_uid``) are one task. Other keys are
+    kept as ``metadata["foreign"]``; those that are a profile (``pass_rate``, ...) are named in
+    ``metadata["foreign_profile"]``: they belong to the policy that was profiled and do not carry over to another.
 
     Args:
-        skip_bad: leave out rows that cannot be read, with a warning that counts them.
+        which: ``expected`` reads the expected action, without a reward, and the response only of rows that expect
+            nothing; ``rollout`` reads the response with its reward always.
 
     Raises:
-        InputError: the file or one of its rows cannot be read; it is named, with the reason.
+        InputError: the file cannot be read, or ``which`` is neither.
     """
+    if which not in ("expected", "rollout"):
+        raise InputError(f"which={which!r} is not known; give 'expected' or 'rollout'")
 
-    def convert(value: Any, number: int) -> Trajectory:
+    def convert(value: Any, entry: Entry) -> Trajectory:
         row = as_object(value)
         parameters = member(row, "responses_create_params", dict)
-        context, lost = _context(parameters)
-        messages = (*context, _expected_message(row))
-        last = len(context)
-        tools = declared_tools(parameters.get("tools"))
-        sound, missing = audit(messages, tools)
+        context = request_conversation(parameters)
+        expected = None if which == "rollout" else _expected_message(row)
+        made = _rollout(row, context) if expected is None else _pivot(context, expected)
+        tools, lost = response_tools(parameters.get("tools"))
+        name = f"{path.stem}-{entry.number}"
         return Trajectory(
-            id=f"{path.stem}-{number}",
-            task_id=_source(row) or task_hash(messages, ("user",)),
-            messages=messages,
-            tools=tools,
-            turn_indices=(last,) if sound is None or last in sound else (),
-            metadata={"foreign": {key: row[key] for key in row if key not in _READ | _SAMPLED}},
-            lost=(*missing, *lost),
+            id=name,
+            task_id=_task(row, parameters) or (task_hash(context.messages, ("user",)) if context.messages else name),
+            messages=made.messages,
+            tools=(*tools, *made.tools),
+            reward=None if expected is not None or row.get("mask_sample") else row.get("reward"),
+            excluded=made.excluded,
+            metadata=_metadata(row),
+            losses=(*made.losses, *lost),
         )
 
-    return trajectories(path, convert, skip_bad=skip_bad)
+    return convert_entries(path, convert)
 
 
-def _source(row: dict[str, Any]) -> str | None:
-    """The trajectory that the row was cut from: rows of one must stay on one side of a split."""
-    metadata = optional(row, "metadata", dict) or {}
-    return identifier(row, "trajectory_id") or identifier(metadata, "source_trajectory_uid")
+def _holds_tau2_episode(row: dict[str, Any]) -> bool:
+    result = row.get("result")
+    return isinstance(result, dict) and "termination_reason" in result
 
 
-def _context(parameters: dict[str, Any]) -> tuple[list[Message], list[str]]:
-    """(messages before the expected action, what was lost)."""
-    given = parameters.get("input")
-    items = [{"role": "user", "content": given}] if isinstance(given, str) else member(parameters, "input", list)
-    if instructions := optional(parameters, "instructions", str):
-        items = [{"role": "system", "content": instructions}, *items]
-    fragments = each("input", items, _fragment)
-    hidden = sum(1 for fragment in fragments if fragment.role == "assistant" and _is_blank(fragment))
-    messages = list(
-        _merge(fragment for fragment in fragments if fragment.role != "assistant" or not _is_blank(fragment))
-    )
-    lost = [f"{hidden} assistant items without text, such as encrypted reasoning"] if hidden else []
-    if messages and messages[-1].role == "assistant":
-        lost.append("the input ends with an assistant message, next to the expected action")
-    return messages, lost
-
-
-def _fragment(item: Any) -> Message:
-    """One Responses item as a message, or as a part of the assistant's message."""
-    row = as_object(item)
-    kind = row.get("type") or "message"
-    if kind == "message":
-        return chat_message(row)
-    if kind == "reasoning":
-        texts = [
-            text_of(row.get("summary"), ("summary_text",)),
-            text_of(row.get("content"), ("reasoning_text", "text")),
-        ]
-        return Message(role="assistant", reasoning=_joined(texts))
-    if kind == "function_call":
-        return Message(role="assistant", tool_calls=(tool_call(row),))
-    if kind == "function_call_output":
-        return Message(role="tool", content=text_of(row.get("output")), tool_call_id=member(row, "call_id", str))
-    raise ValueError(
-        f"unknown item of type {short(kind)}; there are message, reasoning, function_call, function_call_output"
+def _task(row: dict[str, Any], parameters: dict[str, Any]) -> str | None:
+    """The source trajectory of a row or the benchmark's task: what must stay on one side of a split."""
+    own, asked = optional(row, "metadata", dict) or {}, optional(parameters, "metadata", dict) or {}
+    return (
+        identifier(row, "trajectory_id") or identifier(own, "source_trajectory_uid") or identifier(asked, "instance_id")
     )
 
 
-def _is_blank(message: Message) -> bool:
-    return not (message.content or message.reasoning or message.tool_calls)
+def _metadata(row: dict[str, Any]) -> dict[str, Any]:
+    foreign = {key: row[key] for key in row if key not in _READ | _BULK}
+    profile = [key for key, value in foreign.items() if _is_profile(key, value)]
+    return {"foreign": foreign, **({"foreign_profile": profile} if profile else {})}
 
 
-def _merge(fragments: Iterable[Message]) -> Iterator[Message]:
-    """Neighbouring parts of the assistant's make one message, and so do leading system messages."""
-    for position, (role, run) in enumerate(itertools.groupby(fragments, key=lambda fragment: fragment.role)):
-        parts = list(run)
-        if role == "assistant":
-            yield Message(
-                role="assistant",
-                content=_joined(part.content for part in parts),
-                reasoning=_joined(part.reasoning for part in parts),
-                tool_calls=tuple(call for part in parts for call in part.tool_calls),
-            )
-        elif role == "system" and position == 0:
-            yield Message(role="system", content=_joined((part.content for part in parts), "\n\n"))
-        else:
-            yield from parts
+def _is_profile(key: str, value: Any) -> bool:
+    names = [key, *value] if isinstance(value, dict) else [key]
+    return any(_PROFILE.search(name) for name in names)
 
 
-def _joined(texts: Iterable[str | None], separator: str = "\n") -> str | None:
-    return separator.join(text for text in texts if text) or None
+# --- the two kinds of rows ----------------------------------------------------------------------------------------
 
 
-def _expected_message(row: dict[str, Any]) -> Message:
-    """The expected action: ``expected_action``, xlam's ``expected_answers``, or ``expected_answer``.
+def _pivot(context: Conversation, expected: Message) -> Conversation:
+    messages = (*context.messages, expected)
+    last = len(context.messages)
+    losses = list(context.losses)
+    if context.messages and context.messages[-1].role == "assistant":
+        losses.append(Loss(code="adjacent_turns", message=last))
+    unseen = {last: "context_incomplete"} if context.is_incomplete else {}
+    return Conversation(messages, tuple(losses), {**_given(context), **unseen}, context.tools)
+
+
+def _rollout(row: dict[str, Any], context: Conversation) -> Conversation:
+    response = optional(row, "response", dict)
+    if response is None:
+        raise ValueError(
+            "there is no expected_action, expected_answers or expected_answer, and no response, "
+            "so it is neither a pivot row nor a rollout"
+        )
+    made = answered(context, response)
+    return replace(made, excluded={**made.excluded, **_given(context)})
+
+
+def _given(context: Conversation) -> dict[int, str]:
+    return {i: "context_only" for i, message in enumerate(context.messages) if message.role == "assistant"}
+
+
+# --- the expected action ------------------------------------------------------------------------------------------
+
+
+def _expected_message(row: dict[str, Any]) -> Message | None:
+    """The expected action: ``expected_action``, xlam's ``expected_answers``, ``expected_answer``, or in the metadata.
 
     An ``expected_answer`` is a function call when it reads as one (swe_pivot), else the text to write (terminus).
     """
@@ -153,7 +148,9 @@ def _expected_message(row: dict[str, Any]) -> Message:
             if value.get("type") == "function_call":
                 action = value
         return _action_message(action) if action else Message(role="assistant", content=answer)
-    raise ValueError("there is no expected_action, expected_answers or expected_answer, so it is no pivot row")
+    if action := optional(optional(row, "metadata", dict) or {}, "expected_action", dict):
+        return _action_message(action)
+    return None
 
 
 def _action_message(action: dict[str, Any]) -> Message:

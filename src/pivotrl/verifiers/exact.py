@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotrl.matching import compare_json, parse_arguments, same_text
+from pivotrl.matching import compare_json, same_text
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Verdict
+from pivotrl.strict_json import parse_arguments
 
 Call = tuple[str, dict[str, Any]]
 """(name, arguments)"""

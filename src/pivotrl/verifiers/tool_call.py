@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pivotrl.matching import Difference, compare_json, match_all, parse_arguments
+from pivotrl.matching import Difference, compare_json, match_all
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, ToolCall, Verdict
 from pivotrl.rendering import parse_completion
+from pivotrl.strict_json import parse_arguments
 
 Call = tuple[str, dict[str, Any]]
 """(name, arguments)"""

@@ -1,0 +1,159 @@
+"""OpenAI-style chat messages, tool calls and tool declarations; what many formats are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from reprlib import repr as short
+from typing import Any
+
+from pivotrl.fields import as_object, each, member, optional
+from pivotrl.records import Loss, Message, Role, Tool, ToolCall
+from pivotrl.strict_json import kind_of, parse_json
+
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+"""The roles of chat logs and what they become."""
+
+
+def chat_messages(items: Sequence[Any], losses: list[Loss] | None = None) -> tuple[Message, ...]:
+    """OpenAI-style messages.
+
+    Args:
+        losses: receives what is left out, such as images; without it anything but text is refused.
+
+    Raises:
+        ValueError: one of them is malformed, has an unknown role or holds more than text; none is the assistant's.
+    """
+    messages = []
+    for index, item in enumerate(items):
+        found: list[Loss] = []
+        try:
+            messages.append(chat_message(item, None if losses is None else found))
+        except ValueError as error:
+            raise ValueError(f"messages[{index}]: {error}") from error
+        if losses is not None:
+            losses += [loss.model_copy(update={"message": index}) for loss in found]
+    if not any(message.role == "assistant" for message in messages):
+        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+    return tuple(messages)
+
+
+def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
+    """One OpenAI-style message, of today's form or of the legacy one with ``function_call``."""
+    row = as_object(item)
+    name = member(row, "role", str)
+    role = ROLES.get(name)
+    if role is None:
+        raise ValueError(f"unknown role {short(name)}; there are {', '.join(ROLES)}")
+    if row.get("audio"):
+        _leave_out("audio", "holds audio; only text can be read", losses)
+    calls = each("tool_calls", optional(row, "tool_calls", list) or (), tool_call)
+    if legacy := row.get("function_call"):
+        calls.append(tool_call(legacy))
+    if calls and role != "assistant":
+        raise ValueError(f"a {name} message with tool calls")
+    return Message(
+        role=role,
+        content=text_of(row.get("content"), losses=losses),
+        reasoning=optional(row, "reasoning_content", str) or optional(row, "reasoning", str) or None,
+        tool_calls=tuple(calls),
+        tool_call_id=optional(row, "tool_call_id", str),
+    )
+
+
+def tool_call(item: Any) -> ToolCall:
+    """A tool call of OpenAI's nested form, or flat with ``call_id`` or ``id``."""
+    row = as_object(item)
+    if row.get("type") not in (None, "function", "function_call"):
+        raise ValueError(f"tool call of type {short(row['type'])}; only functions can be read")
+    function = optional(row, "function", dict) or row
+    return ToolCall(
+        name=member(function, "name", str),
+        arguments=arguments_text(function.get("arguments")),
+        id=optional(row, "call_id", str) or optional(row, "id", str),
+    )
+
+
+def arguments_text(arguments: Any) -> str:
+    """Arguments as JSON text: a text as it is, no arguments as ``{}``, anything else written with its keys in order."""
+    if isinstance(arguments, str):
+        return arguments if arguments.strip() else "{}"
+    return "{}" if arguments is None else json.dumps(arguments, ensure_ascii=False)
+
+
+def text_of(
+    content: Any,
+    part_types: Sequence[str] = ("text", "input_text", "output_text"),
+    losses: list[Loss] | None = None,
+) -> str | None:
+    """The text of a message: a string, null, or a list of text parts, joined by newlines.
+
+    Args:
+        losses: receives one loss for each image, recording or file, which are left out; without it they are refused.
+
+    Raises:
+        ValueError: there is something else than text, which is named.
+    """
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise ValueError(f"content is {kind_of(content)}, not text")
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else kind_of(part)
+        if kind in part_types:
+            texts.append(member(as_object(part), "text", str))
+        else:
+            known = isinstance(part, dict) and isinstance(kind, str) and _NOT_TEXT.get(kind)
+            _leave_out(known or None, f"content part of type {short(kind)}; only text can be read", losses)
+    return "\n".join(texts)
+
+
+_NOT_TEXT = {
+    "image_url": "image",
+    "input_image": "image",
+    "image": "image",
+    "input_audio": "audio",
+    "audio": "audio",
+    "file": "document",
+    "input_file": "document",
+    "document": "document",
+}
+"""Types of content parts -> the loss that leaving them out is."""
+
+
+def _leave_out(code: str | None, fault: str, losses: list[Loss] | None) -> None:
+    if losses is None or code is None:
+        raise ValueError(fault)
+    losses.append(Loss(code=code))
+
+
+def declared_tools(value: Any) -> tuple[Tool, ...]:
+    """Tools in OpenAI's nested form, or flat; a list, or its JSON text."""
+    if isinstance(value, str):
+        value = parse_json(value)
+    return tuple(each("tools", optional({"tools": value}, "tools", list) or (), _tool))
+
+
+def _tool(item: Any) -> Tool:
+    row = as_object(item)
+    function = optional(row, "function", dict) or row
+    return Tool(
+        name=member(function, "name", str),
+        description=optional(function, "description", str) or "",
+        parameters=optional(function, "parameters", dict) or {},
+    )
+
+
+def task_hash(messages: Sequence[Message], roles: Sequence[Role] = ("system", "user")) -> str:
+    """A task id made of the first message of each role, so that runs of one task are known to belong together."""
+    first = [next((m.content for m in messages if m.role == role), None) for role in roles]
+    return f"task-{hashlib.sha256(json.dumps(first).encode()).hexdigest()[:16]}"

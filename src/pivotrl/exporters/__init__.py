@@ -1,0 +1,1 @@
+"""Exporters: pivots as the files that another training stack reads, one stack a file."""

@@ -1,0 +1,63 @@
+"""Checked access to parsed JSON: each fault is a ValueError that names the field.
+
+What is null counts as missing: Arrow fills absent fields with null, and so do full dumps of typed objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from pivotrl.strict_json import kind_of
+
+T = TypeVar("T")
+
+_KINDS: dict[type, str] = {dict: "object", list: "array", str: "string"}
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"an object is needed, not {kind_of(value)}")
+    return value
+
+
+def optional(row: dict[str, Any], key: str, kind: type[T]) -> T | None:
+    """``row[key]`` when it is of that type, None when it is missing or null.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    value = row.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{key} is {kind_of(value)}, not {_KINDS[kind]}")
+    return value
+
+
+def member(row: dict[str, Any], key: str, kind: type[T]) -> T:
+    """``row[key]``, which must be there and of that type."""
+    value = optional(row, key, kind)
+    if value is None:
+        raise ValueError(f"{key} is missing")
+    return value
+
+
+def identifier(row: dict[str, Any], *keys: str) -> str | None:
+    """The first of the keys that holds a text or a number that is not empty, as text."""
+    for key in keys:
+        value = row.get(key)
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            return str(value)
+        if value not in (None, ""):
+            raise ValueError(f"{key} is {kind_of(value)}, not a name")
+    return None
+
+
+def each(name: str, items: Sequence[Any], parse: Callable[[Any], T]) -> list[T]:
+    """Every item parsed; a fault names the item, such as ``messages[3]``."""
+    parsed = []
+    for index, item in enumerate(items):
+        try:
+            parsed.append(parse(item))
+        except ValueError as error:
+            raise ValueError(f"{name}[{index}]: {error}") from error
+    return parsed

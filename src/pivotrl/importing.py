@@ -1,0 +1,257 @@
+"""read: logs -> ``trajectories.jsonl`` and ``heldout.jsonl``, the only files that hold messages.
+
+Every trajectory a reader yields takes the same way: what is missing is supplied, what is lost is listed, copies are
+found, secrets are counted or replaced; then it is kept or dropped with a reason, and split by task.
+"""
+
+from __future__ import annotations
+
+import secrets as randomness
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pivotrl.audit import audit
+from pivotrl.duplicates import DuplicateFinder
+from pivotrl.missing_parts import Complete, completion
+from pivotrl.plugins import describe
+from pivotrl.profiling import Progress, silent
+from pivotrl.protocols import InputError, Reader
+from pivotrl.records import Dropped, Refusal, Trajectory
+from pivotrl.redaction import Redactor
+from pivotrl.store import RecordFile, Stage, sha256_of_file, sha256_of_json, write_file
+from pivotrl.training import options_dict
+from pivotrl.turns import TurnOptions, cut, guess_domain, split_by_task
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Which trajectories are used, what is added to them, and which tasks are held out."""
+
+    min_reward: float | None = 1.0
+    """Keep trajectories whose known reward is at least this; those of unknown reward are kept. None keeps all."""
+    heldout_fraction: float = 0.2
+    """Share of tasks held out for evaluation; ignored when a held-out source is given."""
+    split_seed: int = 0
+    tools: Path | None = None
+    """JSON file with tool schemas, for trajectories that declare none."""
+    system: Path | None = None
+    """Text file with the system message, for trajectories that have none."""
+    infer_tools: bool = True
+    """Without --tools: make schemas from the calls of trajectories that declare none, marked as inferred."""
+    duplicates: Literal["drop", "keep"] = "drop"
+    """drop: leave out exact copies and beginnings of another trajectory. Near copies are only counted."""
+    redact: bool = False
+    """Replace keys, tokens, e-mail addresses and home paths before anything is written."""
+
+
+def read_stage(
+    source: str,
+    directory: Path,
+    reader: Reader,
+    options: ReadOptions = ReadOptions(),
+    heldout: str | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Import a source, and a second one that is held out if there is one.
+
+    Writes ``trajectories.jsonl``, ``heldout.jsonl``, ``dropped.jsonl`` (kept out, with the reason) and
+    ``refused.jsonl`` (could not be read, with its place).
+
+    Raises:
+        InputError: a source is missing or holds no usable trajectory.
+    """
+    inputs = {str(place): source_hash(place) for place in (source, heldout, options.tools, options.system) if place}
+    settings = {**options_dict(options), "reader": describe(reader), "source": source, "heldout": heldout}
+    with Stage(directory, "read", settings, inputs) as stage:
+        if stage.done:
+            return
+        files = _Files(directory)
+        tally = Tally()
+        duplicates = DuplicateFinder()
+        redactor = Redactor(_redaction_key(directory)) if options.redact else Redactor()
+        for place in (source, heldout):
+            if place is None:
+                continue
+            complete = completion(
+                reader, Path(place), tools=options.tools, system=options.system, infer_tools=options.infer_tools
+            )
+            imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in reader(Path(place)))
+            for batch in _batches(imported):
+                kept = [item for item in batch if isinstance(item, Trajectory)]
+                if heldout is None:
+                    train, held = split_by_task(kept, options.heldout_fraction, options.split_seed)
+                else:
+                    train, held = (kept, []) if place == source else ([], kept)
+                files.write(train, held, batch)
+                progress(tally.num_read, 0, "trajectories read")
+        _require_usable(source, files, tally, options)
+        stage.finish(
+            {
+                **tally.counts(),
+                "train_trajectories": len(files.train),
+                "heldout_trajectories": len(files.heldout),
+                "train_tasks": len({t.task_id for t in files.train}),
+            }
+        )
+        (directory / _KEY_FILE).unlink(missing_ok=True)
+
+
+# --- one trajectory -----------------------------------------------------------------------------------------------
+
+
+def _treat(
+    item: Trajectory | Refusal,
+    complete: Complete,
+    duplicates: DuplicateFinder,
+    redactor: Redactor,
+    options: ReadOptions,
+    tally: Tally,
+) -> Trajectory | Refusal | Dropped:
+    if isinstance(item, Refusal):
+        tally.num_refused += 1
+        return item
+    trajectory = tally.renamed(audit(complete(item)))
+    tally.num_read += 1
+    reason = None
+    if options.min_reward is not None and trajectory.reward is not None and trajectory.reward < options.min_reward:
+        reason = "low_reward"
+    elif (copy := duplicates.add(trajectory)) is not None:
+        tally.duplicates[copy.kind] += 1
+        if options.duplicates == "drop" and copy.kind != "near":
+            if copy.kind == "extension":
+                trajectory = _without_turns(trajectory, copy.num_messages)
+            else:
+                reason = f"{copy.kind}_copy"
+    if reason is not None:
+        tally.dropped[reason] += 1
+        return Dropped(trajectory_id=trajectory.id, reason=reason)
+    trajectory, found = redactor.redact(trajectory)
+    tally.add(trajectory, found)
+    return trajectory
+
+
+def _without_turns(trajectory: Trajectory, num_messages: int) -> Trajectory:
+    """The turns of the first messages are candidates in another trajectory already."""
+    turns = [i for i, m in enumerate(trajectory.messages[:num_messages]) if m.role == "assistant"]
+    excluded = {**dict.fromkeys(turns, "duplicate_turn"), **trajectory.excluded}
+    return trajectory.model_copy(update={"excluded": dict(sorted(excluded.items()))})
+
+
+class Tally:
+    """What an import saw, counted over trajectories unless a name says otherwise."""
+
+    def __init__(self) -> None:
+        self.num_read = self.num_refused = self.num_turns = self.num_candidates = self.num_characters = 0
+        self.dropped: Counter[str] = Counter()
+        self.duplicates: Counter[str] = Counter()
+        self.losses: Counter[str] = Counter()
+        self.excluded: Counter[str] = Counter()
+        self.secrets: Counter[str] = Counter()
+        self.formats: Counter[str] = Counter()
+        self.domains: Counter[str] = Counter()
+        self.tools: set[str] = set()
+        self._ids: Counter[str] = Counter()
+
+    def renamed(self, trajectory: Trajectory) -> Trajectory:
+        """A second trajectory of the same id gets a number: logs repeat ids over runs and files."""
+        self._ids[trajectory.id] += 1
+        times = self._ids[trajectory.id]
+        return trajectory if times == 1 else trajectory.model_copy(update={"id": f"{trajectory.id}~{times}"})
+
+    def add(self, trajectory: Trajectory, found: Counter[str]) -> None:
+        """Count a trajectory that is kept, and the secrets found in it."""
+        candidates, skipped = cut([trajectory], TurnOptions())
+        self.num_turns += len(candidates) + len(skipped)
+        self.num_candidates += len(candidates)
+        self.num_characters += sum(
+            len(m.content or "") + len(m.reasoning or "") + sum(len(c.arguments) for c in m.tool_calls)
+            for m in trajectory.messages
+        )
+        self.excluded.update(trajectory.excluded.values())
+        self.losses.update({loss.code for loss in trajectory.losses})
+        self.secrets.update(found)
+        self.formats[str(trajectory.metadata.get("format", ""))] += 1
+        self.domains[guess_domain(trajectory)] += 1
+        self.tools |= {tool.name for tool in trajectory.tools}
+
+    def counts(self) -> dict[str, Any]:
+        """For the manifest; docs/runs.md says what each is."""
+        listed = ("dropped", "duplicates", "losses", "excluded", "secrets", "formats", "domains")
+        return {
+            "read": self.num_read,
+            "refused": self.num_refused,
+            "turns": self.num_turns,
+            "candidates": self.num_candidates,
+            "characters": self.num_characters,
+            "tools": len(self.tools),
+            **{name: dict(getattr(self, name).most_common()) for name in listed},
+        }
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+_KEY_FILE = ".redaction_key"
+
+
+class _Files:
+    def __init__(self, directory: Path) -> None:
+        self.train = RecordFile(directory / "trajectories.jsonl", Trajectory, key=lambda t: t.id)
+        self.heldout = RecordFile(directory / "heldout.jsonl", Trajectory, key=lambda t: t.id)
+        self.dropped = RecordFile(directory / "dropped.jsonl", Dropped, key=lambda d: d.trajectory_id)
+        self.refused = RecordFile(directory / "refused.jsonl", Refusal, key=lambda r: r.place)
+
+    def write(self, train: list[Trajectory], heldout: list[Trajectory], batch: list[Any]) -> None:
+        self.train.append([t for t in train if t.id not in self.train])
+        self.heldout.append([t for t in heldout if t.id not in self.heldout])
+        dropped = [item for item in batch if isinstance(item, Dropped)]
+        self.dropped.append([item for item in dropped if item.trajectory_id not in self.dropped])
+        refused = {item.place: item for item in batch if isinstance(item, Refusal)}
+        self.refused.append([item for place, item in refused.items() if place not in self.refused])
+
+
+def _batches(items: Iterator[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _require_usable(source: str, files: _Files, tally: Tally, options: ReadOptions) -> None:
+    if not len(files.train):
+        first = next(iter(files.refused), None)
+        told = f"; the first refused: {first.place} {first.reason}" if first else ""
+        raise InputError(
+            f"{source}: no trajectory to train on ({tally.num_read} read, {tally.dropped['low_reward']} below "
+            f"--min-reward {options.min_reward}, {tally.num_refused} refused{told}); mend the log, "
+            "or lower --min-reward or --heldout-fraction"
+        )
+    shared = {t.task_id for t in files.heldout} & {t.task_id for t in files.train}
+    if shared:
+        raise InputError(f"{len(shared)} tasks stand in both sources (such as {sorted(shared)[0]!r}); hold them out")
+
+
+def _redaction_key(directory: Path) -> bytes:
+    """Kept while the import is under way, so that a resumed one replaces a secret by the same name."""
+    path = directory / _KEY_FILE
+    if not path.is_file():
+        write_file(path, randomness.token_bytes(32))
+        path.chmod(0o600)
+    return path.read_bytes()
+
+
+def source_hash(source: str | Path) -> str:
+    """sha256 of a file, of a directory's files with their names, or ``named`` for what a reader knows by name."""
+    path = Path(source)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.is_file())
+        return sha256_of_json([(str(p.relative_to(path)), sha256_of_file(p)) for p in found])
+    return sha256_of_file(path) if path.is_file() else "named"

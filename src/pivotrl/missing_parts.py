@@ -1,0 +1,96 @@
+"""Supply what a log lacks: the system message and the tools, given by the user or inferred from the calls.
+
+Whatever is supplied is listed among the trajectory's losses: it is not what the log says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pivotrl.chat_messages import declared_tools
+from pivotrl.protocols import InputError, Reader
+from pivotrl.records import Loss, Message, Tool, Trajectory
+from pivotrl.sources import load_document
+from pivotrl.tool_inference import ToolObserver
+
+Complete = Callable[[Trajectory], Trajectory]
+
+
+def completion(reader: Reader, path: Path, *, tools: Path | None, system: Path | None, infer_tools: bool) -> Complete:
+    """What supplies the parts that the trajectories of a source lack.
+
+    Args:
+        tools: JSON file of OpenAI-style tools.
+        system: text file of the system message.
+        infer_tools: without ``tools``, infer them from all calls of the source.
+
+    Raises:
+        InputError: one of the files cannot be used.
+    """
+    system_message = _given_system(system) if system else None
+    given = _given_tools(tools) if tools else ()
+    inferred = _infer(reader, path) if infer_tools and not given else ()
+
+    def complete(trajectory: Trajectory) -> Trajectory:
+        losses: list[Loss] = []
+        changed: dict[str, Any] = {}
+        if not trajectory.tools and (given or inferred):
+            changed["tools"] = given or inferred
+            changed["tools_inferred"] = not given
+            losses.append(Loss(code="tools_supplied" if given else "tools_inferred"))
+        if system_message is not None and not any(message.role == "system" for message in trajectory.messages):
+            losses.append(Loss(code="system_supplied"))
+            changed |= _shifted(trajectory, system_message)
+        if not losses:
+            return trajectory
+        earlier = changed.get("losses", trajectory.losses)
+        return trajectory.model_copy(update={**changed, "losses": (*earlier, *losses)})
+
+    return complete
+
+
+def _shifted(trajectory: Trajectory, system: Message) -> dict[str, Any]:
+    """The fields that change when a message is put in front."""
+    return {
+        "messages": (system, *trajectory.messages),
+        "excluded": {index + 1: reason for index, reason in trajectory.excluded.items()},
+        "losses": tuple(
+            loss if loss.message is None else loss.model_copy(update={"message": loss.message + 1})
+            for loss in trajectory.losses
+        ),
+    }
+
+
+def _infer(reader: Reader, path: Path) -> tuple[Tool, ...]:
+    """Reads the source once before, but only as far as needed to see that calls come with their tools."""
+    observer = ToolObserver()
+    for item in reader(path):
+        if isinstance(item, Trajectory) and any(message.tool_calls for message in item.messages):
+            if item.tools:
+                return ()
+            observer.observe(item)
+    return observer.tools()
+
+
+def _given_tools(path: Path) -> tuple[Tool, ...]:
+    try:
+        tools = declared_tools(load_document(path))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path} holds no tool schemas: {error}; give a JSON array of OpenAI-style tools") from error
+    if not tools:
+        raise InputError(f"{path} holds no tool; give a JSON array of OpenAI-style tools")
+    return tools
+
+
+def _given_system(path: Path) -> Message:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}") from error
+    if not text.strip():
+        raise InputError(f"{path} is empty; give the text of the system message")
+    return Message(role="system", content=text)

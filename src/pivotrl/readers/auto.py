@@ -1,0 +1,124 @@
+"""Any log, told by its content: a file, or a directory of files that may differ in format."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from reprlib import repr as short
+from types import ModuleType
+from typing import Any
+
+from pivotrl import plugins
+from pivotrl.protocols import InputError
+from pivotrl.records import Refusal, Trajectory
+from pivotrl.sources import entries, head, is_arrow
+from pivotrl.strict_json import kind_of
+
+
+def read(path: Path) -> Iterator[Trajectory | Refusal]:
+    """The trajectories of a file or of every file below a directory, in the order of the names.
+
+    The format's name goes into ``metadata["format"]``. In a directory a file that no reader knows is refused and the
+    rest goes on; links that lead out of the directory are not followed.
+
+    Raises:
+        InputError: the path is one file that cannot be read or that no reader, or more than one, recognises; the
+            directory holds no file.
+    """
+    if not path.is_dir() or is_arrow(path) or _claimed(path):
+        yield from _read_one(path)
+        return
+    units = list(_units(path))
+    if not units:
+        raise InputError(f"{path} holds no file; give a log, or a directory with logs")
+    for unit in units:
+        try:
+            yield from _read_one(unit)
+        except InputError as error:
+            yield Refusal(place=str(unit), reason=str(error).removeprefix(f"{unit} "))
+
+
+def format_of(path: Path) -> str:
+    """The name of the reader that knows this file or directory.
+
+    Raises:
+        InputError: it cannot be read, or no reader, or more than one, recognises it.
+    """
+    if names := _claimed(path):
+        return _only(path, names)
+    values = head(path)
+    if not values:
+        raise InputError(f"{_first_fault(path)}; no value of the file can be read")
+    names = [name for name, module in _modules("recognises") if module.recognises(values)]
+    if not names:
+        raise InputError(
+            f"{path} is in no format that is known: {_looks(values[0])}; name one with --reader: {_known()}"
+        )
+    return _only(path, names)
+
+
+def _read_one(path: Path) -> Iterator[Trajectory | Refusal]:
+    name = format_of(path)
+    for item in plugins.find("readers", name)(path):
+        if isinstance(item, Trajectory):
+            item = item.model_copy(update={"metadata": {"format": name, **item.metadata}})
+        yield item
+
+
+def _only(path: Path, names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    raise InputError(f"{path} could be {' or '.join(names)}; name one with --reader")
+
+
+def _known() -> str:
+    return ", ".join(name for name in plugins.names("readers") if name != "auto")
+
+
+def _looks(value: Any) -> str:
+    """A few words on a value that nobody recognises."""
+    if isinstance(value, dict):
+        keys = ", ".join(map(short, list(value)[:8]))
+        return f"its first object has the keys {keys}" if value else "its first object is empty"
+    return f"its first value is {kind_of(value)}"
+
+
+def _first_fault(path: Path) -> str:
+    for entry in entries(path):
+        try:
+            entry.load()
+        except ValueError as error:
+            return f"{entry.place} {error}"
+    return f"{path} is empty"
+
+
+def _claimed(path: Path) -> list[str]:
+    return [name for name, module in _modules("claims") if module.claims(path)]
+
+
+@functools.cache
+def _modules(question: str) -> tuple[tuple[str, ModuleType], ...]:
+    """The readers that can answer the question; one whose packages are not installed cannot."""
+    found = []
+    for name in plugins.names("readers"):
+        try:
+            module = sys.modules[plugins.find("readers", name).__module__]
+        except InputError:
+            continue
+        if hasattr(module, question):
+            found.append((name, module))
+    return tuple(found)
+
+
+def _units(directory: Path) -> Iterator[Path]:
+    """Files, and directories that are one log, below a directory."""
+    root = directory.resolve()
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith(".") or not path.resolve().is_relative_to(root):
+            continue
+        if path.is_dir() and not path.is_symlink() and not is_arrow(path) and not _claimed(path):
+            yield from _units(path)
+        elif path.is_file() or path.is_dir():
+            yield path

@@ -1,0 +1,346 @@
+"""Logs of inspect-ai: ``.eval`` (a zip of JSON files) and ``.json``. One trajectory a sample and epoch.
+
+The sample's messages tell the course of the episode. The logged model calls tell what the model itself wrote (agents
+rewrite its answers), which tools it had, and whether it was shown what the messages say.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pivotrl.chat_messages import ROLES, arguments_text, declared_tools
+from pivotrl.fields import as_object, each, identifier, member, optional
+from pivotrl.protocols import InputError
+from pivotrl.records import Loss, Message, Refusal, Tool, ToolCall, Trajectory
+from pivotrl.sources import MAX_DOCUMENT_BYTES, load_document, refusal
+from pivotrl.strict_json import parse_json
+from pivotrl.zip_files import unpacked
+
+_CUT_SHORT = {"max_tokens", "model_length", "content_filter"}
+_GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+"""What the package itself makes of these: correct, partial, incorrect, no answer."""
+_MEDIA = {"image": "image", "audio": "audio", "video": "document", "document": "document", "data": "document"}
+
+
+def claims(path: Path) -> bool:
+    """A zip file called ``.eval``, or a ``.json`` file that begins like a log."""
+    try:
+        if path.suffix not in (".eval", ".json") or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            start = file.read(4096)
+    except OSError:
+        return False
+    if path.suffix == ".eval":
+        return start.startswith(b"PK\x03\x04")
+    return start.lstrip().startswith(b"{") and all(key in start for key in (b'"eval"', b'"run_id"', b'"task_id"'))
+
+
+def recognises(head: Sequence[Any]) -> bool:
+    """Nothing: every log is claimed by its first bytes, because its numbers need not be strict JSON."""
+    return False
+
+
+def read(path: Path, *, scorer: str | None = None) -> Iterator[Trajectory | Refusal]:
+    """The samples of a log.
+
+    Args:
+        scorer: the score that is the reward, or ``name.key`` for a member of a score that is an object; by default the
+            first. The reward is unknown when the sample failed or was left unscored.
+
+    Raises:
+        InputError: the file cannot be read, or is no log.
+    """
+    if path.suffix != ".eval":
+        log = _document(path)
+        yield from _trajectories(path, log, ((f"sample {n}", s) for n, s in enumerate(log["samples"], start=1)), scorer)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield from _trajectories(path, _header(path, archive), _packed_samples(path, archive), scorer)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no zip file that can be read: {error}; get it again") from error
+
+
+def _trajectories(
+    path: Path, log: dict[str, Any], samples: Iterable[tuple[str, Any]], scorer: str | None
+) -> Iterator[Trajectory | Refusal]:
+    evaluation = log.get("eval")
+    if not isinstance(evaluation, dict):
+        raise InputError(f"{path} is no log of inspect-ai: it does not say what was evaluated; get it again")
+    for place, sample in samples:
+        try:
+            value = sample() if callable(sample) else sample
+            yield _Sample(as_object(value)).trajectory(evaluation, path.stem, scorer)
+        except ValueError as error:
+            yield refusal(f"{path}, {place}", error)
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        log = load_document(path)
+    except InputError:
+        if path.suffix != ".json" or not path.is_file() or path.stat().st_size > MAX_DOCUMENT_BYTES:
+            raise
+        try:
+            log = _lenient(path.read_bytes())
+        except ValueError as error:
+            raise InputError(f"{path} is not JSON: {error}; mend it") from error
+    if not isinstance(log, dict) or not isinstance(log.get("samples"), list):
+        raise InputError(f"{path} is no log of inspect-ai with samples; give one that has them")
+    return log
+
+
+def _header(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+    """What the log says of the whole evaluation; one that was broken off has only its beginning."""
+    names = set(archive.namelist())
+    name = next((name for name in ("header.json", "_journal/start.json") if name in names), None)
+    if name is None:
+        raise InputError(f"{path} is no log of inspect-ai: it holds no header.json; give one that does")
+    try:
+        return as_object(_unpacked(path, archive, name))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: {name} {error}; get the log again") from error
+
+
+def _packed_samples(path: Path, archive: zipfile.ZipFile) -> Iterator[tuple[str, Callable[[], Any]]]:
+    for name in dict.fromkeys(archive.namelist()):  # a name that was written twice means what was written last
+        if name.startswith("samples/") and name.endswith(".json"):
+            yield name, functools.partial(_unpacked, path, archive, name)
+
+
+def _unpacked(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
+    return _lenient(unpacked(path, archive, name))
+
+
+def _lenient(data: bytes) -> Any:
+    """JSON in which NaN and infinities, which mark what is unscored, are null."""
+    try:
+        return parse_json(data)
+    except ValueError:
+        try:
+            return parse_json(json.dumps(json.loads(data, parse_constant=lambda _: None)))
+        except RecursionError:
+            raise ValueError("is nested too deep") from None
+
+
+# --- one sample ---------------------------------------------------------------------------------------------------
+
+
+class _Sample:
+    """A sample with its attachments, and the model calls in it."""
+
+    def __init__(self, sample: dict[str, Any]) -> None:
+        self.sample = sample
+        self.attachments = optional(sample, "attachments", dict) or {}
+        self.events = each("events", optional(sample, "events", list) or (), as_object)
+        pools = optional(sample, "events_data", dict) or {}
+        self.pool = [_key(message) for message in each("pool", optional(pools, "messages", list) or (), self._message)]
+        self.losses: list[Loss] = []
+
+    def trajectory(self, evaluation: dict[str, Any], name: str, scorer: str | None) -> Trajectory:
+        sample = self.sample
+        rows = each("messages", member(sample, "messages", list), as_object)
+        calls = self._model_calls({str(row.get("id")) for row in rows})
+        messages: list[Message] = []
+        excluded: dict[int, str] = {}
+        hidden = False
+        for index, row in enumerate(rows):
+            call = calls.get(str(row.get("id"))) if row.get("role") == "assistant" else None
+            if call is not None:
+                row = _written(call)
+            message = self._placed(row, index)
+            hidden = hidden or any(loss.code == "unknown_item" and loss.message == index for loss in self.losses)
+            if message.role == "assistant" and hidden:
+                excluded[index] = "context_incomplete"
+            elif message.role == "assistant" and (reason := self._reason(row, call, messages, bool(calls))):
+                excluded[index] = reason
+            messages.append(message)
+        if not any(message.role == "assistant" for message in messages):
+            raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        task, number = identifier(evaluation, "task") or name, identifier(sample, "id") or "0"
+        epoch = identifier(sample, "epoch") or "1"
+        scores = optional(sample, "scores", dict) or {}
+        return Trajectory(
+            id=f"{task}-{number}-{epoch}",
+            task_id=f"{task}/{number}",
+            messages=tuple(messages),
+            tools=self._tools(calls.values()),
+            reward=self._reward(scores, scorer),
+            excluded=excluded,
+            metadata={
+                "foreign": {
+                    "sample_id": number,
+                    "epoch": epoch,
+                    "model": evaluation.get("model"),
+                    "scores": {key: score.get("value") for key, score in scores.items() if isinstance(score, dict)},
+                    "limit": (optional(sample, "limit", dict) or {}).get("type"),
+                }
+            },
+            losses=tuple(self.losses),
+        )
+
+    def _model_calls(self, ids: set[str]) -> dict[str, dict[str, Any]]:
+        """Message id -> the call of the model that made it; calls that made none of these are a loss."""
+        grading: set[str] = set()
+        found: dict[str, dict[str, Any]] = {}
+        others = 0
+        for event in self.events:
+            kind = event.get("event")
+            if kind == "span_begin":
+                if event.get("type") in ("scorer", "scorers") or str(event.get("parent_id")) in grading:
+                    grading.add(str(event.get("id")))
+            elif kind == "compaction":
+                self.losses.append(Loss(code="compaction", detail=str(event.get("type"))))
+            elif kind == "model" and str(event.get("span_id")) not in grading and not event.get("error"):
+                made = str(_written(event).get("id"))
+                if made in ids:
+                    found[made] = event
+                else:
+                    others += 1
+        if others:
+            self.losses.append(Loss(code="subagent", detail=f"{others} model calls made none of the messages"))
+        return found
+
+    def _reason(
+        self, row: dict[str, Any], call: dict[str, Any] | None, before: Sequence[Message], is_logged: bool
+    ) -> str | None:
+        """Why a turn must not become a candidate."""
+        if call is None:
+            return "context_only" if row.get("source") == "input" else "synthetic" if is_logged else None
+        if any(isinstance(made, dict) and made.get("parse_error") for made in optional(row, "tool_calls", list) or ()):
+            return "unparsable_action"
+        if [_key(message) for message in before] != self._seen(call):
+            return "context_differs"
+        return "truncated" if str(call["output"]["choices"][0].get("stop_reason")) in _CUT_SHORT else None
+
+    def _seen(self, call: dict[str, Any]) -> list[Any]:
+        """What the model was shown, as keys."""
+        references = optional(call, "input_refs", list)
+        if references is None:
+            return [_key(message) for message in each("input", optional(call, "input", list) or (), self._message)]
+        try:
+            return [key for start, end in references for key in self.pool[start:end]]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"input_refs: {error}") from error
+
+    def _tools(self, calls: Iterable[dict[str, Any]]) -> tuple[Tool, ...]:
+        """Every tool that the model had in one of the calls."""
+        tools = [tool for call in calls for tool in declared_tools(self._resolved(call.get("tools")))]
+        return tuple({tool.name: tool for tool in tools}.values())
+
+    def _reward(self, scores: dict[str, Any], scorer: str | None) -> float | None:
+        if self.sample.get("error") or self.sample.get("invalidation") or not scores:
+            return None
+        name, key = next(iter(scores)) if scorer is None else scorer, None
+        if name not in scores and "." in name:
+            name, key = name.rsplit(".", 1)
+        if name not in scores:
+            raise ValueError(f"there is no score {scorer!r}; there are {', '.join(scores)}")
+        value = as_object(scores[name]).get("value")
+        return _grade(value.get(key) if isinstance(value, dict) and key is not None else value)
+
+    # --- messages -------------------------------------------------------------------------------------------------
+
+    def _placed(self, row: dict[str, Any], index: int) -> Message:
+        message, losses = self._converted(row)
+        self.losses += [loss.model_copy(update={"message": index}) for loss in losses]
+        return message
+
+    def _message(self, row: Any) -> Message:
+        return self._converted(as_object(row))[0]
+
+    def _converted(self, row: dict[str, Any]) -> tuple[Message, list[Loss]]:
+        role = ROLES.get(member(row, "role", str))
+        if role is None:
+            raise ValueError(f"unknown role {row['role']!r}; there are {', '.join(ROLES)}")
+        content = self._resolved(row.get("content"))
+        texts, thoughts, losses = _parts(content) if isinstance(content, list) else ([content], [], [])
+        if not all(text is None or isinstance(text, str) for text in texts):
+            raise ValueError("the content is no text")
+        error = optional(row, "error", dict) if role == "tool" else None
+        if error and not any(texts):
+            texts = [self._resolved(optional(error, "message", str))]
+        calls = each("tool_calls", optional(row, "tool_calls", list) or (), as_object) if role == "assistant" else []
+        made = Message(
+            role=role,
+            content="\n".join(text for text in texts if text) or None,
+            reasoning="\n".join(thoughts) or None,
+            tool_calls=tuple(
+                ToolCall(
+                    name=member(call, "function", str),
+                    arguments=arguments_text(self._resolved(call.get("arguments"))),
+                    id=optional(call, "id", str),
+                )
+                for call in calls
+            ),
+            tool_call_id=optional(row, "tool_call_id", str) if role == "tool" else None,
+        )
+        return made, losses
+
+    def _resolved(self, value: Any) -> Any:
+        """The value with long texts, which the log keeps apart, put back."""
+        if isinstance(value, dict):
+            return {key: self._resolved(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._resolved(item) for item in value]
+        if isinstance(value, str) and value.startswith(("attachment://", "tc://")):
+            return member(self.attachments, value.partition("://")[2], str)
+        return value
+
+
+def _parts(content: Sequence[Any]) -> tuple[list[Any], list[str], list[Loss]]:
+    """(texts, thoughts, losses) of a message in parts."""
+    texts: list[Any] = []
+    thoughts: list[str] = []
+    losses: list[Loss] = []
+    for part in each("content", content, as_object):
+        kind = part.get("type")
+        if kind == "text":
+            texts.append(part.get("text"))
+        elif kind == "reasoning":
+            hidden = bool(part.get("redacted"))
+            thought = optional(part, "summary" if hidden else "reasoning", str) or optional(part, "summary", str)
+            thoughts += [thought] if thought else []
+            losses += [Loss(code="reasoning_encrypted")] if hidden else []
+        elif isinstance(kind, str) and kind in _MEDIA:
+            losses.append(Loss(code=_MEDIA[kind]))
+        else:
+            losses.append(Loss(code="unknown_item", detail=str(kind)))
+    return texts, thoughts, losses
+
+
+def _written(call: dict[str, Any]) -> dict[str, Any]:
+    """The message that a model call made."""
+    output = optional(call, "output", dict) or {}
+    choices: Sequence[Any] = optional(output, "choices", list) or ({},)
+    return optional(as_object(choices[0]), "message", dict) or {}
+
+
+def _key(message: Message) -> tuple[Any, ...]:
+    """What tells whether two messages say the same; thoughts are shown to some models and not to others."""
+    return message.role, message.content, tuple((call.name, call.arguments) for call in message.tool_calls)
+
+
+def _grade(value: Any) -> float | None:
+    """A score as a number, None when it is not one."""
+    if isinstance(value, str):
+        known = _GRADES.get(value, _GRADES.get(value.lower()) if len(value) > 1 else None)
+        if known is not None:
+            return known
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None

@@ -1,0 +1,129 @@
+"""Logs in the form of OpenAI's Responses API: requests with their responses, or conversations as lists of items.
+
+A value of the file is one of
+
+- a row ``{input, output | response, instructions?, tools?, id?, task_id?, reward?}``;
+- a response object ``{"object": "response", "output": [...]}``, which does not hold what the model was asked;
+- a list of items; or the whole file is one such list, an item a line or an element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pivotrl.chat_messages import task_hash
+from pivotrl.fields import as_object, identifier, optional
+from pivotrl.records import Refusal, Trajectory
+from pivotrl.response_items import (
+    Conversation,
+    answered,
+    conversation,
+    instructions_text,
+    request_conversation,
+    response_tools,
+)
+from pivotrl.sources import Entry, convert_entries, entries, head, refusal
+
+_KEYS = {"input", "output", "response", "instructions", "tools", "id", "task_id", "reward", "score"}
+_ITEMS = {
+    *("reasoning", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"),
+    *("local_shell_call", "local_shell_call_output", "mcp_call", "web_search_call", "file_search_call"),
+    *("code_interpreter_call", "computer_call", "image_generation_call"),
+}
+"""Types of items that no other format has."""
+
+
+def recognises(head: Sequence[Any]) -> bool:
+    """Rows, response objects or lists of Responses items; rows of NeMo Gym are not meant."""
+    return _are_items(head) or any(_is_row(value) or (isinstance(value, list) and _are_items(value)) for value in head)
+
+
+def read(path: Path) -> Iterator[Trajectory | Refusal]:
+    """One trajectory a value, or one for the whole file when its values are items.
+
+    All turns of the response are candidates, and so are those in the ``input``: it is the same agent's past.
+    A response without its input is read, but none of its turns can be a candidate.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if _are_items(head(path)):
+        return _whole_file(path)
+
+    def convert(value: Any, entry: Entry) -> Trajectory:
+        return _trajectory(value, f"{path.stem}-{entry.number}")
+
+    return convert_entries(path, convert)
+
+
+def _whole_file(path: Path) -> Iterator[Trajectory | Refusal]:
+    items = []
+    for entry in entries(path):
+        try:
+            items.append(entry.load())
+        except ValueError as error:
+            yield Refusal(place=str(path), reason=f"is one conversation, and {entry.place} {error}")
+            return
+    try:
+        yield _trajectory(items, path.stem)
+    except ValueError as error:
+        yield refusal(str(path), error)
+
+
+def _trajectory(value: Any, name: str) -> Trajectory:
+    row = {"input": value} if isinstance(value, list) else as_object(value)
+    response = optional(row, "response", dict) or row
+    made = _conversation(row, response)
+    if not any(message.role == "assistant" for message in made.messages):
+        raise ValueError("no item is the assistant's, so there is no turn to learn from")
+    tools, lost = response_tools(row.get("tools") or response.get("tools"))
+    known = {"model": row.get("model")} if row is response else row
+    foreign = {key: value for key, value in known.items() if key not in _KEYS and value is not None}
+    reward: Any = row.get("score") if row.get("reward") is None else row["reward"]
+    return Trajectory(
+        id=identifier(row, "id") or identifier(response, "id") or name,
+        task_id=identifier(row, "task_id") or task_hash(made.messages),
+        messages=made.messages,
+        tools=(*tools, *made.tools),
+        reward=reward,
+        excluded=made.excluded,
+        metadata={"foreign": foreign} if foreign else {},
+        losses=(*made.losses, *lost),
+    )
+
+
+def _conversation(row: dict[str, Any], response: dict[str, Any]) -> Conversation:
+    """Request and response as one conversation."""
+    if row.get("input") is None:
+        asked = conversation([], instructions=instructions_text(response))
+    else:
+        asked = request_conversation({**row, "instructions": row.get("instructions") or response.get("instructions")})
+    return asked if response.get("output") is None else answered(asked, response)
+
+
+def _is_row(value: Any) -> bool:
+    if not isinstance(value, dict) or "responses_create_params" in value or "messages" in value:
+        return False
+    response: Any = value.get("response")
+    response = response if isinstance(response, dict) else value
+    if response.get("object") == "response" and isinstance(response.get("output"), list):
+        return True
+    given = [*(_list(value.get("input"))), *(_list(response.get("output")))]
+    return _are_items(given)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _are_items(values: Sequence[Any]) -> bool:
+    """Whether these are items and some of a type that only this format has; messages alone could be a chat log."""
+    rows = [value for value in values if isinstance(value, dict)]
+    types = [row.get("type") for row in rows]
+    return (
+        len(rows) == len(values)
+        and any(isinstance(kind, str) and kind in _ITEMS for kind in types)
+        and all(kind is not None or isinstance(row.get("role"), str) for kind, row in zip(types, rows, strict=True))
+    )

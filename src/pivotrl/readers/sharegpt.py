@@ -1,0 +1,284 @@
+"""Conversations in the style of ShareGPT: ``{conversations | messages: [{from, value}], tools?, system?}``.
+
+Covers the function calling of Hermes (``<think>``, ``<tool_call>``, ``<tool_response>`` and ``<tools>`` inside the
+text; in old rows Python literals instead of JSON), of LLaMA-Factory and ms-swift (turns of ``function_call``,
+``observation``, ...), and content in parts ``{type, value}``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from reprlib import repr as short
+from typing import Any
+
+from pivotrl.chat_messages import arguments_text, declared_tools, task_hash
+from pivotrl.fields import as_object, each, identifier, member, optional
+from pivotrl.records import Loss, Message, Refusal, Role, Tool, ToolCall, Trajectory
+from pivotrl.sources import Entry, convert_entries
+from pivotrl.strict_json import kind_of, parse_json
+
+_SPEAKERS = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "model", "bot"), "assistant"),
+    **dict.fromkeys(("function_call", "tool_call"), "call"),
+    **dict.fromkeys(("tool", "function", "observation", "function_response", "tool_response"), "tool"),
+}
+_ROLES: dict[str, Role] = {"system": "system", "user": "user", "tool": "tool"}
+_OF_CHAT = {"system", "developer", "user", "assistant", "tool", "function"}
+_TURNS = ("conversations", "conversation", "messages")
+_KEYS = {*_TURNS, "tools", "system", "id", "task_id", "reward", "score", "images", "audios", "videos"}
+_MEDIA = (("images", "<image>", "image"), ("audios", "<audio>", "audio"), ("videos", "<video>", "document"))
+_MEDIA_PARTS = {"image": "image", "image_url": "image", "audio": "audio", "audio_url": "audio", "video": "document"}
+
+_THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
+_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_RESULT = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
+_TOOLS = re.compile(r"<tools>((?:(?!<tools>).)*?)</tools>", re.DOTALL)
+_MARGIN = re.compile(r"\A(?:\s|\\n)+|(?:\s|\\n)+\Z")
+"""Some published rows hold a backslash and an n where a line break was meant."""
+
+
+def recognises(head: Sequence[Any]) -> bool:
+    """Rows with ``conversations``, or with ``messages`` that are no chat's: of gpt, or with calls in the text."""
+    return any(_is_row(value) for value in head)
+
+
+def read(path: Path) -> Iterator[Trajectory | Refusal]:
+    """One trajectory a row.
+
+    A call that cannot be understood stays in the text, and its turn is excluded; a turn with a weight of 0 is context.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+
+    def convert(value: Any, entry: Entry) -> Trajectory:
+        row = as_object(value)
+        reading = _Reading()
+        if (system := optional(row, "system", str)) and system.strip():
+            reading.messages.append(Message(role="system", content=system))
+        for index, turn in enumerate(_turns(row)):
+            try:
+                reading.add(as_object(turn))
+            except ValueError as error:
+                raise ValueError(f"turn {index}: {error}") from error
+        if not any(message.role == "assistant" for message in reading.messages):
+            raise ValueError("no turn is the assistant's, so there is nothing to learn from")
+        foreign = {key: value for key, value in row.items() if key not in _KEYS}
+        reward: Any = row.get("score") if row.get("reward") is None else row["reward"]
+        return Trajectory(
+            id=identifier(row, "id") or f"{path.stem}-{entry.number}",
+            task_id=identifier(row, "task_id") or task_hash(reading.messages),
+            messages=tuple(reading.messages),
+            tools=_declared(row.get("tools")) or _tools_of_text(reading.messages),
+            reward=reward,
+            excluded=reading.excluded,
+            metadata={"foreign": foreign} if foreign else {},
+            losses=(*reading.losses, *_media(row, reading.messages)),
+        )
+
+    return convert_entries(path, convert)
+
+
+# --- turns --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Said:
+    """What a turn holds, before the tags in its text are read."""
+
+    text: str | None = None
+    thought: str | None = None
+    payloads: list[Any] = field(default_factory=list)
+    """Calls: parsed, or as text."""
+
+
+class _Reading:
+    """The messages of a row so far."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.losses: list[Loss] = []
+        self.excluded: dict[int, str] = {}
+
+    def add(self, turn: dict[str, Any]) -> None:
+        name = member(turn, "from" if "from" in turn else "role", str)
+        said = self._said(turn.get("value") if "value" in turn else turn.get("content"))
+        speaker = _SPEAKERS.get(name)
+        results = _results(said.text) if speaker in ("tool", "user") else []
+        if (results or speaker == "tool") and self.messages and self._answers_no_call():
+            self.excluded[len(self.messages) - 1] = "unparsable_action"
+        if results:
+            self.messages += [Message(role="tool", content=result) for result in results]
+        elif speaker in ("assistant", "call"):
+            self._act(said, is_call=speaker == "call")
+            if any(turn.get(key) == 0 for key in ("loss_weight", "weight")):
+                self.excluded.setdefault(len(self.messages) - 1, "context_only")
+        elif speaker is not None:
+            self.messages.append(Message(role=_ROLES[speaker], content=said.text))
+        else:
+            raise ValueError(f"unknown speaker {short(name)}; there are {', '.join(_SPEAKERS)}")
+
+    def _answers_no_call(self) -> bool:
+        """Whether a result comes right after words of the assistant's: the call in them is not understood."""
+        return self.messages[-1].role == "assistant" and not self.messages[-1].tool_calls
+
+    def _said(self, content: Any) -> _Said:
+        """A text, or parts."""
+        if content is None or isinstance(content, str):
+            return _Said(content)
+        if not isinstance(content, list):
+            raise ValueError(f"the content is {kind_of(content)}, not text")
+        said = _Said()
+        for part in each("parts", content, as_object):
+            kind, value = part.get("type"), part.get("value", part.get("text"))
+            text = value if isinstance(value, str) else arguments_text(value)
+            if isinstance(kind, str) and kind in _MEDIA_PARTS:
+                self.losses.append(Loss(code=_MEDIA_PARTS[kind], message=len(self.messages)))
+            elif kind == "tool_call":
+                said.payloads.append(value)
+            elif kind == "reasoning":
+                said.thought = _joined(said.thought, text)
+            elif kind in ("text", "tool_response"):
+                said.text = _joined(said.text, text)
+            else:
+                raise ValueError(f"part of unknown type {short(kind)}")
+        return said
+
+    def _act(self, said: _Said, is_call: bool) -> None:
+        """The assistant's turn; a turn of calls goes on with the assistant's turn before it."""
+        text, thought = said.text or "", said.thought
+        while found := _THOUGHT.match(text):
+            thought, text = _joined(thought, found[1].strip()), text[found.end() :]
+        content, payloads = text, [*said.payloads]
+        if "<tool_call>" in text:
+            content, payloads = _CALL.sub("", text).strip(), [*payloads, *_CALL.findall(text)]
+        elif is_call and text.strip():
+            content, payloads = "", [*payloads, text]
+        calls = None if "<tool_call>" in content else _calls(payloads)
+        if calls is None:
+            self.excluded[len(self.messages)] = "unparsable_action"
+            content, calls = text, ()
+        elif is_call and self.messages and self.messages[-1].role == "assistant":
+            before = self.messages.pop()
+            thought, content = _joined(before.reasoning, thought), _joined(before.content, content) or ""
+            calls = (*before.tool_calls, *calls)
+        self.messages.append(
+            Message(role="assistant", content=content or None, reasoning=thought or None, tool_calls=calls)
+        )
+
+
+def _turns(row: dict[str, Any]) -> list[Any]:
+    given = next((row[key] for key in _TURNS if row.get(key) is not None), None)
+    if isinstance(given, str):
+        given = parse_json(given)
+    if not isinstance(given, list):
+        raise ValueError("there is no list of conversations or messages")
+    return given
+
+
+def _joined(*texts: str | None) -> str | None:
+    return "\n".join(text for text in texts if text) or None
+
+
+# --- calls, results and tools inside text -------------------------------------------------------------------------
+
+
+def _calls(payloads: Sequence[Any]) -> tuple[ToolCall, ...] | None:
+    """The calls, each ``{name, arguments}`` or a list of such; None when one cannot be understood."""
+    calls = []
+    try:
+        for payload in payloads:
+            value = _literal(payload) if isinstance(payload, str) else payload
+            for item in value if isinstance(value, list) else [value]:
+                call = as_object(item)
+                key = "arguments" if "arguments" in call else "parameters"
+                calls.append(ToolCall(name=member(call, "name", str), arguments=arguments_text(call[key])))
+    except (ValueError, KeyError):
+        return None
+    return tuple(calls)
+
+
+def _literal(text: str) -> Any:
+    """A JSON value, or a Python literal as in old rows.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = _MARGIN.sub("", text)
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        try:
+            value = ast.literal_eval(text)
+            return parse_json(arguments_text(value))  # a set, or a number that is not finite, is refused
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            raise ValueError(f"neither JSON nor a Python literal: {error}") from error
+
+
+def _results(text: str | None) -> list[str]:
+    """The results in a turn that holds nothing else; none when there is anything between them."""
+    if text is None or _MARGIN.sub("", _RESULT.sub("", text)):
+        return []
+    return [_MARGIN.sub("", result) for result in _RESULT.findall(text)]
+
+
+def _declared(value: Any) -> tuple[Tool, ...]:
+    """Tools: a list of objects or of JSON texts, or the JSON text of a list."""
+    if isinstance(value, str):
+        value = parse_json(value) if value.strip() else None
+    if isinstance(value, list):
+        value = [parse_json(item) if isinstance(item, str) else item for item in value]
+    return declared_tools(value)
+
+
+def _tools_of_text(messages: Sequence[Message]) -> tuple[Tool, ...]:
+    """Tools that stand in the system message: a list, or one a line."""
+    for text in (message.content or "" for message in messages if message.role == "system"):
+        for block in _TOOLS.findall(text):
+            block = _MARGIN.sub("", block)
+            with suppress(ValueError):
+                value = _literal(block)
+                if tools := declared_tools(value if isinstance(value, list) else [value]):
+                    return tools
+            with suppress(ValueError):
+                if tools := declared_tools([_literal(line) for line in block.splitlines() if line.strip()]):
+                    return tools
+    return ()
+
+
+def _media(row: dict[str, Any], messages: Sequence[Message]) -> Iterator[Loss]:
+    """A loss for each mark in the text that stands for one of the row's images, recordings or films."""
+    for key, mark, code in _MEDIA:
+        if row.get(key):
+            yield from (Loss(code=code, message=i) for i, m in enumerate(messages) if mark in (m.content or ""))
+
+
+def _is_row(value: Any) -> bool:
+    if not isinstance(value, dict) or {"trial_name", "episode"} <= value.keys():  # Harbor's exports
+        return False
+    turns: list[Any] = next((value[key] for key in _TURNS if isinstance(value.get(key), list)), [])
+    rows = [turn for turn in turns if isinstance(turn, dict)]
+    if not rows or len(rows) < len(turns):
+        return False
+    if all("from" in turn and "value" in turn for turn in rows):
+        return True
+    if not all(isinstance(turn.get("role"), str) and turn["role"] in _SPEAKERS and "content" in turn for turn in rows):
+        return False
+    return "messages" not in value or any(_is_only_here(turn) for turn in rows)
+
+
+def _is_only_here(turn: dict[str, Any]) -> bool:
+    content = turn["content"]
+    parts = content if isinstance(content, list) else []
+    return (
+        turn["role"] not in _OF_CHAT
+        or any(isinstance(part, dict) and "value" in part for part in parts)
+        or (turn["role"] == "assistant" and isinstance(content, str) and "<tool_call>" in content)
+    )

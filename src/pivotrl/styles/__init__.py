@@ -1,0 +1,1 @@
+"""How actions are written as text: one style a file, with ``parse(text, tools)`` and ``write(action, tools)``."""

@@ -1,0 +1,39 @@
+"""``{"name": ..., "parameters": {...}}``: Llama 3.1 and later; after text the call follows ``<|python_tag|>``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pivotrl.call_text import Unparsable, action_of, json_call, read_call, skip_blanks
+from pivotrl.records import Action, Tool
+
+_MARK = "<|python_tag|>"
+_LEAKED = re.compile(r'\{\s*"name"\s*:\s*"[^"]*"\s*,\s*"(?:parameters|arguments)"')
+
+
+def parse(text: str, tools: Sequence[Tool]) -> Action:
+    beside, mark, written = ("", "", text) if text.lstrip().startswith("{") else text.partition(_MARK)
+    if not mark and beside:
+        if _LEAKED.search(text):
+            raise Unparsable("tool_call_inside_text")
+        return action_of(text, (), (_MARK,))
+    if not written.strip() and not mark:
+        return Action()
+    calls, position = [], skip_blanks(written, 0)
+    while True:
+        call, position = read_call(written, position, "parameters")
+        calls.append(call)
+        position = skip_blanks(written, position)
+        if position == len(written):
+            return action_of(beside, calls, (_MARK,))
+        if written[position] != ";":
+            raise Unparsable("text_after_tool_call")
+        position = skip_blanks(written, position + 1)
+
+
+def write(action: Action, tools: Sequence[Tool]) -> str:
+    calls = "; ".join(json_call(call, "parameters") for call in action.tool_calls)
+    if action.content and calls:
+        return f"{action.content}{_MARK}{calls}"
+    return calls or action.content or ""

@@ -1,0 +1,188 @@
+"""Conversations written by a model's chat template, as marked text in which data stays data.
+
+Every text is checked. The same conversation is rendered with stand-ins for its data: a stand-in that is missing is
+something the template leaves out, and the control tokens around the stand-ins are the only ones there may be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pivotrl.call_text import THOUGHT, canonical_arguments
+from pivotrl.records import Action, Message, Tool, ToolCall
+from pivotrl.templates.control_tokens import ControlTokens, NotRenderable
+from pivotrl.templates.sandbox import ChatProgram
+from pivotrl.templates.stand_ins import CallIds, Seals, StandIns, replaced
+
+Reasoning = Literal["template", "keep", "strip"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a template wants its messages to look like."""
+
+    parts: bool = False
+    """Contents are lists of parts instead of texts."""
+    text_arguments: bool = False
+    """Arguments are JSON text instead of an object."""
+    short_ids: bool = False
+    """Ids of calls have nine letters or digits."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A rendered conversation."""
+
+    marked: str
+    """See :mod:`pivotrl.templates.control_tokens`."""
+    left_out: tuple[str, ...] = ()
+    """What the template left out by its own rules, such as ``messages[3]: text beside a tool call``."""
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """One chat template with one tokenizer's control tokens.
+
+    Args:
+        variables: what the template may refer to besides messages and tools: ``bos_token``, ``enable_thinking`` ...
+        reasoning: what becomes of thoughts in earlier turns. ``template``: the template decides; ``keep``: they are
+            written, or the turn is refused; ``strip``: they are left out.
+    """
+
+    program: ChatProgram
+    controls: ControlTokens
+    variables: Mapping[str, Any]
+    form: Form = Form()
+    reasoning: Reasoning = "template"
+
+    def prompt(self, context: Sequence[Message], tools: Sequence[Tool]) -> Written:
+        """Everything before the answer, the generation prompt included.
+
+        Raises:
+            NotRenderable: the template refuses the conversation, or leaves out or rewrites part of it.
+        """
+        return self._write(context, tools, True)
+
+    def answered(self, context: Sequence[Message], tools: Sequence[Tool], action: Action) -> str:
+        """Marked text of the conversation with an action at its end.
+
+        Raises:
+            NotRenderable: as :meth:`prompt`; also when the action is not written whole.
+        """
+        last = Message(role="assistant", content=action.content, tool_calls=action.tool_calls)
+        written = self._write([*context, last], tools, False)
+        place = f"messages[{len(context)}]"
+        if any(loss.startswith(place) for loss in written.left_out):
+            raise NotRenderable("the chat template leaves out the text beside the tool calls of the action")
+        return written.marked
+
+    def _write(self, context: Sequence[Message], tools: Sequence[Tool], generation: bool) -> Written:
+        if self.reasoning == "strip":
+            context = [message.model_copy(update={"reasoning": None}) for message in context]
+        thoughts_in_text = False
+        expected, missing = self._expectation(context, tools, generation, thoughts_in_text)
+        if self.reasoning == "keep" and any(loss.endswith("reasoning") for loss in missing):
+            thoughts_in_text = True
+            expected, missing = self._expectation(context, tools, generation, thoughts_in_text)
+            if any(loss.endswith("reasoning") for loss in missing):
+                raise NotRenderable(f"the chat template leaves out {missing[0]}")
+        text = self._render(context, tools, generation, thoughts_in_text)
+        sealed, seals = text, Seals(self.controls, text)
+        messages, declared = replaced(context, tools, seals)
+        if seals.used:
+            sealed = self._render(messages, declared, generation, thoughts_in_text)
+        if seals.opened(sealed) != text:
+            raise NotRenderable(
+                f"the chat template treats {', '.join(map(repr, seals.used))} inside data in its own way"
+            )
+        if self.controls.found_in(sealed) != expected:
+            raise NotRenderable(
+                "the chat template writes other control tokens around this data than around harmless data"
+            )
+        for index, message in enumerate(context):
+            spelled = (message.content or "").strip()
+            skipped = f"messages[{index}]: text beside a tool call" in missing
+            if not skipped and spelled not in text and json.dumps(spelled, ensure_ascii=False)[1:-1] not in text:
+                raise NotRenderable(f"the chat template rewrites the text of messages[{index}] ({message.role})")
+        return Written(seals.opened(self.controls.marked(sealed)), missing)
+
+    def _expectation(
+        self, context: Sequence[Message], tools: Sequence[Tool], generation: bool, thoughts_in_text: bool
+    ) -> tuple[list[str], tuple[str, ...]]:
+        """(the control strings around harmless data, what is left out by the template's own rules)"""
+        stand_ins = StandIns()
+        messages, declared = replaced(context, tools, stand_ins)
+        text = self._render(messages, declared, generation, thoughts_in_text)
+        missing = []
+        for index, message in enumerate(messages):
+            place = f"messages[{index}]"
+            if stand_ins.missing(message.content, text):
+                if not message.tool_calls:
+                    raise NotRenderable(f"the chat template leaves out {place} ({message.role})")
+                missing.append(f"{place}: text beside a tool call")
+            if stand_ins.missing(message.reasoning, text):
+                missing.append(f"{place}: reasoning")
+            for call in message.tool_calls:
+                if stand_ins.missing(call.name, text) or stand_ins.missing(call.arguments, text):
+                    raise NotRenderable(f"the chat template leaves out the tool calls of {place}")
+        for tool in declared:
+            if stand_ins.missing(tool.name, text) or stand_ins.missing(tool.description, text):
+                raise NotRenderable("the chat template leaves out the tools")
+        return self.controls.found_in(text), tuple(missing)
+
+    def _render(
+        self, context: Sequence[Message], tools: Sequence[Tool], generation: bool, thoughts_in_text: bool
+    ) -> str:
+        variables = {
+            **self.variables,
+            "messages": self._entries(context, thoughts_in_text),
+            "tools": [tool_json(tool) for tool in tools] or None,
+            "documents": None,
+            "add_generation_prompt": generation,
+        }
+        try:
+            return self.program.render(variables)
+        except ValueError as error:
+            raise NotRenderable(str(error)) from None
+
+    def _entries(self, context: Sequence[Message], thoughts_in_text: bool) -> list[dict[str, Any]]:
+        entries, ids, names = [], CallIds(self.form.short_ids), dict[str, str]()
+        for message in context:
+            content = message.content or ""
+            entry: dict[str, Any] = {"role": message.role}
+            if message.reasoning and thoughts_in_text:
+                content = f"{THOUGHT[0]}\n{message.reasoning}\n{THOUGHT[1]}\n\n{content}"
+            elif message.reasoning:
+                entry |= {"thinking": message.reasoning, "reasoning_content": message.reasoning}
+            entry["content"] = [{"type": "text", "text": content}] if self.form.parts else content
+            if message.tool_calls:
+                entry["tool_calls"] = [self._call_entry(call, ids) for call in message.tool_calls]
+                names |= {call.id: call.name for call in message.tool_calls if call.id is not None}
+            if message.role == "tool":
+                answered = ids.answered(message.tool_call_id)
+                entry |= {"tool_call_id": answered} if answered is not None else {}
+                entry |= {"name": names[message.tool_call_id]} if message.tool_call_id in names else {}
+            entries.append(entry)
+        return entries
+
+    def _call_entry(self, call: ToolCall, ids: CallIds) -> dict[str, Any]:
+        try:
+            text = canonical_arguments(call)
+        except ValueError as error:
+            raise NotRenderable(str(error)) from None
+        arguments = text if self.form.text_arguments else json.loads(text)
+        entry = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
+        number = ids.called(call.id)
+        return entry if number is None else {**entry, "id": number}
+
+
+def tool_json(tool: Tool) -> dict[str, Any]:
+    """A tool as templates know it."""
+    parameters = tool.parameters or {"type": "object", "properties": {}}
+    return {
+        "type": "function",
+        "function": {"name": tool.name, "description": tool.description, "parameters": parameters},
+    }
