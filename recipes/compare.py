@@ -68,8 +68,9 @@ def main() -> None:
     for seed in arguments.seeds:
         with live_progress() as progress:
             run_seed(arguments.out, seed, protocol(), arguments.arms, progress)
+        seeds = " ".join(map(str, arguments.seeds))
         results = {
-            "command": "python recipes/compare.py --seeds " + " ".join(map(str, arguments.seeds)),
+            "command": f"python recipes/compare.py --seeds {seeds} --arms {' '.join(arguments.arms)}",
             "date": timestamp(),
             "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, no GPU",
             "versions": package_versions(),

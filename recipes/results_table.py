@@ -88,21 +88,26 @@ def compare_table() -> str:
     data = json.loads(path.read_text())
     lines = [
         "| method | seeds | held-out turns | against the warm start | against SFT, all turns | held-out episodes "
-        "| NLL on GSM8K answers, change in nats | KL to the warm start there |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| episodes against SFT | NLL on GSM8K answers, change in nats | KL to the warm start there |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, arm in data["arms"].items():
-        against, forgetting = arm["against"]["turns"], arm["against"]["nll"].get("base")
+        against, episodes, forgetting = (
+            arm["against"]["turns"],
+            arm["against"]["episodes"],
+            arm["against"]["nll"].get("base"),
+        )
         lines.append(
             f"| {NAMES[name]} | {len(arm['seeds'])} | {interval(arm['turns'])} "
             f"| {change(against['base']) if 'base' in against else ''} "
             f"| {change(against['sft_all']) if 'sft_all' in against else ''} "
             f"| {interval(arm['episodes']) if arm['episodes'] else ''} "
+            f"| {change(episodes['sft_all']) if 'sft_all' in episodes else ''} "
             f"| {nats(forgetting) if forgetting else ''} | {arm['kl']['mean']:.3f} |"
         )
     lines += [
         "",
-        f"Equal computation, profiling counted; items pooled over seeds, intervals clustered by task. {data['date'][:10]}, "
+        f"Equal computation, profiling counted; items pooled over seeds, intervals clustered by task, p-values not adjusted for the number of comparisons. {data['date'][:10]}, "
         f"{data['machine']}, `{data['command']}`.",
     ]
     return "\n".join(lines)
