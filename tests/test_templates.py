@@ -34,6 +34,20 @@ CALLS = {
 UNREADABLE = ["muse_glimmer", "muse_glimmer_training"]
 FOUND = {name: style for style, names in CALLS.items() for name in names.split()}
 USABLE = [name for name in NAMES if name not in UNREADABLE]
+ENDS = {
+    "<|END_RESPONSE|><|END_OF_TURN_TOKEN|>": ("cohere2",),
+    "<|END_OF_TURN_TOKEN|>": ("cohere",),
+    "<turn|>": ("gemma4", "diffusion_gemma"),
+    "<end_of_turn>": ("gemma",),
+    "<|user|>": ("glm4moe_training",),
+    "<|endoftext|>": ("glm4moe",),  # it writes none, so it is the tokenizer's own
+    "<|return|>": ("gptoss",),
+    "<end_of_utterance>": ("idefics3", "smolvlm"),
+    "<|eot_id|>": ("llama3",),
+    "</s>": ("llava_next",),
+    "<|end|>": ("phi3",),
+    "<|im_end|>": ("lfm2", "qwen"),
+}
 THINKS_FIRST = ("deepseek", "nemotron")  # their prompt opens a thought that they close in no way we could continue
 
 TOOL = Tool(
@@ -129,7 +143,7 @@ def rendered_or_refused(name: str, messages: list[Message], tools: tuple[Tool, .
 
 
 @pytest.mark.parametrize("name", USABLE)
-@settings(QUICK, max_examples=5)
+@settings(QUICK, max_examples=3)
 @given(st.data())
 def test_a_prompt_is_what_transformers_writes_or_it_is_refused(name: str, data: st.DataObject) -> None:
     messages, tools = data.draw(conversations(plain, data.draw(st.booleans())))
@@ -141,7 +155,7 @@ def test_a_prompt_is_what_transformers_writes_or_it_is_refused(name: str, data: 
 
 
 @pytest.mark.parametrize("name", USABLE)
-@settings(QUICK, max_examples=5)
+@settings(QUICK, max_examples=3)
 @given(st.data())
 def test_control_strings_in_data_never_become_control_tokens(name: str, data: st.DataObject) -> None:
     controls = control_strings(source(name))
@@ -187,7 +201,7 @@ def _without(
 
 
 @pytest.mark.parametrize("name", USABLE)
-@settings(QUICK, max_examples=5)
+@settings(QUICK, max_examples=3)
 @given(st.data())
 def test_the_masked_tokens_are_the_action_and_nothing_else(name: str, data: st.DataObject) -> None:
     texts = plain | st.lists(st.sampled_from([*control_strings(source(name)), "hello "]), max_size=3).map("".join)
@@ -240,10 +254,7 @@ def test_a_plain_answer_ends_where_the_template_ends_it(name: str) -> None:
     text = own.tokenizer.decode(own.encode_action(Action(content="Hello."), place))
     before, _, after = text.partition("Hello.")
     assert before.strip() in ("", "<think>\n\n</think>", "</think>", "<think></think>", "<|channel|>final<|message|>")
-    assert after in {
-        "<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|END_OF_TURN_TOKEN|>", "</s>", "<|user|>",
-        "<|END_RESPONSE|><|END_OF_TURN_TOKEN|>", "<end_of_utterance>", "<|return|>", "<|endoftext|>",
-    }  # fmt: skip
+    assert after == next(end for end, names in ENDS.items() if name.startswith(names))
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

@@ -65,9 +65,9 @@ EXCLUSIONS = {
 """Code of an excluded turn -> why it must not become a candidate."""
 
 DROPS = {
-    "low_reward": "the reward is below --min-reward",
-    "exact_copy": "an exact copy of another trajectory",
-    "prefix_copy": "the beginning of another trajectory",
+    "low_reward": "reward below --min-reward",
+    "exact_copy": "exact copies",
+    "prefix_copy": "beginnings of another trajectory",
 }
 """Reason to leave a whole trajectory out -> what it means."""
 

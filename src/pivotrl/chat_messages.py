@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -32,15 +33,16 @@ def chat_messages(items: Sequence[Any], losses: list[Loss] | None = None) -> tup
     Raises:
         ValueError: one of them is malformed, has an unknown role or holds more than text; none is the assistant's.
     """
-    messages = []
-    for index, item in enumerate(items):
-        found: list[Loss] = []
-        try:
+    messages: list[Message] = []
+    found: list[Loss] = []
+    try:
+        for item in items:
             messages.append(chat_message(item, None if losses is None else found))
-        except ValueError as error:
-            raise ValueError(f"messages[{index}]: {error}") from error
-        if losses is not None:
-            losses += [loss.model_copy(update={"message": index}) for loss in found]
+            if found and losses is not None:
+                losses += [loss.model_copy(update={"message": len(messages) - 1}) for loss in found]
+                found.clear()
+    except ValueError as error:
+        raise ValueError(f"messages[{len(messages)}]: {error}") from error
     if not any(message.role == "assistant" for message in messages):
         raise ValueError("no message is the assistant's, so there is no turn to learn from")
     return tuple(messages)
@@ -53,6 +55,9 @@ def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
     role = ROLES.get(name)
     if role is None:
         raise ValueError(f"unknown role {short(name)}; there are {', '.join(ROLES)}")
+    content, call_id = row.get("content"), row.get("tool_call_id")
+    if row.keys().isdisjoint(_RARE) and isinstance(content, str) and (call_id is None or isinstance(call_id, str)):
+        return Message(role=role, content=content, tool_call_id=call_id)  # most messages, and the shortest way
     if row.get("audio"):
         _leave_out("audio", "holds audio; only text can be read", losses)
     calls = each("tool_calls", optional(row, "tool_calls", list) or (), tool_call)
@@ -62,11 +67,14 @@ def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
         raise ValueError(f"a {name} message with tool calls")
     return Message(
         role=role,
-        content=text_of(row.get("content"), losses=losses),
+        content=text_of(content, losses=losses),
         reasoning=optional(row, "reasoning_content", str) or optional(row, "reasoning", str) or None,
         tool_calls=tuple(calls),
         tool_call_id=optional(row, "tool_call_id", str),
     )
+
+
+_RARE = frozenset({"audio", "tool_calls", "function_call", "reasoning_content", "reasoning"})
 
 
 def tool_call(item: Any) -> ToolCall:
@@ -137,9 +145,20 @@ def _leave_out(code: str | None, fault: str, losses: list[Loss] | None) -> None:
 
 
 def declared_tools(value: Any) -> tuple[Tool, ...]:
-    """Tools in OpenAI's nested form, or flat; a list, or its JSON text."""
-    if isinstance(value, str):
-        value = parse_json(value)
+    """Tools in OpenAI's nested form, or flat; a list, or its JSON text. Equal lists give the same object.
+
+    Raises:
+        ValueError: it is no list of tools.
+    """
+    if value is None:
+        return ()
+    return _parsed_tools(value if isinstance(value, str) else json.dumps(value))
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed_tools(text: str) -> tuple[Tool, ...]:
+    """Every trajectory of a log declares the same few sets of tools; each is parsed once."""
+    value = parse_json(text)
     return tuple(each("tools", optional({"tools": value}, "tools", list) or (), _tool))
 
 

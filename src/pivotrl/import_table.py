@@ -27,7 +27,7 @@ def print_import(directory: Path, as_json: bool) -> bool:
     for reason, count in counts["dropped"].items():
         kept.add_row(f"  left out: {plain(audit.DROPS[reason])}", f"{count:,}")
     if near := counts["duplicates"].get("near"):
-        kept.add_row("  kept, but nearly a copy of another", f"{near:,}")
+        kept.add_row("  kept, but nearly copies", f"{near:,}")
     kept.add_row("assistant turns", f"{counts['turns']:,}")
     kept.add_row("  candidates", f"{counts['candidates']:,}")
     for reason, count in counts["excluded"].items():

@@ -114,8 +114,9 @@ def _treat(
 ) -> Trajectory | Refusal | Dropped:
     if isinstance(item, Refusal):
         tally.num_refused += 1
-        return item
-    trajectory = tally.renamed(audit(complete(item)))
+        return item.model_copy(update={"reason": redactor.redact_text(item.reason)[0]})
+    trajectory, found = redactor.redact(audit(complete(item)))
+    trajectory = tally.renamed(trajectory)
     tally.num_read += 1
     reason = None
     if options.min_reward is not None and trajectory.reward is not None and trajectory.reward < options.min_reward:
@@ -130,7 +131,6 @@ def _treat(
     if reason is not None:
         tally.dropped[reason] += 1
         return Dropped(trajectory_id=trajectory.id, reason=reason)
-    trajectory, found = redactor.redact(trajectory)
     tally.add(trajectory, found)
     return trajectory
 

@@ -24,20 +24,23 @@ def completion(reader: Reader, path: Path, *, tools: Path | None, system: Path |
     Args:
         tools: JSON file of OpenAI-style tools.
         system: text file of the system message.
-        infer_tools: without ``tools``, infer them from all calls of the source.
+        infer_tools: without ``tools``, infer them from all calls of the source, for each format apart, and give them to the
+            trajectories that call any.
 
     Raises:
         InputError: one of the files cannot be used.
     """
     system_message = _given_system(system) if system else None
     given = _given_tools(tools) if tools else ()
-    inferred = _infer(reader, path) if infer_tools and not given else ()
+    inferred = _infer(reader, path) if infer_tools and not given else {}
 
     def complete(trajectory: Trajectory) -> Trajectory:
         losses: list[Loss] = []
         changed: dict[str, Any] = {}
-        if not trajectory.tools and (given or inferred):
-            changed["tools"] = given or inferred
+        calls = any(message.tool_calls for message in trajectory.messages)
+        tools = given or (inferred.get(_format(trajectory), ()) if calls else ())
+        if tools and not trajectory.tools:
+            changed["tools"] = tools
             changed["tools_inferred"] = not given
             losses.append(Loss(code="tools_supplied" if given else "tools_inferred"))
         if system_message is not None and not any(message.role == "system" for message in trajectory.messages):
@@ -63,15 +66,23 @@ def _shifted(trajectory: Trajectory, system: Message) -> dict[str, Any]:
     }
 
 
-def _infer(reader: Reader, path: Path) -> tuple[Tool, ...]:
-    """Reads the source once before, but only as far as needed to see that calls come with their tools."""
-    observer = ToolObserver()
+def _infer(reader: Reader, path: Path) -> dict[str, tuple[Tool, ...]]:
+    """Format -> the tools of the trajectories that declare none.
+
+    Reads the source once before; a file only as far as needed to see that its calls come with their tools.
+    """
+    observers: dict[str, ToolObserver] = {}
     for item in reader(path):
         if isinstance(item, Trajectory) and any(message.tool_calls for message in item.messages):
-            if item.tools:
-                return ()
-            observer.observe(item)
-    return observer.tools()
+            if not item.tools:
+                observers.setdefault(_format(item), ToolObserver()).observe(item)
+            elif path.is_file():
+                return {}
+    return {name: observer.tools() for name, observer in observers.items()}
+
+
+def _format(trajectory: Trajectory) -> str:
+    return str(trajectory.metadata.get("format", ""))
 
 
 def _given_tools(path: Path) -> tuple[Tool, ...]:

@@ -152,7 +152,7 @@ class Renderer:
                 raise NotRenderable(str(error)) from None
         if self.style == "chatml":
             return self._chatml.answer(action)
-        return self._templated(tools).answer(context, tools, action)
+        return self._templated(tools).answer(context, tools, action, own_calls=self.actions == "auto")
 
     def parse(self, text: str, turn: Turn) -> tuple[Action, str | None]:
         """(the action that a completion's text means at this turn, what is wrong with the text or None)"""

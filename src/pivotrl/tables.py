@@ -22,9 +22,11 @@ from pivotrl.rendering import Renderer, action_text
 from pivotrl.rollouts import judge
 from pivotrl.store import RecordFile, read_manifest, read_records
 from pivotrl.summary import Comparison, Summary
+from pivotrl.turns import cut
 
 out = Console(highlight=False)
 _NUM_WORST = 10
+_NUM_CANDIDATES = 20
 
 
 def plain(text: str) -> str:
@@ -173,7 +175,10 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int) -> None:
         InputError: there is no such turn.
     """
     if turn_id is None:
-        _print_pivots(directory)
+        if (directory / "selection.jsonl").is_file():
+            _print_pivots(directory)
+        else:
+            _print_candidates(directory)
         return
     turn = _find_turn(directory, turn_id)
     context = turn.context
@@ -224,6 +229,14 @@ def _find_turn(directory: Path, turn_id: str) -> Turn:
     if turn.index >= len(turn.trajectory.messages) or turn.trajectory.messages[turn.index].role != "assistant":
         raise InputError(f"message {turn.index} of {trajectory_id} is not an assistant turn")
     return turn
+
+
+def _print_candidates(directory: Path) -> None:
+    turns, _ = cut(RecordFile(directory / "trajectories.jsonl", Trajectory, key=lambda t: t.id))
+    table = new_table(f"candidate ({len(turns):,} in all)", "expected action")
+    for turn in turns[:_NUM_CANDIDATES]:
+        table.add_row(plain(turn.id), plain(action_text(turn.expected_action).replace("\n", " ")[:60]))
+    out.print(table)
 
 
 def _print_message(message: Message) -> None:

@@ -37,7 +37,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
         try:
             yield from _read_one(unit)
         except InputError as error:
-            yield Refusal(place=str(unit), reason=str(error).removeprefix(f"{unit} "))
+            yield Refusal(place=str(unit), reason=str(error).removeprefix(str(unit)).lstrip(": "))
 
 
 def format_of(path: Path) -> str:

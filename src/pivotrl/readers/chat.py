@@ -7,13 +7,15 @@ them; and optionally ``tools``, ``system``, ``id`` (or ``trajectory_id``), ``tas
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pivotrl.chat_messages import ROLES, chat_messages, declared_tools, task_hash
 from pivotrl.fields import as_object, identifier, optional
-from pivotrl.records import Loss, Message, Refusal, Trajectory
+from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
 from pivotrl.sources import Entry, convert_entries
 from pivotrl.strict_json import kind_of, parse_json
 
@@ -56,7 +58,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
             id=identifier(row, "id", "trajectory_id") or f"{path.stem}-{entry.number}",
             task_id=identifier(row, "task_id", "example_id") or task_hash(messages),
             messages=messages,
-            tools=declared_tools(_decoded_tools(row.get("tools") or row.get("functions") or row.get("tool_defs"))),
+            tools=_tools(row.get("tools") or row.get("functions") or row.get("tool_defs")),
             reward=reward,
             excluded={i: "context_only" for i, m in enumerate(messages[:num_given]) if m.role == "assistant"},
             metadata={"foreign": foreign} if foreign else {},
@@ -103,6 +105,18 @@ def _decoded(value: Any) -> Any:
     if isinstance(value, list):
         return [parse_json(item) if isinstance(item, str) and item.lstrip()[:1] == "{" else item for item in value]
     return value
+
+
+def _tools(value: Any) -> tuple[Tool, ...]:
+    """Rows of one log declare the same tools: known ones are not decoded again."""
+    if value is None:
+        return ()
+    return _parsed(value if isinstance(value, str) else json.dumps(value))
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> tuple[Tool, ...]:
+    return declared_tools(_decoded_tools(parse_json(text)))
 
 
 def _decoded_tools(value: Any) -> Any:

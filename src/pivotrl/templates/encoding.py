@@ -86,8 +86,13 @@ class Templated:
         """What the template leaves out of a conversation by its own rules."""
         return self.answers.template.prompt(context, tools).left_out
 
-    def answer(self, context: Sequence[Message], tools: Sequence[Tool], action: Action) -> list[int]:
+    def answer(
+        self, context: Sequence[Message], tools: Sequence[Tool], action: Action, own_calls: bool = True
+    ) -> list[int]:
         """Token ids that the template would have written for an action after this context, the end token included.
+
+        Args:
+            own_calls: see :meth:`prompt`; otherwise the action is a message and nothing in it is a call.
 
         Raises:
             NotRenderable: it would have written something that is not the action, or not as a continuation of its
@@ -100,7 +105,7 @@ class Templated:
         if not whole.startswith(prompt):
             raise NotRenderable("the chat template does not continue its own generation prompt with this action")
         text, end = self.answers.until_end(whole[len(prompt) :])
-        found, error = self.answers.read(controls.plain(text), tools)
+        found, error = self.answers.read(controls.plain(text), tools, None if own_calls else "text")
         if error or found != canonical(action):
             raise NotRenderable(f"the chat template would write this action as {error or 'another one'}")
         text += controls.marked(end or self._eos or self.answers.ends[0])

@@ -42,7 +42,8 @@ class Answers:
         template: the template, with the form of messages that it wants.
         style: how it writes tool calls (:mod:`pivotrl.parsing`); None when it writes none that can be read back.
         fault: why there is no style.
-        reads_text: a plain answer can be read back.
+        reads_text: a message can be read back.
+        is_plain: a message is nothing but its text.
         inside_thought: its generation prompt opens a thought.
         ends: control tokens that end an answer; the first ends a message.
         closing: control tokens, as text, that stand between a message and its end.
@@ -52,6 +53,7 @@ class Answers:
     style: str | None
     fault: str
     reads_text: bool
+    is_plain: bool
     inside_thought: bool
     ends: tuple[str, ...]
     closing: str
@@ -64,10 +66,17 @@ class Answers:
         return marked, None
 
     def read(self, text: str, tools: Sequence[Tool], style: str | None = None) -> tuple[Action, str | None]:
-        """What an answer means; see :func:`pivotrl.parsing.parse_completion`."""
+        """What an answer means; see :func:`pivotrl.parsing.parse_completion`.
+
+        Args:
+            style: how the agent writes actions inside its messages, when not as the template writes tool calls.
+        """
         text = text.removesuffix(self.closing)
-        style = style or self.style or "text"
-        return parse_completion(text, style, tools=tools, inside_thought=self.inside_thought)
+        outer = style if style and self.is_plain else self.style or "text"
+        action, error = parse_completion(text, outer, tools=tools, inside_thought=self.inside_thought)
+        if error or style is None or style == outer:
+            return action, error
+        return parse_completion(action.content or "", style, tools=tools)
 
 
 def probe(template: ChatTemplate, eos: str | None) -> Answers:
@@ -83,7 +92,7 @@ def probe(template: ChatTemplate, eos: str | None) -> Answers:
     template = _with_contents(template)
     opened = template.controls.plain(template.prompt([_QUESTION], ()).marked).rstrip().endswith(THOUGHT[0])
     ends, closing = ((eos,) if eos else ()), ""
-    answers = Answers(template, None, "", False, opened, ends, closing)
+    answers = Answers(template, None, "", False, False, opened, ends, closing)
     try:
         message = _answer(template, _ANSWER, ())
     except NotRenderable:
@@ -92,6 +101,8 @@ def probe(template: ChatTemplate, eos: str | None) -> Answers:
     if run:
         ends, closing = tuple(dict.fromkeys((run[-1], *ends))), "".join(run[:-1])
     answers = replace(answers, ends=ends, closing=closing)
+    plain = _is_read(answers, _ANSWER, message, ())
+    answers = replace(answers, reads_text=plain, is_plain=plain)
     return _with_calls(answers, message)
 
 
@@ -126,7 +137,7 @@ def _with_calls(answers: Answers, message: str) -> Answers:
                     found = replace(answers, template=template, style=style, ends=ends, reads_text=True)
                     if _is_read(found, _CALL, call, (_TOOL,)) and _is_read(found, _ANSWER, message, ()):
                         return found
-    return replace(answers, fault=faults[0], reads_text=_is_read(answers, _ANSWER, message, ()))
+    return replace(answers, fault=faults[0])
 
 
 def _answer(template: ChatTemplate, action: Action, tools: Sequence[Tool]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -94,7 +93,7 @@ class CallIds:
     def __init__(self, short: bool) -> None:
         self._short = short
         self._given: dict[str, str] = {}
-        self._waiting: deque[str] = deque()
+        self._waiting: list[str] = []
         self._num_calls = 0
 
     def called(self, number: str | None) -> str | None:
@@ -110,9 +109,10 @@ class CallIds:
     def answered(self, number: str | None) -> str | None:
         if not self._short:
             return number
-        if number is not None and number in self._given:
-            return self._given[number]
-        return self._waiting.popleft() if self._waiting else None
+        short = self._given.get(number or "") or next(iter(self._waiting), None)
+        if short in self._waiting:
+            self._waiting.remove(short)
+        return short
 
 
 def replaced(context: Sequence[Message], tools: Sequence[Tool], by: Replacement) -> tuple[list[Message], list[Tool]]:

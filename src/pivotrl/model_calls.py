@@ -1,0 +1,114 @@
+"""Logged model calls, each with the whole request, as the conversations that they were part of.
+
+A call goes on from another one when it was sent everything that the other was sent, and the other's answer. Where the
+context was condensed, or another agent asks, a new conversation begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pivotrl.records import Loss, Message
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """What the model was sent, and what it answered."""
+
+    messages: tuple[Message, ...]
+    answer: Message
+    barred: str | None = None
+    """Why the answer must not become a candidate, such as ``truncated``."""
+    losses: tuple[Loss, ...] = ()
+    """Of the request and of the answer, whose index is the number of messages."""
+    data: Any = None
+    """Whatever the log knows besides."""
+
+
+@dataclass
+class Conversation:
+    """Calls of which each goes on from the one before."""
+
+    calls: list[ModelCall]
+    num_dropped: int = 0
+    """Answers that the conversation does not go on from: refused by the harness, or asked for again."""
+    earlier: frozenset[Any] = field(default_factory=frozenset)
+    """What was answered before this one began."""
+    resumes: bool = False
+    """It begins like an earlier one, whose context was condensed."""
+
+    @property
+    def last(self) -> ModelCall:
+        return self.calls[-1]
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The last request and its answer; earlier answers as they were given, thoughts included."""
+        messages = [*self.last.messages, self.last.answer]
+        for call in self.calls:
+            messages[len(call.messages)] = call.answer
+        return tuple(messages)
+
+    @property
+    def excluded(self) -> dict[int, str]:
+        """Turns of other conversations that this one only shows, and answers that are barred."""
+        begins = len(self.calls[0].messages)
+        shown = (i for i, m in enumerate(self.last.messages[:begins]) if m.role == "assistant")
+        barred = {len(call.messages): call.barred for call in self.calls if call.barred is not None}
+        return {i: "context_only" for i in shown if _key(self.last.messages[i]) in self.earlier} | barred
+
+    @property
+    def losses(self) -> list[Loss]:
+        answers = [loss for call in self.calls for loss in call.losses if loss.message == len(call.messages)]
+        found = [loss for loss in self.last.losses if loss.message != len(self.last.messages)] + answers
+        if self.num_dropped:
+            found.append(Loss(code="branch", detail=f"{self.num_dropped} answers that it does not go on from"))
+        if self.resumes:
+            found.append(Loss(code="compaction", detail="begins where the context was condensed"))
+        return found
+
+    def takes(self, call: ModelCall) -> bool:
+        """Whether the call goes on from the last one; if so it is taken in."""
+        sent = len(self.last.messages)
+        if len(call.messages) < sent or not _same(call.messages[:sent], self.last.messages):
+            return False
+        if len(call.messages) > sent and call.messages[sent].role == "assistant":
+            if not _same(call.messages[sent : sent + 1], [self.last.answer]):
+                return False
+        else:
+            self.calls.pop()
+            self.num_dropped += 1
+        self.calls.append(call)
+        return True
+
+
+def conversations(calls: Iterable[ModelCall]) -> list[Conversation]:
+    """The conversations of the calls, which come in the order of time."""
+    found: list[Conversation] = []
+    answered: set[Any] = set()
+    for call in calls:
+        if not any(conversation.takes(call) for conversation in reversed(found)):
+            resumes = any(_resumes(call.messages, other.calls[0].messages) for other in found)
+            found.append(Conversation([call], earlier=frozenset(answered), resumes=resumes))
+        answered.add(_key(call.answer))
+    return found
+
+
+def _resumes(messages: Sequence[Message], others: Sequence[Message]) -> bool:
+    """Same system message and task, but another course from there."""
+    return min(len(messages), len(others)) > 1 and _same(messages[:2], others[:2]) and not _same(messages, others)
+
+
+def _same(some: Sequence[Message], others: Sequence[Message]) -> bool:
+    return len(some) == len(others) and all(_key(one) == _key(other) for one, other in zip(some, others, strict=True))
+
+
+def _key(message: Message) -> tuple[Any, ...]:
+    """What a message says and does; requests seldom repeat its thoughts."""
+    return (
+        message.role,
+        (message.content or "").strip(),
+        tuple((call.name, call.arguments) for call in message.tool_calls),
+    )
