@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,3 @@ def tokenizer_for(name: str) -> Any:
     plain = tuple(text for text in control if re.fullmatch(r"</?(tool_call|tool_response|think)>", text))
     eos = next((end for end in _ENDS if end in control), "<|endoftext|>")
     return small_tokenizer(template, tuple(text for text in control if text not in plain), eos, plain)
-
-
-def special_strings(tokenizer: Any) -> Sequence[str]:
-    return [token.content for token in tokenizer.added_tokens_decoder.values()]

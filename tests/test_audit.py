@@ -55,7 +55,10 @@ def test_what_is_missing_altogether() -> None:
     [
         ((assistant(call()), USER, assistant(content="x")), [("call_without_result", 2)]),
         ((result(), assistant(content="x")), [("result_without_call", 2)]),
-        ((assistant(call()), result("other"), assistant(content="x")), [("result_without_call", 3), ("call_without_result", 2)]),
+        (
+            (assistant(call()), result("other"), assistant(content="x")),
+            [("result_without_call", 3), ("call_without_result", 2)],
+        ),
         ((assistant(call()), result(), result(), assistant(content="x")), [("result_without_call", 4)]),
         ((assistant(call(call_id=None)), result(None), assistant(content="x")), []),  # no ids: the order decides
         ((assistant(call()), result(None), assistant(content="x")), []),
@@ -65,7 +68,7 @@ def test_what_is_missing_altogether() -> None:
             [("several_calls", 2)],
         ),
     ],
-)  # fmt: skip
+)
 def test_calls_and_results_are_paired(messages: tuple[Message, ...], expected: list[tuple[str, int]]) -> None:
     assert losses(audited(SYSTEM, USER, *messages)) == expected
 

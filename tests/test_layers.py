@@ -17,7 +17,17 @@ LAYERS = [
     {
         *("store", "plugins", "turns", "matching", "advantages", "selection", "seeding", "intervals"),
         *("strict_json", "fields", "chat_messages", "response_items", "model_calls", "session_logs", "sources"),
-        *("zip_files", "openhands_texts", "openhands_v0", "openhands_v1", "anthropic_messages", "claude_requests", "audit", "missing_parts", "tool_inference"),
+        *(
+            "zip_files",
+            "openhands_texts",
+            "openhands_v0",
+            "openhands_v1",
+            "anthropic_messages",
+            "claude_requests",
+            "audit",
+            "missing_parts",
+            "tool_inference",
+        ),
         *("redaction", "secrets_scan", "secret_patterns", "anchor_filter"),
         *("duplicates", "shingles", "hash_table", "contamination"),
     },

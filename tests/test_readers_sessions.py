@@ -163,8 +163,11 @@ def test_other_things_are_not_claimed(module: Any, tmp_path: Path) -> None:
     assert not hasattr(module, "claims") or not any(
         map(module.claims, [tmp_path, tmp_path / "0.json", tmp_path / "no"])
     )
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match=r"no\.jsonl does not exist"):
         list(module.read(tmp_path / "no.jsonl"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="/empty (holds no|is )"):
+        list(module.read(tmp_path / "empty"))
 
 
 # --- OpenHands, version 0 -----------------------------------------------------------------------------------------

@@ -231,7 +231,10 @@ def test_data_that_a_template_acts_on_is_refused() -> None:
     unaware = Renderer(small_tokenizer(source("qwen3"), ("<|im_start|>", "<|im_end|>"), "<|im_end|>"), "template")
     with pytest.raises(NotRenderable, match=r"rewrites the text of messages\[1\] \(assistant\)"):
         unaware.prompt(turn(user(), thought, user()))
-    joining = source("qwen2_5_vl").replace("{{ message['content'] }}", "{{ message['content'] }}|>")
+    joining = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{{ '|>' if m.role == 'user' }}<|im_end|>\n"
+    )
+    joining += "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     joined = Renderer(
         small_tokenizer(joining, ("<|im_start|>", "<|im_end|>"), "<|im_end|>"), "template", actions="text"
     )

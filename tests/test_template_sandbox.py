@@ -56,6 +56,8 @@ FLOODS = [
     "{% macro m() %}" + "x" * 900000 + "{% endmacro %}{% for a in range(9999) %}{% set y = m() %}{% endfor %}",
     "{% set a = 'x' * 9999999 %}{% for b in range(99999) %}{% if 'y' in a %}{% endif %}{% endfor %}",
     "x" * 1_000_001,
+    "{% for a in b %}" * 40 + "{% endfor %}" * 40,
+    "{% if a %}" * 3000 + "{% endif %}" * 3000,
     "{{ " + "(" * 5000 + ")" * 5000 + " }}",
 ]
 

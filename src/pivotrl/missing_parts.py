@@ -24,8 +24,8 @@ def completion(reader: Reader, path: Path, *, tools: Path | None, system: Path |
     Args:
         tools: JSON file of OpenAI-style tools.
         system: text file of the system message.
-        infer_tools: without ``tools``, infer them from all calls of the source, for each format apart, and give them to the
-            trajectories that call any.
+        infer_tools: without ``tools``, infer them from all calls of the source, for each format apart, and give them
+            to the trajectories that call any.
 
     Raises:
         InputError: one of the files cannot be used.

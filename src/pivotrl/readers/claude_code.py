@@ -26,9 +26,14 @@ _SAID = ("user", "assistant")
 
 
 def recognises(head: Sequence[Any]) -> bool:
-    """Lines of the tree."""
-    keys = {"uuid", "parentUuid", "sessionId", "isSidechain", "message"}
-    return any(isinstance(v, dict) and v.get("type") in _SAID and keys <= v.keys() for v in head)
+    """Lines of the tree, or the titles that older versions put before them."""
+    return any(isinstance(value, dict) and _is_known(value) for value in head)
+
+
+def _is_known(line: Entry) -> bool:
+    if line.get("type") == "summary":
+        return {"summary", "leafUuid"} <= line.keys()
+    return line.get("type") in _SAID and {"uuid", "parentUuid", "sessionId", "isSidechain", "message"} <= line.keys()
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:

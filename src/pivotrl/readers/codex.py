@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import arguments_text, task_hash
-from pivotrl.fields import as_object, identifier, member, optional
+from pivotrl.chat_messages import task_hash
+from pivotrl.codex_items import flat_tools, is_summarised, is_turn, plain_item, says
+from pivotrl.fields import identifier, member, optional
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 from pivotrl.response_items import conversation, response_tools
 from pivotrl.session_logs import Entry, stretches, whole_lines
@@ -23,8 +24,6 @@ _SILENT = {"session_meta", "event_msg", "turn_context", "world_state", "token_us
 _OUTPUTS = {"function_call_output", "custom_tool_call_output", "local_shell_call_output", "tool_search_output"}
 _UNSEEN = {"ghost_snapshot", "configuration_update", "compaction_trigger", "other"}
 """Items that the model is not shown."""
-_SUMMARIES = {"compaction_summary", "context_compaction"}
-"""Other names of an encrypted summary."""
 _REFUSED = ("unsupported call: ", "unsupported custom tool call: ", "failed to parse function arguments: ")
 """How the harness answers a call that it cannot run."""
 _KEPT = ("cli_version", "originator", "source", "model_provider", "forked_from_id", "parent_thread_id", "agent_role")
@@ -97,15 +96,15 @@ class _Stretch:
 
     @property
     def has_turns(self) -> bool:
-        return any(_is_turn(group[0]) for group in self.groups[self.num_given :])
+        return any(is_turn(group[0]) for group in self.groups[self.num_given :])
 
     def add(self, item: dict[str, Any]) -> None:
         kind = optional(item, "type", str)
         if kind == "additional_tools":
-            self.tools += _flat(member(item, "tools", list))
+            self.tools += flat_tools(member(item, "tools", list))
         elif kind in _OUTPUTS:
             self._results.append(item)
-        elif _is_turn(item):
+        elif is_turn(item):
             if self.is_over:
                 self.flush()
             self._turn.append(item)
@@ -122,7 +121,7 @@ class _Stretch:
     def drop_summary(self, text: str) -> None:
         """Leave out the last turn if it wrote this summary: what asked for it is not logged."""
         for group in self.groups[-1:]:
-            written = conversation([_plain(item) for item in group]).messages if _is_turn(group[0]) else ()
+            written = conversation([plain_item(item) for item in group]).messages if is_turn(group[0]) else ()
             if written and not written[0].tool_calls and text.endswith(written[0].content or "\0"):
                 self.groups.pop()
 
@@ -131,16 +130,16 @@ class _Stretch:
         losses = list(self.losses)
         excluded: dict[int, str] = {}
         hidden = False
-        if system is not None and not any(_says(group[0], system.content) for group in self.groups):
+        if system is not None and not any(says(group[0], system.content) for group in self.groups):
             messages = (system,)
         for number, group in enumerate(self.groups):
-            part = conversation([_plain(item) for item in group], "payload", before=messages)
+            part = conversation([plain_item(item) for item in group], "payload", before=messages)
             place = len(messages)
             hidden = hidden or part.is_incomplete
             messages = part.messages
             losses += part.losses
-            if _is_turn(group[0]) and len(messages) > place:
-                losses += [Loss(code="reasoning_encrypted", message=place) for item in group if _is_summarised(item)]
+            if is_turn(group[0]) and len(messages) > place:
+                losses += [Loss(code="reasoning_encrypted", message=place) for item in group if is_summarised(item)]
                 reason = "context_only" if number < self.num_given else self.barred
                 reason = reason or ("context_incomplete" if hidden else part.excluded.get(place))
                 excluded |= {place: reason} if reason else {}
@@ -218,70 +217,6 @@ def _tokens(line: Entry) -> Any:
         return None
     info = payload.get("info")
     return info.get("total_token_usage") if isinstance(info, dict) else None
-
-
-# --- items --------------------------------------------------------------------------------------------------------
-
-
-def _is_turn(item: Any) -> bool:
-    kind = str(item.get("type")) if isinstance(item, dict) else ""
-    return kind == "reasoning" or kind.endswith("_call") or (kind == "message" and item.get("role") == "assistant")
-
-
-def _plain(item: Any) -> Any:
-    """The item in the form of the Responses API: names with their namespace, tool search as a call like others."""
-    row = as_object(item)
-    kind = optional(row, "type", str)
-    if kind in _SUMMARIES:
-        return {**row, "type": "compaction"}
-    if kind == "agent_message":
-        return {**row, "type": "message", "role": "user"}
-    if kind == "tool_search_call":
-        arguments = arguments_text(row.get("arguments"))
-        return {"type": "function_call", "name": "tool_search", "arguments": arguments, "call_id": row.get("call_id")}
-    if kind == "tool_search_output":
-        found = arguments_text(row.get("tools"))
-        return {"type": "function_call_output", "call_id": row.get("call_id"), "output": found}
-    if row.get("namespace") and "name" in row:
-        return {**row, "name": _qualified(row["namespace"], row["name"])}
-    return row
-
-
-def _qualified(namespace: Any, name: Any) -> str:
-    return str(name) if namespace == "functions" else f"{namespace}.{name}"
-
-
-def _flat(tools: Sequence[Any]) -> list[Any]:
-    """Tools without their namespaces, which become part of their names."""
-    flat: list[Any] = []
-    for tool in map(as_object, tools):
-        if tool.get("type") == "namespace":
-            inner = [as_object(item) for item in member(tool, "tools", list)]
-            flat += [{**item, "name": _qualified(tool.get("name"), item.get("name"))} for item in inner]
-        else:
-            flat.append(tool)
-    return flat
-
-
-def _is_summarised(item: Any) -> bool:
-    """A thought of which only a summary can be read."""
-    return bool(
-        item.get("type") == "reasoning"
-        and item.get("encrypted_content")
-        and item.get("summary")
-        and not item.get("content")
-    )
-
-
-def _says(item: Any, text: str | None) -> bool:
-    """Newer models are sent their instructions as the first message."""
-    content = item.get("content") if isinstance(item, dict) else None
-    return (
-        isinstance(content, list)
-        and len(content) == 1
-        and isinstance(content[0], dict)
-        and content[0].get("text") == text
-    )
 
 
 def _prompt(messages: Sequence[Message]) -> list[Message]:

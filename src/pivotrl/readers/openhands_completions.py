@@ -50,7 +50,10 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
         InputError: the path cannot be read.
     """
     calls: list[ModelCall] = []
-    for file in _files(path) if path.is_dir() else [path]:
+    files = _files(path) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path} holds no completion log; give the directory with files named <model>-<time>.json")
+    for file in files:
         try:
             calls.append(_call(load_document(file), str(file)))
         except InputError as error:

@@ -54,8 +54,10 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
         InputError: the path cannot be read.
     """
     if path.is_dir():
-        events = []
-        for file in _files(path):
+        events, files = [], _files(path)
+        if not files:
+            raise InputError(f"{path} holds no event; give the directory with 0.json, 1.json and so on")
+        for file in files:
             try:
                 events.append(as_object(load_document(file)))
             except (InputError, ValueError) as error:

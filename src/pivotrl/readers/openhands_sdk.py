@@ -87,6 +87,8 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _directory(path: Path) -> Iterator[Trajectory | Refusal]:
+    if not claims(path):
+        raise InputError(f"{path} is no conversation of the SDK; give the directory that holds base_state.json")
     events: list[Entry] = []
     fault: Refusal | None = None
     for file in _files(path):
