@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl import audit as codes
-from pivotrl.audit import audit
+from pivotrl.logs import audit as codes
+from pivotrl.logs.audit import audit
 from pivotrl.records import Loss, Message, Tool, ToolCall, Trajectory
 
 FORMATS = Path(__file__).parents[1] / "docs" / "formats.md"

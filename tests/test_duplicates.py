@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.chat_messages import chat_messages
-from pivotrl.contamination import contamination
-from pivotrl.duplicates import DuplicateFinder
-from pivotrl.hash_table import HashTable
+from pivotrl.copies.contamination import contamination
+from pivotrl.copies.duplicates import DuplicateFinder
+from pivotrl.copies.hash_table import HashTable
+from pivotrl.copies.shingles import shingle_hashes, text_of_messages, word_hashes
+from pivotrl.logs.chat_messages import chat_messages
 from pivotrl.records import Message, ToolCall, Trajectory
-from pivotrl.shingles import shingle_hashes, text_of_messages, word_hashes
 
 DATA = Path(__file__).parent / "data"
 
@@ -231,7 +231,7 @@ def test_memory_does_not_grow_with_the_texts() -> None:
 
 SCRIPT = """
 import random
-from pivotrl.duplicates import DuplicateFinder
+from pivotrl.copies.duplicates import DuplicateFinder
 from pivotrl.records import Message, Trajectory
 generator = random.Random(0)
 finder = DuplicateFinder(0.8)

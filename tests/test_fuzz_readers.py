@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from pivotrl.audit import audit
+from pivotrl.logs.audit import audit
+from pivotrl.logs.sources import head
 from pivotrl.plugins import find
 from pivotrl.protocols import InputError
 from pivotrl.readers.auto import format_of
 from pivotrl.records import Refusal, Trajectory
-from pivotrl.sources import head
 from pivotrl.store import decode_line, encode_line
 
 DATA = Path(__file__).parent / "data"

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pivotrl.logs.sources import entries, head
 from pivotrl.protocols import InputError
 from pivotrl.readers import auto, chat, nemo_gym, tau_bench
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
-from pivotrl.sources import entries, head
 from pivotrl.store import RecordFile
 
 DATA = Path(__file__).parent / "data"

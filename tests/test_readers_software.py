@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pivotrl.audit import audit
+from pivotrl.logs.audit import audit
 from pivotrl.readers.auto import format_of
 from pivotrl.records import Refusal, Trajectory
 

@@ -20,11 +20,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl import secrets_scan
+from pivotrl.privacy import secrets_scan
+from pivotrl.privacy.redaction import Redactor, find_secrets
+from pivotrl.privacy.secret_patterns import PATTERNS
+from pivotrl.privacy.secrets_scan import scan
 from pivotrl.records import Loss, Message, Tool, ToolCall, Trajectory
-from pivotrl.redaction import Redactor, find_secrets
-from pivotrl.secret_patterns import PATTERNS
-from pivotrl.secrets_scan import scan
 
 KEY = b"a key of the test, not a secret."
 ALPHABETS = {

@@ -14,9 +14,9 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
+from pivotrl.logs.sources import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, convert_entries, entries, head, without_nulls
 from pivotrl.protocols import InputError
 from pivotrl.records import Message, Refusal, Trajectory
-from pivotrl.sources import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, convert_entries, entries, head, without_nulls
 
 ROWS = [{"a": 1}, {"b": "é"}, {"c": [None, 2.5]}]
 TABLE = pyarrow.table({key: [row.get(key) for row in ROWS] for key in "abc"})

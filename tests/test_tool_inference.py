@@ -13,11 +13,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.audit import audit
-from pivotrl.chat_messages import chat_messages
+from pivotrl.logs.audit import audit
+from pivotrl.logs.chat_messages import chat_messages
+from pivotrl.logs.tool_inference import ToolObserver
 from pivotrl.matching import compare_json
 from pivotrl.records import Message, ToolCall, Trajectory
-from pivotrl.tool_inference import ToolObserver
 
 
 def inferred(*calls: tuple[str, Any]) -> dict[str, dict[str, Any]]:

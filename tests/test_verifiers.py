@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.audit import audit
+from pivotrl.logs.audit import audit
 from pivotrl.protocols import Turn
 from pivotrl.readers import nemo_gym, tau_bench
 from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory, Verdict

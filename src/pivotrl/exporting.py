@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pivotrl.export_rows import Pivots, ProfiledTurn
 from pivotrl.plugins import describe
+from pivotrl.privacy.redaction import find_secrets
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Manifest, SampleGroup, Selection, SkippedTurn, Trajectory
-from pivotrl.redaction import find_secrets
-from pivotrl.rows import Pivots, ProfiledTurn
 from pivotrl.store import (
     package_versions,
     read_manifest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pivotrl import audit
+from pivotrl.logs import audit
 from pivotrl.records import Refusal
 from pivotrl.store import read_manifest, read_records
 from pivotrl.tables import new_table, out, plain

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pivotrl.audit import audit
-from pivotrl.duplicates import DuplicateFinder
-from pivotrl.missing_parts import Complete, completion
+from pivotrl.copies.duplicates import DuplicateFinder
+from pivotrl.logs.audit import audit
+from pivotrl.logs.missing_parts import Complete, completion
 from pivotrl.plugins import describe
+from pivotrl.privacy.redaction import Redactor
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import InputError, Reader
 from pivotrl.records import Dropped, Refusal, Trajectory
-from pivotrl.redaction import Redactor
 from pivotrl.store import RecordFile, Stage, sha256_of_file, sha256_of_json, write_file
 from pivotrl.training import options_dict
 from pivotrl.turns import TurnOptions, cut, guess_domain, split_by_task

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pivotrl.strict_json import MAX_DEPTH, kind_of, parse_arguments, parse_json  # noqa: F401
+from pivotrl.strict_json import MAX_DEPTH, kind_of
 
 _MAX_INDIRECTIONS = 16
 """References and alternatives followed in a schema before it counts as silent; they may form a loop."""

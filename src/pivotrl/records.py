@@ -62,7 +62,7 @@ class Loss(Record):
     """Something that training would want and that the log does not hold, or that the reader could not keep."""
 
     code: str
-    """A code of :mod:`pivotrl.audit`."""
+    """A code of :mod:`pivotrl.logs.audit`."""
     message: int | None = None
     """Index of the message it concerns; None when it concerns the whole trajectory."""
     detail: str = ""
@@ -79,7 +79,7 @@ class Trajectory(Record):
     reward: float | None = Field(default=None, allow_inf_nan=False)
     """Final reward of the episode, finite; None when the log does not say."""
     excluded: dict[int, str] = Field(default_factory=dict)
-    """Index of an assistant message -> why it must not become a candidate (a code of :mod:`pivotrl.audit`)."""
+    """Index of an assistant message -> why it must not become a candidate (a code of :mod:`pivotrl.logs.audit`)."""
     context_window: int | None = None
     """How many of the latest messages (the system message apart) the agent saw at a turn; None means all."""
     metadata: dict[str, Any] = Field(default_factory=dict)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pivotrl import wording
-from pivotrl.audit import DROPS, EXCLUSIONS, LOSSES
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.importing import ReadOptions
+from pivotrl.logs.audit import DROPS, EXCLUSIONS, LOSSES
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import (

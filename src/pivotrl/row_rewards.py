@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pivotrl import plugins
-from pivotrl.chat_messages import tool_call
+from pivotrl.logs.chat_messages import tool_call
 from pivotrl.parsing import parse_completion
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Completion, Trajectory, Verdict

@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from pivotrl.readme import readme
-from pivotrl.records import Message, SkippedTurn
-from pivotrl.rows import (
+from pivotrl.export_readme import readme
+from pivotrl.export_rows import (
     Pivots,
     ProfiledTurn,
     Row,
@@ -21,6 +20,7 @@ from pivotrl.rows import (
     tools_text,
     write_json_lines,
 )
+from pivotrl.records import Message, SkippedTurn
 from pivotrl.store import write_file
 
 

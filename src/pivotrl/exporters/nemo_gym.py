@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
+from pivotrl.export_readme import readme
+from pivotrl.export_rows import Pivots, ProfiledTurn, Row, Unfit, convert, json_text, require_action, write_json_lines
 from pivotrl.protocols import InputError
-from pivotrl.readme import readme
 from pivotrl.records import Message, SkippedTurn, ToolCall
-from pivotrl.rows import Pivots, ProfiledTurn, Row, Unfit, convert, json_text, require_action, write_json_lines
 from pivotrl.store import write_file
 
 _SERVER = "single_step_tool_use_with_argument_comparison"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pivotrl.readme import readme
-from pivotrl.records import SkippedTurn
-from pivotrl.rows import (
+from pivotrl.export_readme import readme
+from pivotrl.export_rows import (
     Pivots,
     ProfiledTurn,
     Row,
@@ -19,6 +18,7 @@ from pivotrl.rows import (
     tools_text,
     write_json_lines,
 )
+from pivotrl.records import SkippedTurn
 from pivotrl.store import write_file
 
 _ENV_CLASS = "pivotrl"

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pivotrl.protocols import InputError
-from pivotrl.readme import readme
-from pivotrl.records import Message, SkippedTurn
-from pivotrl.rows import (
+from pivotrl.export_readme import readme
+from pivotrl.export_rows import (
     Pivots,
     ProfiledTurn,
     Row,
@@ -22,6 +20,8 @@ from pivotrl.rows import (
     tools_text,
     write_json_lines,
 )
+from pivotrl.protocols import InputError
+from pivotrl.records import Message, SkippedTurn
 from pivotrl.store import write_file
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 
-from pivotrl.readme import readme
-from pivotrl.records import SkippedTurn
-from pivotrl.rows import (
+from pivotrl.export_readme import readme
+from pivotrl.export_rows import (
     Pivots,
     ProfiledTurn,
     Row,
@@ -21,6 +20,7 @@ from pivotrl.rows import (
     text_prompt,
     tools_text,
 )
+from pivotrl.records import SkippedTurn
 from pivotrl.store import write_file
 
 _MESSAGES = arrow.list_(arrow.struct([("role", arrow.string()), ("content", arrow.string())]))

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import arguments_text, declared_tools, task_hash, text_of
-from pivotrl.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.chat_messages import arguments_text, declared_tools, task_hash, text_of
+from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.sources import Entry, convert_entries, load_document
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Role, ToolCall, Trajectory
-from pivotrl.sources import Entry, convert_entries, load_document
 
 _VERSION = re.compile(r"ATIF-v1\.[0-8]")
 _TERMINUS = re.compile(r'"name":\s*"terminus')

@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from pivotrl import plugins
+from pivotrl.logs.sources import entries, head, is_arrow
 from pivotrl.protocols import InputError
 from pivotrl.records import Refusal, Trajectory
-from pivotrl.sources import entries, head, is_arrow
 from pivotrl.strict_json import kind_of
 
 

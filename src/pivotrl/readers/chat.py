@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import ROLES, chat_messages, declared_tools, task_hash
-from pivotrl.fields import as_object, identifier, optional
+from pivotrl.logs.chat_messages import ROLES, chat_messages, declared_tools, task_hash
+from pivotrl.logs.fields import as_object, identifier, optional
+from pivotrl.logs.sources import Entry, convert_entries
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
-from pivotrl.sources import Entry, convert_entries
 from pivotrl.strict_json import kind_of, parse_json
 
 _KEYS = {

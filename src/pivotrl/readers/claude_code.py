@@ -1,7 +1,7 @@
 """Sessions of Claude Code: JSON lines that form a tree by ``uuid`` and ``parentUuid``.
 
 One answer of the model is split over lines of the same ``message.id``, a block each. System message and tools are not
-in the tree; newer versions log the requests themselves (:mod:`pivotrl.claude_requests`), and then these are read.
+in the tree; newer versions log the requests themselves (:mod:`pivotrl.logs.claude_requests`), and then these are read.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.anthropic_messages import anthropic_messages, assistant_message, result_message
-from pivotrl.chat_messages import task_hash
-from pivotrl.claude_requests import Answer, has_requests, model_calls
-from pivotrl.fields import as_object, identifier, member, optional
-from pivotrl.model_calls import Conversation, conversations
+from pivotrl.logs.anthropic_messages import anthropic_messages, assistant_message, result_message
+from pivotrl.logs.chat_messages import task_hash
+from pivotrl.logs.claude_requests import Answer, has_requests, model_calls
+from pivotrl.logs.fields import as_object, identifier, member, optional
+from pivotrl.logs.model_calls import Conversation, conversations
+from pivotrl.logs.session_logs import Entry, joined_users, stretches, whole_lines
+from pivotrl.logs.sources import refusal
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.session_logs import Entry, joined_users, stretches, whole_lines
-from pivotrl.sources import refusal
 
 _REFUSED = ("<tool_use_error>Error: No such tool available", "<tool_use_error>InputValidationError")
 """How the harness answers a call that it cannot run."""

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import task_hash
-from pivotrl.codex_items import flat_tools, is_summarised, is_turn, plain_item, says
-from pivotrl.fields import identifier, member, optional
+from pivotrl.logs.chat_messages import task_hash
+from pivotrl.logs.codex_items import flat_tools, is_summarised, is_turn, plain_item, says
+from pivotrl.logs.fields import identifier, member, optional
+from pivotrl.logs.response_items import conversation, response_tools
+from pivotrl.logs.session_logs import Entry, stretches, whole_lines
+from pivotrl.logs.sources import refusal
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.response_items import conversation, response_tools
-from pivotrl.session_logs import Entry, stretches, whole_lines
-from pivotrl.sources import refusal
 
 _SILENT = {"session_meta", "event_msg", "turn_context", "world_state", "token_usage_record"}
 """Lines that show the model nothing."""

@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import arguments_text, chat_message, declared_tools, task_hash
-from pivotrl.fields import as_object, each, identifier, member
+from pivotrl.logs.chat_messages import arguments_text, chat_message, declared_tools, task_hash
+from pivotrl.logs.fields import as_object, each, identifier, member
+from pivotrl.logs.sources import Entry, convert_entries, entries
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
-from pivotrl.sources import Entry, convert_entries, entries
 from pivotrl.strict_json import parse_arguments
 
 _KEYS = {"conversations", "conversations_sharegpt", "tool_definitions", "result", "verifier_output", "instruction"}

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import ROLES, arguments_text, declared_tools
-from pivotrl.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.chat_messages import ROLES, arguments_text, declared_tools
+from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.sources import MAX_DOCUMENT_BYTES, load_document, refusal
+from pivotrl.logs.zip_files import unpacked
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Tool, ToolCall, Trajectory
-from pivotrl.sources import MAX_DOCUMENT_BYTES, load_document, refusal
 from pivotrl.strict_json import parse_json
-from pivotrl.zip_files import unpacked
 
 _CUT_SHORT = {"max_tokens", "model_length", "content_filter"}
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}

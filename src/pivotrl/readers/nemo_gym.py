@@ -14,12 +14,12 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any, Literal
 
-from pivotrl.chat_messages import task_hash, text_of, tool_call
-from pivotrl.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.chat_messages import task_hash, text_of, tool_call
+from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.response_items import Conversation, answered, request_conversation, response_tools
+from pivotrl.logs.sources import Entry, convert_entries
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.response_items import Conversation, answered, request_conversation, response_tools
-from pivotrl.sources import Entry, convert_entries
 from pivotrl.strict_json import parse_json
 
 _READ = {"responses_create_params", "expected_action", "expected_answers", "expected_answer"}

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import chat_message, declared_tools, task_hash
-from pivotrl.fields import as_object, each, member, optional
-from pivotrl.model_calls import Conversation, ModelCall, conversations
+from pivotrl.logs.chat_messages import chat_message, declared_tools, task_hash
+from pivotrl.logs.fields import as_object, each, member, optional
+from pivotrl.logs.model_calls import Conversation, ModelCall, conversations
+from pivotrl.logs.sources import load_document, refusal
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.sources import load_document, refusal
 
 _NAME = re.compile(r".+-(\d{10,}(?:\.\d+)?)\.json\Z")
 """``<model>-<time>.json``."""

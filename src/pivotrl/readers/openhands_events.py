@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import declared_tools, task_hash
-from pivotrl.fields import as_object, each, identifier, member, optional
-from pivotrl.openhands_texts import annotation_facts, evaluation_row, row_facts
-from pivotrl.openhands_v0 import action_message, observation_message, response_of
+from pivotrl.logs.chat_messages import declared_tools, task_hash
+from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.openhands_texts import annotation_facts, evaluation_row, row_facts
+from pivotrl.logs.openhands_v0 import action_message, observation_message, response_of
+from pivotrl.logs.session_logs import Entry, segments, stretches, whole_lines, without_forgotten
+from pivotrl.logs.sources import Entry as Place
+from pivotrl.logs.sources import convert_entries, head, load_document, refusal
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
-from pivotrl.session_logs import Entry, segments, stretches, whole_lines, without_forgotten
-from pivotrl.sources import Entry as Place
-from pivotrl.sources import convert_entries, head, load_document, refusal
 
 _FILE = re.compile(r"\d+\.json\Z")
 _SILENT_ACTIONS = {"null", "change_agent_state", "pause", "resume", "stop", "start", "condensation_request"} | {

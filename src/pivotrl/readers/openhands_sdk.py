@@ -13,15 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import task_hash
-from pivotrl.fields import as_object, each, identifier, member, optional
-from pivotrl.openhands_texts import annotation_facts, evaluation_row, row_facts
-from pivotrl.openhands_v1 import event_message, event_tools
+from pivotrl.logs.chat_messages import task_hash
+from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.openhands_texts import annotation_facts, evaluation_row, row_facts
+from pivotrl.logs.openhands_v1 import event_message, event_tools
+from pivotrl.logs.session_logs import Entry, joined_users, segments, stretches, whole_lines, without_forgotten
+from pivotrl.logs.sources import Entry as Place
+from pivotrl.logs.sources import convert_entries, head, load_document, refusal
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
-from pivotrl.session_logs import Entry, joined_users, segments, stretches, whole_lines, without_forgotten
-from pivotrl.sources import Entry as Place
-from pivotrl.sources import convert_entries, head, load_document, refusal
 
 _FILE = re.compile(r"event-(\d{5,})-[0-9a-fA-F-]{8,}\.json\Z")
 _SHOWN = {"SystemPromptEvent", "MessageEvent", "ActionEvent", "ObservationEvent", "AgentErrorEvent"} | {

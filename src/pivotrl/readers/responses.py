@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import task_hash
-from pivotrl.fields import as_object, identifier, optional
-from pivotrl.records import Refusal, Trajectory
-from pivotrl.response_items import (
+from pivotrl.logs.chat_messages import task_hash
+from pivotrl.logs.fields import as_object, identifier, optional
+from pivotrl.logs.response_items import (
     Conversation,
     answered,
     conversation,
@@ -24,7 +23,8 @@ from pivotrl.response_items import (
     request_conversation,
     response_tools,
 )
-from pivotrl.sources import Entry, convert_entries, entries, head, refusal
+from pivotrl.logs.sources import Entry, convert_entries, entries, head, refusal
+from pivotrl.records import Refusal, Trajectory
 
 _KEYS = {"input", "output", "response", "instructions", "tools", "id", "task_id", "reward", "score"}
 _ITEMS = {

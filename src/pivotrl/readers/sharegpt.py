@@ -16,10 +16,10 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from pivotrl.chat_messages import arguments_text, declared_tools, task_hash
-from pivotrl.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.chat_messages import arguments_text, declared_tools, task_hash
+from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.sources import Entry, convert_entries
 from pivotrl.records import Loss, Message, Refusal, Role, Tool, ToolCall, Trajectory
-from pivotrl.sources import Entry, convert_entries
 from pivotrl.strict_json import kind_of, parse_json
 
 _SPEAKERS = {

@@ -12,12 +12,12 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from pivotrl.chat_messages import arguments_text, declared_tools
-from pivotrl.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.chat_messages import arguments_text, declared_tools
+from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.response_items import request_conversation
+from pivotrl.logs.sources import entries, load_document, refusal
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Role, Tool, ToolCall, Trajectory
-from pivotrl.response_items import request_conversation
-from pivotrl.sources import entries, load_document, refusal
 from pivotrl.strict_json import kind_of
 
 _NOT_THE_AGENTS_FAULT = {"infrastructure_error", "unexpected_error", "user_error", "context_window_exceeded"}

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import chat_messages
-from pivotrl.fields import as_object, identifier, member
+from pivotrl.logs.chat_messages import chat_messages
+from pivotrl.logs.fields import as_object, identifier, member
+from pivotrl.logs.sources import Entry, convert_entries
 from pivotrl.records import Loss, Refusal, Trajectory
-from pivotrl.sources import Entry, convert_entries
 
 _ENVIRONMENTS = ("airline", "retail")
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl import plugins
-from pivotrl.chat_messages import chat_message, task_hash, text_of
-from pivotrl.fields import as_object, each, identifier, optional
+from pivotrl.logs.chat_messages import chat_message, task_hash, text_of
+from pivotrl.logs.fields import as_object, each, identifier, optional
+from pivotrl.logs.sources import load_document, refusal
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.sources import load_document, refusal
 from pivotrl.strict_json import parse_arguments, parse_json
 
 _EPISODE = re.compile(r"episode-(\d+)")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl import plugins
+from pivotrl.logs.sources import refusal
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.sources import refusal
 from pivotrl.strict_json import parse_arguments
 
 _TERMINUS = re.compile(r'"name":\s*"terminus')

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pivotrl.copies.shingles import Hashes, shingle_hashes, text_of_messages, word_hashes
 from pivotrl.records import Trajectory
-from pivotrl.shingles import Hashes, shingle_hashes, text_of_messages, word_hashes
 
 MIN_WORDS = 5
 """A text of fewer words stands in others by chance."""

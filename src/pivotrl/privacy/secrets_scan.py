@@ -15,8 +15,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from pivotrl.anchor_filter import AnchorFilter
-from pivotrl.secret_patterns import (
+from pivotrl.privacy.anchor_filter import AnchorFilter
+from pivotrl.privacy.secret_patterns import (
     AFTER_ESCAPE,
     FILE_ENDINGS,
     NO_PERSON,

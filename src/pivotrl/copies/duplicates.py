@@ -15,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from pivotrl.hash_table import HashTable
+from pivotrl.copies.hash_table import HashTable
+from pivotrl.copies.shingles import Hashes, mixed, shingle_hashes, text_of_messages, word_hashes
 from pivotrl.records import Message, Trajectory
-from pivotrl.shingles import Hashes, mixed, shingle_hashes, text_of_messages, word_hashes
 
 SHINGLE_WORDS = 5
 _NUM_BINS = 256

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from pivotrl.logs.sources import MAX_DOCUMENT_BYTES
 from pivotrl.protocols import InputError
-from pivotrl.sources import MAX_DOCUMENT_BYTES
 
 _ZSTANDARD = 93
 """The number of this compression in a zip; the standard library knows it from Python 3.14 on."""

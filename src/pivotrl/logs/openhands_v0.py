@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotrl.chat_messages import chat_message
-from pivotrl.fields import as_object, each, member, optional
-from pivotrl.openhands_texts import terminal_text
+from pivotrl.logs.chat_messages import chat_message
+from pivotrl.logs.fields import as_object, each, member, optional
+from pivotrl.logs.openhands_texts import terminal_text
 from pivotrl.records import Loss, Message
 
 _MAX_CHARACTERS = 30_000

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from reprlib import repr as short
 from typing import Any
 
-from pivotrl.fields import as_object, each, member, optional
+from pivotrl.logs.fields import as_object, each, member, optional
 from pivotrl.records import Loss, Message, Role, Tool, ToolCall
 from pivotrl.strict_json import kind_of, parse_json
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from pivotrl.privacy.secret_patterns import AFTER_ESCAPE
+from pivotrl.privacy.secrets_scan import CONTEXTUAL, Span, scan
 from pivotrl.records import Loss, Message, Record, Tool, Trajectory
-from pivotrl.secret_patterns import AFTER_ESCAPE
-from pivotrl.secrets_scan import CONTEXTUAL, Span, scan
 
 MIN_KEY_BYTES = 16
 _BETWEEN = "\0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pivotrl.fields import as_object, identifier, optional
+from pivotrl.logs.fields import as_object, identifier, optional
 from pivotrl.records import Message
 
 _ANNOTATIONS = ("security_risk", "summary")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from pivotrl.export_rows import COLUMNS, Pivots, Row
 from pivotrl.records import SkippedTurn
-from pivotrl.rows import COLUMNS, Pivots, Row
 
 
 def readme(

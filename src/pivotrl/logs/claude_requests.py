@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pivotrl.anthropic_messages import anthropic_messages, anthropic_tools, assistant_message
-from pivotrl.chat_messages import text_of
-from pivotrl.fields import as_object, each, member, optional
-from pivotrl.model_calls import ModelCall
+from pivotrl.logs.anthropic_messages import anthropic_messages, anthropic_tools, assistant_message
+from pivotrl.logs.chat_messages import text_of
+from pivotrl.logs.fields import as_object, each, member, optional
+from pivotrl.logs.model_calls import ModelCall
+from pivotrl.logs.session_logs import Entry
 from pivotrl.records import Loss, Message
-from pivotrl.session_logs import Entry
 
 
 @dataclass(frozen=True)

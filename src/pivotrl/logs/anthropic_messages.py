@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pivotrl.chat_messages import arguments_text, declared_tools, text_of
-from pivotrl.fields import as_object, each, member, optional
+from pivotrl.logs.chat_messages import arguments_text, declared_tools, text_of
+from pivotrl.logs.fields import as_object, each, member, optional
 from pivotrl.records import Loss, Message, Tool, ToolCall
 
 _FILES = {"image": "image", "document": "document", "container_upload": "document"}

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pivotrl.logs.sources import entries
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.sources import entries
 
 Entry = dict[str, Any]
 

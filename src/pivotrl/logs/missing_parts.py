@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pivotrl.chat_messages import declared_tools
+from pivotrl.logs.chat_messages import declared_tools
+from pivotrl.logs.sources import load_document
+from pivotrl.logs.tool_inference import ToolObserver
 from pivotrl.protocols import InputError, Reader
 from pivotrl.records import Loss, Message, Tool, Trajectory
-from pivotrl.sources import load_document
-from pivotrl.tool_inference import ToolObserver
 
 Complete = Callable[[Trajectory], Trajectory]
 

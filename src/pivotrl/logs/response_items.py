@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pivotrl.chat_messages import arguments_text, chat_message, declared_tools, text_of, tool_call
-from pivotrl.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.chat_messages import arguments_text, chat_message, declared_tools, text_of, tool_call
+from pivotrl.logs.fields import as_object, each, identifier, member, optional
 from pivotrl.records import Loss, Message, Tool, ToolCall
 
 _FREE_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pivotrl.chat_messages import arguments_text
-from pivotrl.fields import as_object, member, optional
+from pivotrl.logs.chat_messages import arguments_text
+from pivotrl.logs.fields import as_object, member, optional
 
 _SUMMARIES = {"compaction_summary", "context_compaction"}
 """Other names of an encrypted summary."""

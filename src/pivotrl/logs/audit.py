@@ -33,6 +33,7 @@ LOSSES = {
     "text_mode": "actions are text, not tool calls",
     "tools_not_logged": "the format never logs tool schemas",
     "arguments_not_logged": "the arguments of a call are not in the log",
+    "context_not_logged": "the agent was shown text that the log does not hold, or not in those words",
     "history_elided": "the agent was shown less than the log holds",
     "rejected_answer": "an answer that the harness refused is not in the log",
     "action_rebuilt": "the words of an action are the agent's, its layout is not",

@@ -1,0 +1,1 @@
+"""Copies among trajectories, and evaluation texts inside them."""

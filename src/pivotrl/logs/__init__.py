@@ -1,0 +1,1 @@
+"""What readers are made of, and what an import does to every trajectory."""
