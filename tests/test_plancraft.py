@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,22 @@ from pivotrl.protocols import InputError, Turn
 from pivotrl.readers.plancraft import expert_moves, read
 from pivotrl.records import Action, Message, Trajectory
 from pivotrl.verifiers.plancraft import remaining_moves, verify
+
+
+def test_the_oracle_plays_the_same_in_every_process() -> None:
+    """Sets of names have another order in every process; the moves must not."""
+    code = (
+        "import hashlib; from pathlib import Path; from pivotrl.readers.plancraft import read;"
+        "moves = [m.content for t in read(Path('train'), max_tasks=120) for m in t.messages];"
+        "print(hashlib.sha256(repr(moves).encode()).hexdigest())"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(seen) == 1
 
 
 def turn(observation: str, path: list[str], impossible: bool = False) -> Turn:

@@ -127,7 +127,9 @@ def conversations(
         text = draw(st.none() | words)
         messages.append(Message(role="assistant", content=text, tool_calls=tuple(made), reasoning=thought))
         messages += [Message(role="tool", content=draw(words), tool_call_id=i) for i in ids]
-    tool = TOOL.model_copy(update={"description": draw(words)})
+    schema = json.loads(json.dumps(TOOL.parameters))
+    schema["properties"]["q"]["description"] = draw(words)
+    tool = TOOL.model_copy(update={"description": draw(words), "parameters": schema})
     return messages, (tool,) if with_tools else ()
 
 
@@ -196,7 +198,7 @@ def _without(
             )
             for m in messages
         ],
-        tuple(tool.model_copy(update={"description": clean(tool.description)}) for tool in tools),
+        tuple(Tool(**json.loads(clean(tool.model_dump_json()) or "")) for tool in tools),
     )
 
 

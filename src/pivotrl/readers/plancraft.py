@@ -8,10 +8,30 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from plancraft.environment.planner import decompose_subgoal, get_inventory_counter
+from plancraft.environment import planner
+from plancraft.environment.recipes import SmeltingRecipe, id_to_item
 
 from pivotrl.environments.plancraft import CraftingTable, load_tasks, observation_text, parse_action, recipes_for
 from pivotrl.records import Message, Trajectory
+
+
+def _items_in_order(item_ids: set[int]) -> Any:
+    """What the planner's own function returns, as a set that always has the same order."""
+    return dict.fromkeys(id_to_item(item_id) for item_id in sorted(item_ids)).keys()
+
+
+# The planner takes the first fitting item of a set of names, whose order differs from process to process.
+planner.item_set_id_to_type = _items_in_order
+
+
+def _crafted(recipe: Any, inventory: Counter[str]) -> dict[str, int]:
+    """The inventory after the recipe. Of several items that could be smelted the first by name is."""
+    unused: Counter[str] = Counter()
+    if isinstance(recipe, SmeltingRecipe):
+        fitting = sorted(item for item in recipe.ingredient if inventory[item] > 0)
+        unused = Counter({item: inventory[item] for item in fitting[1:]})
+    after: dict[str, int] = recipe.craft_from_inventory(dict(inventory - unused))
+    return dict(Counter(after) + unused)
 
 
 def expert_moves(task: dict[str, Any]) -> list[str]:
@@ -26,12 +46,12 @@ def expert_moves(task: dict[str, Any]) -> list[str]:
         return ["impossible: the inventory does not hold what the recipes need"]
     table, moves = CraftingTable(task["slotted_inventory"]), []
     for item in task["optimal_path"]:
-        inventory = Counter(get_inventory_counter(table.state))
+        inventory = Counter(planner.get_inventory_counter(table.state))
         recipe = next((r for r in recipes_for(item) if r.can_craft_from_inventory(inventory)), None)
         if recipe is None:
             raise ValueError(f"no recipe for {item} fits the inventory")
-        after = recipe.craft_from_inventory(inventory)
-        subplan, _, _ = decompose_subgoal(copy.deepcopy(table.state), recipe, after)
+        after = _crafted(recipe, inventory)
+        subplan, _, _ = planner.decompose_subgoal(copy.deepcopy(table.state), recipe, after)
         for move in subplan:
             moves.append(move)
             table.apply(parse_action(move))

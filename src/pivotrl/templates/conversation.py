@@ -82,18 +82,17 @@ class ChatTemplate:
     def _write(self, context: Sequence[Message], tools: Sequence[Tool], generation: bool) -> Written:
         if self.reasoning == "strip":
             context = [message.model_copy(update={"reasoning": None}) for message in context]
-        thoughts_in_text = False
-        expected, missing = self._expectation(context, tools, generation, thoughts_in_text)
-        if self.reasoning == "keep" and any(loss.endswith("reasoning") for loss in missing):
-            thoughts_in_text = True
-            expected, missing = self._expectation(context, tools, generation, thoughts_in_text)
-            if any(loss.endswith("reasoning") for loss in missing):
-                raise NotRenderable(f"the chat template leaves out {missing[0]}")
-        text = self._render(context, tools, generation, thoughts_in_text)
-        sealed, seals = text, Seals(self.controls, text)
-        messages, declared = replaced(context, tools, seals)
-        if seals.used:
-            sealed = self._render(messages, declared, generation, thoughts_in_text)
+        for thoughts_in_text in (False, True):
+            text = self._render(context, tools, generation, thoughts_in_text)
+            seals = Seals(self.controls, text)
+            messages, declared = replaced(context, tools, seals)
+            expected, missing = self._expectation(messages, declared, generation, thoughts_in_text)
+            lost = [loss for loss in missing if loss.endswith("reasoning")]
+            if self.reasoning != "keep" or not lost:
+                break
+        else:
+            raise NotRenderable(f"the chat template leaves out {lost[0]}")
+        sealed = self._render(messages, declared, generation, thoughts_in_text) if seals.used else text
         if seals.opened(sealed) != text:
             raise NotRenderable(
                 f"the chat template treats {', '.join(map(repr, seals.used))} inside data in its own way"
