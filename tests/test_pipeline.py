@@ -13,6 +13,7 @@ from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.readers.chat import read
 from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
 from pivotrl.store import read_manifest, read_records
+from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.verifiers.exact import verify
 from tiny import save_tiny_model
 
@@ -161,3 +162,15 @@ def test_a_context_longer_than_the_model_is_refused_with_a_count_and_never_cut(t
     assert skipped and {s.reason for s in skipped} == {"context_too_long"}
     groups = read_records(tmp_path / "run" / "profiles.jsonl", SampleGroup)
     assert groups and all(g.num_prompt_tokens <= 296 for g in groups)
+
+
+def test_turns_that_the_chat_template_cannot_write_are_skipped_with_that_reason(tmp_path: Path) -> None:
+    class Narrow(TabularPolicy):
+        def fits(self, turn: Turn, max_tokens: int) -> bool:
+            if turn.index == 4:
+                raise NotRenderable("the template has no place for it")
+            return super().fits(turn, max_tokens)
+
+    run(str(write_logs(tmp_path / "logs.jsonl")), tmp_path / "run", policy=Narrow(), **TABULAR)
+    skipped = read_records(tmp_path / "run" / "skipped.jsonl", SkippedTurn)
+    assert {(skip.turn_id.partition("#")[2], skip.reason) for skip in skipped} == {("4", "not_renderable")}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pivotrl.protocols import Environment, Sampler, Turn
 from pivotrl.records import EpisodeResult, Message, Sampling, Trajectory
+from pivotrl.rollouts import misfit
 
 
 def play_episodes(environments: Sequence[Environment], sampler: Sampler, sampling: Sampling) -> Iterator[EpisodeResult]:
@@ -13,12 +14,13 @@ def play_episodes(environments: Sequence[Environment], sampler: Sampler, samplin
     playing: list[tuple[Environment, list[Message], int]] = [(e, list(e.reset()), 0) for e in environments]
     while playing:
         turns = [_next_turn(environment, messages) for environment, messages, _ in playing]
-        fitting = [sampler.fits(turn, sampling.max_tokens) for turn in turns]
-        groups = sampler.sample([turn for turn, fits in zip(turns, fitting, strict=True) if fits], 1, sampling)
+        faults = [misfit(sampler, turn, sampling.max_tokens) for turn in turns]
+        playable = [turn for turn, fault in zip(turns, faults, strict=True) if fault is None]
+        groups = sampler.sample(playable, 1, sampling)
         still: list[tuple[Environment, list[Message], int]] = []
-        for (environment, messages, tokens), fits in zip(playing, fitting, strict=True):
-            if not fits:
-                yield _result(environment, messages, tokens, 0.0, "context_too_long")
+        for (environment, messages, tokens), fault in zip(playing, faults, strict=True):
+            if fault is not None:
+                yield _result(environment, messages, tokens, 0.0, fault)
                 continue
             completion = next(groups).completions_G[0]
             tokens += len(completion.token_ids_T)

@@ -16,7 +16,7 @@ from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import EpisodeResult, RetentionResult, SampleGroup, Sampling, TurnResult
-from pivotrl.rollouts import sample_groups
+from pivotrl.rollouts import misfit, sample_groups
 from pivotrl.store import RecordFile
 
 
@@ -57,7 +57,7 @@ def evaluate_turns(
 ) -> list[TurnResult]:
     """``turn_samples`` actions at each held-out turn, verified. Turns in the file are not played again."""
     file = RecordFile(path, TurnResult, key=lambda result: result.turn_id)
-    fitting = [turn for turn in turns if sampler.fits(turn, options.eval_max_tokens)]
+    fitting = [turn for turn in turns if misfit(sampler, turn, options.eval_max_tokens) is None]
     for start in range(0, len(fitting), options.eval_batch):
         batch = fitting[start : start + options.eval_batch]
         if any(turn.id not in file for turn in batch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Sampling, SkippedTurn
-from pivotrl.rollouts import sample_groups
+from pivotrl.rollouts import misfit, sample_groups
 from pivotrl.store import RecordFile
 
 Progress = Callable[[int, int, str], None]
@@ -48,14 +48,15 @@ def profile(
     interrupted run ends with the same file as an uninterrupted one.
 
     Returns:
-        the groups in the order of ``turns``, and the turns that do not fit the model's context.
+        the groups in the order of ``turns``, and the turns that do not fit the model's context or that its chat
+        template cannot write.
     """
     sampling = Sampling(
         temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens, seed=options.profile_seed
     )
-    fitting = [turn for turn in turns if sampler.fits(turn, options.max_tokens)]
-    known = {turn.id for turn in fitting}
-    too_long = [SkippedTurn(turn_id=turn.id, reason="context_too_long") for turn in turns if turn.id not in known]
+    faults = {turn.id: misfit(sampler, turn, options.max_tokens) for turn in turns}
+    fitting = [turn for turn in turns if faults[turn.id] is None]
+    left_out = [SkippedTurn(turn_id=name, reason=reason) for name, reason in faults.items() if reason is not None]
     file = RecordFile(path, SampleGroup, key=lambda group: group.turn_id)
     for start in range(0, len(fitting), options.batch_turns):
         batch = fitting[start : start + options.batch_turns]
@@ -64,7 +65,7 @@ def profile(
             file.append([group for group in groups if group.turn_id not in file])
         progress(min(start + len(batch), len(fitting)), len(fitting), "turns profiled")
     by_turn = {group.turn_id: group for group in file}
-    return [by_turn[turn.id] for turn in fitting], too_long
+    return [by_turn[turn.id] for turn in fitting], left_out
 
 
 def outcome_counts(groups: Sequence[SampleGroup]) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.records import Completion, SampleGroup, Sampling, Verdict
+from pivotrl.templates.control_tokens import NotRenderable
 
 
 def sample_groups(
@@ -28,3 +29,11 @@ def judge(turn: Turn, completion: Completion, verifier: Verifier) -> Verdict:
         return verifier(turn, completion.action)
     except Exception as error:
         return Verdict.unknown("verifier_error", error=f"{type(error).__name__}: {error}"[:500])
+
+
+def misfit(sampler: Sampler, turn: Turn, max_tokens: int) -> str | None:
+    """Why the sampler cannot act at the turn: ``context_too_long`` or ``not_renderable``; None when it can."""
+    try:
+        return None if sampler.fits(turn, max_tokens) else "context_too_long"
+    except NotRenderable:
+        return "not_renderable"

@@ -99,19 +99,20 @@ def profile_stage(
         if not turns:
             reasons = Counter(skip.reason for skip in skipped)
             raise InputError(f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}")
-        groups, too_long = profile(turns, sampler, verifier, path, options, progress)
+        groups, left_out = profile(turns, sampler, verifier, path, options, progress)
         if not groups:
             raise InputError(
-                f"none of the {len(turns)} candidate turns fits the model's context together with --max-tokens "
-                f"{options.max_tokens}; use a model with a longer context"
+                f"none of the {len(turns)} candidate turns can be sampled: "
+                f"{dict(Counter(skip.reason for skip in left_out))}; use a model with a longer context than they and "
+                f"--max-tokens {options.max_tokens} need, and with a chat template that can write them"
             )
         skipped_file = RecordFile(directory / "skipped.jsonl", SkippedTurn, key=lambda skip: skip.turn_id)
-        skipped_file.append([skip for skip in skipped + too_long if skip.turn_id not in skipped_file])
+        skipped_file.append([skip for skip in skipped + left_out if skip.turn_id not in skipped_file])
         stage.finish(
             {
                 "candidate_turns": len(turns),
                 "profiled_turns": len(groups),
-                "skipped": dict(Counter(skip.reason for skip in skipped + too_long)),
+                "skipped": dict(Counter(skip.reason for skip in skipped + left_out)),
                 **outcome_counts(groups),
             },
             num_rollout_turns=sum(len(group.completions_G) for group in groups),
