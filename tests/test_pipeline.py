@@ -10,6 +10,7 @@ import pytest
 from pivotrl import EvaluationOptions, InputError, ProfileOptions, SelectionOptions, TrainingOptions, run
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
+from pivotrl.protocols import Turn
 from pivotrl.readers.chat import read
 from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
 from pivotrl.store import read_manifest, read_records
