@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.copies.contamination import contamination
 from pivotrl.copies.duplicates import DuplicateFinder
 from pivotrl.copies.hash_table import HashTable
 from pivotrl.copies.shingles import shingle_hashes, text_of_messages, word_hashes
@@ -292,52 +291,3 @@ def test_the_table_is_a_dict_whose_first_entries_stay(entries: list[tuple[int, i
         table.add(key, number)
         model.setdefault(key, number)
     assert len(table) == len(model) and all(table.get(key) == number for key, number in model.items())
-
-
-# --- contamination ------------------------------------------------------------------------------------------------
-
-
-def grams_of(text: str, n: int) -> set[tuple[str, ...]]:
-    words = re.findall(r"[a-z0-9]+", text.lower())
-    n = min(n, len(words))
-    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
-
-
-def test_overlaps_are_those_of_the_brute_force_oracle() -> None:
-    """Every message of one episode is looked for in all six."""
-    originals = episodes()
-    texts = {f"{t.id}#{i}": m.content for t in originals for i, m in enumerate(t.messages) if m.content and i % 3 == 1}
-    ascii_texts = {id: text for id, text in texts.items() if text.isascii()}
-    wholes = {t.id: text_of_messages(t.messages) for t in originals}
-    expected = {}
-    for whole_id, whole in wholes.items():
-        for text_id, text in ascii_texts.items():
-            wanted = grams_of(text, 13)
-            length = len(next(iter(wanted), ()))
-            shared = len(wanted & grams_of(whole, length)) if length >= 5 else 0
-            if shared:
-                expected[whole_id, text_id] = shared / len(wanted)
-    found = contamination(originals, ascii_texts)
-    assert {(o.trajectory_id, o.text_id): o.share for o in found.overlaps} == pytest.approx(expected)
-    assert len(expected) > len(ascii_texts) / 2  # some are common to several episodes
-    assert set(found.too_short) == {id for id, text in ascii_texts.items() if len(re.findall(r"\w+", text)) < 5}
-
-
-def test_a_task_is_found_in_other_case_and_signs() -> None:
-    task = "Which of the two brothers, who both became kings, was born in the year of the great fire?"
-    clean = trajectory("clean", user("Who was king in the year of the great fire?"))
-    dirty = trajectory("dirty", agent("..."), Message(role="tool", content=f"dataset row 17: {task.upper()} (7)"))
-    found = contamination([clean, dirty], {"q1": task, "q2": "Who was king then?", "q3": "the great fire of the year"})
-    assert [(o.trajectory_id, o.text_id, o.share) for o in found.overlaps] == [("dirty", "q1", 1.0)]
-    assert found.too_short == ("q2",)
-    assert found.trajectory_ids == ("dirty",) and found.text_ids == ("q1",)
-
-
-def test_part_of_a_text_is_told_by_its_share() -> None:
-    words = [f"w{i}" for i in range(33)]
-    found = contamination([trajectory("t", user(" ".join(words[:23])))], {"q": " ".join(words)})
-    assert [(o.share) for o in found.overlaps] == [11 / 21]
-    assert not contamination([trajectory("t", user(" ".join(words[:12])))], {"q": " ".join(words)}).overlaps
-    assert contamination([], {"q": "one two three four five"}).overlaps == ()
-    with pytest.raises(ValueError, match="at least 5"):
-        contamination([], {}, n=4)

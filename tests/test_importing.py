@@ -110,7 +110,8 @@ def test_tools_are_supplied_or_inferred_and_marked(tmp_path: Path) -> None:
     rows = [row(0), row(1)]
     for item in rows:
         item["messages"][-1] |= {"tool_calls": [call]}
-    inferred, counts, _ = imported(tmp_path / "a", rows) if (tmp_path / "a").mkdir() is None else ((), {}, None)
+    (tmp_path / "a").mkdir()
+    inferred, counts, _ = imported(tmp_path / "a", rows)
     assert inferred[0].tools_inferred and counts["losses"] == {"tools_inferred": 2}
     assert inferred[0].tools[0].parameters["properties"] == {"city": {"type": "string"}, "n": {"type": "integer"}}
     (tmp_path / "tools.json").write_text(json.dumps([{"type": "function", "function": {"name": "find"}}]))

@@ -12,7 +12,7 @@ from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import Turn
 from pivotrl.readers.chat import read
-from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
+from pivotrl.records import Action, Completion, SampleGroup, Selection, SkippedTurn, StepMetrics, Trajectory
 from pivotrl.store import read_manifest, read_records
 from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.verifiers.exact import verify
@@ -175,3 +175,39 @@ def test_turns_that_the_chat_template_cannot_write_are_skipped_with_that_reason(
     run(str(write_logs(tmp_path / "logs.jsonl")), tmp_path / "run", policy=Narrow(), **TABULAR)
     skipped = read_records(tmp_path / "run" / "skipped.jsonl", SkippedTurn)
     assert {(skip.turn_id.partition("#")[2], skip.reason) for skip in skipped} == {("4", "not_renderable")}
+
+
+def test_imitation_leaves_out_what_the_chat_template_cannot_write_and_counts_it(tmp_path: Path) -> None:
+    class Mute(TabularPolicy):
+        def encode_action(self, turn: Turn, action: Action) -> Completion:
+            if turn.index == 4:
+                raise NotRenderable("the template has no place for it")
+            return super().encode_action(turn, action)
+
+    training = TrainingOptions(method="sft", num_steps=20, turns_per_step=8)
+    run(
+        str(write_logs(tmp_path / "logs.jsonl")),
+        tmp_path / "run",
+        policy=Mute(),
+        **{**TABULAR, "training": training, "selection": SelectionOptions(rule="all")},
+    )
+    rows = read_records(tmp_path / "run" / "train" / "metrics.jsonl", StepMetrics)
+    assert 0 < sum(row.metrics["groups/not_renderable"] for row in rows) < 20 * 8
+
+
+def test_a_training_is_not_resumed_with_another_adapter(tmp_path: Path) -> None:
+    class Sized(TabularPolicy):
+        rank = 2
+
+        @property
+        def training_identity(self) -> dict[str, int]:
+            return {"lora_rank": self.rank}
+
+    run(str(write_logs(tmp_path / "logs.jsonl")), tmp_path / "run", policy=Sized(), **TABULAR)
+    other = Sized()
+    other.rank = 4
+    with pytest.raises(InputError, match="lora_rank: was 2, now 4"):
+        run(str(tmp_path / "logs.jsonl"), tmp_path / "run", policy=other, resume=True, **TABULAR)
+    tiny = str(save_tiny_model(tmp_path / "model"))
+    first, second = (HfPolicy(model=tiny, lora_rank=rank, dtype="float32", device="cpu") for rank in (2, 4))
+    assert first.identity == second.identity and first.training_identity != second.training_identity

@@ -69,6 +69,7 @@ def read_stage(
     settings = {**options_dict(options), "reader": describe(reader), "source": source, "heldout": heldout}
     with Stage(directory, "read", settings, inputs) as stage:
         if stage.done:
+            (directory / _KEY_FILE).unlink(missing_ok=True)  # the last run may have been killed just before it did
             return
         files = _Files(directory)
         tally = Tally()
@@ -180,7 +181,7 @@ class Tally:
         self.tools |= {tool.name for tool in trajectory.tools}
 
     def counts(self) -> dict[str, Any]:
-        """For the manifest; docs/runs.md says what each is."""
+        """For the manifest. Losses, exclusions, formats and domains count trajectories or turns by code or name."""
         listed = ("dropped", "duplicates", "losses", "excluded", "secrets", "formats", "domains")
         return {
             "read": self.num_read,

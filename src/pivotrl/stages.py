@@ -32,6 +32,7 @@ _OUTPUTS = {
         "heldout.jsonl",
         "dropped.jsonl",
         "refused.jsonl",
+        ".redaction_key",
         "evaluations",
         "report.html",
         "report.json",

@@ -24,6 +24,7 @@ from pivotrl.records import SampleGroup, Sampling, StepMetrics
 from pivotrl.rollouts import sample_groups
 from pivotrl.seeding import derive_seed
 from pivotrl.store import RecordFile
+from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.turns import in_rounds
 
 
@@ -96,7 +97,8 @@ def train(
         began = time.monotonic()
         batch = schedule(step)
         if options.method == "sft":
-            training_groups, metrics = _demonstrations(policy, batch), dict[str, float]()
+            training_groups = _demonstrations(policy, batch)
+            metrics = {"groups/not_renderable": float(len(batch) - len(training_groups))}
         else:
             groups = _acquire(step, batch, policy, verifier, groups_file, options)
             training_groups, metrics = _with_advantages(batch, groups, options.advantage)
@@ -181,7 +183,14 @@ def _with_advantages(
 
 
 def _demonstrations(policy: Policy, batch: Sequence[Turn]) -> list[TrainingGroup]:
-    return [TrainingGroup(turn, [policy.encode_action(turn, turn.expected_action)], [1.0]) for turn in batch]
+    """The turns whose demonstrated action the policy's chat template can write."""
+    groups = []
+    for turn in batch:
+        try:
+            groups.append(TrainingGroup(turn, [policy.encode_action(turn, turn.expected_action)], [1.0]))
+        except NotRenderable:
+            continue
+    return groups
 
 
 def _learning_rate(step: int, options: TrainingOptions) -> float:

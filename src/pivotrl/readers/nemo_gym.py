@@ -87,7 +87,9 @@ def _task(row: dict[str, Any], parameters: dict[str, Any]) -> str | None:
     """The source trajectory of a row or the benchmark's task: what must stay on one side of a split."""
     own, asked = optional(row, "metadata", dict) or {}, optional(parameters, "metadata", dict) or {}
     return (
-        identifier(row, "trajectory_id") or identifier(own, "source_trajectory_uid") or identifier(asked, "instance_id")
+        identifier(row, "pivotrl_task_id", "trajectory_id")
+        or identifier(own, "source_trajectory_uid")
+        or identifier(asked, "instance_id")
     )
 
 
