@@ -45,6 +45,7 @@ def protocol() -> Protocol:
         training=TrainingOptions(
             num_steps=15,
             turns_per_step=8,
+            turns_per_trajectory=1,
             group_size=8,
             learning_rate=2e-4,
             warmup_steps=3,

@@ -74,6 +74,7 @@ def main() -> None:
             training=TrainingOptions(
                 num_steps=size.steps,
                 turns_per_step=8,
+                turns_per_trajectory=1,
                 group_size=8,
                 learning_rate=2e-4,
                 warmup_steps=3,

@@ -32,7 +32,13 @@ def main() -> None:
     turns, _ = cut(setting.reader(Path("train")), TurnOptions(max_per_task=3, max_turns=NUM_TURNS))
     policy = Policy(model=setting.MODEL, lora_rank=8, lora_alpha=16, frozen_layers=10)
     options = TrainingOptions(
-        method="sft", num_steps=NUM_TURNS // 8, turns_per_step=8, learning_rate=1e-3, warmup_steps=4, decay="linear"
+        method="sft",
+        num_steps=NUM_TURNS // 8,
+        turns_per_step=8,
+        turns_per_trajectory=1,
+        learning_rate=1e-3,
+        warmup_steps=4,
+        decay="linear",
     )
     train(policy, turns, setting.verifier, arguments.out, options, lambda done, total, note: print(done, total, note))
     policy.export(arguments.out / "policy")

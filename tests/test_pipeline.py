@@ -12,7 +12,16 @@ from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import Turn
 from pivotrl.readers.chat import read
-from pivotrl.records import Action, Completion, SampleGroup, Selection, SkippedTurn, StepMetrics, Trajectory
+from pivotrl.records import (
+    Action,
+    Completion,
+    SampleGroup,
+    Selection,
+    SkippedTurn,
+    StepMetrics,
+    Trajectory,
+    Verdict,
+)
 from pivotrl.store import read_manifest, read_records
 from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.verifiers.exact import verify
@@ -93,6 +102,9 @@ def test_a_real_network_runs_every_stage(tmp_path: Path) -> None:
     )
     assert summary.complete
     assert [c.name for c in summary.comparisons] == ["held-out turns", "retention"]
+    rows = [row.metrics for row in read_records(out / "train" / "metrics.jsonl", StepMetrics)]
+    updates = [row for row in rows if "tokens/computed" in row]
+    assert updates and all(row["tokens/unshared"] > row["tokens/computed"] > row["tokens/trained"] for row in updates)
     assert summary.kl_to_reference is not None and summary.kl_to_reference.mean > 0
     assert (out / "train" / "policy" / "adapter_config.json").is_file()
     before = (out / "evaluations" / "before.retention.jsonl").read_text()
@@ -193,6 +205,47 @@ def test_imitation_leaves_out_what_the_chat_template_cannot_write_and_counts_it(
     )
     rows = read_records(tmp_path / "run" / "train" / "metrics.jsonl", StepMetrics)
     assert 0 < sum(row.metrics["groups/not_renderable"] for row in rows) < 20 * 8
+
+
+def test_one_prefill_profiles_a_whole_trajectory(tmp_path: Path) -> None:
+    """Six turns of eight samples each: as many prompt tokens as the trajectory is long, and the report says so."""
+    path = tmp_path / "logs.jsonl"
+    with path.open("w") as file:
+        for i in range(6):
+            messages = [{"role": "system", "content": f"You are agent {i}. " * 20}]
+            for t in range(6):
+                messages += [
+                    {"role": "user", "content": f"{i} asks {t} " * 9},
+                    {"role": "assistant", "content": f"answer {i}.{t} " * 4},
+                ]
+            file.write(json.dumps({"id": f"log{i}", "task_id": f"task{i}", "messages": messages, "reward": 1}) + "\n")
+    policy = HfPolicy(model=str(save_tiny_model(tmp_path / "model", max_positions=4096)), dtype="float32", device="cpu")
+    out = tmp_path / "run"
+    run(
+        str(path),
+        out,
+        reader=read,
+        verifier=lambda turn, action: Verdict.passed() if len(action.content or "") % 2 else Verdict.failed("odd"),
+        policy=policy,
+        profiling=ProfileOptions(num_samples=8, max_tokens=4, batch_turns=2),
+        selection=SelectionOptions(rule="all"),
+        training=TrainingOptions(num_steps=2, turns_per_step=4, group_size=4, train_max_tokens=4),
+        evaluation=EvaluationOptions(heldout_turns=2, eval_max_tokens=4),
+    )
+    groups = read_records(out / "profiles.jsonl", SampleGroup)
+    longest: dict[str, int] = {}
+    for group in groups:
+        name = group.turn_id.partition("#")[0]
+        longest[name] = max(longest.get(name, 0), group.num_prompt_tokens)
+    computed = sum(group.num_prefilled_tokens for group in groups)
+    assert sum(longest.values()) * 0.5 < computed <= 1.05 * sum(longest.values())
+    counts = read_manifest(out / "profile.manifest.json").counts["prompt_tokens"]
+    assert counts == {"unshared": 8 * sum(group.num_prompt_tokens for group in groups), "computed": computed}
+    rows = read_records(out / "train" / "metrics.jsonl", StepMetrics)
+    for row in rows:
+        assert row.metrics["prompts/unshared"] > 4 * row.metrics["prompts/computed"] > 0
+    report = (out / "report.html").read_text()
+    assert "What prompts have in common was computed once" in report and "times fewer" in report
 
 
 def test_a_training_is_not_resumed_with_another_adapter(tmp_path: Path) -> None:

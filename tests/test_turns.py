@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pivotrl import Message, ToolCall, Trajectory, TurnOptions, cut
 from pivotrl.protocols import Turn
-from pivotrl.turns import draw_by_task, in_rounds, split_by_task
+from pivotrl.turns import draw_by_task, in_rounds, split_by_task, whole_trajectories
 
 
 def message(role: str, text: str | None = None, *calls: str, call_id: str | None = None) -> Message:
@@ -96,6 +98,39 @@ def test_rounds_visit_every_task_before_any_comes_back(sizes: list[int], seed: i
     first = [t.trajectory.task_id for t in ordered[: len(sizes)]]
     assert len(set(first)) == len(sizes)
     assert ordered == in_rounds(turns, seed)
+
+
+@given(st.lists(st.integers(1, 9), min_size=4, max_size=12), st.integers(0, 5), st.integers(1, 4))
+def test_a_trajectory_sends_a_few_turns_at_a_time(sizes: list[int], seed: int, together: int) -> None:
+    """Side by side, no more than asked for; and no task comes back before every other had its share."""
+    turns, _ = cut([chat(f"x{i}", f"task{i}", size) for i, size in enumerate(sizes)])
+    ordered = in_rounds(turns, seed, together=together)
+    assert sorted(t.id for t in ordered) == sorted(t.id for t in turns)
+    runs = [[turn.id for turn in group] for _, group in itertools.groupby(ordered, key=lambda t: t.trajectory.id)]
+    assert all(len(run) <= together for run in runs[: len(sizes)])
+    assert [len(run) for run in runs[: len(sizes)]] == [
+        min(together, sizes[int(run[0].partition("#")[0][1:])]) for run in runs[: len(sizes)]
+    ]
+    assert len({run[0].partition("#")[0] for run in runs[: len(sizes)]}) == len(sizes)
+    assert in_rounds(turns, seed, together=1) == in_rounds(turns, seed)
+
+
+def test_two_trajectories_of_a_task_are_not_mixed_in_a_share() -> None:
+    turns, _ = cut([chat("a", "t", 3), chat("b", "t", 3), chat("c", "u", 2)])
+    shares = [t.trajectory.id for t in in_rounds(turns, 0, together=2)]
+    assert shares[0] == shares[1] != shares[2] == shares[3]
+    assert sorted(shares) == [*"aaabbbcc"]
+
+
+@given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 12))
+def test_batches_never_cut_a_trajectory(sizes: list[int], size: int) -> None:
+    turns, _ = cut([chat(f"x{i}", f"task{i}", n) for i, n in enumerate(sizes)])
+    batches = whole_trajectories(turns, size)
+    assert [turn for batch in batches for turn in batch] == list(turns)
+    owners = [{turn.trajectory.id for turn in batch} for batch in batches]
+    assert sum(map(len, owners)) == len(sizes)
+    assert all(len(batch) <= size or len(owner) == 1 for batch, owner in zip(batches, owners, strict=True))
+    assert all(len(a) + len(b) > size for a, b in itertools.pairwise(batches)) or not batches
 
 
 def test_drawing_prefers_new_tasks_over_more_of_the_same() -> None:

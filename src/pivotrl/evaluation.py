@@ -18,6 +18,7 @@ from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Ve
 from pivotrl.records import EpisodeResult, RetentionResult, SampleGroup, Sampling, TurnResult
 from pivotrl.rollouts import misfit, sample_groups
 from pivotrl.store import RecordFile
+from pivotrl.turns import whole_trajectories
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,14 @@ def evaluate_turns(
     """``turn_samples`` actions at each held-out turn, verified. Turns in the file are not played again."""
     file = RecordFile(path, TurnResult, key=lambda result: result.turn_id)
     fitting = [turn for turn in turns if misfit(sampler, turn, options.eval_max_tokens) is None]
-    for start in range(0, len(fitting), options.eval_batch):
-        batch = fitting[start : start + options.eval_batch]
+    done = 0
+    for batch in whole_trajectories(fitting, options.eval_batch):
         if any(turn.id not in file for turn in batch):
             groups = sample_groups(batch, sampler, verifier, options.turn_samples, options.turn_sampling)
             results = [_turn_result(turn, group) for turn, group in zip(batch, groups, strict=True)]
             file.append([result for result in results if result.turn_id not in file])
-        progress(min(start + len(batch), len(fitting)), len(fitting), "held-out turns")
+        done += len(batch)
+        progress(done, len(fitting), "held-out turns")
     return list(file)
 
 

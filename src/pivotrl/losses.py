@@ -48,6 +48,15 @@ def kl_k3(logprobs_S: torch.Tensor, reference_logprobs_S: torch.Tensor) -> torch
     return torch.exp(difference) - difference - 1.0
 
 
+def importance_weights(old_logprobs_S: torch.Tensor, sampled_logprobs_S: torch.Tensor, cap: float) -> torch.Tensor:
+    """Truncated importance weights [S], without gradient: min(policy before the update / sampler, cap) per token.
+
+    They correct for a sampler that is not the policy it stands for, such as another engine or an older policy.
+    """
+    ratio = (old_logprobs_S.detach() - sampled_logprobs_S).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
+    return ratio.clamp(max=cap)
+
+
 def likelihood_loss(logprobs_S: torch.Tensor, advantages_S: torch.Tensor, weights_S: torch.Tensor) -> torch.Tensor:
     """Weighted cross-entropy: SFT when every advantage is 1."""
     return -(weights_S * advantages_S * logprobs_S).sum()

@@ -11,6 +11,7 @@ from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Sampling, SkippedTurn
 from pivotrl.rollouts import misfit, sample_groups
 from pivotrl.store import RecordFile
+from pivotrl.turns import whole_trajectories
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, a few words) as work goes on."""
@@ -24,10 +25,13 @@ class ProfileOptions:
     """K, samples per candidate turn."""
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int | None = None
+    """Only the k most probable tokens are drawn; None: all."""
     max_tokens: int = 256
     profile_seed: int = 0
     batch_turns: int = 16
-    """Turns sampled together; results reach the disk after each batch."""
+    """About so many turns are sampled together, those of a trajectory always; results reach the disk after each
+    batch."""
 
 
 def silent(done: int, total: int, note: str) -> None:
@@ -52,18 +56,23 @@ def profile(
         template cannot write.
     """
     sampling = Sampling(
-        temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens, seed=options.profile_seed
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        max_tokens=options.max_tokens,
+        seed=options.profile_seed,
     )
     faults = {turn.id: misfit(sampler, turn, options.max_tokens) for turn in turns}
     fitting = [turn for turn in turns if faults[turn.id] is None]
     left_out = [SkippedTurn(turn_id=name, reason=reason) for name, reason in faults.items() if reason is not None]
     file = RecordFile(path, SampleGroup, key=lambda group: group.turn_id)
-    for start in range(0, len(fitting), options.batch_turns):
-        batch = fitting[start : start + options.batch_turns]
+    done = 0
+    for batch in whole_trajectories(fitting, options.batch_turns):
         if any(turn.id not in file for turn in batch):
             groups = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
             file.append([group for group in groups if group.turn_id not in file])
-        progress(min(start + len(batch), len(fitting)), len(fitting), "turns profiled")
+        done += len(batch)
+        progress(done, len(fitting), "turns profiled")
     by_turn = {group.turn_id: group for group in file}
     return [by_turn[turn.id] for turn in fitting], left_out
 

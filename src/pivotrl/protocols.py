@@ -62,6 +62,8 @@ class UpdateOptions:
     """Weight of KL(policy || reference), estimated per token by k3. 0 leaves the reference out."""
     loss_level: Literal["token", "sequence"] = "token"
     """token: every token of the batch weighs the same. sequence: every completion does."""
+    importance_cap: float | None = None
+    """Weigh each token by min(policy / sampler, cap), for samples of another engine; None: no correction."""
     num_epochs: int = 1
     """Optimizer steps on the same groups; from the second on the ratio is no longer 1."""
     max_gradient_norm: float = 1.0

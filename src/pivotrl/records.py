@@ -143,6 +143,7 @@ class Sampling(Record):
 
     temperature: float = Field(default=1.0, ge=0.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    top_k: int | None = Field(default=None, ge=1)
     max_tokens: int = Field(default=256, ge=1)
     seed: int = 0
 
@@ -150,7 +151,7 @@ class Sampling(Record):
 class Completion(Record):
     """One sampled action: the tokens as sampled, their log-probabilities, and the action they parse to.
 
-    ``logprobs_T`` are natural logs under the distribution that was sampled from (after temperature and top-p).
+    ``logprobs_T`` are natural logs under the distribution that was sampled from (after temperature, top-k and top-p).
     ``token_ids_T`` ends with the stop token unless ``finish_reason`` is ``length``.
     """
 
@@ -170,6 +171,8 @@ class SampleGroup(Record):
     completions_G: tuple[Completion, ...]
     verdicts_G: tuple[Verdict, ...] = ()
     num_prompt_tokens: int = 0
+    num_prefilled_tokens: int = 0
+    """Prompt tokens computed for these samples; those shared with another turn are counted there."""
     prompt_sha256: str = ""
     """Hash of the prompt's token ids: the same turn must be rendered the same way when it is trained on."""
     step: int | None = None

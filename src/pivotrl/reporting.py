@@ -120,6 +120,7 @@ def _render(directory: Path, summary: Summary) -> str:
         selected=Counter(row.reason for row in selections),
         skipped=Counter(row.reason for row in skipped),
         tokens=_tokens(directory, rows, turns, episodes),
+        sharing=_sharing(summary, wording.metric_totals(rows)),
         examples=_pivots(directory, _drawn(pivots, _NUM_PIVOTS, lambda row: row.turn_id)),
         flips=_flips(directory, turns),
         command=_resume_command(directory, manifests),
@@ -163,6 +164,17 @@ def _breakdowns(summary: Summary) -> list[Breakdown]:
     """Rows measured on both sides, of tags with few enough values to read."""
     values = Counter(row.tag for row in summary.breakdowns)
     return [row for row in summary.breakdowns if values[row.tag] <= _MAX_TAG_VALUES and row.before and row.after]
+
+
+def _sharing(summary: Summary, totals: Mapping[str, float]) -> dict[str, tuple[int, int]]:
+    """(tokens that rows would have, tokens computed) of each kind of work that shared prefixes."""
+    profiled = summary.counts.get("profile", {}).get("prompt_tokens", {})
+    found = {
+        "profiling": (profiled.get("unshared", 0), profiled.get("computed", 0)),
+        "sampling in training": (round(totals["prompts/unshared"]), round(totals["prompts/computed"])),
+        "updates": (round(totals["tokens/unshared"]), round(totals["tokens/computed"])),
+    }
+    return {name: pair for name, pair in found.items() if pair[1]}
 
 
 def _tokens(

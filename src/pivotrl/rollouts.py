@@ -20,6 +20,12 @@ def sample_groups(
         yield group.model_copy(update={"verdicts_G": verdicts})
 
 
+def prompt_tokens(groups: Sequence[SampleGroup]) -> tuple[int, int]:
+    """(tokens that the prompts of all samples have, of which so many were computed)."""
+    unshared = sum(group.num_prompt_tokens * len(group.completions_G) for group in groups)
+    return unshared, sum(group.num_prefilled_tokens for group in groups)
+
+
 def judge(turn: Turn, completion: Completion, verifier: Verifier) -> Verdict:
     """The verdict on one completion. Text that is no well-formed action fails; a verifier that breaks gives no
     verdict with the error as its reason, never a reward of 0."""

@@ -21,6 +21,7 @@ from pivotrl.plugins import describe
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
+from pivotrl.rollouts import prompt_tokens
 from pivotrl.selection import SelectionOptions, require_pivots, select
 from pivotrl.store import RecordFile, Stage, read_manifest, read_records, sha256_of_file, sha256_of_json
 from pivotrl.training import TrainingOptions, options_dict, restore, train
@@ -109,12 +110,14 @@ def profile_stage(
             )
         skipped_file = RecordFile(directory / "skipped.jsonl", SkippedTurn, key=lambda skip: skip.turn_id)
         skipped_file.append([skip for skip in skipped + left_out if skip.turn_id not in skipped_file])
+        unshared, computed = prompt_tokens(groups)
         stage.finish(
             {
                 "candidate_turns": len(turns),
                 "profiled_turns": len(groups),
                 "skipped": dict(Counter(skip.reason for skip in skipped + left_out)),
                 **outcome_counts(groups),
+                "prompt_tokens": {"unshared": unshared, "computed": computed},
             },
             num_rollout_turns=sum(len(group.completions_G) for group in groups),
         )

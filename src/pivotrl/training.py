@@ -21,7 +21,7 @@ from pivotrl.advantages import Estimator, group_advantages
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import Policy, TrainingGroup, Turn, UpdateOptions, Verifier
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
-from pivotrl.rollouts import sample_groups
+from pivotrl.rollouts import prompt_tokens, sample_groups
 from pivotrl.seeding import derive_seed
 from pivotrl.store import RecordFile
 from pivotrl.templates.control_tokens import NotRenderable
@@ -37,6 +37,9 @@ class TrainingOptions:
     num_steps: int = 100
     turns_per_step: int = 64
     """B, turns drawn for each step; a task comes back only after the others had their turn."""
+    turns_per_trajectory: int = 4
+    """Turns of one trajectory that are drawn for a step together: they share their prefix. More share more, and tell
+    less than as many turns of different trajectories."""
     group_size: int = 16
     """G, actions sampled at each turn."""
     learning_rate: float = 1e-6
@@ -49,6 +52,8 @@ class TrainingOptions:
     clip_high: float = 0.2
     kl_coefficient: float = 0.0
     loss_level: Literal["token", "sequence"] = "token"
+    importance_cap: float | None = None
+    """Weigh each token by min(policy / sampler, cap), for samples of another engine. None: no correction."""
     num_epochs: int = 1
     """Optimizer steps on the same groups."""
     max_gradient_norm: float = 1.0
@@ -65,6 +70,7 @@ class TrainingOptions:
             clip_high=self.clip_high,
             kl_coefficient=self.kl_coefficient,
             loss_level=self.loss_level,
+            importance_cap=self.importance_cap,
             num_epochs=self.num_epochs,
             max_gradient_norm=self.max_gradient_norm,
             weight_decay=self.weight_decay,
@@ -124,7 +130,8 @@ def _schedule(turns: Sequence[Turn], options: TrainingOptions) -> Callable[[int]
         for position in range(step * options.turns_per_step, (step + 1) * options.turns_per_step):
             number, index = divmod(position, len(turns))
             if number not in passes:
-                passes[number] = in_rounds(turns, derive_seed(options.train_seed, "pass", number))
+                seed = derive_seed(options.train_seed, "pass", number)
+                passes[number] = in_rounds(turns, seed, together=options.turns_per_trajectory)
             chosen.append(passes[number][index])
         return list({turn.id: turn for turn in chosen}.values())
 
@@ -170,6 +177,7 @@ def _with_advantages(
     means = [group.mean for group in groups if group.mean is not None]
     variances = [group.variance for group in groups if group.variance is not None]
     completions = [completion for group in groups for completion in group.completions_G]
+    unshared, computed = prompt_tokens(groups)
     return training_groups, {
         "reward/mean": statistics.fmean(means) if means else 0.0,
         "reward/group_variance": statistics.fmean(variances) if variances else 0.0,
@@ -179,6 +187,8 @@ def _with_advantages(
         "samples/without_verdict": float(sum(len(g.verdicts_G) - len(g.rewards) for g in groups)),
         "samples/malformed": float(sum(completion.parse_error is not None for completion in completions)),
         "samples/mean_tokens": statistics.fmean(len(c.token_ids_T) for c in completions),
+        "prompts/unshared": float(unshared),
+        "prompts/computed": float(computed),
     }
 
 

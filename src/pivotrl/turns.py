@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -124,8 +125,13 @@ def draw_by_task(turns: Sequence[Turn], max_per_task: int | None, max_turns: int
     return [turn for turn in turns if turn.id in kept]
 
 
-def in_rounds(turns: Sequence[Turn], seed: int, max_rounds: int | None = None) -> list[Turn]:
-    """Shuffled so that a task comes back only after every other task with turns left has had one."""
+def in_rounds(turns: Sequence[Turn], seed: int, max_rounds: int | None = None, together: int = 1) -> list[Turn]:
+    """Shuffled so that a task comes back only after every other task with turns left has had its share.
+
+    Args:
+        max_rounds: times that a task may come.
+        together: so many turns of one trajectory stand side by side each time.
+    """
     generator = random.Random(seed)  # noqa: S311
     by_task: dict[str, list[Turn]] = {}
     for turn in turns:
@@ -134,7 +140,33 @@ def in_rounds(turns: Sequence[Turn], seed: int, max_rounds: int | None = None) -
     generator.shuffle(piles)
     for pile in piles:
         generator.shuffle(pile)
-    rounds = max(map(len, piles), default=0)
+    shares = [_shares(pile, together) for pile in piles]
+    rounds = max(map(len, shares), default=0)
     if max_rounds is not None:
         rounds = min(rounds, max_rounds)
-    return [pile[i] for i in range(rounds) for pile in piles if i < len(pile)]
+    return [turn for i in range(rounds) for pile in shares if i < len(pile) for turn in pile[i]]
+
+
+def _shares(turns: Sequence[Turn], size: int) -> list[list[Turn]]:
+    """At most ``size`` turns of one trajectory each, in the order in which they come."""
+    open_shares: dict[str, list[Turn]] = {}
+    shares = []
+    for turn in turns:
+        share = open_shares.get(turn.trajectory.id)
+        if share is None or len(share) == size:
+            share = open_shares[turn.trajectory.id] = []
+            shares.append(share)
+        share.append(turn)
+    return shares
+
+
+def whole_trajectories(turns: Sequence[Turn], size: int) -> list[list[Turn]]:
+    """Batches of about ``size`` turns, in order; neighbours of one trajectory stay together, whatever their number,
+    so that their common prefix is computed once."""
+    batches: list[list[Turn]] = []
+    for _, group in itertools.groupby(turns, key=lambda turn: turn.trajectory.id):
+        together = list(group)
+        if not batches or len(batches[-1]) + len(together) > size:
+            batches.append([])
+        batches[-1] += together
+    return batches

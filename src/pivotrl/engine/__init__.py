@@ -1,1 +1,1 @@
-"""The local policy: prompts, packed rows, sampler, update. The only room that imports torch."""
+"""What the local policy is made of: prefix forests, executors, sampler, objective, checkpoints (docs/engine.md)."""

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from pivotrl.engine import attention, smollm2
+from pivotrl.engine import smollm2, split_attention
 from pivotrl.protocols import InputError
 from pivotrl.store import sha256_of_file
 
@@ -44,8 +44,10 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
     with _loading(name):
         tokenizer = AutoTokenizer.from_pretrained(where)
         try:
-            model = _load(where, dtype, attention.NAME)
-        except (ValueError, KeyError):  # the architecture cannot exchange its attention: plain rows, its own way
+            model = _load(where, dtype, split_attention.NAME)
+            with torch.no_grad():  # some say only when called that they need their own attention
+                model(torch.ones(1, 2, dtype=torch.long))
+        except (ValueError, KeyError):
             model = _load(where, dtype, "eager")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -96,20 +98,3 @@ def _load(where: str, dtype: torch.dtype, attention_name: str) -> Any:
 def _folder_identity(folder: Path) -> dict[str, str]:
     files = sorted(folder.glob("*.safetensors")) + [folder / "config.json", folder / "tokenizer.json"]
     return {file.name: sha256_of_file(file) for file in files if file.is_file()}
-
-
-def can_isolate_branches(model: Any, longest: int) -> bool:
-    """Whether a mask alone keeps packed branches apart: full attention in every layer (or a window that is never
-    reached), no recurrent or convolutional state."""
-    config = model.config.get_text_config()
-    if config._attn_implementation != attention.NAME:
-        return False
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    window = getattr(config, "sliding_window", None)
-    if window is not None and getattr(config, "use_sliding_window", True) and longest >= window:
-        return False
-    if kinds - {"full_attention", "sliding_attention"}:
-        return False
-    state = ("mamba", "rwkv", "linear_attn", "conv_kernel", "ssm_state_size", "state_size", "recurrent")
-    recurrent = any(word in key for key in vars(config) for word in state)
-    return not recurrent

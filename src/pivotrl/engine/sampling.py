@@ -1,10 +1,9 @@
-"""Draw G completions per prompt with one prompt prefill.
+"""Draw G completions per prompt; all prompts of a call are prefilled as one forest, each shared token once.
 
-The G branches of a prompt stand side by side in the query dimension of one cache row; a mask lets each see the
-prompt and its own tokens. Randomness is inverse-CDF sampling on uniforms fixed by (seed, turn, sample index), so
-order, batch size and number of workers do not choose a sample.
+Randomness is inverse-CDF sampling on uniforms fixed by (seed, turn, sample index), so order, batch size and number of
+workers do not choose a sample.
 
-Suffixes: _B prompts, _G branches, _T tokens, _V vocabulary.
+Suffixes: _N branches that still grow, _G samples of a prompt, _T tokens, _V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,38 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
+from torch import Tensor
 
+from pivotrl.engine.decoding import DecodePass
+from pivotrl.engine.executors.contract import backbone
+from pivotrl.engine.executors.split import forward
+from pivotrl.engine.forest import Forest, SortedSequences, build_forest, micro_batches
+from pivotrl.engine.head import Head
+from pivotrl.engine.split_attention import ForestPass, TrunkState
 from pivotrl.records import Sampling
 from pivotrl.seeding import uniforms
 
-
-class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer that reserves room ahead; the stock one copies the whole cache at every token."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.length = 0
-            self.key_room = self.value_room = key_states[:, :, :0]
-        end = self.length + key_states.shape[-2]
-        if end > self.key_room.shape[-2]:
-            self.key_room = self._roomier(self.key_room, key_states, end)
-            self.value_room = self._roomier(self.value_room, value_states, end)
-        self.key_room[:, :, self.length : end] = key_states
-        self.value_room[:, :, self.length : end] = value_states
-        self.length = end
-        self.keys, self.values = self.key_room[:, :, :end], self.value_room[:, :, :end]
-        return self.keys, self.values
-
-    def _roomier(self, room: torch.Tensor, like: torch.Tensor, end: int) -> torch.Tensor:
-        batch, heads, _, size = like.shape
-        bigger = like.new_empty(batch, heads, end + max(32, end // 4), size)
-        if self.length:
-            bigger[:, :, : self.length] = room[:, :, : self.length]
-        return bigger
+_COMPACT_BELOW = 0.8
+"""Finished branches leave when fewer than this share of the rows still grow; moving the rest costs a copy."""
 
 
 @dataclass(frozen=True)
@@ -58,61 +38,33 @@ class Drawn:
     stopped: bool
 
 
-def choose(
-    logits_NV: torch.Tensor, uniform_N: torch.Tensor, temperature: float, top_p: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(token ids [N], log-probabilities [N] under the distribution drawn from). Temperature 0 takes the best token,
-    with its log-probability at temperature 1."""
-    if temperature == 0.0:
-        logprobs = torch.log_softmax(logits_NV.float(), dim=-1)
+def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """(token ids [N], log-probabilities [N] under the distribution drawn from).
+
+    Temperature 0 takes the best token, with its log-probability at temperature 1. With top-k and top-p, the k most
+    probable tokens are kept first, and of those the fewest that reach p.
+    """
+    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    if sampling.temperature == 0.0:
+        logprobs = torch.log_softmax(logits_NV, dim=-1)
         token_N = logprobs.argmax(dim=-1)
         return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
-    logprobs = torch.log_softmax(logits_NV.float() / temperature, dim=-1)
-    if top_p < 1.0:
+    logprobs = torch.log_softmax(logits_NV / sampling.temperature, dim=-1)
+    if sampling.top_k is not None and sampling.top_k < logprobs.shape[-1]:
+        kept = logprobs.topk(sampling.top_k, dim=-1)
+        logprobs = torch.log_softmax(
+            torch.full_like(logprobs, -torch.inf).scatter_(-1, kept.indices, kept.values), dim=-1
+        )
+    if sampling.top_p < 1.0:
         ordered, order = logprobs.sort(dim=-1, descending=True)
         cumulative = ordered.exp().cumsum(dim=-1)
-        outside = cumulative - ordered.exp() >= top_p  # the token that crosses top_p stays in
+        outside = cumulative - ordered.exp() >= sampling.top_p  # the token that crosses top_p stays in
         ordered = ordered.masked_fill(outside, -torch.inf)
         logprobs = torch.log_softmax(torch.empty_like(ordered).scatter_(-1, order, ordered), dim=-1)
     cumulative = logprobs.double().exp().cumsum(dim=-1)
     target = uniform_N.to(cumulative)[:, None] * cumulative[:, -1:]
     token_N = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_(max=logits_NV.shape[-1] - 1)
     return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
-
-
-class _Branches:
-    """N completions that grow side by side, each until its first stop token."""
-
-    def __init__(self, model: Any, turn_ids: Sequence[str], num_samples: int, sampling: Sampling, stop: frozenset[int]):
-        draws = [uniforms(sampling.seed, turn, g, sampling.max_tokens) for turn in turn_ids for g in range(num_samples)]
-        self._uniform_NT = torch.from_numpy(np.stack(draws)).to(model.device)
-        self._sampling = sampling
-        self._is_stop = torch.zeros(
-            model.get_output_embeddings().weight.shape[0], dtype=torch.bool, device=model.device
-        )
-        self._is_stop[list(stop)] = True
-        self._alive = torch.ones(len(draws), dtype=torch.bool, device=model.device)
-        self._tokens: list[list[int]] = [[] for _ in draws]
-        self._logprobs: list[list[float]] = [[] for _ in draws]
-
-    def extend(self, logits_NV: torch.Tensor, step: int) -> torch.Tensor | None:
-        """Choose the next token of each branch [N]; None when every branch has stopped."""
-        token_N, logprob_N = choose(
-            logits_NV, self._uniform_NT[:, step], self._sampling.temperature, self._sampling.top_p
-        )
-        rows = zip(token_N.tolist(), logprob_N.tolist(), self._alive.tolist(), strict=True)
-        for i, (token, logprob, alive) in enumerate(rows):
-            if alive:
-                self._tokens[i].append(token)
-                self._logprobs[i].append(logprob)
-        self._alive = self._alive & ~self._is_stop[token_N]
-        return token_N if self._alive.any() else None
-
-    def drawn(self) -> list[Drawn]:
-        return [
-            Drawn(tokens, logprobs, not alive)
-            for tokens, logprobs, alive in zip(self._tokens, self._logprobs, self._alive.tolist(), strict=True)
-        ]
 
 
 def draw(
@@ -122,82 +74,146 @@ def draw(
     num_samples: int,
     sampling: Sampling,
     stop_ids: frozenset[int],
-    shared: bool = True,
+    executor: str = "split",
+    max_rows: int = 64,
+    max_tokens: int = 8192,
 ) -> list[list[Drawn]]:
     """``num_samples`` completions for each prompt.
 
     Args:
         model: a causal LM of transformers.
         prompts: token ids, at least one each.
-        shared: keep the branches of a prompt behind one cache row. False gives each branch a row of its own in the
-            model's own cache, one prompt at a time: for windows and states that no mask can isolate.
+        executor: ``split`` grows all branches from one trunk; ``cache`` prefills each prompt once in the model's own
+            cache; ``reference`` prefills each sample's row.
+        max_rows: branches that decode together.
+        max_tokens: prompt tokens prefilled together, see :func:`pivotrl.engine.forest.micro_batches`.
     """
-    if shared:
-        return _draw_shared(model, prompts, turn_ids, num_samples, sampling, stop_ids)
-    return [
-        _draw_rows(model, prompt, turn, num_samples, sampling, stop_ids)
-        for prompt, turn in zip(prompts, turn_ids, strict=True)
+    if executor != "split":
+        return [
+            _draw_rows(model, prompt, turn, num_samples, sampling, stop_ids, share=executor == "cache")
+            for prompt, turn in zip(prompts, turn_ids, strict=True)
+        ]
+    groups: list[list[Drawn]] = [[] for _ in prompts]
+    for batch in micro_batches(SortedSequences(prompts), max_tokens):
+        forest = build_forest(batch, cut_at_ends=True)
+        trunk = TrunkState()
+        base = backbone(model)
+        hidden_TD = forward(base, ForestPass(forest, model.device, keep=trunk))
+        owner = [number for number in range(len(batch)) for _ in range(num_samples)]
+        sample = list(range(num_samples)) * len(batch)
+        for low in range(0, len(owner), max_rows):
+            numbers = owner[low : low + max_rows]
+            leaves = [forest.leaf_of[number] for number in numbers]
+            keys = [(turn_ids[batch.order[n]], g) for n, g in zip(numbers, sample[low : low + max_rows], strict=True)]
+            branches = _Branches(model, keys, sampling, stop_ids)
+            _grow(base, branches, DecodePass(forest, trunk, leaves, model.device), hidden_TD, forest, leaves)
+            for number, drawn in zip(numbers, branches.drawn(), strict=True):
+                groups[batch.order[number]].append(drawn)
+    return groups
+
+
+def num_prefilled(
+    prompts: Sequence[Sequence[int]], executor: str, num_samples: int, max_tokens: int = 8192
+) -> list[int]:
+    """Prompt tokens that :func:`draw` computes for each prompt, those it shares with an earlier one left out."""
+    if executor != "split":
+        return [len(prompt) * (1 if executor == "cache" else num_samples) for prompt in prompts]
+    counts = [0] * len(prompts)
+    for batch in micro_batches(SortedSequences(prompts), max_tokens):
+        for original, ids, shared in zip(batch.order, batch.ids, batch.shared, strict=True):
+            counts[original] = len(ids) - shared
+    return counts
+
+
+class _Branches:
+    """Completions that grow side by side, each until its first stop token."""
+
+    def __init__(
+        self, model: Any, keys: Sequence[tuple[str, int]], sampling: Sampling, stop_ids: frozenset[int]
+    ) -> None:
+        draws = [uniforms(sampling.seed, turn, sample, sampling.max_tokens) for turn, sample in keys]
+        self._uniform_NT = torch.from_numpy(np.stack(draws)).to(model.device)
+        self._sampling, self.max_tokens = sampling, sampling.max_tokens
+        self._is_stop = torch.zeros(
+            model.get_output_embeddings().weight.shape[0], dtype=torch.bool, device=model.device
+        )
+        self._is_stop[list(stop_ids)] = True
+        self._tokens: list[list[int]] = [[] for _ in draws]
+        self._logprobs: list[list[float]] = [[] for _ in draws]
+        self._alive = [True] * len(draws)
+        self.rows = list(range(len(draws)))
+        """The branch that each row of logits belongs to."""
+
+    def extend(self, logits_NV: Tensor, step: int) -> Tensor:
+        """Choose the next token [N] of each row's branch; finished branches take none."""
+        token_N, logprob_N = choose(logits_NV, self._uniform_NT[self.rows, step], self._sampling)
+        values = zip(self.rows, token_N.tolist(), logprob_N.tolist(), self._is_stop[token_N].tolist(), strict=True)
+        for branch, token, logprob, stops in values:
+            if self._alive[branch]:
+                self._tokens[branch].append(token)
+                self._logprobs[branch].append(logprob)
+                self._alive[branch] = not stops
+        return token_N
+
+    @property
+    def growing(self) -> list[int]:
+        """Rows whose branch has not stopped."""
+        return [row for row, branch in enumerate(self.rows) if self._alive[branch]]
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        self.rows = [self.rows[row] for row in chosen]
+
+    def drawn(self) -> list[Drawn]:
+        return [
+            Drawn(tokens, logprobs, not alive)
+            for tokens, logprobs, alive in zip(self._tokens, self._logprobs, self._alive, strict=True)
+        ]
+
+
+def _grow(
+    base: Any, branches: _Branches, state: DecodePass, hidden_TD: Tensor, forest: Forest, leaves: Sequence[int]
+) -> None:
+    head = Head.of(base)
+    # The last prompt token predicts the first token of every sample: its logits are computed once.
+    unique, inverse = np.unique([forest.segments[leaf].end - 1 for leaf in leaves], return_inverse=True)
+    logits_NV = head.logits(hidden_TD[torch.from_numpy(unique).to(hidden_TD.device)])[
+        torch.from_numpy(inverse).to(hidden_TD.device)
     ]
+    for step in range(branches.max_tokens):
+        token_N = branches.extend(logits_NV, step)
+        growing = branches.growing
+        if not growing or step + 1 == branches.max_tokens:
+            return
+        if len(growing) < _COMPACT_BELOW * len(branches.rows):
+            chosen = torch.tensor(growing, device=token_N.device)
+            branches.keep(growing)
+            state.keep(chosen)
+            token_N = token_N[chosen]
+        state.advance(token_N)
+        logits_NV = head.logits(forward(base, state))
 
 
 def _draw_rows(
-    model: Any, prompt: Sequence[int], turn_id: str, num_samples: int, sampling: Sampling, stop_ids: frozenset[int]
+    model: Any,
+    prompt: Sequence[int],
+    turn_id: str,
+    num_samples: int,
+    sampling: Sampling,
+    stop_ids: frozenset[int],
+    share: bool,
 ) -> list[Drawn]:
-    branches = _Branches(model, [turn_id], num_samples, sampling, stop_ids)
-    input_ids = torch.tensor([list(prompt)] * num_samples, device=model.device)
+    branches = _Branches(model, [(turn_id, g) for g in range(num_samples)], sampling, stop_ids)
+    input_ids = torch.tensor([list(prompt)] * (1 if share else num_samples), device=model.device)
     cache = None
     for step in range(sampling.max_tokens):
         output = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = output.past_key_values
-        token_N = branches.extend(output.logits[:, -1], step)
-        if token_N is None:
+        logits_NV = output.logits[:, -1]
+        if len(logits_NV) < num_samples:
+            cache.reorder_cache(torch.zeros(num_samples, dtype=torch.long, device=model.device))
+            logits_NV = logits_NV.expand(num_samples, -1)
+        token_N = branches.extend(logits_NV, step)
+        if not branches.growing:
             break
         input_ids = token_N[:, None]
     return branches.drawn()
-
-
-def _draw_shared(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    turn_ids: Sequence[str],
-    num_samples: int,
-    sampling: Sampling,
-    stop_ids: frozenset[int],
-) -> list[list[Drawn]]:
-    device = model.device
-    num_rows, longest = len(prompts), max(map(len, prompts))
-    branches = _Branches(model, turn_ids, num_samples, sampling, stop_ids)
-    length_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    cache = Cache(layer_class_to_replicate=GrowingLayer)
-    # Right-padded prefill of all but the last prompt token: causal attention never looks right, so the padding can
-    # only spoil rows that are masked below.
-    padded = torch.zeros((num_rows, longest), dtype=torch.long, device=device)
-    for row, prompt in enumerate(prompts):
-        padded[row, : len(prompt)] = torch.tensor(prompt, device=device)
-    if longest > 1:
-        model(input_ids=padded[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
-    columns = torch.arange(longest, device=device)
-    # Columns of the cache: longest - 1 prompt tokens, one last prompt token, then G tokens per step.
-    sees_prompt = torch.cat(
-        [columns[None, :-1] < length_B[:, None] - 1, torch.ones(num_rows, 1, dtype=torch.bool, device=device)], dim=1
-    )
-    own = torch.eye(num_samples, dtype=torch.bool, device=device)[None].expand(num_rows, num_samples, num_samples)
-    input_ids = padded.gather(1, length_B[:, None] - 1)
-    mask = sees_prompt[:, None, None, :]
-    own_mask = torch.zeros(num_rows, num_samples, 0, dtype=torch.bool, device=device)
-    for step in range(sampling.max_tokens):
-        logits = model(
-            input_ids=input_ids,
-            attention_mask=mask,
-            position_ids=(length_B - 1 + step)[:, None].expand(input_ids.shape),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        token_N = branches.extend(logits.expand(num_rows, num_samples, -1).reshape(num_rows * num_samples, -1), step)
-        if token_N is None:
-            break
-        input_ids = token_N.reshape(num_rows, num_samples)
-        own_mask = torch.cat([own_mask, own], dim=2)
-        mask = torch.cat([sees_prompt[:, None, :].expand(num_rows, num_samples, longest), own_mask], dim=2)[:, None]
-    drawn = branches.drawn()
-    return [drawn[i : i + num_samples] for i in range(0, len(drawn), num_samples)]

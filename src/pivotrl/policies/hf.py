@@ -13,11 +13,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
-from pivotrl.engine.loading import Dtype, can_isolate_branches, load_model, resolve_device, resolve_dtype
+from pivotrl.engine.executors import Executor, ExecutorName, make_executor
+from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
-from pivotrl.engine.packing import Pack, PackItem, pack, padded_logits, scored_logits, split_by_size
-from pivotrl.engine.sampling import Drawn, draw
-from pivotrl.losses import clipped_policy_loss, kl_k3, likelihood_loss, token_weights
+from pivotrl.engine.objective import Batch, Objective
+from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import Renderer, prompt_hash
@@ -26,7 +26,7 @@ _MAX_SKIPPED_IN_A_ROW = 3
 
 
 class Policy:
-    """Samples with one prompt prefill per turn, trains on packs of one prompt and its completions.
+    """Samples and trains on prefix forests: what the prompts of a call have in common is computed once.
 
     Args:
         model: a Hugging Face id, a folder, or ``smollm2-135m-instruct``.
@@ -37,9 +37,10 @@ class Policy:
         dtype: ``auto`` is fp32 on the CPU and bf16 on CUDA.
         device: ``auto`` is CUDA where there is one.
         style: how turns are written, see :class:`pivotrl.rendering.Renderer`.
-        batch_rows: prompt-and-branch rows that decode together.
-        pack_tokens: tokens per pack in training and scoring.
-        executor: ``packed`` shares prompts; ``rows`` is the plain way; ``auto`` packs where the architecture allows.
+        batch_rows: samples that decode together.
+        pass_tokens: tokens of a training pass whose activations are kept; more go through in chunks.
+        executor: how common prefixes are shared (docs/engine.md); ``auto`` takes the fastest way that gives this
+            model's own numbers.
         trainable: False keeps no optimizer and no adapter (a frozen reference).
         seed: of the adapter's initialisation.
 
@@ -59,8 +60,8 @@ class Policy:
         device: str = "auto",
         style: Literal["auto", "chatml", "template"] = "auto",
         batch_rows: int = 64,
-        pack_tokens: int = 512,
-        executor: Literal["auto", "packed", "rows"] = "auto",
+        pass_tokens: int = 2048,
+        executor: ExecutorName = "auto",
         trainable: bool = True,
         seed: int = 0,
     ) -> None:
@@ -68,7 +69,7 @@ class Policy:
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
         self.renderer = Renderer(tokenizer, style)
         self.max_context: int = int(self.model.config.get_text_config().max_position_embeddings)
-        self.batch_rows, self.pack_tokens, self.executor = batch_rows, pack_tokens, executor
+        self.batch_rows, self.pass_tokens = batch_rows, pass_tokens
         if adapter is not None:
             self._merge_adapter(Path(adapter))
             identity = {**identity, "adapter": _adapter_hash(Path(adapter))}
@@ -87,6 +88,9 @@ class Policy:
         self._num_skipped = 0
         if trainable:
             self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
+        self._executor: Executor = make_executor(executor, self.model, pass_tokens)
+        if self._frozen_copy is not None:
+            self._frozen_executor: Executor = make_executor(self._executor.name, self._frozen_copy, pass_tokens)
 
     # --- construction -------------------------------------------------------------------------------------------
 
@@ -146,29 +150,24 @@ class Policy:
                     f"{turn.id}: {len(prompt)} prompt tokens and {sampling.max_tokens} new ones exceed the model's "
                     f"context of {self.max_context}"
                 )
-        # Similar lengths share a batch, so little is spent on padding; results go back in the order of the turns.
-        order = sorted(range(len(turns)), key=lambda i: len(prompts[i]))
-        groups: dict[int, list[Drawn]] = {}
-        per_batch = max(1, self.batch_rows // num_samples)
-        for start in range(0, len(order), per_batch):
-            chosen = order[start : start + per_batch]
-            longest = max(len(prompts[i]) for i in chosen) + sampling.max_tokens
-            with self._adapter.folded() if self._adapter else contextlib.nullcontext():
-                drawn = draw(
-                    self.model,
-                    [prompts[i] for i in chosen],
-                    [turns[i].id for i in chosen],
-                    num_samples,
-                    sampling,
-                    self.renderer.stop_ids,
-                    shared=self._packs(longest),
-                )
-            groups.update(zip(chosen, drawn, strict=True))
+        with self._adapter.folded() if self._adapter else contextlib.nullcontext():
+            groups = draw(
+                self.model,
+                prompts,
+                [turn.id for turn in turns],
+                num_samples,
+                sampling,
+                self.renderer.stop_ids,
+                executor=self._executor.name,
+                max_rows=self.batch_rows,
+            )
+        prefilled = num_prefilled(prompts, self._executor.name, num_samples)
         for i, turn in enumerate(turns):
             yield SampleGroup(
                 turn_id=turn.id,
                 completions_G=tuple(self._completion(turn, d) for d in groups[i]),
                 num_prompt_tokens=len(prompts[i]),
+                num_prefilled_tokens=prefilled[i],
                 prompt_sha256=prompt_hash(prompts[i]),
             )
 
@@ -186,9 +185,6 @@ class Policy:
             finish_reason="stop" if drawn.stopped else "length",
             parse_error=error,
         )
-
-    def _packs(self, longest: int) -> bool:
-        return self.executor == "packed" or (self.executor == "auto" and can_isolate_branches(self.model, longest))
 
     def encode_action(self, turn: Turn, action: Action) -> Completion:
         token_ids = self.renderer.encode_action(action, turn)
@@ -210,100 +206,30 @@ class Policy:
             RuntimeError: three steps in a row were not finite.
         """
         assert self._optimizer is not None, "this policy was made with trainable=False"
-        items = [self._item(group) for group in groups]
-        lengths = [len(completion) for item in items for completion in item.completions]
-        weights = iter(token_weights(lengths, options.loss_level))
-        weights_by_item = [[next(weights) for _ in item.completions] for item in items]
-        batches = split_by_size([item.num_tokens for item in items], self.pack_tokens)
-        old: dict[int, torch.Tensor] = {}
+        batch = Batch.of(groups, [self._prompt(group) for group in groups], options).to(self.device)
+        reference_S = None
+        if options.objective == "policy_gradient" and options.kl_coefficient > 0:
+            with self._as_reference():
+                reference_S = self._executor.score(batch.items, options.temperature).logprobs_S
+        objective = Objective(batch, options, reference_S)
         metrics: dict[str, float] = {}
         for _ in range(options.num_epochs):
-            totals: dict[str, float] = {}
             self._optimizer.zero_grad(set_to_none=True)
-            for number, chosen in enumerate(batches):
-                parts = self._backward(
-                    [items[i] for i in chosen],
-                    [groups[i].advantages_G for i in chosen],
-                    [weights_by_item[i] for i in chosen],
-                    [logprob for i in chosen for c in groups[i].completions_G for logprob in c.logprobs_T],
-                    old,
-                    number,
-                    options,
-                )
-                for name, value in parts.items():
-                    totals[name] = totals.get(name, 0.0) + value
-            metrics = {**totals, **self._step(learning_rate, options, totals["loss/total"])}
+            metrics = objective.backward(self._executor)
+            metrics |= self._step(learning_rate, options, metrics["loss/total"])
+        num_rows = sum(len(c) + len(item.prompt) for item in batch.items for c in item.completions)
         return {
             **metrics,
-            "tokens/trained": float(sum(lengths)),
-            "tokens/packed": float(sum(i.num_tokens for i in items)),
+            "tokens/trained": float(len(batch.weights_S)),
+            "tokens/computed": float(self._executor.num_computed),
+            "tokens/unshared": float(num_rows),
         }
 
-    def _item(self, group: TrainingGroup) -> PackItem:
+    def _prompt(self, group: TrainingGroup) -> tuple[int, ...]:
         prompt = self.renderer.prompt(group.turn)
         if group.prompt_sha256 and group.prompt_sha256 != prompt_hash(prompt):
             raise ValueError(f"{group.turn.id} was sampled from another rendering than it is trained on")
-        return PackItem(prompt, [completion.token_ids_T for completion in group.completions_G])
-
-    def _logprobs(self, items: Sequence[PackItem], temperature: float) -> tuple[torch.Tensor, Pack]:
-        """Log-probabilities [S, V] at the scored positions, and the pack they belong to."""
-        packed = pack(items, self.device)
-        if self._packs(int(packed.position_ids_T.max()) + 1):
-            logits = scored_logits(self.model, packed)
-        else:
-            logits = padded_logits(self.model, items, self.renderer.tokenizer.pad_token_id, self.device)
-        return torch.log_softmax(logits / (temperature or 1.0), dim=-1), packed
-
-    def _backward(
-        self,
-        items: Sequence[PackItem],
-        advantages: Sequence[Sequence[float]],
-        weights: Sequence[Sequence[float]],
-        sampled_logprobs: Sequence[float],
-        old: dict[int, torch.Tensor],
-        number: int,
-        options: UpdateOptions,
-    ) -> dict[str, float]:
-        logprobs_SV, packed = self._logprobs(items, options.temperature)
-        logprobs_S = logprobs_SV.gather(-1, packed.targets_S[:, None])[:, 0]
-
-        def per_token(values: Sequence[Sequence[float]]) -> torch.Tensor:
-            flat = torch.tensor([v for item in values for v in item], device=self.device)
-            return flat[packed.sequence_S]
-
-        advantages_S, weights_S = per_token(advantages), per_token(weights)
-        old_S = old.setdefault(number, logprobs_S.detach())
-        if options.objective == "likelihood":
-            loss = likelihood_loss(logprobs_S, advantages_S, weights_S)
-            metrics = {"loss/total": loss.item()}
-        else:
-            loss, ratio_S = clipped_policy_loss(
-                logprobs_S, old_S, advantages_S, weights_S, options.clip_low, options.clip_high
-            )
-            with torch.no_grad():
-                outside = (ratio_S < 1 - options.clip_low) | (ratio_S > 1 + options.clip_high)
-                entropy_S = -(logprobs_SV.exp() * logprobs_SV).sum(dim=-1)
-                gap_S = (logprobs_S - torch.tensor(sampled_logprobs, device=self.device)).abs()
-                metrics = {
-                    "loss/policy": loss.item(),
-                    "ratio/mean": (weights_S * ratio_S).sum().item(),
-                    "ratio/clipped_fraction": (weights_S * outside).sum().item(),
-                    "policy/entropy": (weights_S * entropy_S).sum().item(),
-                    "policy/sampler_gap": (weights_S * gap_S).sum().item(),
-                }
-            if options.kl_coefficient > 0:
-                kl = (weights_S * kl_k3(logprobs_S, self._reference_logprobs(items, options.temperature))).sum()
-                loss = loss + options.kl_coefficient * kl
-                metrics["loss/kl"] = kl.item()
-            metrics["loss/total"] = loss.item()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return metrics
-
-    @torch.no_grad()
-    def _reference_logprobs(self, items: Sequence[PackItem], temperature: float) -> torch.Tensor:
-        with self._as_reference():
-            logprobs_SV, packed = self._logprobs(items, temperature)
-        return logprobs_SV.gather(-1, packed.targets_S[:, None])[:, 0]
+        return prompt
 
     @contextlib.contextmanager
     def _as_reference(self) -> Iterator[None]:
@@ -312,11 +238,12 @@ class Policy:
             with self.model.disable_adapter():
                 yield
             return
-        trained, self.model = self.model, self._frozen_copy
+        trained = self.model, self._executor
+        self.model, self._executor = self._frozen_copy, self._frozen_executor
         try:
             yield
         finally:
-            self.model = trained
+            self.model, self._executor = trained
 
     def _step(self, learning_rate: float, options: UpdateOptions, loss: float) -> dict[str, float]:
         assert self._optimizer is not None
@@ -344,15 +271,20 @@ class Policy:
     @torch.no_grad()
     def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
         prompt_ids, answer_ids = self.renderer.encode_text(prompt), self.renderer.encode_text(answer)
-        item = PackItem(prompt_ids, [answer_ids])
-        logprobs_SV, packed = self._logprobs([item], 1.0)
-        nll = -logprobs_SV.gather(-1, packed.targets_S[:, None]).mean().item()
+        logprobs_SV = self._all_logprobs(prompt_ids, answer_ids)
+        nll = -logprobs_SV.gather(-1, torch.tensor(answer_ids, device=self.device)[:, None]).mean().item()
         if not self._lora and self._frozen_copy is None:
             return nll, None, len(answer_ids)
         with self._as_reference():
-            reference_SV, _ = self._logprobs([item], 1.0)
+            reference_SV = self._all_logprobs(prompt_ids, answer_ids)
         kl = (logprobs_SV.exp() * (logprobs_SV - reference_SV)).sum(dim=-1).mean().item()
         return nll, kl, len(answer_ids)
+
+    def _all_logprobs(self, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
+        """Log-probability of every token of the vocabulary [S, V] at each place of the answer."""
+        input_ids = torch.tensor([[*prompt, *answer[:-1]]], device=self.device)
+        logits = self.model(input_ids=input_ids, use_cache=False, logits_to_keep=len(answer)).logits[0]
+        return torch.log_softmax(logits.float(), dim=-1)
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 

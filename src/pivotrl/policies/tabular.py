@@ -179,7 +179,7 @@ class Policy:
                 for name, value in parts.items():
                     metrics[name] = metrics.get(name, 0.0) + value
             metrics |= self._step(gradients, learning_rate, options, metrics["loss/total"])
-        return {**metrics, "tokens/trained": float(total), "tokens/packed": float(total)}
+        return {**metrics, "tokens/trained": float(total)}
 
     def _menu_indices(self, group: TrainingGroup) -> npt.NDArray[np.intp]:
         turn = group.turn

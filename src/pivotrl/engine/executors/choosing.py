@@ -1,0 +1,90 @@
+"""Which executor a model gets: the fastest one that gives the reference's numbers on a probe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pivotrl.engine.executors.cache import CacheExecutor
+from pivotrl.engine.executors.contract import Executor, ExecutorName, Scored, backbone
+from pivotrl.engine.executors.reference import ReferenceExecutor
+from pivotrl.engine.executors.split import SplitExecutor
+from pivotrl.engine.items import Item
+
+_MAKERS: dict[str, Callable[[Any, int], Executor]] = {
+    "split": SplitExecutor,
+    "cache": CacheExecutor,
+    "reference": ReferenceExecutor,
+}
+_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.1}
+"""Largest difference of a log-probability on the probe, in nats. A wrong mask or state is off by far more."""
+
+_logger = logging.getLogger(__name__)
+
+
+def make_executor(name: ExecutorName, model: Any, max_tokens: int = 2048) -> Executor:
+    """The named executor; ``auto`` takes the first of split, cache and reference that passes the probe.
+
+    Args:
+        model: a causal LM of transformers, with or without an adapter.
+        max_tokens: rows of a forward pass whose activations are kept.
+    """
+    if name != "auto":
+        return _MAKERS[name](model, max_tokens)
+    for candidate in ("split", "cache"):
+        executor = _MAKERS[candidate](model, max_tokens)
+        reason = why_not(executor, model)
+        if reason is None:
+            return executor
+        _logger.warning("%s: no %s executor: %s", type(backbone(model)).__name__, candidate, reason)
+    return ReferenceExecutor(model, max_tokens)
+
+
+def why_not(executor: Executor, model: Any) -> str | None:
+    """Run a small forest both ways, forward and backward; None when the results agree."""
+    items = _probe(int(backbone(model).config.get_text_config().vocab_size))
+    parameters = list(model.parameters())
+    asked = [parameter.requires_grad for parameter in parameters]
+    # A gradient that has to come through every layer and costs no memory: of the first norm's weight.
+    first = next(p for p in backbone(model).get_decoder().layers[0].parameters() if p.dim() == 1)
+    kept = [parameter.grad for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(parameter is first)
+            parameter.grad = None
+        results = []
+        for each in (ReferenceExecutor(model, 4096), executor):
+            scored = each.score(items, loss=_mean)
+            assert first.grad is not None
+            results.append((scored.logprobs_S, first.grad.clone()))
+            first.grad = None
+    except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no gradient'}"
+    finally:
+        for parameter, grad, flag in zip(parameters, kept, asked, strict=True):
+            parameter.grad = grad
+            parameter.requires_grad_(flag)
+    (expected, expected_grad), (found, found_grad) = results
+    tolerance = _TOLERANCE[model.dtype]
+    gap = (expected - found).abs().max().item()
+    if not gap <= tolerance:
+        return f"log-probabilities differ by {gap:.2g} nats"
+    off = ((expected_grad - found_grad).norm() / expected_grad.norm().clamp_min(1e-12)).item()
+    return None if off <= max(10 * tolerance, 1e-3) else f"gradients differ by {off:.2g}"
+
+
+def _mean(scored: Scored) -> torch.Tensor:
+    return scored.logprobs_S.sum() / 100
+
+
+def _probe(vocabulary: int) -> list[Item]:
+    """Two nested prompts with diverging branches, long enough to be shared."""
+    tokens = [(7 * i * i + 3 * i + 5) % vocabulary for i in range(96)]
+    ends = (40, 96)
+    return [
+        Item(tokens[:end], [[(end + 11 * branch + i) % vocabulary for i in range(3 + branch)] for branch in range(3)])
+        for end in ends
+    ]

@@ -1,0 +1,211 @@
+"""Every token of a forest once: trunk rows and branch rows in one pass, or the trunk first and branches in chunks.
+
+A micro-batch that fits is one forward and one backward. A larger one keeps its trunk: the branches go through in
+chunks that read the trunk's keys and values, their gradients meet in a buffer (fp32), and one backward through the
+trunk takes them in. Memory is the trunk's, plus one chunk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, backbone, scored_spans
+from pivotrl.engine.forest import (
+    SHARE_ABOVE,
+    Forest,
+    Ids,
+    SortedSequences,
+    build_forest,
+    input_sequences,
+    micro_batches,
+)
+from pivotrl.engine.head import Head, score
+from pivotrl.engine.items import Item
+from pivotrl.engine.split_attention import ForestPass, TrunkState
+
+
+class SplitExecutor:
+    """Trunk and branches by split attention, for models that attend (with or without sliding windows).
+
+    Args:
+        max_tokens: rows of one pass that keeps its activations. A longer trunk is checkpointed layer by layer.
+        share_above: see :func:`pivotrl.engine.forest.build_forest`.
+    """
+
+    name: ExecutorName = "split"
+
+    def __init__(self, model: Any, max_tokens: int, share_above: int = SHARE_ABOVE) -> None:
+        self._model, self.max_tokens, self._share_above, self.num_computed = model, max_tokens, share_above, 0
+
+    def score(self, items: Sequence[Item], temperature: float = 1.0, loss: Loss | None = None) -> Scored:
+        """See :class:`~pivotrl.engine.executors.contract.Executor`.
+
+        When memory runs out, gradients are cleared and everything starts anew with chunks of half the size, which
+        later calls keep to.
+
+        Raises:
+            torch.OutOfMemoryError: not even chunks of 16 rows fit, or there were gradients before the call.
+        """
+        clear = all(parameter.grad is None for parameter in self._model.parameters())
+        while True:
+            try:
+                return self._score(items, temperature, loss)
+            except torch.OutOfMemoryError:
+                if self.max_tokens < 32 or not clear:
+                    raise
+            self.max_tokens //= 2
+            for parameter in self._model.parameters():
+                parameter.grad = None
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _score(self, items: Sequence[Item], temperature: float, loss: Loss | None) -> Scored:
+        collector = Collector(items, self._model.device)
+        spans, sequences = scored_spans(items), SortedSequences(input_sequences(items))
+        self.num_computed = 0
+        with torch.set_grad_enabled(loss is not None):
+            for batch in micro_batches(sequences, self.max_tokens):
+                forest = build_forest(batch, self._share_above)
+                work = _Work(self._model, forest, Targets(forest, batch, spans, items), temperature, loss, collector)
+                if len(forest.token_ids_T) <= self.max_tokens:
+                    work.at_once()
+                else:
+                    work.trunk_then_branches(self.max_tokens)
+                self.num_computed += len(forest.token_ids_T)
+        return collector.all()
+
+
+class Targets:
+    """The tokens to score in a forest, by the row that predicts them."""
+
+    def __init__(
+        self, forest: Forest, batch: SortedSequences, spans: Sequence[tuple[int, int, int]], items: Sequence[Item]
+    ) -> None:
+        completions = [completion for item in items for completion in item.completions]
+        rows: list[Ids] = []
+        targets: list[Ids] = []
+        places: list[Ids] = []
+        for number, original in enumerate(batch.order):
+            prompt, length, start = spans[original]
+            rows.append(forest.rows(number, prompt - 1, prompt - 1 + length))
+            targets.append(np.asarray(completions[original], dtype=np.int64))
+            places.append(np.arange(start, start + length))
+        row_S = np.concatenate(rows)
+        order = np.argsort(row_S, kind="stable")
+        self.row_S = row_S[order]
+        self.target_S, self.place_S = np.concatenate(targets)[order], np.concatenate(places)[order]
+
+
+class _Work:
+    """One micro-batch."""
+
+    def __init__(
+        self,
+        model: Any,
+        forest: Forest,
+        targets: Targets,
+        temperature: float,
+        loss: Loss | None,
+        collector: Collector,
+    ) -> None:
+        self._model, self._base, self._forest, self._targets = model, backbone(model), forest, targets
+        self._head, self._temperature, self._loss, self._collector = Head.of(self._base), temperature, loss, collector
+
+    def at_once(self) -> None:
+        taken = ForestPass(self._forest, self._model.device)
+        hidden_TD = forward(self._base, taken)
+        self._backward(hidden_TD, taken)
+
+    def trunk_then_branches(self, max_tokens: int) -> None:
+        segments = self._forest.segments
+        trunk = [i for i, segment in enumerate(segments) if not segment.is_leaf]
+        leaves = [i for i, segment in enumerate(segments) if segment.is_leaf]
+        state, taken = TrunkState(), None
+        if trunk:
+            taken = ForestPass(self._forest, self._model.device, chosen=trunk, keep=state)
+            with checkpointed(self._base) if len(taken.forest_rows_T) > max_tokens else contextlib.nullcontext():
+                trunk_TD = forward(self._base, taken)
+        for chunk in _chunks(leaves, [segments[i].end - segments[i].start for i in leaves], max_tokens):
+            branches = ForestPass(self._forest, self._model.device, chosen=chunk, trunk=state, trunk_segments=trunk)
+            self._backward(forward(self._base, branches), branches)
+        if taken is not None:
+            with checkpointed(self._base) if len(taken.forest_rows_T) > max_tokens else contextlib.nullcontext():
+                self._backward(trunk_TD, taken)
+
+    def _backward(self, hidden_TD: Tensor, taken: ForestPass) -> None:
+        """Score what the pass predicts and send its part of the loss back."""
+        rows, targets = taken.forest_rows_T, self._targets
+        chosen_S = np.flatnonzero(np.isin(targets.row_S, rows, assume_unique=False))
+        total: Tensor | None = None
+        if len(chosen_S):
+            unique, inverse = np.unique(np.searchsorted(rows, targets.row_S[chosen_S]), return_inverse=True)
+
+            def on_device(values: Ids) -> Tensor:
+                return torch.from_numpy(values).to(hidden_TD.device)
+
+            logprobs_S, entropy_S = score(
+                self._head,
+                hidden_TD[on_device(unique)],
+                on_device(inverse),
+                on_device(targets.target_S[chosen_S]),
+                self._temperature,
+            )
+            scored = Scored(on_device(targets.place_S[chosen_S]), logprobs_S, entropy_S)
+            self._collector.add(scored)
+            total = self._loss(scored) if self._loss is not None else None
+        if self._loss is None or not hidden_TD.requires_grad:
+            return
+        if total is not None and total.requires_grad:
+            total.backward()
+        elif taken.keep is not None:  # nothing is scored here, but the branches' gradients wait to go through
+            hidden_TD.backward(torch.zeros_like(hidden_TD))
+
+
+def forward(base: Any, taken: Any) -> Tensor:
+    """Hidden states [T, D] of the rows of a pass."""
+    hidden: Tensor = base.get_decoder()(
+        input_ids=taken.input_ids_T[None],
+        position_ids=taken.position_ids_T[None],
+        # One number in four dimensions: models take it as a finished mask and build none.
+        attention_mask=torch.zeros(1, 1, 1, 1, device=taken.input_ids_T.device),
+        use_cache=False,
+        forest_pass=taken,
+    ).last_hidden_state[0]
+    return hidden
+
+
+def _chunks(names: Sequence[int], sizes: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """In order, at most ``max_tokens`` rows each; a larger one stands alone."""
+    chunks: list[list[int]] = []
+    used = 0
+    for name, size in zip(names, sizes, strict=True):
+        if not chunks or used + size > max_tokens:
+            chunks.append([])
+            used = 0
+        chunks[-1].append(name)
+        used += size
+    return chunks
+
+
+@contextlib.contextmanager
+def checkpointed(base: Any) -> Iterator[None]:
+    """Inside, layers keep their inputs only and compute the rest again in the backward."""
+    layers = list(base.get_decoder().layers)
+    for layer in layers:
+        layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
+        # What transformers looks at; nothing else depends on it but dropout, which is off.
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.gradient_checkpointing = layer.training = False

@@ -1,0 +1,112 @@
+"""One batch of groups to its loss: what is differentiated, token by token, and what is reported about it.
+
+Weights hold the denominators of the whole batch, so an executor may cut it anywhere. Numbers are reported from
+per-token results once the executor is done, so nothing is counted twice when it starts anew with smaller chunks.
+
+Suffix _S: completion tokens of the batch in item, completion, token order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pivotrl.engine.executors import Executor, Scored
+from pivotrl.engine.items import Item
+from pivotrl.losses import clipped_policy_loss, importance_weights, kl_k3, likelihood_loss, token_weights
+from pivotrl.protocols import TrainingGroup, UpdateOptions
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items with one number per token of each kind."""
+
+    items: Sequence[Item]
+    advantages_S: Tensor
+    weights_S: Tensor
+    sampled_S: Tensor
+    """Log-probabilities that the sampler reported."""
+
+    @classmethod
+    def of(cls, groups: Sequence[TrainingGroup], prompts: Sequence[Sequence[int]], options: UpdateOptions) -> Batch:
+        completions = [completion for group in groups for completion in group.completions_G]
+        lengths = [len(completion.token_ids_T) for completion in completions]
+        advantages = [advantage for group in groups for advantage in group.advantages_G]
+        repeats = torch.tensor(lengths)
+        return cls(
+            [
+                Item(prompt, [completion.token_ids_T for completion in group.completions_G])
+                for prompt, group in zip(prompts, groups, strict=True)
+            ],
+            torch.tensor(advantages).repeat_interleave(repeats),
+            torch.tensor(token_weights(lengths, options.loss_level)).repeat_interleave(repeats),
+            torch.tensor([logprob for completion in completions for logprob in completion.logprobs_T]),
+        )
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.items, self.advantages_S.to(device), self.weights_S.to(device), self.sampled_S.to(device))
+
+
+class Objective:
+    """The loss of one batch, for one or more passes over it.
+
+    Args:
+        reference_S: log-probabilities of the reference policy; needed when the KL coefficient is not 0.
+    """
+
+    def __init__(self, batch: Batch, options: UpdateOptions, reference_S: Tensor | None) -> None:
+        self._batch, self._options, self._reference_S = batch, options, reference_S
+        self._old_S: Tensor | None = None
+
+    def backward(self, executor: Executor) -> dict[str, float]:
+        """Add the gradient of the loss to the parameters; returns metrics. The first call fixes the old policy."""
+        scored = executor.score(self._batch.items, self._options.temperature, self._loss)
+        if self._old_S is None:
+            self._old_S = scored.logprobs_S
+        with torch.no_grad():
+            return self._metrics(scored)
+
+    def _loss(self, scored: Scored) -> Tensor:
+        total, _, _ = self._parts(scored)
+        return total
+
+    def _parts(self, scored: Scored) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(loss, its KL term, ratio [S])."""
+        index, options, batch = scored.index_S, self._options, self._batch
+        advantages_S, weights_S = batch.advantages_S[index], batch.weights_S[index]
+        if options.objective == "likelihood":
+            return likelihood_loss(scored.logprobs_S, advantages_S, weights_S), None, None
+        old_S = scored.logprobs_S.detach() if self._old_S is None else self._old_S[index]
+        corrected_S = weights_S
+        if options.importance_cap is not None:
+            corrected_S = weights_S * importance_weights(old_S, batch.sampled_S[index], options.importance_cap)
+        loss, ratio_S = clipped_policy_loss(
+            scored.logprobs_S, old_S, advantages_S, corrected_S, options.clip_low, options.clip_high
+        )
+        kl = None
+        if self._reference_S is not None:
+            kl = (weights_S * kl_k3(scored.logprobs_S, self._reference_S[index])).sum()
+            loss = loss + options.kl_coefficient * kl
+        return loss, kl, ratio_S
+
+    def _metrics(self, scored: Scored) -> dict[str, float]:
+        loss, kl, ratio_S = self._parts(scored)
+        metrics = {"loss/total": loss.item()}
+        if ratio_S is None:
+            return metrics
+        weights_S, options = self._batch.weights_S, self._options
+        outside_S = (ratio_S < 1 - options.clip_low) | (ratio_S > 1 + options.clip_high)
+        gap_S = (scored.logprobs_S - self._batch.sampled_S).abs()
+        metrics |= {
+            "loss/policy": loss.item() - (options.kl_coefficient * kl.item() if kl is not None else 0.0),
+            "ratio/mean": (weights_S * ratio_S).sum().item(),
+            "ratio/clipped_fraction": (weights_S * outside_S).sum().item(),
+            "policy/entropy": (weights_S * scored.entropy_S).sum().item(),
+            "policy/sampler_gap": (weights_S * gap_S).sum().item(),
+        }
+        if kl is not None:
+            metrics["loss/kl"] = kl.item()
+        return metrics
