@@ -67,10 +67,13 @@ def score(head: Head, hidden_UD: Tensor, row_S: Tensor, target_S: Tensor, temper
 
 
 def _block(hidden_UD: Tensor, row_S: Tensor, target_S: Tensor, head: Head, temperature: float) -> tuple[Tensor, Tensor]:
-    logprobs_UV = torch.log_softmax(head.logits(hidden_UD) / temperature, dim=-1)
+    logits_UV = head.logits(hidden_UD)
+    if temperature != 1.0:
+        logits_UV = logits_UV / temperature
+    lse_U = logits_UV.logsumexp(dim=-1)
     with torch.no_grad():
-        entropy_U = -(logprobs_UV.exp() * logprobs_UV).sum(dim=-1)
-    return logprobs_UV[row_S, target_S], entropy_U[row_S]
+        entropy_U = lse_U - (torch.exp(logits_UV - lse_U[:, None]) * logits_UV).sum(dim=-1)
+    return logits_UV[row_S, target_S] - lse_U[row_S], entropy_U[row_S]
 
 
 class _FrozenHead(torch.autograd.Function):
