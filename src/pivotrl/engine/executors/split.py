@@ -29,7 +29,7 @@ from pivotrl.engine.forest import (
 )
 from pivotrl.engine.head import Head, score
 from pivotrl.engine.items import Item
-from pivotrl.engine.split_attention import ForestPass, TrunkState
+from pivotrl.engine.split_attention import NAME, ForestPass, TrunkState
 
 
 class SplitExecutor:
@@ -52,8 +52,12 @@ class SplitExecutor:
         later calls keep to.
 
         Raises:
+            NotImplementedError: the model's layers do not attend through :mod:`pivotrl.engine.split_attention`.
             torch.OutOfMemoryError: not even chunks of 16 rows fit, or there were gradients before the call.
         """
+        attention = backbone(self._model).config.get_text_config()._attn_implementation
+        if attention != NAME:
+            raise NotImplementedError(f"attention {attention!r} cannot be split; load the model with {NAME!r}")
         clear = all(parameter.grad is None for parameter in self._model.parameters())
         while True:
             try:

@@ -1,0 +1,122 @@
+"""Results as JSON, and as the tables of docs/performance.md.
+
+    python benchmarks/results.py        fills the tables from benchmarks/results/*.json
+
+A file holds one entry per load and setting; a new run replaces the entry it repeats and leaves the others.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+_IDENTITY = ("load", "model", "trained")
+_MACHINE_IDENTITY = ("device", "dtype", "threads")
+
+
+def command_line() -> str:
+    return f"python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}".strip()
+
+
+def save(folder: Path, benchmark: str, entry: Mapping[str, Any]) -> Path:
+    """Put the entry into ``<folder>/<benchmark>.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{benchmark}.json"
+    entries = json.loads(path.read_text()) if path.exists() else []
+    entries = [old for old in entries if _identity(old) != _identity(entry)] + [entry]
+    path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def _identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    machine = entry["machine"]
+    return (*(entry.get(key) for key in _IDENTITY), *(machine[key] for key in _MACHINE_IDENTITY))
+
+
+def table(entry: Mapping[str, Any]) -> str:
+    """One entry as Markdown: a line of setting, the rows, the command."""
+    machine, tokens = entry["machine"], entry["tokens"]
+    on = machine["device"] if machine["device"] != "cpu" else machine["processor"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [
+        f"**{entry['load']}**, {entry['model']}, {entry['trained']}: {tokens['logical']:,} logical, "
+        f"{tokens['grouped']:,} grouped, {tokens['unique']:,} unique tokens. {on}, {machine['threads']} of "
+        f"{machine['cores']} cores, {machine['dtype']}, {machine['date']}; {versions}. "
+        f"Bound {entry['bound_seconds']:.3g} s ({entry['bound']}).",
+        "",
+        f"| | median s | times {_base(entry)} [95 %] | FLOP model | TFLOP counted | peak MB | of bound | notes |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        *map(_line, entry["rows"]),
+        "",
+        f"`{entry['command']}`",
+    ]
+    return "\n".join(lines)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    if "seconds" not in row:
+        return f"| {row['name']} | | | | | | | {row['reason']} |"
+    ratio, low, high = row["ratio"]
+    cells = [
+        row["name"],
+        f"{row['median_seconds']:.3g}",
+        f"{ratio:.2f} [{low:.2f}, {high:.2f}]",
+        f"{row['predicted_ratio']:.2f} ({ratio / row['predicted_ratio']:.0%})",
+        f"{row['flops'] / 1e12:.3g}" if "flops" in row else "",
+        f"{row['peak_bytes'] / 1e6:,.0f}" if "peak_bytes" in row else "",
+        f"{row['fraction_of_bound']:.0%}",
+        _notes(row),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _base(entry: Mapping[str, Any]) -> str:
+    return next((str(row["base"]) for row in entry["rows"] if "base" in row), "")
+
+
+def _notes(row: Mapping[str, Any]) -> str:
+    notes = [f"micro-batch {row['micro_batch']}"] if row.get("micro_batch") else []
+    if "gradient_error" in row:
+        notes.append(f"gradient off by {row['gradient_error']:.1e}")
+    notes += [f"{name} {value:.3g} s" for name, value in row.get("phases", {}).items()]
+    if "tokens_per_second" in row:
+        notes.append(f"{row['tokens_per_second']:,.0f} tokens/s")
+    if "error" in row:
+        notes.append(f"not probed: {row['error']}")
+    return ", ".join(notes)
+
+
+def fill(text: str, tables: Mapping[str, Sequence[str]]) -> str:
+    """Replace what stands between ``<!-- name -->`` and ``<!-- end -->``, for each name.
+
+    Raises:
+        ValueError: an opening marker without its end.
+    """
+    for name, parts in tables.items():
+        opening, closing = f"<!-- {name} -->", "<!-- end -->"
+        if opening not in text:
+            continue
+        before, _, rest = text.partition(opening)
+        _, end, after = rest.partition(closing)
+        if not end:
+            raise ValueError(f"{opening} has no {closing} behind it")
+        text = f"{before}{opening}\n\n" + "\n\n".join(parts) + f"\n\n{closing}{after}"
+    return text
+
+
+def main() -> None:
+    tables = {
+        path.stem: [table(entry) for entry in json.loads(path.read_text())]
+        for path in sorted((Path(__file__).parent / "results").glob("bench_*.json"))
+    }
+    DOCUMENT.write_text(fill(DOCUMENT.read_text(), tables))
+    print(f"{DOCUMENT.name}: {sum(map(len, tables.values()))} tables from {', '.join(tables) or 'no result'}")
+
+
+if __name__ == "__main__":
+    main()
