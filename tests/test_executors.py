@@ -7,12 +7,14 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from transformers import LlamaConfig
 
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.choosing import why_not
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
 from pivotrl.engine.kernels import FlashCpu, Math
+from pivotrl.engine.memory import bytes_per_token, tokens_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.losses import clipped_policy_loss
 from pivotrl.protocols import UpdateOptions
@@ -136,6 +138,26 @@ def test_bf16_is_no_further_from_fp32_than_naive_bf16():
                 math.sqrt(sum(float((found[k].float() - g).pow(2).sum()) for k, g in expected.items())) / norm
             )
     assert 0 < errors["split"] < 1.1 * errors["reference"]
+
+
+def test_the_token_budget_follows_the_formula():
+    """SmolLM2-135M in fp32: 4 bytes x (4 x 576 + 2 x (9 + 3) x 64 + 3 x 1536) x 30 layers."""
+    config = LlamaConfig(
+        hidden_size=576, num_attention_heads=9, num_key_value_heads=3, intermediate_size=1536, num_hidden_layers=30
+    )
+    assert bytes_per_token(config, torch.float32) == 4 * (2304 + 1536 + 4608) * 30
+    assert bytes_per_token(config, torch.bfloat16) == bytes_per_token(config, torch.float32) // 2
+    assert tokens_that_fit(config, torch.float32, torch.device("cpu")) == 2048
+    assert tokens_that_fit(config, torch.bfloat16, torch.device("cpu")) == 4096
+    config.intermediate_size = 10**9
+    assert tokens_that_fit(config, torch.float32, torch.device("cpu")) == 256
+
+
+@pytest.mark.parametrize("name", ["split", "cache", "reference"])
+def test_an_empty_batch_has_no_numbers(name):
+    executor = make_executor(name, make_model("llama"))
+    assert len(executor.score([], loss=lambda part: part.logprobs_S.sum()).logprobs_S) == 0
+    assert executor.num_computed == 0
 
 
 # --- isolation --------------------------------------------------------------------------------------------------------

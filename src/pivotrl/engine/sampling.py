@@ -95,7 +95,7 @@ def draw(
         ]
     groups: list[list[Drawn]] = [[] for _ in prompts]
     for batch in micro_batches(SortedSequences(prompts), max_tokens):
-        forest = build_forest(batch, cut_at_ends=True)
+        forest = build_forest(batch, share_above=0, cut_at_ends=True)
         trunk = TrunkState()
         base = backbone(model)
         hidden_TD = forward(base, ForestPass(forest, model.device, keep=trunk))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
+from pivotrl.engine.memory import tokens_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
@@ -36,9 +37,10 @@ class Policy:
         frozen_layers: so many of the lowest layers (and the embeddings) are not trained.
         dtype: ``auto`` is fp32 on the CPU and bf16 on CUDA.
         device: ``auto`` is CUDA where there is one.
-        style: how turns are written, see :class:`pivotrl.rendering.Renderer`.
+        style, reasoning, actions, variables: how turns are written, see :class:`pivotrl.rendering.Renderer`.
         batch_rows: samples that decode together.
-        pass_tokens: tokens of a training pass whose activations are kept; more go through in chunks.
+        pass_tokens: tokens of a training pass whose activations are kept; more go through in chunks. None: what the
+            formula of :mod:`pivotrl.engine.memory` allows.
         executor: how common prefixes are shared (docs/engine.md); ``auto`` takes the fastest way that gives this
             model's own numbers.
         trainable: False keeps no optimizer and no adapter (a frozen reference).
@@ -59,17 +61,20 @@ class Policy:
         dtype: Dtype = "auto",
         device: str = "auto",
         style: Literal["auto", "chatml", "template"] = "auto",
+        reasoning: Literal["template", "keep", "strip"] = "template",
+        actions: str = "auto",
+        variables: Mapping[str, Any] | None = None,
         batch_rows: int = 64,
-        pass_tokens: int = 2048,
+        pass_tokens: int | None = None,
         executor: ExecutorName = "auto",
         trainable: bool = True,
         seed: int = 0,
     ) -> None:
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
-        self.renderer = Renderer(tokenizer, style)
+        self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)
         self.max_context: int = int(self.model.config.get_text_config().max_position_embeddings)
-        self.batch_rows, self.pass_tokens = batch_rows, pass_tokens
+        self.batch_rows = batch_rows
         if adapter is not None:
             self._merge_adapter(Path(adapter))
             identity = {**identity, "adapter": _adapter_hash(Path(adapter))}
@@ -88,9 +93,11 @@ class Policy:
         self._num_skipped = 0
         if trainable:
             self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
-        self._executor: Executor = make_executor(executor, self.model, pass_tokens)
+        config = self.model.config.get_text_config()
+        max_tokens = pass_tokens or tokens_that_fit(config, self.model.dtype, self.device)
+        self._executor: Executor = make_executor(executor, self.model, max_tokens)
         if self._frozen_copy is not None:
-            self._frozen_executor: Executor = make_executor(self._executor.name, self._frozen_copy, pass_tokens)
+            self._frozen_executor: Executor = make_executor(self._executor.name, self._frozen_copy, max_tokens)
 
     # --- construction -------------------------------------------------------------------------------------------
 
