@@ -41,7 +41,7 @@ format: $(VENV)/.dev
 
 # Against the peers in benchmarks/requirements.txt, an hour or two alone on the machine; fills docs/performance.md.
 # vLLM takes part when VLLM_PYTHON names an interpreter that has it (benchmarks/peers/vllm_server.py).
-bench: $(VENV)/.bench
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_reading.py
 	$(BIN)/python benchmarks/bench_update.py --loads S M W5
 	$(BIN)/python benchmarks/bench_iteration.py --loads M W5
@@ -60,12 +60,9 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 	$(PIP) --constraint constraints.txt --no-deps plancraft
 	touch $@
 
-$(VENV)/.bench: $(VENV)/.run benchmarks/requirements.txt
-	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt
-	touch $@
-
-$(VENV)/.dev: $(VENV)/.run
-	$(PIP) --constraint constraints.txt pytest hypothesis scipy ruff mypy pre-commit
+# The peers of the benchmarks are oracles of the tests too.
+$(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
+	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest hypothesis scipy ruff mypy pre-commit
 	touch $@
 
 clean:

@@ -169,6 +169,23 @@ def test_a_split_stays_when_data_is_added(tmp_path: Path) -> None:
     assert few and few == {name for name in many if int(name[1:]) < 30}
 
 
+def test_a_task_with_a_secret_in_its_name_stays_on_its_side(tmp_path: Path) -> None:
+    """A redacted name is another one in every import."""
+
+    def heldout(folder: Path, redact: bool) -> set[str]:
+        rows = [row(number, task_id=f"mail jane.doe{number}" + "@" + "corp-mail.net") for number in range(30)]
+        folder.mkdir()
+        options = ReadOptions(heldout_fraction=0.3, redact=redact)
+        read_stage(str(write(folder / "log.jsonl", rows)), folder / "run", chat.read, options)
+        found = read_records(folder / "run" / "heldout.jsonl", Trajectory)
+        assert all(("EMAIL" in trajectory.task_id) == redact for trajectory in found)
+        return {trajectory.id for trajectory in found}
+
+    plain = heldout(tmp_path / "plain", False)
+    assert 0 < len(plain) < 30
+    assert heldout(tmp_path / "first", True) == heldout(tmp_path / "second", True) == plain
+
+
 def test_an_interrupted_import_goes_on_to_the_same_files(tmp_path: Path) -> None:
     rows = [row(i, reward=float(i % 5 != 0)) for i in range(700)] + ["{bad"]
     path = write(tmp_path / "log.jsonl", rows)
@@ -204,8 +221,8 @@ def test_a_directory_of_several_formats_is_read_file_by_file(tmp_path: Path) -> 
     items = list(auto.read(logs))
     formats = {t.metadata["format"] for t in items if isinstance(t, Trajectory)}
     assert formats == {"chat", "tau_bench"}
-    (refused,) = (item for item in items if isinstance(item, Refusal))
-    assert refused.place == str(logs / "notes.txt")
+    refused = [item.place for item in items if isinstance(item, Refusal)]
+    assert refused == [f"{logs / 'notes.txt'}:1", str(logs / "outside")]
     expected = [t for t in tau_bench.read(TAU) if isinstance(t, Trajectory)]
     assert len([t for t in items if isinstance(t, Trajectory)]) == 2 + len(expected)
 

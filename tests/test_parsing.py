@@ -18,10 +18,12 @@ from pivotrl.parsing import action_text, canonical, parse_completion, style_name
 DATA = Path(__file__).parent / "data"
 QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other work may slow the machine
 CALLING = ("deepseek", "glm", "harmony", "hermes", "llama", "mistral", "mistral_args", "plain_json", "qwen_xml")
+CALLING += ("gemma", "lfm2")
 MARKS = (
     "<tool_call>", "</tool_call>", "<think>", "</think>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "```", "```bash\n",
     '{"name": "f", "arguments": {}}', "</function>", "</parameter>", "<function=f>", "</arg_value>", "<|message|>",
-    "<|end|><|start|>assistant", "<|im_end|>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁begin｜>", '"}', "\n", "\\", "; ",
+    "<|end|><|start|>assistant", "<|im_end|>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁begin｜>", '"}', "\n",
+    "<|tool_call_start|>[f()]", ")]<|tool_call_end|>", "<|tool_call>call:f{", "}<tool_call|>", "',", "\\'", "\\", "; ",
 )  # fmt: skip
 TOOL = Tool(
     name="find",
@@ -66,6 +68,10 @@ READ = [
     ("deepseek", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>", F),
     ("harmony", '<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}', F),
     ("harmony", "<|channel|>final<|message|>hello", Action(content="hello")),
+    ("lfm2", "ok <|tool_call_start|>[f(a=1), g()]<|tool_call_end|>", action(call("f", a=1), call("g"), content="ok")),
+    ("lfm2", "<|tool_call_start|>[f(a='it\\'s', b=[1, 'x', None], c={\"d\": true}, e=-2.5)]<|tool_call_end|>", action(call("f", a="it's", b=[1, "x", None], c={"d": True}, e=-2.5))),
+    ("gemma", '<|tool_call>call:f{a:1}<tool_call|><|tool_call>call:g{}<tool_call|>', action(call("f", a=1), call("g"))),
+    ("gemma", '<|tool_call>call:f{a:<|"|>"b", c<|"|>,d:{e:[true,None,<|"|><|"|>]}}<tool_call|>', action(call("f", a='"b", c', d={"e": [True, None, ""]}))),
     ("bash", "Look.\n\n```bash\nls -la\ncat x\n```", action(call("bash", command="ls -la\ncat x"), content="Look.")),
     ("bash", "```python\nprint(1)\n```", Action(content="```python\nprint(1)\n```")),
     ("text", '<tool_call>{"name": "f"}</tool_call>', Action(content='<tool_call>{"name": "f"}</tool_call>')),
@@ -101,6 +107,16 @@ BROKEN = [
     ("qwen_xml", "<tool_call><function=f><parameter=a>1</parameter></tool_call>", "tool_call_is_malformed"),
     ("qwen_xml", "<function=f></function>", "tool_call_not_closed"),
     ("glm", "<tool_call>f<arg_key>a</arg_key></tool_call>", "tool_call_is_malformed"),
+    ("lfm2", "<|tool_call_start|>[f(a=1)", "tool_call_not_closed"),
+    ("lfm2", "<|tool_call_start|>[f(a=1, a=2)]<|tool_call_end|>", "argument_occurs_twice"),
+    ("lfm2", "<|tool_call_start|>f(a=1)<|tool_call_end|>", "tool_call_is_malformed"),
+    ("lfm2", "<|tool_call_start|>[f(1)]<|tool_call_end|>", "tool_call_is_malformed"),
+    ("lfm2", "<|tool_call_start|>[f(a=" + "[" * 100_000 + ")]<|tool_call_end|>", "tool_call_is_malformed"),
+    ("lfm2", "<|tool_call_start|>[f(a=open('x'))]<|tool_call_end|>", "tool_call_is_not_json"),
+    ("gemma", "<|tool_call>call:f{a:1}", "tool_call_not_closed"),
+    ("gemma", "<|tool_call>f{a:1}<tool_call|>", "tool_call_has_no_name"),
+    ("gemma", "<|tool_call>call:f{a:1,a:2}<tool_call|>", "argument_occurs_twice"),
+    ("gemma", '<|tool_call>call:f{a:<|"|>x}<tool_call|>', "tool_call_is_malformed"),
     ("harmony", "no header at all", "message_has_no_header"),
     ("bash", "```bash\nls", "code_block_not_closed"),
     ("bash", "```bash\nls\n```\n```bash\nrm x\n```", "several_code_blocks"),
@@ -173,12 +189,20 @@ typed_calls = st.builds(
         },
     ),
 )
+plain_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | finite | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2),
+    max_leaves=4,
+)
+named_calls = st.builds(call, names, st.dictionaries(names, plain_values, max_size=2))
 messages = st.none() | st.sampled_from(["I look.", "Two lines.\n\nAnd {braces} [brackets] a < b.", "naïve 東京 🗼"])
 
 
 def calls_for(style: str) -> st.SearchStrategy[Action]:
     single = style in ("harmony", "bash")
-    each = typed_calls if style in ("qwen_xml", "glm") else json_calls
+    each = {"qwen_xml": typed_calls, "glm": typed_calls, "lfm2": named_calls, "gemma": named_calls}.get(
+        style, json_calls
+    )
     if style == "bash":
         each = texts.filter(lambda text: "```" not in text and "\r" not in text).map(
             lambda text: call("bash", command=text)
@@ -210,7 +234,7 @@ def test_a_call_cut_off_anywhere_is_never_another_call(style: str, data: st.Data
             assert found.is_empty
             continue
         if found.tool_calls:
-            whole = not text[end:].strip()
+            whole = not text[end:].strip() or style == "gemma"  # which puts text after the calls
             assert found.tool_calls == wanted.tool_calls[: len(found.tool_calls)]
             assert whole or len(found.tool_calls) < len(wanted.tool_calls)
         # Beside the calls there is what was written there so far, and less of a mark than anyone can know for one.

@@ -302,41 +302,6 @@ def assistant_call(name: str, arguments: str, id: str | None = None) -> dict[str
     return {"role": "assistant", "tool_calls": [{"id": id, "function": {"name": name, "arguments": arguments}}]}
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"id": "x"}, "messages is missing"),
-        ({"messages": 5}, "messages is number, not array"),
-        ({"messages": "hello"}, "Expecting value"),
-        ({"prompt": [USER]}, "there is no prompt with its completion"),
-        ({"prompt": [USER], "completion": []}, "no message is the assistant's"),
-        ({"messages": []}, "no message is the assistant's"),
-        ({"messages": [USER]}, "no message is the assistant's"),
-        ({"messages": [USER, "hi"]}, "messages[1]: an object is needed, not string"),
-        ({"messages": [USER, {"content": "hi"}]}, "messages[1]: role is missing"),
-        ({"messages": [{"role": "robot"}, ANSWER]}, "messages[0]: unknown role 'robot'; there are system, developer,"),
-        ({"messages": [{**USER, "content": {"a": 1}}, ANSWER]}, "messages[0]: content is object, not text"),
-        ({"messages": [{**USER, "content": ["hi"]}, ANSWER]}, "content part of type 'string'"),
-        ({"messages": [{**USER, "content": [{"type": "text"}]}, ANSWER]}, "messages[0]: text is missing"),
-        ({"messages": [{**USER, "content": [{"type": "video"}]}, ANSWER]}, "content part of type 'video'"),
-        ({"messages": [{**USER, "tool_calls": [{"name": "f"}]}, ANSWER]}, "a user message with tool calls"),
-        ({"messages": [USER, {**ANSWER, "tool_calls": [{}]}]}, "messages[1]: tool_calls[0]: name is missing"),
-        ({"messages": [USER, {**ANSWER, "tool_calls": [{"type": "custom"}]}]}, "tool call of type 'custom'"),
-        ({"messages": [USER, {**ANSWER, "tool_calls": {}}]}, "tool_calls is object, not array"),
-        ({"messages": [USER, {**ANSWER, "reasoning": ["hm"]}]}, "reasoning is array, not string"),
-        ({"messages": [USER, ANSWER], "tools": [{"type": "web_search"}]}, "tools[0]: name is missing"),
-        ({"messages": [USER, ANSWER], "tools": "f, g"}, "Expecting value"),
-        ({"messages": [USER, ANSWER], "reward": "good"}, "reward: Input should be a valid number"),
-        ({"messages": [USER, ANSWER], "id": ["a"]}, "id is array, not a name"),
-        ({"messages": [USER, ANSWER], "note": "\ud800"}, "half of a surrogate pair"),
-    ],
-)
-def test_bad_chat_rows(row: Any, reason: str, tmp_path: Path) -> None:
-    good, bad = chat.read(write(tmp_path / "bad.jsonl", {"messages": [USER, ANSWER]}, row))
-    assert isinstance(good, Trajectory) and isinstance(bad, Refusal)
-    assert reason in bad.reason and bad.place.startswith(f"{tmp_path / 'bad.jsonl'}:2 ")
-
-
 # --- tau-bench ----------------------------------------------------------------------------------------------------
 
 
@@ -363,26 +328,6 @@ def test_tau_bench_names(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"task_id": 0, "reward": 0.0, "traj": [USER, ANSWER], "trial": 0}]))
     assert [t.id for t in trajectories(tau_bench.read(path))] == ["tau_bench-0-0"]
     assert trajectories(tau_bench.read(path, environment="bank"))[0].id == "tau_bench-bank-0-0"
-
-
-@pytest.mark.parametrize(
-    ("episode", "reason"),
-    [
-        (
-            {"task_id": 0, "traj": [], "info": {"error": "boom", "traceback": "..."}},
-            "ended in an error of the benchmark",
-        ),
-        ({"task_id": 0, "traj": [], "info": {}}, "no message is the assistant's"),
-        ({"task_id": 0}, "traj is missing"),
-        ({"traj": [USER, ANSWER]}, "task_id is missing"),
-    ],
-)
-def test_bad_tau_bench_episodes(episode: Any, reason: str, tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    path.write_text(json.dumps([{"task_id": 0, "reward": 0.0, "traj": [USER, ANSWER]}, episode]))
-    good, bad = tau_bench.read(path)
-    assert isinstance(good, Trajectory) and isinstance(bad, Refusal)
-    assert bad.place == f"{path}, element 2" and reason in bad.reason
 
 
 # --- NeMo Gym -----------------------------------------------------------------------------------------------------
@@ -575,27 +520,6 @@ def test_a_masked_rollout_has_no_known_reward(tmp_path: Path) -> None:
     row = gym_row("go", {"response": {"output": [answer], "status": "incomplete"}}, reward=0.0, mask_sample=True)
     [rollout] = trajectories(nemo_gym.read(write(tmp_path / "rows.jsonl", row)))
     assert rollout.reward is None and rollout.excluded == {1: "truncated"}
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"expected_action": CALL}, "responses_create_params is missing"),
-        ({"responses_create_params": {"input": "go"}}, "no expected_action, expected_answers or expected_answer"),
-        (gym_row("go", {"expected_answers": []}), "so it is neither a pivot row nor a rollout"),
-        (gym_row("go", {"response": {"output": []}}), "the response holds nothing that the model did"),
-        (gym_row("go", {"expected_action": {"type": "click"}}), "expected_action of unknown type 'click'"),
-        (gym_row("go", {"expected_action": {"type": "function_call"}}), "expected_action[0]: name is missing"),
-        (gym_row(None), "input is missing"),
-        (gym_row([{"role": "robot", "content": "x"}]), "input[0]: unknown role 'robot'"),
-        (gym_row([{"role": "user", "content": [{"type": "click"}]}]), "content part of type 'click'"),
-        (gym_row([{"type": "function_call_output", "output": "x"}]), "input[0]: call_id is missing"),
-    ],
-)
-def test_bad_nemo_gym_rows(row: Any, reason: str, tmp_path: Path) -> None:
-    good, bad = nemo_gym.read(write(tmp_path / "bad.jsonl", gym_row("go"), row))
-    assert isinstance(good, Trajectory) and isinstance(bad, Refusal)
-    assert reason in bad.reason and bad.place.startswith(f"{tmp_path / 'bad.jsonl'}:2 ")
 
 
 def test_rows_alone_have_no_rollout() -> None:

@@ -201,16 +201,6 @@ def test_calls_written_as_text_are_tool_calls_and_a_condensed_run_goes_on_as_ano
     assert after.messages[2].content == "\n\nSUMMARY: hello.py was corrected."
 
 
-def test_a_damaged_completion_log_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
-    copied = tmp_path / "llm_completions" / "astropy-1"
-    shutil.copytree(NATIVE, copied)
-    first = min(copied.iterdir())
-    first.write_text(first.read_text()[:1000])
-    fault, run = openhands_completions.read(copied)
-    assert isinstance(fault, Refusal) and fault.place == str(first)
-    assert isinstance(run, Trajectory) and run.task_id == run.id == "astropy-1" and roles(run) == "suuattatuatata"
-
-
 @pytest.mark.parametrize(("events", "completions"), [(TRAJECTORY, NATIVE), (STORE, TEXT)], ids=["native", "condensed"])
 def test_events_give_what_the_completion_logs_show_was_sent(events: Path, completions: Path) -> None:
     rebuilt = read(openhands_events, events)
@@ -239,14 +229,6 @@ def test_an_evaluations_row_bears_the_instances_name(tmp_path: Path) -> None:
     assert run.metadata["foreign"]["test_result"] == {"resolved": True}
     assert run.messages == read(openhands_events, TRAJECTORY)[0].messages
     assert isinstance(fault, Refusal) and "output.jsonl:2 " in fault.place and "history is missing" in fault.reason
-
-
-def test_an_action_without_the_response_it_came_from_is_refused(tmp_path: Path) -> None:
-    history = json.loads(TRAJECTORY.read_text())
-    for event in history:
-        event.pop("tool_call_metadata", None)
-    (fault,) = openhands_events.read(write(tmp_path / "old.jsonl", history))
-    assert isinstance(fault, Refusal) and "the action read is the agent's, but the model's response" in fault.reason
 
 
 # --- the OpenHands SDK --------------------------------------------------------------------------------------------
@@ -380,16 +362,6 @@ def test_a_sub_agents_own_file_has_no_candidates(tmp_path: Path) -> None:
     (session,) = read(claude_code, write(tmp_path / "agent.jsonl", lines))
     assert roles(session) == "uata" and session.excluded == {1: "subagent_turn", 3: "subagent_turn"}
     assert session.messages[0].content == "Count the lines of /srv/demo/hello.py"
-
-
-def test_a_request_that_cannot_be_rebuilt_is_refused(tmp_path: Path) -> None:
-    lines = lines_of(CLAUDE / "requests.jsonl")
-    first = next(line for line in lines if line["type"] == "api-request-blob")
-    (fault,) = claude_code.read(write(tmp_path / "lost.jsonl", [line for line in lines if line is not first]))
-    assert (
-        isinstance(fault, Refusal)
-        and f"the message {first['hash'][:12]} of a request is not in the log" in fault.reason
-    )
 
 
 # --- Codex --------------------------------------------------------------------------------------------------------

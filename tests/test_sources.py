@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from pivotrl.logs.sources import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, convert_entries, entries, head, without_nulls
+from pivotrl.logs.sources import MAX_DOCUMENT_BYTES, convert_entries, entries, head
+from pivotrl.logs.tables import without_nulls
 from pivotrl.protocols import InputError
 from pivotrl.records import Message, Refusal, Trajectory
 
@@ -69,32 +69,6 @@ def test_a_saved_dataset_of_several_splits_is_read_in_their_order(tmp_path: Path
     assert len(values(tmp_path / "d")) == 6
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "fault"),
-    [
-        ("empty.jsonl", b"", "is empty"),
-        ("bad.json", b'{"a": \n ?', r":2 is not JSON: .*column 2"),
-        ("latin.json", b'{"a":\n "\xff"}', "not UTF-8"),
-        ("cut.jsonl.gz", gzip.compress(LINES)[:-5], "damaged gzip"),
-        ("no.jsonl.gz", b"plain text", "damaged gzip"),
-        ("no.jsonl.zst", b"plain text", "damaged zstd"),
-        ("no.parquet", b"plain text", "no Parquet"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_named(name: str, data: bytes, fault: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(InputError, match=fault) as caught:
-        list(entries(tmp_path / name))
-    assert name in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_paths_that_are_no_file(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jsonl")
-    for path, fault in (("missing", "does not exist"), (".", "is a directory"), ("pipe.jsonl", "no regular file")):
-        with pytest.raises(InputError, match=fault):
-            list(entries(tmp_path / path))
-
-
 def test_damaged_lines_are_refused_with_line_and_byte_and_the_rest_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     good = b'{"text": "x"}\n'
@@ -106,9 +80,9 @@ def test_damaged_lines_are_refused_with_line_and_byte_and_the_rest_goes_on(tmp_p
     items = list(convert_entries(path, convert))
     assert [item.id for item in items if isinstance(item, Trajectory)] == ["1", "3", "7"]
     assert [(item.place, item.reason) for item in items if isinstance(item, Refusal)] == [
-        (f"{path}:2 (byte 14)", "is not JSON: NaN is not JSON"),
+        (f"{path}:2 (byte 14)", "is not JSON: NaN is not JSON (column 10)"),
         (f"{path}:4 (byte 42)", "is not UTF-8 text (byte 8 of the line)"),
-        (f"{path}:6 (byte 54)", "is not JSON: the key 'a' occurs twice"),
+        (f"{path}:6 (byte 54)", "is not JSON: the key 'a' occurs twice (column 10)"),
     ]
 
 
@@ -120,19 +94,6 @@ def test_a_value_that_is_no_trajectory_is_refused_in_one_line(tmp_path: Path) ->
         lambda value, _: Trajectory(id="1", task_id="t", messages=[{"role": value["role"]}]),  # type: ignore[list-item]
     )
     assert isinstance(item, Refusal) and item.reason.startswith("is not a trajectory: messages.0.role:")
-
-
-def test_a_line_of_over_64_mib_costs_no_more_than_the_limit(tmp_path: Path) -> None:
-    path = tmp_path / "long.jsonl"
-    with path.open("wb") as file:
-        file.write(b'{"n": 1}\n{"n": "')
-        for _ in range(70):
-            file.write(b"x" * (1 << 20))
-        file.write(b'"}\n{"n": 3}\n')
-    found = list(entries(path))
-    assert [found[0].load(), found[2].load()] == [{"n": 1}, {"n": 3}] and found[2].number == 3
-    with pytest.raises(ValueError, match=f"longer than {MAX_LINE_BYTES >> 20} MiB"):
-        found[1].load()
 
 
 def test_a_document_of_over_a_gigabyte_is_refused(tmp_path: Path) -> None:

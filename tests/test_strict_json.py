@@ -38,6 +38,22 @@ def test_strict_json_refuses(text: str, fault: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ('{"b": ["a:",\n {"a": "\\"",\n  "a": 1}]}', 3, 3),
+        ('[1,\n"NaN", NaN]', 2, 8),
+        ("[1.5,\n-1e999]", 2, 1),
+        ('["ok",\n "\\ud83d\\ude00", "\\ud83d"]', 2, 18),
+        ("[\n" * 101 + "]" * 101, 101, 1),
+    ],
+)
+def test_a_fault_has_a_place(text: str, line: int, column: int) -> None:
+    with pytest.raises(json.JSONDecodeError) as caught:
+        parse_json(text)
+    assert (caught.value.lineno, caught.value.colno) == (line, column)
+
+
 def test_strict_json_accepts_what_is_at_the_limits() -> None:
     assert parse_json("[" * 100 + "1" + "]" * 100)
     assert parse_json("9" * 308) == int("9" * 308)

@@ -26,10 +26,10 @@ CALLS = {
     "llama": "llama3_1 llama3_2",
     "glm": "glm4moe",
     "harmony": "gptoss",
+    "lfm2": "lfm2_2_5 lfm2_2_5_v2 lfm2_2_5_vl lfm2_v2",
+    "gemma": "diffusion_gemma gemma4 gemma4_v2 gemma4_v3 gemma4_v4 gemma4_v5",
     "the chat template leaves out the tool": "cohere cohere2 deepseek_r1_distill deepseekv3 gemma gemma3 idefics3 "
     "lfm2 llama3 llava_next phi3 phi3_5 qwen2_5_vl smolvlm",
-    "the chat template writes tool calls in a form that cannot be read back": "diffusion_gemma gemma4 gemma4_v2 "
-    "gemma4_v3 gemma4_v4 gemma4_v5 lfm2_2_5 lfm2_2_5_v2 lfm2_2_5_vl lfm2_v2",
 }
 UNREADABLE = ["muse_glimmer", "muse_glimmer_training"]
 FOUND = {name: style for style, names in CALLS.items() for name in names.split()}

@@ -136,6 +136,6 @@ def test_150_random_batches_have_trls_loss_and_gradient(
         theirs = {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
         scale = max(gradient.abs().max() for gradient in theirs.values())
         for name, parameter in ours.named_parameters():
-            # Norms and rotations are single precision in both, and TRL's padding shifts the positions.
-            assert (parameter.grad - theirs[name]).abs().max() <= 1e-5 * scale, name
+            # Norms, rotations and TRL's log-softmax are single precision whatever the model is.
+            assert (parameter.grad - theirs[name]).abs().max() <= max(1e-5 * scale, 1e-6), name
     assert num_clipped > 30

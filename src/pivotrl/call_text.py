@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -68,6 +68,50 @@ def read_call(text: str, position: int, arguments_key: str) -> tuple[ToolCall, i
     arguments = value[arguments_key]
     raw = arguments if isinstance(arguments, str) else _member_text(text, position, arguments_key)
     return ToolCall(name=value["name"], arguments=raw), end
+
+
+def calls_after(
+    text: str, mark: str, read: Callable[[int], tuple[Sequence[ToolCall], int]]
+) -> tuple[str, list[ToolCall]]:
+    """(the text beside the calls, the calls)
+
+    Args:
+        mark: what stands before calls.
+        read: the calls that begin at a position, and where they end.
+
+    Raises:
+        Unparsable: as ``read``; ``tool_call_is_malformed`` when the arguments are nested without end.
+    """
+    beside, calls, position = "", list[ToolCall](), 0
+    while (start := text.find(mark, position)) >= 0:
+        beside += text[position:start]
+        try:
+            found, position = read(start + len(mark))
+        except RecursionError:
+            raise Unparsable("tool_call_is_malformed") from None
+        calls += found
+    return beside + text[position:], calls
+
+
+def bare_arguments(
+    text: str, position: int, pattern: re.Pattern[str], tools: Sequence[Tool], name: str
+) -> tuple[str, int]:
+    """The arguments of a call to the tool, written without quotes one after another, as JSON; and where they end.
+
+    Args:
+        pattern: of one argument; its groups are the key and the value.
+
+    Raises:
+        Unparsable: ``argument_occurs_twice``.
+    """
+    schemas = property_schemas(tools, name)
+    arguments: dict[str, Any] = {}
+    while found := pattern.match(text, position):
+        if found[1] in arguments:
+            raise Unparsable("argument_occurs_twice")
+        arguments[found[1]] = typed_value(found[2], schemas.get(found[1]))
+        position = found.end()
+    return json.dumps(arguments, ensure_ascii=False), position
 
 
 def json_call(call: ToolCall, arguments_key: str) -> str:

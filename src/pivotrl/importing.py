@@ -9,13 +9,14 @@ from __future__ import annotations
 import secrets as randomness
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pivotrl.copies.duplicates import DuplicateFinder
 from pivotrl.logs.audit import audit
 from pivotrl.logs.missing_parts import Complete, completion
+from pivotrl.logs.sources import printable, require_utf8
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import Redactor
 from pivotrl.profiling import Progress, silent
@@ -65,6 +66,8 @@ def read_stage(
     Raises:
         InputError: a source is missing or holds no usable trajectory.
     """
+    for place in (source, heldout):
+        require_utf8(Path(place or ""))
     inputs = {str(place): source_hash(place) for place in (source, heldout, options.tools, options.system) if place}
     settings = {**options_dict(options), "reader": describe(reader), "source": source, "heldout": heldout}
     with Stage(directory, "read", settings, inputs) as stage:
@@ -83,12 +86,9 @@ def read_stage(
             )
             imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in reader(Path(place)))
             for batch in _batches(imported):
-                kept = [item for item in batch if isinstance(item, Trajectory)]
-                if heldout is None:
-                    train, held = split_by_task(kept, options.heldout_fraction, options.split_seed)
-                else:
-                    train, held = (kept, []) if place == source else ([], kept)
-                files.write(train, held, batch)
+                if heldout is not None:
+                    batch = [replace(item, is_heldout=place == heldout) for item in batch]
+                files.write(batch)
                 progress(tally.num_read, 0, "trajectories read")
         _require_usable(source, files, tally, options)
         stage.finish(
@@ -96,13 +96,19 @@ def read_stage(
                 **tally.counts(),
                 "train_trajectories": len(files.train),
                 "heldout_trajectories": len(files.heldout),
-                "train_tasks": len({t.task_id for t in files.train}),
+                "train_tasks": len(files.train_tasks),
             }
         )
         (directory / _KEY_FILE).unlink(missing_ok=True)
 
 
 # --- one trajectory -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Imported:
+    record: Trajectory | Refusal | Dropped
+    is_heldout: bool = False
 
 
 def _treat(
@@ -112,10 +118,12 @@ def _treat(
     redactor: Redactor,
     options: ReadOptions,
     tally: Tally,
-) -> Trajectory | Refusal | Dropped:
+) -> _Imported:
     if isinstance(item, Refusal):
         tally.num_refused += 1
-        return item.model_copy(update={"reason": redactor.redact_text(item.reason)[0]})
+        return _Imported(item.model_copy(update={"reason": redactor.redact_text(item.reason)[0]}))
+    # By the task's id as it is logged: redacted, it is another one in every import.
+    _, heldout = split_by_task([item], options.heldout_fraction, options.split_seed)
     trajectory, found = redactor.redact(audit(complete(item)))
     trajectory = tally.renamed(trajectory)
     tally.num_read += 1
@@ -131,9 +139,9 @@ def _treat(
                 reason = f"{copy.kind}_copy"
     if reason is not None:
         tally.dropped[reason] += 1
-        return Dropped(trajectory_id=trajectory.id, reason=reason)
+        return _Imported(Dropped(trajectory_id=trajectory.id, reason=reason))
     tally.add(trajectory, found)
-    return trajectory
+    return _Imported(trajectory, bool(heldout))
 
 
 def _without_turns(trajectory: Trajectory, num_messages: int) -> Trajectory:
@@ -205,18 +213,26 @@ class _Files:
         self.heldout = RecordFile(directory / "heldout.jsonl", Trajectory, key=lambda t: t.id)
         self.dropped = RecordFile(directory / "dropped.jsonl", Dropped, key=lambda d: d.trajectory_id)
         self.refused = RecordFile(directory / "refused.jsonl", Refusal, key=lambda r: r.place)
+        self.train_tasks: set[str] = set()
+        self.heldout_tasks: set[str] = set()
 
-    def write(self, train: list[Trajectory], heldout: list[Trajectory], batch: list[Any]) -> None:
-        self.train.append([t for t in train if t.id not in self.train])
-        self.heldout.append([t for t in heldout if t.id not in self.heldout])
-        dropped = [item for item in batch if isinstance(item, Dropped)]
+    def write(self, batch: list[_Imported]) -> None:
+        kept = [(item.record, item.is_heldout) for item in batch if isinstance(item.record, Trajectory)]
+        for file, tasks, is_heldout in (
+            (self.train, self.train_tasks, False),
+            (self.heldout, self.heldout_tasks, True),
+        ):
+            own = [trajectory for trajectory, side in kept if side == is_heldout]
+            tasks.update(trajectory.task_id for trajectory in own)
+            file.append([trajectory for trajectory in own if trajectory.id not in file])
+        dropped = [item.record for item in batch if isinstance(item.record, Dropped)]
         self.dropped.append([item for item in dropped if item.trajectory_id not in self.dropped])
-        refused = {item.place: item for item in batch if isinstance(item, Refusal)}
+        refused = {item.record.place: item.record for item in batch if isinstance(item.record, Refusal)}
         self.refused.append([item for place, item in refused.items() if place not in self.refused])
 
 
-def _batches(items: Iterator[Any]) -> Iterator[list[Any]]:
-    batch: list[Any] = []
+def _batches(items: Iterator[_Imported]) -> Iterator[list[_Imported]]:
+    batch: list[_Imported] = []
     for item in items:
         batch.append(item)
         if len(batch) == _BATCH:
@@ -235,7 +251,7 @@ def _require_usable(source: str, files: _Files, tally: Tally, options: ReadOptio
             f"--min-reward {options.min_reward}, {tally.num_refused} refused{told}); mend the log, "
             "or lower --min-reward or --heldout-fraction"
         )
-    shared = {t.task_id for t in files.heldout} & {t.task_id for t in files.train}
+    shared = files.heldout_tasks & files.train_tasks
     if shared:
         raise InputError(f"{len(shared)} tasks stand in both sources (such as {sorted(shared)[0]!r}); hold them out")
 
@@ -254,5 +270,12 @@ def source_hash(source: str | Path) -> str:
     path = Path(source)
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.is_file())
-        return sha256_of_json([(str(p.relative_to(path)), sha256_of_file(p)) for p in found])
-    return sha256_of_file(path) if path.is_file() else "named"
+        return sha256_of_json([(printable(p.relative_to(path)), _file_hash(p)) for p in found])
+    return _file_hash(path) if path.is_file() else "named"
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError:
+        return "unreadable"  # the reader says why

@@ -1,8 +1,9 @@
 """The text of a completion -> an action, and back. The one parser for every form in which agents write actions.
 
 A style is a module of :mod:`pivotrl.styles`: ``hermes``, ``qwen_xml``, ``llama``, ``mistral``, ``mistral_args``,
-``glm``, ``deepseek``, ``harmony``, ``plain_json``, ``bash``, ``terminus_1``, ``terminus_2``, ``text``. A thought is
-never part of an action. A call that is cut off or half right is an error with a stable reason code, never a message.
+``glm``, ``deepseek``, ``harmony``, ``lfm2``, ``gemma``, ``plain_json``, ``bash``, ``terminus_1``, ``terminus_2``,
+``text``. A thought is never part of an action. A call that is cut off or half right is an error with a stable reason
+code, never a message.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ _MAX_DIGITS = 308
 """Longest integer: any longer one may be beyond the range of a float."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]|-?[0-9][0-9.eE+-]*|-?Infinity|NaN')
+_COLON = re.compile(r"\s*:")
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 
@@ -26,9 +28,10 @@ def parse_json(text: str | bytes) -> Any:
     """The value of a JSON text, read strictly.
 
     Raises:
-        ValueError: with a one-line reason. Not UTF-8 (a ``UnicodeDecodeError``), not JSON (a ``JSONDecodeError``,
-            which knows line and column), a duplicate key, NaN or Infinity, a number beyond the range of a float, half
-            of a surrogate pair, or nesting deeper than ``MAX_DEPTH``.
+        UnicodeDecodeError: it is not UTF-8.
+        JSONDecodeError: a ValueError with reason, line and column: it is not JSON, or holds a duplicate key, NaN or
+            Infinity, a number beyond the range of a float, half of a surrogate pair, or nesting deeper than
+            ``MAX_DEPTH``.
     """
     try:
         data = text if isinstance(text, bytes) else text.encode()
@@ -71,30 +74,31 @@ def kind_of(value: Any) -> str:
 def _is_plain(value: Any, data: bytes) -> bool:
     """Whether the fast parser's value is surely what the text says.
 
-    Every key and every string has two quotes in the text. A repeated key leaves fewer in the value than in the text.
+    Every key and every string has two quotes in the text, and each quote in it is one there, unless it is written as
+    ``\\u0022``. A repeated key leaves fewer in the value than in the text.
     """
-    num_strings = 0
+    texts: list[str] = []
     level = [value]
     for depth in range(MAX_DEPTH + 1):
         children: list[Any] = []
         for item in level:
             kind = type(item)
             if kind is str:
-                num_strings += 1
-            elif kind is dict:
-                num_strings += len(item)
-                children += item.values()
-            elif kind is list:
-                children += item
+                texts.append(item)
+            elif kind is dict or kind is list:
+                if depth == MAX_DEPTH:
+                    return False
+                if kind is dict:
+                    texts += item
+                    children += item.values()
+                else:
+                    children += item
             elif kind is float and abs(item) >= 2.0**63:
                 return False  # perhaps an integer that lost its digits
-            if depth == MAX_DEPTH and kind in (dict, list):
-                return False
         level = children
         if not level:
             break
-    single = data.replace(rb"\\", b"") if rb"\\" in data else data
-    return data.count(b'"') - single.count(rb"\"") == 2 * num_strings
+    return data.count(b'"') == 2 * len(texts) + "".join(texts).count('"') and rb"\u0022" not in data
 
 
 def _parse_slowly(text: str | bytes) -> Any:
@@ -104,23 +108,57 @@ def _parse_slowly(text: str | bytes) -> Any:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_int, parse_float=_float
         )
-    except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
-    _check_depth(value)
-    if _SURROGATE.search(text):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("half of a surrogate pair, which is no character") from None
+        _check_depth(value)
+        if _SURROGATE.search(text):
+            _encode(json.dumps(value, ensure_ascii=False))
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason, place = _first_fault(text) or (str(error), 0)
+        raise json.JSONDecodeError(reason, text, place) from None
     return value
+
+
+def _first_fault(text: str) -> tuple[str, int] | None:
+    """What the text holds that is no strict JSON, and where; found token by token, as the parser does not say."""
+    keys: list[set[str]] = []
+    for token in _TOKEN.finditer(text):
+        word = token[0]
+        try:
+            if word in ("[", "{"):
+                keys.append(set())
+                if len(keys) > MAX_DEPTH:
+                    raise ValueError(_TOO_DEEP)
+            elif word in ("]", "}"):
+                keys.pop()
+            elif word.startswith('"'):
+                string = json.loads(word)
+                _encode(string)
+                if _COLON.match(text, token.end()):
+                    if string in keys[-1]:
+                        raise ValueError(f"the key {string[:60]!r} occurs twice")
+                    keys[-1].add(string)
+            elif word[-1].isdigit():
+                (_int if word.lstrip("-").isdigit() else _float)(word)
+            else:
+                _refuse_constant(word)
+        except ValueError as error:
+            return str(error), token.start()
+    return None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in found if keys.count(key) > 1)[:60]!r} occurs twice")
+        raise ValueError("a key occurs twice")
     return found
+
+
+def _encode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair, which is no character") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -51,11 +51,10 @@ def chat_messages(items: Sequence[Any], losses: list[Loss] | None = None) -> tup
 def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
     """One OpenAI-style message, of today's form or of the legacy one with ``function_call``."""
     row = as_object(item)
-    name = member(row, "role", str)
-    role = ROLES.get(name)
+    name, content, call_id = row.get("role"), row.get("content"), row.get("tool_call_id")
+    role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
-        raise ValueError(f"unknown role {short(name)}; there are {', '.join(ROLES)}")
-    content, call_id = row.get("content"), row.get("tool_call_id")
+        raise ValueError(f"unknown role {short(member(row, 'role', str))}; there are {', '.join(ROLES)}")
     if row.keys().isdisjoint(_RARE) and isinstance(content, str) and (call_id is None or isinstance(call_id, str)):
         return Message(role=role, content=content, tool_call_id=call_id)  # most messages, and the shortest way
     if row.get("audio"):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from pivotrl.strict_json import kind_of
+from pivotrl.strict_json import kind_of, parse_json
 
 T = TypeVar("T")
 
-_KINDS: dict[type, str] = {dict: "object", list: "array", str: "string"}
+_KINDS: dict[type, str] = {dict: "object", list: "array", str: "string", int: "number"}
 
 
 def as_object(value: Any) -> dict[str, Any]:
@@ -50,6 +50,14 @@ def identifier(row: dict[str, Any], *keys: str) -> str | None:
         if value not in (None, ""):
             raise ValueError(f"{key} is {kind_of(value)}, not a name")
     return None
+
+
+def json_text(name: str, text: str) -> Any:
+    """The value of a field that holds JSON as text, null when it is blank."""
+    try:
+        return parse_json(text) if text.strip() else None
+    except ValueError as error:
+        raise ValueError(f"{name} is text that is not JSON: {error}") from error
 
 
 def each(name: str, items: Sequence[Any], parse: Callable[[Any], T]) -> list[T]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.sources import entries
+from pivotrl.logs.sources import entries, file_refusal, load_document, refusal
+from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 Entry = dict[str, Any]
@@ -20,16 +22,40 @@ def whole_lines(path: Path) -> tuple[list[Entry], Refusal | None]:
     Raises:
         InputError: the file as a whole cannot be read.
     """
+    return _whole((entry.place, entry.load) for entry in entries(path))
+
+
+def whole_files(files: Sequence[Path]) -> tuple[list[Entry], Refusal | None]:
+    """The same for a session that is kept in a file for each event."""
+    return _whole((str(file), functools.partial(load_document, file)) for file in files)
+
+
+def _whole(parts: Iterable[tuple[str, Callable[[], Any]]]) -> tuple[list[Entry], Refusal | None]:
     found: list[Entry] = []
-    for entry in entries(path):
+    for place, load in parts:
         try:
-            value = entry.load()
+            value = load()
             if not isinstance(value, dict):
                 raise ValueError("is not an object")
-        except ValueError as error:
-            return found, Refusal(place=entry.place, reason=f"{error}; the session is read up to here")
+        except (InputError, ValueError) as error:
+            told = file_refusal(Path(place), error)
+            return found, told.model_copy(update={"reason": f"{told.reason}; the session is read up to here"})
         found.append(value)
     return found, None
+
+
+def read_session(
+    path: Path, session: tuple[list[Entry], Refusal | None], convert: Callable[[list[Entry]], Iterable[Trajectory]]
+) -> Iterator[Trajectory | Refusal]:
+    """What the whole part of a session is converted to, then the fault that ends it."""
+    events, fault = session
+    try:
+        if events:
+            yield from convert(events)
+    except ValueError as error:
+        yield refusal(str(path), error)
+    if fault is not None:
+        yield fault
 
 
 def segments(
@@ -56,7 +82,7 @@ def without_forgotten(view: Sequence[Entry], forgotten: set[Any], summary: Entry
     """The view less the events of these ids, with the summary put at the offset, counted after they are gone."""
     kept = [event for event in view if not (isinstance(event.get("id"), str | int) and event["id"] in forgotten)]
     if summary is not None and isinstance(offset, int):
-        kept.insert(offset, summary)
+        kept.insert(max(0, min(offset, len(kept))), summary)
     return kept
 
 

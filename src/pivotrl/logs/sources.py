@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import codecs
 import functools
-import gzip
-import importlib
-import io
 import itertools
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from json import JSONDecodeError
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
+from pivotrl.logs.compressed import opened
+from pivotrl.logs.tables import is_table, rows
 from pivotrl.protocols import InputError
 from pivotrl.records import Refusal, Trajectory
 from pivotrl.store import validation_message
@@ -32,7 +32,8 @@ MAX_LINE_BYTES = 64 << 20
 MAX_DOCUMENT_BYTES = 1 << 30
 """A document is held in memory as a whole, lines are not."""
 _HEAD = 20
-_ARROW_ROWS = 64
+_MAX_REASON = 400
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,30 @@ class Entry:
 def entries(path: Path) -> Iterator[Entry]:
     """The values of a file: lines, elements of an array, rows of a table, or the one value of a document.
 
+    Where a file is damaged or cut off after some values, the last entry stands for the rest, and does not load.
+
     Raises:
         InputError: the file is missing, empty, no regular file, of an unknown kind, or a document that is not JSON.
     """
-    if is_arrow(path):
-        yield from _rows(path)
+    require_utf8(path)
+    if is_table(path):
+        unit, found = "row", _rows(path)
     elif _is_document(path):
-        yield from _elements(path)
+        unit, found = "element", _elements(path)
     else:
-        yield from _lines(path)
+        unit, found = "line", _lines(path)
+    number = 0
+    try:
+        for entry in found:
+            number = entry.number
+            yield entry
+    except InputError as error:
+        if not number:
+            raise
+        fault = str(error).removeprefix(f"{path} ")
+        yield Entry(f"{path}, after {unit} {number}", number + 1, functools.partial(_refuse, fault))
+    if not number:
+        raise InputError(f"{path} holds no {unit} with a value; give a log with at least one trajectory")
 
 
 def head(path: Path) -> list[Any]:
@@ -84,7 +100,7 @@ def load_document(path: Path) -> Any:
     Raises:
         InputError: the file cannot be read, is larger than 1 GiB, or is not JSON.
     """
-    with _open(path) as file:
+    with opened(path) as file:
         data = file.read(MAX_DOCUMENT_BYTES + 1)
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InputError(f"{path} is one document of over {MAX_DOCUMENT_BYTES >> 30} GiB; make it JSON lines")
@@ -94,8 +110,15 @@ def load_document(path: Path) -> Any:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start + 1}); convert it") from error
     except JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno} is not JSON: {error.msg} (column {error.colno}); mend it") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}; mend it") from error
+
+
+def any_of_first(files: Sequence[Path], is_known: Callable[[Any], bool]) -> bool:
+    """Whether one of the first files is a document of that kind; a single one may be damaged."""
+    for file in files[:3]:
+        with suppress(InputError):
+            if is_known(load_document(file)):
+                return True
+    return False
 
 
 def convert_entries(
@@ -123,67 +146,35 @@ def convert_entries(
 
 
 def refusal(place: str, error: ValueError) -> Refusal:
+    """A value that is no trajectory; the reason is one line of bounded length, whatever it quotes."""
     reason = validation_message(error) if isinstance(error, ValidationError) else str(error)
-    return Refusal(place=place, reason=f"is not a trajectory: {reason}")
+    line = " ".join(reason.split())
+    return Refusal(place=place, reason=f"is not a trajectory: {line[:_MAX_REASON]}")
 
 
-def is_arrow(path: Path) -> bool:
-    """Whether the path is a Parquet file, or a dataset that Hugging Face's library saved (one split or several)."""
-    if path.is_dir():
-        return any((path / name).is_file() for name in ("dataset_info.json", "dataset_dict.json"))
-    return path.suffix in (".parquet", ".arrow")
+_PLACE = re.compile(r"(?P<line>(?::\d+)?(?: \(byte \d+\))?(?:, \w+ \d+)?):? (?P<reason>.*)", re.DOTALL)
+
+
+def file_refusal(path: Path, error: Exception) -> Refusal:
+    """One file of several that cannot be read, as the error says it."""
+    place = printable(path)
+    found = _PLACE.fullmatch(str(error).removeprefix(place))
+    line, reason = (found["line"], found["reason"]) if found else ("", str(error))
+    return Refusal(place=f"{place}{line}", reason=reason)
 
 
 # --- lines and documents ------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, decompressed by its suffix."""
-    try:
-        if not path.exists():
-            raise InputError(f"{path} does not exist; give the file that holds the log")
-        if not path.is_file():
-            raise InputError(f"{path} is {'a directory' if path.is_dir() else 'no regular file'}; give one file")
-        if path.stat().st_size == 0:
-            raise InputError(f"{path} is empty; give a log with at least one trajectory")
-        with path.open("rb") as raw:
-            try:
-                if path.suffix == ".gz":
-                    with gzip.open(raw) as file:
-                        yield cast("IO[bytes]", file)
-                elif path.suffix == ".zst":
-                    yield from _zstd(raw, path)
-                else:
-                    yield raw
-            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-                raise InputError(f"{path} is a damaged gzip file: {error}; get it again") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _zstd(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
-    zstandard = _package("zstandard", path)
-    try:
-        yield io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
-    except zstandard.ZstdError as error:
-        raise InputError(f"{path} is a damaged zstd file: {error}; get it again") from error
-
-
-def _package(name: str, path: Path) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise InputError(f"{path} needs {name}: pip install 'pivotrl[formats]'") from error
-
-
 def _is_document(path: Path) -> bool:
     """Told by the first line that is not blank: an array, an opening brace alone, or half of an object."""
-    with _open(path) as file:
+    with opened(path) as file:
         line = b"\n"
         while line and not line.strip():
             line = file.readline(MAX_LINE_BYTES + 1)
         more = bool(file.read(1))
+    if line.startswith(_UTF16):
+        raise InputError(f"{path} is UTF-16 or UTF-32 text; convert it to UTF-8")
     line = line.removeprefix(codecs.BOM_UTF8).strip()
     is_lines = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst")][-1:] == [".jsonl"]
     if line.startswith(b"["):
@@ -192,7 +183,7 @@ def _is_document(path: Path) -> bool:
 
 
 def _lines(path: Path) -> Iterator[Entry]:
-    with _open(path) as file:
+    with opened(path) as file:
         position = 0
         for number in itertools.count(1):
             start = position
@@ -205,12 +196,14 @@ def _lines(path: Path) -> Iterator[Entry]:
                 position += len(rest)
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
-            if line.strip():
-                yield Entry(f"{path}:{number} (byte {start})", number, functools.partial(_parse_line, line))
+            is_long = len(line) > MAX_LINE_BYTES
+            line = line.rstrip()
+            if line:
+                yield Entry(f"{path}:{number} (byte {start})", number, functools.partial(_parse_line, line, is_long))
 
 
-def _parse_line(line: bytes) -> Any:
-    if len(line) > MAX_LINE_BYTES:
+def _parse_line(line: bytes, is_long: bool) -> Any:
+    if is_long:
         raise ValueError(f"is longer than {MAX_LINE_BYTES >> 20} MiB")
     try:
         return parse_json(line)
@@ -218,8 +211,10 @@ def _parse_line(line: bytes) -> Any:
         raise ValueError(f"is not UTF-8 text (byte {error.start + 1} of the line)") from error
     except JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} (column {error.colno})") from error
-    except ValueError as error:
-        raise ValueError(f"is not JSON: {error}") from error
+
+
+def _refuse(fault: str) -> None:
+    raise ValueError(fault)
 
 
 def _elements(path: Path) -> Iterator[Entry]:
@@ -231,49 +226,23 @@ def _elements(path: Path) -> Iterator[Entry]:
         yield Entry(f"{path}, element {number}", number, functools.partial(lambda item: item, element))
 
 
-# --- tables -------------------------------------------------------------------------------------------------------
-
-
 def _rows(path: Path) -> Iterator[Entry]:
-    number = itertools.count(1)
-    for batch in _batches(path):
-        for row in batch.to_pylist():
-            n = next(number)
-            yield Entry(f"{path}, row {n}", n, functools.partial(without_nulls, row))
+    for number, load in enumerate(rows(path), start=1):
+        yield Entry(f"{path}, row {number}", number, load)
 
 
-def _batches(path: Path) -> Iterator[Any]:
-    arrow = _package("pyarrow", path)
-    try:
-        if path.is_dir():
-            for part in sorted(path.rglob("*.arrow")):
-                yield from _batches(part)
-        elif path.suffix == ".parquet":
-            with _package("pyarrow.parquet", path).ParquetFile(path) as file:
-                yield from file.iter_batches(batch_size=_ARROW_ROWS)
-        else:
-            with arrow.memory_map(str(path)) as source:
-                for batch in arrow.ipc.open_stream(source):
-                    for start in range(0, batch.num_rows, _ARROW_ROWS):
-                        yield batch.slice(start, _ARROW_ROWS)
-    except (arrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no Parquet or Arrow data: {str(error).splitlines()[0]}") from error
-
-
-def without_nulls(value: Any) -> Any:
-    """The value without members that are null: in a table every row has every field of every other row.
+def require_utf8(path: Path) -> None:
+    """Names and places go into files of UTF-8.
 
     Raises:
-        ValueError: it holds something that JSON has no value for, such as bytes.
+        InputError: the path's name is something else.
     """
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return str(value) if hasattr(value, "isoformat") else _no_json(value)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{printable(path)} has a name that is not UTF-8; rename it") from None
 
 
-def _no_json(value: Any) -> Any:
-    raise ValueError(f"holds {type(value).__name__}, which is not JSON")
+def printable(path: Path) -> str:
+    """The path, with the bytes of its name that are not UTF-8 written as escapes."""
+    return os.fsencode(path).decode(errors="backslashreplace")

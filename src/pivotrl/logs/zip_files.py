@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import zipfile
 import zlib
@@ -11,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from pivotrl.logs.packages import package
 from pivotrl.logs.sources import MAX_DOCUMENT_BYTES
-from pivotrl.protocols import InputError
 
 _ZSTANDARD = 93
 """The number of this compression in a zip; the standard library knows it from Python 3.14 on."""
@@ -44,10 +43,7 @@ def _opened(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iter
         with archive.open(info) as file:
             yield file
         return
-    try:
-        zstandard = importlib.import_module("zstandard")
-    except ModuleNotFoundError as error:
-        raise InputError(f"{path} needs zstandard: pip install 'pivotrl[formats]'") from error
+    zstandard = package("zstandard", path)
     with path.open("rb") as raw:
         raw.seek(info.header_offset)
         header = raw.read(30)

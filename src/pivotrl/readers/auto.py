@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from pivotrl import plugins
-from pivotrl.logs.sources import entries, head, is_arrow
+from pivotrl.logs.sources import entries, file_refusal, head, printable, require_utf8
+from pivotrl.logs.tables import is_table
 from pivotrl.protocols import InputError
 from pivotrl.records import Refusal, Trajectory
 from pivotrl.strict_json import kind_of
@@ -20,24 +21,30 @@ from pivotrl.strict_json import kind_of
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
     """The trajectories of a file or of every file below a directory, in the order of the names.
 
-    The format's name goes into ``metadata["format"]``. In a directory a file that no reader knows is refused and the
-    rest goes on; links that lead out of the directory are not followed.
+    The format's name goes into ``metadata["format"]``. In a directory, files that no reader knows and links that lead
+    out of it are refused, and the rest goes on; hidden files are passed over.
 
     Raises:
         InputError: the path is one file that cannot be read or that no reader, or more than one, recognises; the
             directory holds no file.
     """
-    if not path.is_dir() or is_arrow(path) or _claimed(path):
+    if path.is_dir() and (fault := _fault_of(path)) is not None:
+        raise InputError(f"{path} {fault}")
+    if not path.is_dir() or is_table(path) or _claimed(path):
         yield from _read_one(path)
         return
-    units = list(_units(path))
-    if not units:
-        raise InputError(f"{path} holds no file; give a log, or a directory with logs")
-    for unit in units:
+    num_found = 0
+    for unit in _units(path):
+        num_found += 1
+        if isinstance(unit, Refusal):
+            yield unit
+            continue
         try:
             yield from _read_one(unit)
         except InputError as error:
-            yield Refusal(place=str(unit), reason=str(error).removeprefix(str(unit)).lstrip(": "))
+            yield file_refusal(unit, error)
+    if not num_found:
+        raise InputError(f"{path} holds no file; give a log, or a directory with logs")
 
 
 def format_of(path: Path) -> str:
@@ -60,6 +67,7 @@ def format_of(path: Path) -> str:
 
 
 def _read_one(path: Path) -> Iterator[Trajectory | Refusal]:
+    require_utf8(path)
     name = format_of(path)
     for item in plugins.find("readers", name)(path):
         if isinstance(item, Trajectory):
@@ -112,13 +120,35 @@ def _modules(question: str) -> tuple[tuple[str, ModuleType], ...]:
     return tuple(found)
 
 
-def _units(directory: Path) -> Iterator[Path]:
-    """Files, and directories that are one log, below a directory."""
+def _units(directory: Path) -> Iterator[Path | Refusal]:
+    """What lies below a directory: files, directories that are one log, and what is neither or may not be read."""
     root = directory.resolve()
     for path in sorted(directory.iterdir()):
-        if path.name.startswith(".") or not path.resolve().is_relative_to(root):
+        if path.name.startswith("."):
             continue
-        if path.is_dir() and not path.is_symlink() and not is_arrow(path) and not _claimed(path):
+        if path.is_symlink() and not _leads_into(path, root):
+            yield Refusal(place=printable(path), reason="is a link that leads out of the directory, or nowhere")
+        elif path.is_dir() and (fault := _fault_of(path)) is not None:
+            yield Refusal(place=printable(path), reason=fault)
+        elif path.is_dir() and not path.is_symlink() and not is_table(path) and not _claimed(path):
             yield from _units(path)
-        elif path.is_file() or path.is_dir():
+        else:
             yield path
+
+
+def _fault_of(directory: Path) -> str | None:
+    """Why a directory cannot be looked into; None when it can."""
+    try:
+        for path in directory.iterdir():
+            path.lstat()
+            break
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return None
+
+
+def _leads_into(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):  # it leads nowhere, or back to itself
+        return False

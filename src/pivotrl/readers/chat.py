@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl.logs.chat_messages import ROLES, chat_messages, declared_tools, task_hash
-from pivotrl.logs.fields import as_object, identifier, optional
+from pivotrl.logs.fields import as_object, identifier, json_text, optional
 from pivotrl.logs.sources import Entry, convert_entries
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
 from pivotrl.strict_json import kind_of, parse_json
@@ -86,25 +86,27 @@ def _list(value: Any, name: str, speaker: str) -> list[Any]:
     """A list of messages, its JSON text, or the text of a single message of the speaker."""
     if isinstance(value, str) and speaker:
         return [{"role": speaker, "content": value}]
-    value = _decoded(value)
+    if isinstance(value, str):
+        value = json_text(name, value)
     if not isinstance(value, list):
         raise ValueError(f"{name} is {kind_of(value)}, not array")
-    return [_with_calls_decoded(item) for item in value]
+    return [item if isinstance(item, dict) and "tool_calls" not in item else _decoded_message(item) for item in value]
 
 
-def _with_calls_decoded(item: Any) -> Any:
-    if isinstance(item, dict) and item.get("tool_calls"):
-        return {**item, "tool_calls": _decoded(item["tool_calls"])}
-    return item
+def _decoded_message(item: Any) -> Any:
+    """A message of which the whole, its calls or each of them may be JSON text."""
+    item = _decoded(item)
+    calls = item.get("tool_calls") if isinstance(item, dict) else None
+    if isinstance(calls, str):
+        calls = _decoded(calls)
+    elif not isinstance(calls, list) or not any(isinstance(call, str) for call in calls):
+        return item
+    return {**item, "tool_calls": [_decoded(call) for call in calls] if isinstance(calls, list) else calls}
 
 
 def _decoded(value: Any) -> Any:
-    """A list whose items, or which as a whole, may be JSON text."""
-    if isinstance(value, str):
-        value = parse_json(value) if value.strip() else None
-    if isinstance(value, list):
-        return [parse_json(item) if isinstance(item, str) and item.lstrip()[:1] == "{" else item for item in value]
-    return value
+    """The value of a JSON text of an object or array; what is none stays as it is."""
+    return parse_json(value) if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else value
 
 
 def _tools(value: Any) -> tuple[Tool, ...]:
@@ -116,7 +118,7 @@ def _tools(value: Any) -> tuple[Tool, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _parsed(text: str) -> tuple[Tool, ...]:
-    return declared_tools(_decoded_tools(parse_json(text)))
+    return declared_tools(_decoded_tools(json_text("tools", text)))
 
 
 def _decoded_tools(value: Any) -> Any:

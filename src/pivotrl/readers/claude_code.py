@@ -15,8 +15,7 @@ from pivotrl.logs.chat_messages import task_hash
 from pivotrl.logs.claude_requests import Answer, has_requests, model_calls
 from pivotrl.logs.fields import as_object, identifier, member, optional
 from pivotrl.logs.model_calls import Conversation, conversations
-from pivotrl.logs.session_logs import Entry, joined_users, stretches, whole_lines
-from pivotrl.logs.sources import refusal
+from pivotrl.logs.session_logs import Entry, joined_users, read_session, stretches, whole_lines
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _REFUSED = ("<tool_use_error>Error: No such tool available", "<tool_use_error>InputValidationError")
@@ -45,13 +44,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     Raises:
         InputError: the file cannot be read.
     """
-    lines, fault = whole_lines(path)
-    try:
-        yield from _trajectories(lines, path)
-    except ValueError as error:
-        yield refusal(str(path), error)
-    if fault is not None:
-        yield fault
+    return read_session(path, whole_lines(path), lambda lines: _trajectories(lines, path))
 
 
 def _trajectories(lines: Sequence[Entry], path: Path) -> list[Trajectory]:

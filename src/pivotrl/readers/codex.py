@@ -15,8 +15,7 @@ from pivotrl.logs.chat_messages import task_hash
 from pivotrl.logs.codex_items import flat_tools, is_summarised, is_turn, plain_item, says
 from pivotrl.logs.fields import identifier, member, optional
 from pivotrl.logs.response_items import conversation, response_tools
-from pivotrl.logs.session_logs import Entry, stretches, whole_lines
-from pivotrl.logs.sources import refusal
+from pivotrl.logs.session_logs import Entry, read_session, stretches, whole_lines
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _SILENT = {"session_meta", "event_msg", "turn_context", "world_state", "token_usage_record"}
@@ -49,13 +48,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     Raises:
         InputError: the file cannot be read.
     """
-    lines, fault = whole_lines(path)
-    try:
-        yield from _trajectories(lines, path)
-    except ValueError as error:
-        yield refusal(str(path), error)
-    if fault is not None:
-        yield fault
+    return read_session(path, whole_lines(path), lambda lines: _trajectories(lines, path))
 
 
 def _trajectories(lines: Sequence[Entry], path: Path) -> list[Trajectory]:

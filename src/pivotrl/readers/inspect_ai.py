@@ -6,21 +6,18 @@ rewrite its answers), which tools it had, and whether it was shown what the mess
 
 from __future__ import annotations
 
-import functools
-import json
 import math
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pivotrl.logs.chat_messages import ROLES, arguments_text, declared_tools
 from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.sources import MAX_DOCUMENT_BYTES, load_document, refusal
-from pivotrl.logs.zip_files import unpacked
+from pivotrl.logs.inspect_files import log_document, log_header, packed_samples
+from pivotrl.logs.sources import refusal
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Tool, ToolCall, Trajectory
-from pivotrl.strict_json import parse_json
 
 _CUT_SHORT = {"max_tokens", "model_length", "content_filter"}
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -58,12 +55,12 @@ def read(path: Path, *, scorer: str | None = None) -> Iterator[Trajectory | Refu
         InputError: the file cannot be read, or is no log.
     """
     if path.suffix != ".eval":
-        log = _document(path)
+        log = log_document(path)
         yield from _trajectories(path, log, ((f"sample {n}", s) for n, s in enumerate(log["samples"], start=1)), scorer)
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            yield from _trajectories(path, _header(path, archive), _packed_samples(path, archive), scorer)
+            yield from _trajectories(path, log_header(path, archive), packed_samples(path, archive), scorer)
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is no zip file that can be read: {error}; get it again") from error
 
@@ -80,59 +77,6 @@ def _trajectories(
             yield _Sample(as_object(value)).trajectory(evaluation, path.stem, scorer)
         except ValueError as error:
             yield refusal(f"{path}, {place}", error)
-
-
-# --- files --------------------------------------------------------------------------------------------------------
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        log = load_document(path)
-    except InputError:
-        if path.suffix != ".json" or not path.is_file() or path.stat().st_size > MAX_DOCUMENT_BYTES:
-            raise
-        try:
-            log = _lenient(path.read_bytes())
-        except ValueError as error:
-            raise InputError(f"{path} is not JSON: {error}; mend it") from error
-    if not isinstance(log, dict) or not isinstance(log.get("samples"), list):
-        raise InputError(f"{path} is no log of inspect-ai with samples; give one that has them")
-    return log
-
-
-def _header(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
-    """What the log says of the whole evaluation; one that was broken off has only its beginning."""
-    names = set(archive.namelist())
-    name = next((name for name in ("header.json", "_journal/start.json") if name in names), None)
-    if name is None:
-        raise InputError(f"{path} is no log of inspect-ai: it holds no header.json; give one that does")
-    try:
-        return as_object(_unpacked(path, archive, name))
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{path}: {name} {error}; get the log again") from error
-
-
-def _packed_samples(path: Path, archive: zipfile.ZipFile) -> Iterator[tuple[str, Callable[[], Any]]]:
-    for name in dict.fromkeys(archive.namelist()):  # a name that was written twice means what was written last
-        if name.startswith("samples/") and name.endswith(".json"):
-            yield name, functools.partial(_unpacked, path, archive, name)
-
-
-def _unpacked(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
-    return _lenient(unpacked(path, archive, name))
-
-
-def _lenient(data: bytes) -> Any:
-    """JSON in which NaN and infinities, which mark what is unscored, are null."""
-    try:
-        return parse_json(data)
-    except ValueError:
-        try:
-            return parse_json(json.dumps(json.loads(data, parse_constant=lambda _: None)))
-        except RecursionError:
-            raise ValueError("is nested too deep") from None
 
 
 # --- one sample ---------------------------------------------------------------------------------------------------

@@ -108,9 +108,12 @@ class _Reading:
             self._add_response(item)
             return
         made = conversation([item], "message", before=self.messages)
-        self._refuse_answer(item, made.messages[-1])
-        self.messages, place = made.messages, len(self.messages)
-        self.losses += [*made.losses, *_hidden_thoughts(item, place)]
+        place = len(self.messages)
+        if len(made.messages) > place:  # a sealed thought makes none
+            self._refuse_answer(item, made.messages[-1])
+            self.losses += _hidden_thoughts(item, place)
+        self.messages = made.messages
+        self.losses += made.losses
         self.excluded |= made.excluded
         if item.get("role") == "assistant" and _finish_reason(item) == "length":
             self.excluded.setdefault(place, "truncated")

@@ -15,7 +15,7 @@ from typing import Any
 from pivotrl.logs.chat_messages import chat_message, declared_tools, task_hash
 from pivotrl.logs.fields import as_object, each, member, optional
 from pivotrl.logs.model_calls import Conversation, ModelCall, conversations
-from pivotrl.logs.sources import load_document, refusal
+from pivotrl.logs.sources import any_of_first, file_refusal, load_document, refusal
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
@@ -32,11 +32,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 def claims(path: Path) -> bool:
     """A directory that holds completion logs."""
-    try:
-        first = next(iter(_files(path)), None) if path.is_dir() else None
-        return first is not None and _is_log(load_document(first))
-    except (InputError, OSError):
-        return False
+    return path.is_dir() and any_of_first(_files(path), _is_log)
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
@@ -59,7 +55,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
         except InputError as error:
             if not path.is_dir():
                 raise
-            yield Refusal(place=str(file), reason=str(error).removeprefix(f"{file} "))
+            yield file_refusal(file, error)
         except ValueError as error:
             yield refusal(str(file), error)
     name = path.name if path.is_dir() else path.name.removesuffix(".json")

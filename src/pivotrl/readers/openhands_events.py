@@ -16,9 +16,17 @@ from pivotrl.logs.chat_messages import declared_tools, task_hash
 from pivotrl.logs.fields import as_object, each, identifier, member, optional
 from pivotrl.logs.openhands_texts import annotation_facts, evaluation_row, row_facts
 from pivotrl.logs.openhands_v0 import action_message, observation_message, response_of
-from pivotrl.logs.session_logs import Entry, segments, stretches, whole_lines, without_forgotten
+from pivotrl.logs.session_logs import (
+    Entry,
+    read_session,
+    segments,
+    stretches,
+    whole_files,
+    whole_lines,
+    without_forgotten,
+)
 from pivotrl.logs.sources import Entry as Place
-from pivotrl.logs.sources import convert_entries, head, load_document, refusal
+from pivotrl.logs.sources import any_of_first, convert_entries, head
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
 
@@ -36,11 +44,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 def claims(path: Path) -> bool:
     """The directory of a session's event store."""
-    try:
-        first = next(iter(_files(path)), None) if path.is_dir() else None
-        return first is not None and _is_event(load_document(first))
-    except (InputError, OSError):
-        return False
+    return path.is_dir() and any_of_first(_files(path), _is_event)
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
@@ -54,22 +58,13 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
         InputError: the path cannot be read.
     """
     if path.is_dir():
-        events, files = [], _files(path)
+        files = _files(path)
         if not files:
             raise InputError(f"{path} holds no event; give the directory with 0.json, 1.json and so on")
-        for file in files:
-            try:
-                events.append(as_object(load_document(file)))
-            except (InputError, ValueError) as error:
-                reason = str(error).removeprefix(f"{file} ")
-                yield Refusal(place=str(file), reason=f"{reason}; the session is read up to here")
-                break
-        yield from _guarded(events, path.parent.name if path.name == "events" else path.name, path)
+        name = path.parent.name if path.name == "events" else path.name
+        yield from read_session(path, whole_files(files), lambda events: _trajectories(events, name, None, {}))
     elif _are_events(head(path)):
-        events, fault = whole_lines(path)
-        yield from _guarded(events, path.stem, path)
-        if fault is not None:
-            yield fault
+        yield from read_session(path, whole_lines(path), lambda events: _trajectories(events, path.stem, None, {}))
     else:
         yield from convert_entries(path, lambda value, place: _row(value, place, path))
 
@@ -83,18 +78,12 @@ def _is_event(value: Any) -> bool:
 
 
 def _are_events(values: Sequence[Any]) -> bool:
-    return bool(values) and all(map(_is_event, values))
+    """Most of the values; a few may be damaged."""
+    return 2 * sum(map(_is_event, values)) > len(values)
 
 
 def _files(directory: Path) -> list[Path]:
     return sorted((p for p in directory.iterdir() if _FILE.match(p.name)), key=lambda p: (len(p.stem), p.stem))
-
-
-def _guarded(events: Sequence[Entry], name: str, path: Path) -> Iterator[Trajectory | Refusal]:
-    try:
-        yield from _trajectories(events, name, None, {})
-    except ValueError as error:
-        yield refusal(str(path), error)
 
 
 def _row(value: Any, place: Place, path: Path) -> list[Trajectory]:

@@ -17,9 +17,18 @@ from pivotrl.logs.chat_messages import task_hash
 from pivotrl.logs.fields import as_object, each, identifier, member, optional
 from pivotrl.logs.openhands_texts import annotation_facts, evaluation_row, row_facts
 from pivotrl.logs.openhands_v1 import event_message, event_tools
-from pivotrl.logs.session_logs import Entry, joined_users, segments, stretches, whole_lines, without_forgotten
+from pivotrl.logs.session_logs import (
+    Entry,
+    joined_users,
+    read_session,
+    segments,
+    stretches,
+    whole_files,
+    whole_lines,
+    without_forgotten,
+)
 from pivotrl.logs.sources import Entry as Place
-from pivotrl.logs.sources import convert_entries, head, load_document, refusal
+from pivotrl.logs.sources import convert_entries, head, load_document
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
 
@@ -66,19 +75,18 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     if path.is_dir():
         yield from _directory(path)
     elif _are_events(head(path)):
-        events, fault = whole_lines(path)
-        yield from _guarded(events, path.stem, path)
-        if fault is not None:
-            yield fault
+        yield from read_session(
+            path, whole_lines(path), lambda events: _trajectories(events, path.stem, None, {}, None)
+        )
     else:
         yield from convert_entries(path, lambda value, place: _row(value, place, path))
 
 
 def _are_events(values: Sequence[Any]) -> bool:
-    """Every value is an event, and some are of kinds that the model is shown."""
+    """Most of the values are events (a few may be damaged), and some are of kinds that the model is shown."""
     keys = {"kind", "id", "timestamp", "source"}
     kinds = [value["kind"] for value in values if isinstance(value, dict) and keys <= value.keys()]
-    return len(kinds) == len(values) and any(kind in _SHOWN for kind in kinds if isinstance(kind, str))
+    return 2 * len(kinds) > len(values) and any(kind in _SHOWN for kind in kinds if isinstance(kind, str))
 
 
 def _files(directory: Path) -> list[Path]:
@@ -89,30 +97,12 @@ def _files(directory: Path) -> list[Path]:
 def _directory(path: Path) -> Iterator[Trajectory | Refusal]:
     if not claims(path):
         raise InputError(f"{path} is no conversation of the SDK; give the directory that holds base_state.json")
-    events: list[Entry] = []
-    fault: Refusal | None = None
-    for file in _files(path):
-        try:
-            events.append(as_object(load_document(file)))
-        except (InputError, ValueError) as error:
-            reason = str(error).removeprefix(f"{file} ")
-            fault = Refusal(place=str(file), reason=f"{reason}; the conversation is read up to here")
-            break
+    events, fault = whole_files(_files(path))
     leaf = None
     with suppress(InputError, ValueError):  # the state only says which branch is meant; without it, the last one is
-        leaf = (
-            identifier(as_object(load_document(path / "base_state.json")), "leaf_event_id") if fault is None else None
-        )
-    yield from _guarded(events, path.name, path, leaf)
-    if fault is not None:
-        yield fault
-
-
-def _guarded(events: Sequence[Entry], name: str, path: Path, leaf: str | None = None) -> Iterator[Trajectory | Refusal]:
-    try:
-        yield from _trajectories(events, name, None, {}, leaf)
-    except ValueError as error:
-        yield refusal(str(path), error)
+        state = as_object(load_document(path / "base_state.json"))
+        leaf = identifier(state, "leaf_event_id") if fault is None else None
+    return read_session(path, (events, fault), lambda events: _trajectories(events, path.name, None, {}, leaf))
 
 
 def _row(value: Any, place: Place, path: Path) -> list[Trajectory]:

@@ -119,11 +119,8 @@ def _list(value: Any) -> list[Any]:
 
 
 def _are_items(values: Sequence[Any]) -> bool:
-    """Whether these are items and some of a type that only this format has; messages alone could be a chat log."""
+    """Whether most of these are items (a few may be damaged), and some of a type that only this format has: messages
+    alone could be a chat log."""
     rows = [value for value in values if isinstance(value, dict)]
-    types = [row.get("type") for row in rows]
-    return (
-        len(rows) == len(values)
-        and any(isinstance(kind, str) and kind in _ITEMS for kind in types)
-        and all(kind is not None or isinstance(row.get("role"), str) for kind, row in zip(types, rows, strict=True))
-    )
+    types = [row.get("type") for row in rows if row.get("type") is not None or isinstance(row.get("role"), str)]
+    return 2 * len(types) > len(values) and any(isinstance(kind, str) and kind in _ITEMS for kind in types)

@@ -17,7 +17,7 @@ from reprlib import repr as short
 from typing import Any
 
 from pivotrl.logs.chat_messages import arguments_text, declared_tools, task_hash
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.fields import as_object, each, identifier, json_text, member, optional
 from pivotrl.logs.sources import Entry, convert_entries
 from pivotrl.records import Loss, Message, Refusal, Role, Tool, ToolCall, Trajectory
 from pivotrl.strict_json import kind_of, parse_json
@@ -177,7 +177,7 @@ class _Reading:
 def _turns(row: dict[str, Any]) -> list[Any]:
     given = next((row[key] for key in _TURNS if row.get(key) is not None), None)
     if isinstance(given, str):
-        given = parse_json(given)
+        given = json_text("the conversation", given)
     if not isinstance(given, list):
         raise ValueError("there is no list of conversations or messages")
     return given
@@ -232,9 +232,9 @@ def _results(text: str | None) -> list[str]:
 def _declared(value: Any) -> tuple[Tool, ...]:
     """Tools: a list of objects or of JSON texts, or the JSON text of a list."""
     if isinstance(value, str):
-        value = parse_json(value) if value.strip() else None
+        value = json_text("tools", value)
     if isinstance(value, list):
-        value = [parse_json(item) if isinstance(item, str) else item for item in value]
+        value = [json_text("tools", item) if isinstance(item, str) else item for item in value]
     return declared_tools(value)
 
 

@@ -165,7 +165,7 @@ def _losses_of_run(
     else:
         yield Loss(code="text_mode", detail=parser or "")
     hiding = [p for p in (agent.get("history_processor"), *_list(agent, "history_processors")) if isinstance(p, dict)]
-    names = [str(p["type"]) for p in hiding if p.get("type") in _SHORTENING]
+    names = [name for name in (str(p.get("type")) for p in hiding) if name in _SHORTENING]
     if names and not is_elided:
         yield Loss(code="history_elided", detail=f"by {', '.join(names)}")
     if others:

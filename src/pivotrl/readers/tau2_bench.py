@@ -7,17 +7,22 @@ raw answer, which the log keeps, gives the arguments as the agent wrote them, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from pivotrl.logs.chat_messages import arguments_text, declared_tools
+from pivotrl.logs.chat_messages import arguments_text
 from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.response_items import request_conversation
-from pivotrl.logs.sources import entries, load_document, refusal
+from pivotrl.logs.sources import entries, file_refusal, load_document, refusal
+from pivotrl.logs.tau2_surroundings import (
+    Surroundings,
+    is_results,
+    simulation_of,
+    surroundings_of_results,
+    surroundings_of_rollout,
+)
 from pivotrl.protocols import InputError
-from pivotrl.records import Loss, Message, Refusal, Role, Tool, ToolCall, Trajectory
+from pivotrl.records import Loss, Message, Refusal, Role, ToolCall, Trajectory
 from pivotrl.strict_json import kind_of
 
 _NOT_THE_AGENTS_FAULT = {"infrastructure_error", "unexpected_error", "user_error", "context_window_exceeded"}
@@ -31,7 +36,7 @@ def claims(path: Path) -> bool:
 
 def recognises(head: Sequence[Any]) -> bool:
     """Results, single simulations, or rollouts that hold one."""
-    return any(_is_results(value) or _simulation_of(value) is not None for value in head)
+    return any(is_results(value) or simulation_of(value) is not None for value in head)
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
@@ -48,50 +53,37 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     if directory is None and path.name == "results.json" and (path.parent / "simulations").is_dir():
         directory = path.parent
     if directory is None:
-        yield from _file(path, _Surroundings())
+        yield from _file(path, Surroundings())
         return
     results = load_document(directory / "results.json")
     try:
-        if not _is_results(results):
+        if not is_results(results):
             raise ValueError("info or simulations are missing")
-        around = _surroundings_of_results(results)
+        around = surroundings_of_results(results)
     except ValueError as error:
         raise InputError(f"{directory / 'results.json'} is no result of tau2-bench: {error}; get it again") from error
     for part in sorted((directory / "simulations").glob("*.json")):
         try:
             yield from _file(part, around)
         except InputError as error:
-            yield Refusal(place=str(part), reason=str(error).removeprefix(f"{part} "))
+            yield file_refusal(part, error)
 
 
-# --- where a simulation stands ------------------------------------------------------------------------------------
+# --- files and simulations ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Surroundings:
-    """What the file says about an episode outside of it."""
-
-    domain: str | None = None
-    system: str | None = None
-    """The whole system message, when the request is logged."""
-    policy: str | None = None
-    tools: tuple[Tool, ...] = ()
-    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    agent: Any = None
-
-
-def _file(path: Path, surroundings: _Surroundings) -> Iterator[Trajectory | Refusal]:
+def _file(path: Path, surroundings: Surroundings) -> Iterator[Trajectory | Refusal]:
     for entry in entries(path):
         try:
             value = entry.load()
         except ValueError as error:
             yield Refusal(place=entry.place, reason=str(error))
             continue
-        if not _is_results(value):
+        if not is_results(value):
             yield _converted(value, entry.place, surroundings)
             continue
         try:
-            around = _surroundings_of_results(value)
+            around = surroundings_of_results(value)
         except ValueError as error:
             yield refusal(entry.place, error)
             continue
@@ -99,74 +91,22 @@ def _file(path: Path, surroundings: _Surroundings) -> Iterator[Trajectory | Refu
             yield _converted(simulation, f"{entry.place}, simulation {number}", around)
 
 
-def _converted(value: Any, place: str, surroundings: _Surroundings) -> Trajectory | Refusal:
+def _converted(value: Any, place: str, surroundings: Surroundings) -> Trajectory | Refusal:
     try:
-        simulation = _simulation_of(value)
+        simulation = simulation_of(value)
         if simulation is None:
             raise ValueError("there is no simulation with messages and a termination_reason")
         if simulation is not value:
-            surroundings = _surroundings_of_rollout(value)
+            surroundings = surroundings_of_rollout(value)
         return _trajectory(simulation, surroundings)
     except ValueError as error:
         return refusal(place, error)
 
 
-def _is_results(value: Any) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("simulations"), list):
-        return False
-    info = value.get("info")
-    return isinstance(info, dict) and isinstance(info.get("environment_info"), dict)
-
-
-def _simulation_of(value: Any) -> dict[str, Any] | None:
-    """The simulation: the value itself, or ``result`` of a rollout."""
-    for simulation in (value, value.get("result")) if isinstance(value, dict) else ():
-        if isinstance(simulation, dict) and "termination_reason" in simulation and "task_id" in simulation:
-            return simulation
-    return None
-
-
-def _surroundings_of_results(results: dict[str, Any]) -> _Surroundings:
-    info = results["info"]
-    environment = info["environment_info"]
-    tools = environment.get("tool_defs") or {}
-    agent = info.get("agent_info")
-    return _Surroundings(
-        domain=identifier(environment, "domain_name"),
-        policy=optional(environment, "policy", str),
-        tools=tuple(_tool(name, tool) for name, tool in tools.items()) if isinstance(tools, dict) else (),
-        tasks={str(task.get("id")): task for task in optional(results, "tasks", list) or () if isinstance(task, dict)},
-        agent=agent.get("llm") if isinstance(agent, dict) else None,
-    )
-
-
-def _surroundings_of_rollout(row: dict[str, Any]) -> _Surroundings:
-    parameters = optional(row, "responses_create_params", dict) or {}
-    asked = request_conversation(parameters).messages if parameters.get("input") else ()
-    task = optional(row, "task", dict) or {}
-    return _Surroundings(
-        domain=identifier(optional(row, "config", dict) or {}, "domain"),
-        system=asked[0].content if asked and asked[0].role == "system" else None,
-        tools=declared_tools(parameters.get("tools")),
-        tasks={str(task.get("id")): task},
-        agent=parameters.get("model") or None,
-    )
-
-
-def _tool(name: str, signature: Any) -> Tool:
-    row = signature if isinstance(signature, dict) else {}
-    parameters = row.get("params")
-    return Tool(
-        name=name,
-        description=str(row.get("doc") or ""),
-        parameters=parameters if isinstance(parameters, dict) else {},
-    )
-
-
 # --- one episode --------------------------------------------------------------------------------------------------
 
 
-def _trajectory(simulation: dict[str, Any], around: _Surroundings) -> Trajectory:
+def _trajectory(simulation: dict[str, Any], around: Surroundings) -> Trajectory:
     items = simulation.get("messages")
     if not isinstance(items, list):
         spoken = " (a spoken run in ticks)" if simulation.get("ticks") else ""
@@ -178,7 +118,7 @@ def _trajectory(simulation: dict[str, Any], around: _Surroundings) -> Trajectory
         reading.messages.append(Message(role="system", content=system))
         reading.losses += [] if around.system else [Loss(code="system_rebuilt")]
     reading.losses += [] if around.tools else [Loss(code="tools_not_logged")]
-    num_given = _num_given(around.tasks.get(task))
+    num_given = around.num_given(task)
     for index, item in enumerate(each("messages", items, as_object)):
         try:
             reading.add(item, is_given=index < num_given)
@@ -213,13 +153,6 @@ def _trajectory(simulation: dict[str, Any], around: _Surroundings) -> Trajectory
         },
         losses=tuple(reading.losses),
     )
-
-
-def _num_given(task: dict[str, Any] | None) -> int:
-    """How many messages the episode began with."""
-    state = (task or {}).get("initial_state")
-    history = state.get("message_history") if isinstance(state, dict) else None
-    return len(history) if isinstance(history, list) else 0
 
 
 class _Reading:

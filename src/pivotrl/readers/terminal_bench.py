@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pivotrl import plugins
+from pivotrl.logs.atif_runs import runs
 from pivotrl.logs.chat_messages import chat_message, task_hash, text_of
 from pivotrl.logs.fields import as_object, each, identifier, optional
 from pivotrl.logs.sources import load_document, refusal
@@ -192,7 +192,7 @@ def _text(file: Path) -> str:
 def _trial(directory: Path) -> dict[str, Any]:
     """``name``, ``task``, ``reward`` and how it ended, from the results beside the folders; empty without them."""
     if (directory / "trajectory.json").is_file():
-        first = next(iter(plugins.find("readers", "atif")(directory / "trajectory.json")), None)
+        first = next(runs(directory / "trajectory.json", subagents=False), None)
         if isinstance(first, Trajectory) and (name := first.metadata["foreign"].get("trial_name")):
             exception = first.metadata["foreign"].get("exception")
             return {"name": name, "task": first.task_id, "reward": first.reward, "exception": exception}

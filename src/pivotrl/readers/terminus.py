@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl import plugins
-from pivotrl.logs.sources import refusal
+from pivotrl.logs.atif_runs import runs
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 from pivotrl.strict_json import parse_arguments
 
@@ -52,14 +51,7 @@ def read(path: Path, *, subagents: bool = False) -> Iterator[Trajectory | Refusa
     Raises:
         InputError: the file cannot be read.
     """
-    for item in plugins.find("readers", "atif")(path, subagents=subagents):
-        if isinstance(item, Refusal):
-            yield item
-            continue
-        try:
-            yield _as_text(item)
-        except ValueError as error:
-            yield refusal(str(path), error)
+    return runs(path, subagents=subagents, shape=_as_text)
 
 
 def _as_text(trajectory: Trajectory) -> Trajectory:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from pivotrl.call_text import Unparsable, action_of, bare_value, property_schemas, skip_blanks, typed_value
+from pivotrl.call_text import Unparsable, action_of, bare_arguments, bare_value, calls_after, skip_blanks
 from pivotrl.records import Action, Tool, ToolCall
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
@@ -19,29 +19,19 @@ _ARGUMENT = re.compile(r"\s*<arg_key>([^<>]+)</arg_key>\s*<arg_value>(.*?)</arg_
 
 
 def parse(text: str, tools: Sequence[Tool]) -> Action:
-    calls, beside, position = [], "", 0
-    while (start := text.find(_OPEN, position)) >= 0:
-        beside += text[position:start]
-        call, position = _call(text, start + len(_OPEN), tools)
-        calls.append(call)
-    return action_of(beside + text[position:], calls, (_OPEN, _CLOSE, "<arg_key>", "<arg_value>"))
+    beside, calls = calls_after(text, _OPEN, lambda position: _call(text, position, tools))
+    return action_of(beside, calls, (_OPEN, _CLOSE, "<arg_key>", "<arg_value>"))
 
 
-def _call(text: str, position: int, tools: Sequence[Tool]) -> tuple[ToolCall, int]:
+def _call(text: str, position: int, tools: Sequence[Tool]) -> tuple[list[ToolCall], int]:
     name = _NAME.match(text, position)
     if name is None:
         raise Unparsable("tool_call_has_no_name" if _CLOSE in text[position:] else "tool_call_not_closed")
-    position, schemas = name.end(), property_schemas(tools, name[1])
-    arguments = {}
-    while argument := _ARGUMENT.match(text, position):
-        if argument[1] in arguments:
-            raise Unparsable("argument_occurs_twice")
-        arguments[argument[1]] = typed_value(argument[2], schemas.get(argument[1]))
-        position = argument.end()
+    arguments, position = bare_arguments(text, name.end(), _ARGUMENT, tools, name[1])
     end = skip_blanks(text, position)
     if not text.startswith(_CLOSE, end):
         raise Unparsable("tool_call_is_malformed" if _CLOSE in text[end:] else "tool_call_not_closed")
-    return ToolCall(name=name[1], arguments=json.dumps(arguments, ensure_ascii=False)), end + len(_CLOSE)
+    return [ToolCall(name=name[1], arguments=arguments)], end + len(_CLOSE)
 
 
 def write(action: Action, tools: Sequence[Tool]) -> str:

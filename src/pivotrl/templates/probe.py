@@ -12,7 +12,7 @@ from pivotrl.records import Action, Message, Tool, ToolCall
 from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.templates.conversation import ChatTemplate, Form
 
-_STYLES = ("hermes", "qwen_xml", "glm", "mistral", "deepseek", "harmony", "llama", "plain_json")
+_STYLES = ("hermes", "qwen_xml", "glm", "mistral", "deepseek", "harmony", "llama", "lfm2", "gemma", "plain_json")
 _QUESTION = Message(role="user", content="probe question")
 _ANSWER = Action(content="probe answer")
 _TOOL = Tool(
