@@ -106,12 +106,9 @@ def test_a_trajectory_sends_a_few_turns_at_a_time(sizes: list[int], seed: int, t
     turns, _ = cut([chat(f"x{i}", f"task{i}", size) for i, size in enumerate(sizes)])
     ordered = in_rounds(turns, seed, together=together)
     assert sorted(t.id for t in ordered) == sorted(t.id for t in turns)
-    runs = [[turn.id for turn in group] for _, group in itertools.groupby(ordered, key=lambda t: t.trajectory.id)]
-    assert all(len(run) <= together for run in runs[: len(sizes)])
-    assert [len(run) for run in runs[: len(sizes)]] == [
-        min(together, sizes[int(run[0].partition("#")[0][1:])]) for run in runs[: len(sizes)]
-    ]
-    assert len({run[0].partition("#")[0] for run in runs[: len(sizes)]}) == len(sizes)
+    expected = {f"x{i}": min(together, size) for i, size in enumerate(sizes)}
+    first = [turn.trajectory.id for turn in ordered[: sum(expected.values())]]
+    assert {name: len(list(group)) for name, group in itertools.groupby(first)} == expected
     assert in_rounds(turns, seed, together=1) == in_rounds(turns, seed)
 
 
