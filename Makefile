@@ -21,8 +21,9 @@ compare: $(VENV)/.run
 warm-start: $(VENV)/.run
 	$(BIN)/python recipes/warm_start.py
 
+# A process a core, one thread each: tiny networks gain nothing from more.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
@@ -62,7 +63,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 
 # The peers of the benchmarks are oracles of the tests too.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
-	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest hypothesis scipy ruff mypy pre-commit
+	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
 	touch $@
 
 clean:
