@@ -21,9 +21,8 @@ compare: $(VENV)/.run
 warm-start: $(VENV)/.run
 	$(BIN)/python recipes/warm_start.py
 
-# A process a core, one thread each: tiny networks gain nothing from more.
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -83,5 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with guarded():
+    with guarded("the same command"):
         main()

@@ -106,5 +106,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
-    with guarded():
+    with guarded("the same command"):
         main()

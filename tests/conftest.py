@@ -9,6 +9,14 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # r
     os.environ.setdefault(name, "1")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests are skipped, and so counted, unless a run asks for some kind of test by its mark."""
+    if not config.option.markexpr:
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: make test-slow"))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
     if "torch" in sys.modules:  # tests that need no torch do not load it

@@ -424,8 +424,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Inside, what a user can mend ends the process with one clear line and an exit code, never a traceback."""
+def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
+    """Inside, what a user can mend ends the process with one clear line and an exit code, never a traceback.
+
+    Args:
+        go_on: what continues an interrupted run.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -436,13 +440,13 @@ def guarded() -> Iterator[None]:
     except KeyboardInterrupt:
         # From here on a second Ctrl-C ends the process at once; every finished record is on disk already.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _fail("interrupted; everything finished is kept. Go on with the same command and --resume", 130)
+        _fail(f"interrupted; everything finished is kept. Go on with {go_on}", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         reason = f"{error.strerror or error}{where}"
-        _fail(f"{reason}; what was finished is kept. Free space or mend the path, then --resume", 4)
+        _fail(f"{reason}; what was finished is kept. Free space or mend the path, then go on with {go_on}", 4)
     except ValueError as error:
         _fail(str(error), 2)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, backbone, scored_spans
-from pivotrl.engine.executors.split import Targets
+from pivotrl.engine.executors.targets import Targets
 from pivotrl.engine.forest import Forest, SortedSequences, build_forest, input_sequences, micro_batches
 from pivotrl.engine.head import Head, score
 from pivotrl.engine.items import Item

@@ -61,6 +61,8 @@ def why_not(executor: Executor, model: Any) -> str | None:
             assert first.grad is not None
             results.append((scored.logprobs_S, first.grad.clone()))
             first.grad = None
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the executor
     except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no gradient'}"
     finally:

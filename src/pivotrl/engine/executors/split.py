@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, backbone, scored_spans
+from pivotrl.engine.executors.targets import Targets
 from pivotrl.engine.forest import (
     SHARE_ABOVE,
     Forest,
@@ -85,27 +86,6 @@ class SplitExecutor:
                     work.trunk_then_branches(self.max_tokens)
                 self.num_computed += len(forest.token_ids_T)
         return collector.all()
-
-
-class Targets:
-    """The tokens to score in a forest, by the row that predicts them."""
-
-    def __init__(
-        self, forest: Forest, batch: SortedSequences, spans: Sequence[tuple[int, int, int]], items: Sequence[Item]
-    ) -> None:
-        completions = [completion for item in items for completion in item.completions]
-        rows: list[Ids] = []
-        targets: list[Ids] = []
-        places: list[Ids] = []
-        for number, original in enumerate(batch.order):
-            prompt, length, start = spans[original]
-            rows.append(forest.rows(number, prompt - 1, prompt - 1 + length))
-            targets.append(np.asarray(completions[original], dtype=np.int64))
-            places.append(np.arange(start, start + length))
-        row_S = np.concatenate(rows)
-        order = np.argsort(row_S, kind="stable")
-        self.row_S = row_S[order]
-        self.target_S, self.place_S = np.concatenate(targets)[order], np.concatenate(places)[order]
 
 
 class _Work:
