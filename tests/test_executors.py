@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig
+from transformers import AutoModelForCausalLM, BloomConfig, LlamaConfig, MambaConfig
 
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.choosing import why_not
@@ -101,6 +101,18 @@ def test_what_split_does_not_know_falls_back_with_a_reason(family, caplog):
     assert "no split executor" in caplog.text
     reason = why_not(make_executor("split", model), model)
     assert reason is not None and ("differ" in reason or "cannot be split" in reason or "gradient" in reason)
+
+
+@pytest.mark.parametrize("config", [BloomConfig, MambaConfig])
+def test_models_built_in_another_way_are_served_by_some_executor(config):
+    """Layers under another name, biased attention, no attention at all: no fault, and the reference's numbers."""
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "n_head": 4}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config(**sizes, n_layer=2)).eval()
+    executor = make_executor("auto", model, tokens_that_fit(model.config, torch.float32, torch.device("cpu")))
+    items = random_items(0)
+    expected = make_executor("reference", model).score(items).logprobs_S
+    torch.testing.assert_close(executor.score(items).logprobs_S, expected, rtol=0.0, atol=1e-3)
 
 
 def test_attention_that_cannot_be_split_is_refused():

@@ -24,7 +24,7 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
             (of all experts that a token visits).
         dtype: of the activations, b bytes a number.
     """
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None) or 1  # a state-space model has none
     key_heads = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     experts = getattr(config, "num_experts_per_tok", None)

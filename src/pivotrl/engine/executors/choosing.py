@@ -49,7 +49,9 @@ def why_not(executor: Executor, model: Any) -> str | None:
     parameters = list(model.parameters())
     asked = [parameter.requires_grad for parameter in parameters]
     # A gradient that has to come through every layer and costs no memory: of the first norm's weight.
-    first = next(p for p in backbone(model).get_decoder().layers[0].parameters() if p.dim() == 1)
+    first = next((p for p in backbone(model).get_decoder().parameters() if p.dim() == 1), None)
+    if first is None:
+        return "it has no norm to probe with"
     kept = [parameter.grad for parameter in parameters]
     try:
         for parameter in parameters:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, backbone, scored_spans
 from pivotrl.engine.executors.targets import Targets
@@ -182,7 +183,7 @@ def _chunks(names: Sequence[int], sizes: Sequence[int], max_tokens: int) -> list
 @contextlib.contextmanager
 def checkpointed(base: Any) -> Iterator[None]:
     """Inside, layers keep their inputs only and compute the rest again in the backward."""
-    layers = list(base.get_decoder().layers)
+    layers: list[Any] = [m for m in base.get_decoder().modules() if isinstance(m, GradientCheckpointingLayer)]
     for layer in layers:
         layer.gradient_checkpointing = True
         layer._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
