@@ -31,8 +31,9 @@ TELECOM = FORMATS / "tau2_bench" / "telecom_messages.json"
 SHARE = FORMATS / "sharegpt"
 RESPONSES = FORMATS / "responses"
 INSPECT = FORMATS / "inspect_ai"
+RESULTS = {name: FORMATS / "tau2_bench" / f"results_{name}.json" for name in ("mock", "telecom")}
 SAMPLES = [
-    (tau2_bench, TAU2),
+    *((tau2_bench, path) for path in (TAU2, *RESULTS.values())),
     *((sharegpt, SHARE / name) for name in ("glaive_toolcall_en_demo.json", "glaive_toolcall_zh_demo.json")),
     *((sharegpt, SHARE / name) for name in ("hermes.jsonl", "reason_tool_use_demo.jsonl")),
     *((responses, RESPONSES / name) for name in ("weather.json", "search.jsonl")),
@@ -189,6 +190,24 @@ def test_real_rollouts_of_tau2_bench() -> None:
     assert (both.content or "").startswith("\n\nI can see that order") and both.tool_calls[0].name.startswith(
         "transfer"
     )
+
+
+def test_results_written_by_the_tool_itself() -> None:
+    created, refused, continued = trajectories(tau2_bench.read(RESULTS["mock"]))
+    assert [(t.task_id, roles(t), t.reward) for t in (created, refused, continued)] == [
+        ("mock/create_task_1", "sauatau", 1.0),
+        ("mock/update_task_1", "sauau", 0.0),
+        ("mock/update_task_with_message_history", "suatauatau", 1.0),
+    ]
+    assert created.messages[3].tool_calls[0].arguments == '{"user_id": "user_1", "title": "Important Meeting"}'
+    assert codes(created) == [("system_rebuilt", None), ("tools_not_logged", None)]
+    # What the task began with was not done by this agent; what the agent did after it was.
+    assert continued.excluded == {2: "copied_context", 4: "copied_context"}
+    [telecom] = trajectories(tau2_bench.read(RESULTS["telecom"]))
+    assert roles(telecom) == "sauauatauau" and telecom.reward == 1.0
+    assert telecom.metadata["foreign"]["num_user_calls"] == 3
+    assert [c.name for m in telecom.messages for c in m.tool_calls] == ["get_customer_by_phone"]
+    assert "Airplane Mode is now OFF" not in "".join(m.content or "" for m in telecom.messages)
 
 
 def test_results_hold_the_policy_and_seldom_the_tools(tmp_path: Path) -> None:
