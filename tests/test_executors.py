@@ -13,7 +13,7 @@ from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.choosing import why_not
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
-from pivotrl.engine.kernels import FlashCpu, Math
+from pivotrl.engine.kernels import FlashCpu, Math, Sight
 from pivotrl.engine.memory import bytes_per_token, tokens_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.losses import clipped_policy_loss
@@ -324,9 +324,9 @@ def test_memory_that_never_suffices_is_said():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (True, 4)])
 @pytest.mark.parametrize("heads", [(4, 4), (6, 2)])
-def test_kernels_agree_with_autograd(dtype, causal, heads):
+def test_kernels_agree_with_autograd(dtype, causal, window, heads):
     """Parts of a row's keys, merged by log-sum-exp, against attention written out and differentiated by autograd."""
     generator = torch.Generator().manual_seed(1)
     rows, size = 13, 8
@@ -339,16 +339,19 @@ def test_kernels_agree_with_autograd(dtype, causal, heads):
     scores = q @ wide_k.transpose(-1, -2) * 0.3
     if causal:
         scores = scores.masked_fill(torch.ones(rows, rows, dtype=torch.bool).triu(1), -torch.inf)
+    if window is not None:
+        scores = scores.masked_fill(torch.ones(rows, rows, dtype=torch.bool).tril(-window), -torch.inf)
+    sight = Sight(0.3, causal=causal, window=window)
     output = scores.softmax(-1) @ wide_v
     grad = torch.randn(output.shape, generator=generator, dtype=dtype)
     expected = torch.autograd.grad(output, (q, k, v), grad)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     for kernel in (FlashCpu(), Math()):
         with torch.no_grad():
-            found, lse = kernel.forward(q, k, v, causal, 0.3, None)
+            found, lse = kernel.forward(q, k, v, sight)
             torch.testing.assert_close(found, output, rtol=0.0, atol=tolerance)
             torch.testing.assert_close(lse, scores.logsumexp(-1), rtol=0.0, atol=tolerance)
-            gradients = kernel.backward(grad, q, k, v, found, lse, causal, 0.3, None)
+            gradients = kernel.backward(grad, q, k, v, found, lse, sight)
         for one, other in zip(gradients, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=0.0, atol=10 * tolerance)
 
@@ -357,9 +360,26 @@ def test_a_row_that_sees_nothing_adds_nothing():
     q, k, v = (torch.randn(1, 2, n, 8, generator=torch.Generator().manual_seed(n)) for n in (3, 5, 5))
     mask = torch.zeros(3, 5)
     mask[1] = -torch.inf
+    sight = Sight(1.0, mask=mask)
     for kernel in (FlashCpu(), Math()):
-        output, lse = kernel.forward(q, k, v, False, 1.0, mask)
+        output, lse = kernel.forward(q, k, v, sight)
         assert bool(lse[:, :, 1].isneginf().all()) and bool((output[:, :, 1] == 0).all())
-        grads = kernel.backward(torch.ones_like(output), q, k, v, output, torch.zeros_like(lse), False, 1.0, mask)
+        grads = kernel.backward(torch.ones_like(output), q, k, v, output, torch.zeros_like(lse), sight)
         assert all(bool(grad.isfinite().all()) for grad in grads)
         assert bool((grads[0][:, :, 1] == 0).all())
+
+
+def test_keys_behind_a_length_are_not_seen():
+    """Rows of a decode step have room for more keys than they have; what stands there is large."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, heads, n, 8, generator=generator) for heads, n in ((6, 4), (2, 9), (2, 9)))
+    sight = Sight(0.3, length_B=torch.tensor([1, 5, 9], dtype=torch.int32))
+    for number, length in enumerate((1, 5, 9)):
+        k[number, :, length:], v[number, :, length:] = 1e9, 1e9
+    for kernel in (FlashCpu(), Math()):
+        output, lse = kernel.forward(q, k, v, sight)
+        for number, length in enumerate((1, 5, 9)):
+            one = slice(number, number + 1)
+            expected = Math().forward(q[one], k[one, :, :length], v[one, :, :length], Sight(0.3))
+            torch.testing.assert_close(output[one], expected[0], rtol=0.0, atol=1e-5)
+            torch.testing.assert_close(lse[one], expected[1], rtol=0.0, atol=1e-5)

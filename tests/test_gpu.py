@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from pivotrl import cut, train
+from pivotrl.engine import recording
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.items import Item
+from pivotrl.engine.kernels import FlashCuda, Math, Sight, kernel_for
+from pivotrl.engine.recording import cuda_graph
 from pivotrl.engine.sampling import draw
+from pivotrl.engine.split_attention import NAME
 from pivotrl.policies.hf import Policy
 from pivotrl.protocols import TrainingGroup, UpdateOptions
 from pivotrl.records import Sampling
@@ -67,6 +74,125 @@ def test_the_sampler_on_cuda_reports_its_own_probabilities(family: str, dtype: t
     expected = make_executor("reference", network).score(items).logprobs_S.float().cpu()
     sampled = torch.tensor([logprob for group in drawn for one in group for logprob in one.logprobs_T])
     assert (sampled - expected).abs().mean() < (1e-3 if dtype == torch.float32 else 0.05)
+
+
+# --- the flash kernel -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("heads", [(4, 4), (6, 2)])
+@pytest.mark.parametrize(
+    ("sight", "rows", "columns"),
+    [
+        (Sight(0.125), 70, 300),
+        (Sight(0.125), 1, 300),
+        (Sight(0.125, causal=True), 300, 300),
+        (Sight(0.125, causal=True, window=40), 300, 300),
+    ],
+)
+def test_flash_attention_is_the_written_out_one(dtype, heads, sight: Sight, rows: int, columns: int) -> None:
+    """Outputs, log-sum-exps and gradients, the latter for merged rows; no further off than half precision is."""
+    generator = torch.Generator("cuda").manual_seed(0)
+
+    def numbers(count: int, length: int) -> torch.Tensor:
+        return torch.randn(3, count, length, 64, generator=generator, device="cuda")
+
+    query, key, value = numbers(heads[0], rows), numbers(heads[1], columns), numbers(heads[1], columns)
+    grad = numbers(heads[0], rows)
+    half = [t.to(dtype) for t in (query, key, value, grad)]
+    assert isinstance(kernel_for(half[0], sight), FlashCuda)
+    wide = [t.float() for t in half]
+    expected, expected_lse = Math().forward(*wide[:3], sight)
+    found, lse = FlashCuda().forward(*half[:3], sight)
+    torch.testing.assert_close(lse, expected_lse, rtol=0.0, atol=5e-3)
+    torch.testing.assert_close(found.float(), expected, rtol=0.0, atol=2e-2)
+    merged, merged_lse = expected + 0.1, expected_lse + 0.7
+    for one, other in zip(
+        FlashCuda().backward(half[3], *half[:3], merged.to(dtype), merged_lse, sight),
+        Math().backward(wide[3], *wide[:3], merged, merged_lse, sight),
+        strict=True,
+    ):
+        assert (one.float() - other).norm() < 2e-2 * other.norm()
+
+
+def test_flash_attention_sees_no_padding() -> None:
+    generator = torch.Generator("cuda").manual_seed(0)
+    query, key, value = (
+        torch.randn(4, 2, n, 64, generator=generator, device="cuda", dtype=torch.bfloat16) for n in (3, 96, 96)
+    )
+    length_B = torch.tensor([1, 31, 64, 96], dtype=torch.int32, device="cuda")
+    found, lse = FlashCuda().forward(query, key, value, Sight(0.125, length_B=length_B))
+    expected, expected_lse = Math().forward(query.float(), key.float(), value.float(), Sight(0.125, length_B=length_B))
+    torch.testing.assert_close(lse, expected_lse, rtol=0.0, atol=5e-3)
+    torch.testing.assert_close(found.float(), expected, rtol=0.0, atol=2e-2)
+
+
+# --- CUDA graphs ------------------------------------------------------------------------------------------------------
+
+
+def decode(network, capture, stop: frozenset[int]):
+    prompts = [list(range(3, 3 + length)) for length in (40, 12, 13, 1)]
+    with torch.no_grad():
+        groups = draw(network, prompts, [f"t{i}" for i in range(4)], 16, Sampling(max_tokens=90), stop, capture=capture)
+    return [one for group in groups for one in group]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stop", [frozenset({2}), frozenset(range(2, 6))])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3", "mistral, beyond its window"])
+def test_graphs_replay_what_the_step_does(family: str, stop: frozenset[int], dtype: torch.dtype, caplog) -> None:
+    """The tokens of static buffers without a graph, and in fp32 those of the CPU without static buffers."""
+    recording._warn.cache_clear()
+    replays = []
+
+    def counted(step):
+        replay = cuda_graph(step)
+
+        def one():
+            replays.append(1)
+            return replay()
+
+        return one
+
+    network = make_model(family, dtype).cuda()
+    graphs, launches = decode(network, counted, stop), decode(network, lambda step: step, stop)
+    assert replays and "without CUDA graphs" not in caplog.text
+    for others in [launches, *([decode(make_model(family), None, stop)] if dtype == torch.float32 else [])]:
+        same = [(one, other) for one, other in zip(graphs, others, strict=True) if one.token_ids_T == other.token_ids_T]
+        assert len(same) >= 0.9 * len(graphs)  # rounding tips a token now and then
+        for one, other in same:
+            assert one.logprobs_T == pytest.approx(other.logprobs_T, abs=1e-3 if dtype == torch.float32 else 0.1)
+
+
+def test_graphs_take_the_launches_out_of_decoding() -> None:
+    """Ten layers, 64 branches of 200 tokens: prints steps and launches per second with and without graphs."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 10, "num_attention_heads": 8}
+    config = LlamaConfig(vocab_size=4096, num_key_value_heads=2, max_position_embeddings=2048, **sizes)
+    network = AutoModelForCausalLM.from_config(config, attn_implementation=NAME, dtype=torch.bfloat16).cuda().eval()
+    prompts = [list(range(3, 3 + length)) for length in (1500, 1000, 500, 200)]
+
+    def run(capture) -> float:
+        start = time.perf_counter()
+        with torch.no_grad():
+            draw(network, prompts, list("abcd"), 16, Sampling(max_tokens=200), frozenset(), capture=capture)
+        torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    seconds = {}
+    for name, capture in (("launch by launch", lambda step: step), ("graphs", cuda_graph)):
+        run(capture)
+        seconds[name] = min(run(capture) for _ in range(3))
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+            run(capture)
+        starts = ("cudaLaunch", "cuLaunch", "cudaGraphLaunch")
+        launches = sum(event.count for event in profiled.key_averages() if event.key.startswith(starts))
+        steps = 200 / seconds[name]
+        print(f"\n{name}: {steps:.0f} steps/s, {launches / 200:.0f} launches a step, {steps * launches / 200:.0f}/s")
+    assert seconds["graphs"] < seconds["launch by launch"]
+
+
+# --- the policy -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

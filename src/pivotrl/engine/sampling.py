@@ -19,14 +19,13 @@ from torch import Tensor
 from pivotrl.engine.decoding import DecodePass
 from pivotrl.engine.executors.contract import backbone
 from pivotrl.engine.executors.split import forward
-from pivotrl.engine.forest import Forest, SortedSequences, build_forest, micro_batches
+from pivotrl.engine.forest import SortedSequences, build_forest, micro_batches
 from pivotrl.engine.head import Head
+from pivotrl.engine.recording import Capture, RecordedStep, Step, cuda_graph
 from pivotrl.engine.split_attention import ForestPass, TrunkState
+from pivotrl.engine.static_decoding import StaticPass
 from pivotrl.records import Sampling
 from pivotrl.seeding import uniforms
-
-_COMPACT_BELOW = 0.8
-"""Finished branches leave when fewer than this share of the rows still grow; moving the rest costs a copy."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,7 @@ def draw(
     executor: str = "split",
     max_rows: int = 64,
     max_tokens: int = 8192,
+    capture: Capture | None = None,
 ) -> list[list[Drawn]]:
     """``num_samples`` completions for each prompt.
 
@@ -87,7 +87,10 @@ def draw(
             cache; ``reference`` prefills each sample's row.
         max_rows: branches that decode together.
         max_tokens: prompt tokens prefilled together, see :func:`pivotrl.engine.forest.micro_batches`.
+        capture: how ``split`` records a step; None is a CUDA graph on a GPU, and no record elsewhere.
     """
+    if capture is None and model.device.type == "cuda":
+        capture = cuda_graph
     if executor != "split":
         return [
             _draw_rows(model, prompt, turn, num_samples, sampling, stop_ids, share=executor == "cache")
@@ -106,7 +109,10 @@ def draw(
             leaves = [forest.leaf_of[number] for number in numbers]
             keys = [(turn_ids[batch.order[n]], g) for n, g in zip(numbers, sample[low : low + max_rows], strict=True)]
             branches = _Branches(model, keys, sampling, stop_ids)
-            _grow(base, branches, DecodePass(forest, trunk, leaves, model.device), hidden_TD, forest, leaves)
+            # The last prompt token predicts the first token of every sample.
+            ends = [forest.segments[leaf].end - 1 for leaf in leaves]
+            state = (DecodePass if capture is None else StaticPass)(forest, trunk, leaves, model.device)
+            _grow(base, branches, state, hidden_TD, ends, capture)
             for number, drawn in zip(numbers, branches.drawn(), strict=True):
                 groups[batch.order[number]].append(drawn)
     return groups
@@ -171,26 +177,38 @@ class _Branches:
 
 
 def _grow(
-    base: Any, branches: _Branches, state: DecodePass, hidden_TD: Tensor, forest: Forest, leaves: Sequence[int]
+    base: Any,
+    branches: _Branches,
+    state: DecodePass | StaticPass,
+    hidden_TD: Tensor,
+    ends: Sequence[int],
+    capture: Capture | None,
 ) -> None:
     head = Head.of(base)
-    # The last prompt token predicts the first token of every sample: its logits are computed once.
-    unique, inverse = np.unique([forest.segments[leaf].end - 1 for leaf in leaves], return_inverse=True)
+
+    def call() -> Tensor:
+        return head.logits(forward(base, state))
+
+    step: Step = call
+    if capture is not None and isinstance(state, StaticPass):
+        step = RecordedStep(call, state, capture)
+    # Logits of a row that several samples start from are computed once.
+    unique, inverse = np.unique(ends, return_inverse=True)
     logits_NV = head.logits(hidden_TD[torch.from_numpy(unique).to(hidden_TD.device)])[
         torch.from_numpy(inverse).to(hidden_TD.device)
     ]
-    for step in range(branches.max_tokens):
-        token_N = branches.extend(logits_NV, step)
+    for position in range(branches.max_tokens):
+        token_N = branches.extend(logits_NV, position)
         growing = branches.growing
-        if not growing or step + 1 == branches.max_tokens:
+        if not growing or position + 1 == branches.max_tokens:
             return
-        if len(growing) < _COMPACT_BELOW * len(branches.rows):
+        if state.is_sparse(len(growing)):
             chosen = torch.tensor(growing, device=token_N.device)
             branches.keep(growing)
             state.keep(chosen)
             token_N = token_N[chosen]
         state.advance(token_N)
-        logits_NV = head.logits(forward(base, state))
+        logits_NV = step()[: len(branches.rows)]
 
 
 def _draw_rows(

@@ -26,15 +26,13 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from pivotrl.engine.forest import Forest, Ids
-from pivotrl.engine.kernels import kernel_for
+from pivotrl.engine.kernels import Sight, kernel_for, merge
+from pivotrl.engine.layout import Rectangle, Stack, rectangles, side_by_side
 
 NAME = "pivotrl_split"
 
 _CHANGES_SCORES = ("s_aux", "softcap", "position_bias", "head_mask")
 """Arguments of attention functions that the parts would have to know about: sinks, soft caps, biases."""
-
-_LONG = 256
-"""Segments of at least so many rows attend alone; shorter ones of similar length stand side by side."""
 
 
 @dataclass
@@ -56,41 +54,6 @@ class TrunkState:
                 dtype = torch.promote_types(like[layer].dtype, torch.float32)
                 buffers[layer] = torch.zeros_like(like[layer], dtype=dtype)
             buffers[layer][:, :, low:high] += grad
-
-
-@dataclass(frozen=True)
-class Rectangle:
-    """Rows [first, last) of the pass see rows [low, high) of the trunk, or of the pass itself."""
-
-    first: int
-    last: int
-    low: int
-    high: int
-    of_trunk: bool
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Segments of similar length side by side; padding repeats a segment's last row."""
-
-    rows_BL: Tensor
-    valid_BL: Tensor
-    start: int
-    """First row, for a stack of one segment."""
-
-    def take(self, tensor: Tensor) -> Tensor:
-        """[1, H, T, D] -> [B, H, L, D]; a view when one segment is taken."""
-        if len(self.rows_BL) == 1:
-            return tensor[:, :, self.start : self.start + self.rows_BL.shape[1]]
-        return tensor[0].transpose(0, 1)[self.rows_BL].transpose(1, 2)
-
-    def put(self, whole: Tensor, part: Tensor) -> None:
-        """Write [B, H, L, D] to its rows of [1, H, T, D], padding left out."""
-        if len(self.rows_BL) == 1:
-            whole[:, :, self.start : self.start + self.rows_BL.shape[1]] = part
-        else:
-            rows = self.rows_BL[self.valid_BL]
-            whole[0].transpose(0, 1)[rows] = part.transpose(1, 2)[self.valid_BL].to(whole.dtype)
 
 
 class ForestPass:
@@ -122,10 +85,10 @@ class ForestPass:
         self.position_ids_T = torch.from_numpy(self._positions_T).to(device)
         self._device = device
         starts = np.cumsum([0, *map(len, picked)])
-        self._triangles = _side_by_side([(int(a), int(b)) for a, b in itertools.pairwise(starts)], device)
+        self._triangles = side_by_side([(int(a), int(b)) for a, b in itertools.pairwise(starts)], device)
         self._rectangles = [
-            *_rectangles(forest, chosen, self.forest_rows_T, chosen, of_trunk=False),
-            *_rectangles(forest, chosen, self.forest_rows_T, trunk_segments, of_trunk=True),
+            *rectangles(forest, chosen, self.forest_rows_T, chosen, of_trunk=False),
+            *rectangles(forest, chosen, self.forest_rows_T, trunk_segments, of_trunk=True),
         ]
         trunk_rows = [np.arange(forest.segments[i].start, forest.segments[i].end) for i in trunk_segments]
         self._trunk_positions = (
@@ -148,16 +111,16 @@ class ForestPass:
         output = torch.empty(query.shape, dtype=wide, device=query.device)
         lse = torch.empty(query.shape[:-1], dtype=wide, device=query.device)
         for stack in self._triangles:
-            mask = _window_mask(stack.rows_BL.shape[1], window, query)
+            sight = _own(stack, window, scale)
             q, k, v = (stack.take(t) for t in (query, key, value))
-            part, part_lse = kernel_for(q, mask is not None).forward(q, k, v, mask is None, scale, mask)
+            part, part_lse = kernel_for(q, sight).forward(q, k, v, sight)
             stack.put(output, part)
             stack.put(lse[..., None], part_lse[..., None])
         for rectangle, mask in self._visible(window, query):
             k, v = self._source(rectangle, layer, key, value)
             rows = slice(rectangle.first, rectangle.last)
-            q = query[:, :, rows]
-            part, part_lse = kernel_for(q, mask is not None).forward(q, k, v, False, scale, mask)
+            q, sight = query[:, :, rows], Sight(scale, mask=mask)
+            part, part_lse = kernel_for(q, sight).forward(q, k, v, sight)
             merge(output[:, :, rows], lse[:, :, rows], part, part_lse)
         return output.to(query.dtype), lse
 
@@ -176,20 +139,20 @@ class ForestPass:
         wide = lse.dtype
         d_query, d_key, d_value = (torch.zeros(t.shape, dtype=wide, device=t.device) for t in (query, key, value))
         for stack in self._triangles:
-            mask = _window_mask(stack.rows_BL.shape[1], window, query)
+            sight = _own(stack, window, scale)
             q, k, v, o = (stack.take(t) for t in (query, key, value, output))
             # A padded row repeats the last one of its segment; without a gradient it adds nothing.
             g = stack.take(grad) * stack.valid_BL[:, None, :, None]
             part_lse = stack.take(lse[..., None])[..., 0]
-            parts = kernel_for(q, mask is not None).backward(g, q, k, v, o, part_lse, mask is None, scale, mask)
+            parts = kernel_for(q, sight).backward(g, q, k, v, o, part_lse, sight)
             for whole, part in zip((d_query, d_key, d_value), parts, strict=True):
                 stack.put(whole, part)
         for rectangle, mask in self._visible(window, query):
             k, v = self._source(rectangle, layer, key, value)
             rows = slice(rectangle.first, rectangle.last)
-            q = query[:, :, rows]
-            dq, dk, dv = kernel_for(q, mask is not None).backward(
-                grad[:, :, rows], q, k, v, output[:, :, rows], lse[:, :, rows], False, scale, mask
+            q, sight = query[:, :, rows], Sight(scale, mask=mask)
+            dq, dk, dv = kernel_for(q, sight).backward(
+                grad[:, :, rows], q, k, v, output[:, :, rows], lse[:, :, rows], sight
             )
             d_query[:, :, rows] += dq
             if rectangle.of_trunk:
@@ -237,51 +200,10 @@ class ForestPass:
         return shown
 
 
-def _rectangles(
-    forest: Forest, chosen: Sequence[int], rows_T: Ids, seen: Sequence[int], of_trunk: bool
-) -> list[Rectangle]:
-    """What the rows of a pass see of the segments ``seen``, which are laid out one after the other."""
-    rectangles, low = [], 0
-    for index in seen:
-        segment = forest.segments[index]
-        high = low + segment.end - segment.start
-        first, last = np.searchsorted(rows_T, [segment.end, segment.until])
-        if last > first:
-            rectangles.append(Rectangle(int(first), int(last), low, high, of_trunk))
-        low = high
-    return rectangles
-
-
-def _side_by_side(spans: Sequence[tuple[int, int]], device: torch.device) -> list[Stack]:
-    groups: dict[int, list[tuple[int, int]]] = {}
-    for number, (start, end) in enumerate(spans):
-        length = end - start
-        groups.setdefault(-number - 1 if length >= _LONG else length.bit_length(), []).append((start, end))
-    stacked = []
-    for group in groups.values():
-        longest = max(end - start for start, end in group)
-        rows = np.stack([np.minimum(np.arange(start, start + longest), end - 1) for start, end in group])
-        lengths = np.array([end - start for start, end in group])
-        valid = np.arange(longest)[None] < lengths[:, None]
-        stacked.append(Stack(torch.from_numpy(rows).to(device), torch.from_numpy(valid).to(device), group[0][0]))
-    return stacked
-
-
-def merge(output: Tensor, lse: Tensor, part: Tensor, part_lse: Tensor) -> None:
-    """Add the attention over more keys to ``output`` and ``lse``, in place."""
-    total = torch.logaddexp(lse, part_lse.to(lse.dtype))
-    output.mul_(torch.exp(lse - total)[..., None]).add_(part * torch.exp(part_lse - total)[..., None])
-    lse.copy_(total)
-
-
-def _window_mask(length: int, window: int | None, query: Tensor) -> Tensor | None:
-    """Causal mask [L, L] of a triangle that a sliding window cuts; None when the window shows all of it."""
-    if window is None or length <= window:
-        return None
-    positions = torch.arange(length, device=query.device)
-    distance = positions[:, None] - positions[None]
-    hidden = (distance < 0) | (distance >= window)
-    return torch.zeros(hidden.shape, dtype=query.dtype, device=query.device).masked_fill_(hidden, -torch.inf)
+def _own(stack: Stack, window: int | None, scale: float) -> Sight:
+    """What rows see of their own segment; no window where it shows all of it."""
+    cut = window is not None and window < stack.rows_BL.shape[1]
+    return Sight(scale, causal=True, window=window if cut else None)
 
 
 class _SplitAttention(torch.autograd.Function):
