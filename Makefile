@@ -43,6 +43,7 @@ format: $(VENV)/.dev
 # vLLM takes part when VLLM_PYTHON names an interpreter that has it (benchmarks/peers/vllm_server.py).
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_reading.py
+	$(BIN)/python benchmarks/bench_verifiers.py
 	$(BIN)/python benchmarks/bench_update.py --loads S M W5
 	$(BIN)/python benchmarks/bench_iteration.py --loads M W5
 	$(BIN)/python benchmarks/bench_decode.py --loads M W5
@@ -60,9 +61,14 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 	$(PIP) --constraint constraints.txt --no-deps plancraft
 	touch $@
 
-# The peers of the benchmarks are oracles of the tests too.
+# The peers of the benchmarks are oracles of the tests too. So is NeMo Gym, whose wheels want a newer Python than ours:
+# the tests take its comparison code out of them.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
+	$(PIP) --constraint constraints.txt --editable ".[verifiers]"
+	for version in 0.6.0 0.7.0; do \
+		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles nemo-gym==$$version || exit 1; \
+	done
 	touch $@
 
 clean:

@@ -79,7 +79,7 @@ def test_check_show_and_list_tell_what_is_there(tmp_path: Path, logs: Path, caps
     capsys.readouterr()
     assert call("check", out, "--verifier", "exact", "--json") == 0
     checked = json.loads(capsys.readouterr().out)
-    assert checked["turns"] == checked["accepted"] > 0
+    assert checked["accepts_expected"]["count"] == checked["num_turns"] > 0
     call("show", out, "log0#2")
     shown = capsys.readouterr().out
     assert "q0.0" in shown and "answer 0.0" in shown

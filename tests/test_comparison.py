@@ -14,6 +14,7 @@ from pivotrl import (
     TurnOptions,
     Verdict,
 )
+from pivotrl.checking import CheckOptions
 from pivotrl.comparison import ARMS, Protocol, collect, imitation_turns_per_step, run_seed
 from pivotrl.policies.tabular import Policy
 from pivotrl.readers.chat import read
@@ -47,6 +48,7 @@ def protocol(tmp_path: Path) -> Protocol:
         training=TrainingOptions(num_steps=4, turns_per_step=4, group_size=4, learning_rate=1.0),
         imitation_rate=1.0,
         evaluation=EvaluationOptions(turn_samples=4, turn_temperature=1.0),
+        checking=CheckOptions(max_false_pass=1.0),
         retention=[{"id": f"r{i}", "source": "test", "prompt": "1 + 1", "answer": "2"} for i in range(3)],
     )
 

@@ -15,14 +15,26 @@ ROOT = Path(pivotrl.__file__).parent
 LAYERS = [
     {"records", "protocols"},
     {
-        *("store", "plugins", "turns", "matching", "advantages", "selection", "seeding", "intervals", "strict_json"),
-        *("logs", "privacy", "copies"),
+        *(
+            "store",
+            "plugins",
+            "turns",
+            "alternatives",
+            "advantages",
+            "selection",
+            "seeding",
+            "intervals",
+            "strict_json",
+        ),
+        *("logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "killable"),
     },
     {"call_text", "styles", "parsing", "templates", "chatml", "losses", "engine", "environments"},
     {"rendering", "export_rows", "export_readme"},
+    {"rollouts"},
+    {"episodes"},
     {"readers", "verifiers", "policies", "exporters", "samplers"},
-    {"rollouts", "episodes"},
-    {"row_rewards"},
+    {"verification", "probes", "row_rewards"},
+    {"checking"},
     {"profiling", "training", "evaluation", "exporting"},
     {"importing"},
     {"stages", "summary"},
@@ -30,8 +42,12 @@ LAYERS = [
     {"plots"},
     {"reporting"},
     {"pipeline", "comparison"},
-    {"tables", "import_table", "cli"},
+    {"tables", "import_table", "check_table", "doctor", "cli"},
 ]
+ROOMS_OF_PARTS = {
+    *("engine", "templates", "styles", "logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "probes"),
+}
+"""Their modules make one thing together; those of the other rooms are plugins, apart from each other."""
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH = {"torch", "transformers", "peft", "safetensors"}
 MAY_USE_TORCH = {"engine", "losses", "policies"}
@@ -63,7 +79,7 @@ def test_imports_point_downwards(path: Path) -> None:
         if not module.startswith("pivotrl."):
             continue
         there = room(module)
-        same_room = there == here and here in ("engine", "templates", "styles", "logs", "privacy", "copies")
+        same_room = there == here and here in ROOMS_OF_PARTS
         assert there in LEVEL, f"{path.name} imports {module}, which has no layer"
         assert same_room or LEVEL[there] < LEVEL[here] or (LEVEL[there] == LEVEL[here] and there != here), (
             f"{path.name} (layer {LEVEL[here]}) imports {module} (layer {LEVEL[there]})"

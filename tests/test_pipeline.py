@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pivotrl import EvaluationOptions, InputError, ProfileOptions, SelectionOptions, TrainingOptions, run
+from pivotrl.checking import CheckOptions
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import Turn
@@ -82,13 +83,15 @@ def test_a_real_network_runs_every_stage(tmp_path: Path) -> None:
     def starts_low(turn, action):
         from pivotrl import Verdict
 
-        return Verdict.passed() if (action.content or "z")[0] < "T" else Verdict.failed("high")
+        passes = (action.content or "z")[0] < "T" or action == turn.expected_action
+        return Verdict.passed() if passes else Verdict.failed("high")
 
     summary = run(
         str(write_logs(tmp_path / "logs.jsonl")),
         out,
         reader=read,
         verifier=starts_low,
+        checking=CheckOptions(max_false_pass=1.0),  # it pays for half of what a random network writes
         policy=policy,
         retention=[
             {"id": str(i), "source": "s", "prompt": f"Question: 1+{i}?\nAnswer:", "answer": f" {i + 1}"}
@@ -207,6 +210,12 @@ def test_imitation_leaves_out_what_the_chat_template_cannot_write_and_counts_it(
     assert 0 < sum(row.metrics["groups/not_renderable"] for row in rows) < 20 * 8
 
 
+def even_or_demonstrated(turn: Turn, action: Action) -> Verdict:
+    """Something that a network with random weights is paid for now and then."""
+    passes = len(action.content or "") % 2 == 0 or action == turn.expected_action
+    return Verdict.passed() if passes else Verdict.failed("odd")
+
+
 def test_one_prefill_profiles_a_whole_trajectory(tmp_path: Path) -> None:
     """Six turns of eight samples each: as many prompt tokens as the trajectory is long, and the report says so."""
     path = tmp_path / "logs.jsonl"
@@ -225,7 +234,8 @@ def test_one_prefill_profiles_a_whole_trajectory(tmp_path: Path) -> None:
         str(path),
         out,
         reader=read,
-        verifier=lambda turn, action: Verdict.passed() if len(action.content or "") % 2 else Verdict.failed("odd"),
+        verifier=even_or_demonstrated,
+        checking=CheckOptions(max_false_pass=1.0),
         policy=policy,
         profiling=ProfileOptions(num_samples=8, max_tokens=4, batch_turns=2),
         selection=SelectionOptions(rule="all"),

@@ -30,7 +30,8 @@ RULE = """
 from pivotrl import Verdict
 
 def verify(turn, action):
-    return Verdict.passed() if (action.content or "z")[0] < "T" else Verdict.failed("high")
+    passes = (action.content or "z")[0] < "T" or action == turn.expected_action
+    return Verdict.passed() if passes else Verdict.failed("high")
 """
 
 
@@ -54,7 +55,16 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path, kills: int) -> N
             *("--verifier", "rule:verify", "--model", str(model), "--policy", "hf(lora_rank=4, device='cpu')"),
             *("--num-samples", "4", "--max-tokens", "12", "--batch-turns", "2", "--max-mean", "1.0"),
             *("--num-steps", "30", "--turns-per-step", "4", "--group-size", "4", "--train-max-tokens", "12"),
-            *("--learning-rate", "0.01", "--eval-max-tokens", "12", "--checkpoint-every", "3"),
+            *(
+                "--learning-rate",
+                "0.01",
+                "--max-false-pass",
+                "1.0",
+                "--eval-max-tokens",
+                "12",
+                "--checkpoint-every",
+                "3",
+            ),
         ]
         return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 

@@ -12,8 +12,8 @@ import torch
 from pivotrl import Action, Message, TrainingOptions, Trajectory, Verdict, cut, train
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
-from pivotrl.protocols import Turn
-from pivotrl.records import SampleGroup
+from pivotrl.protocols import Sampler, Turn
+from pivotrl.records import SampleGroup, Sampling
 from pivotrl.store import RecordFile
 from pivotrl.verifiers.exact import verify
 from tiny import save_tiny_model
@@ -207,3 +207,24 @@ def test_a_damaged_checkpoint_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="damaged"):
         policy.load(tmp_path / "c")
     assert json.loads((tmp_path / "c" / "state.json").read_text())["sha256"]
+
+
+@pytest.mark.parametrize("kind", ["lora", "full", "tabular"])
+def test_the_reference_acts_as_the_policy_did_before_its_first_update(model: Path, tmp_path: Path, kind: str) -> None:
+    policy = (
+        TabularPolicy()
+        if kind == "tabular"
+        else HfPolicy(model=str(model), lora_rank=4 * (kind == "lora"), dtype="float32", device="cpu")
+    )
+    turns, sampling = cut(logs())[0], Sampling(max_tokens=12, seed=3)
+
+    def drawn(sampler: Sampler) -> list[tuple[tuple[int, ...], ...]]:
+        return [tuple(c.token_ids_T for c in g.completions_G) for g in sampler.sample(turns, 4, sampling)]
+
+    before = drawn(policy)
+    assert drawn(policy.reference) == before
+    options = dataclasses.replace(SMALL, num_steps=2, learning_rate=1.0 if kind == "tabular" else 0.1, method="sft")
+    train(policy, turns, verify, tmp_path / "train", options)
+    assert drawn(policy) != before
+    assert drawn(policy.reference) == before
+    assert drawn(policy) != before  # asking the reference leaves the policy as it is

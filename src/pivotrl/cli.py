@@ -23,7 +23,8 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pivotrl import import_table, plugins, stages, tables
+from pivotrl import check_table, import_table, plugins, stages, tables
+from pivotrl.checking import CheckOptions, check_stage
 from pivotrl.evaluation import EvaluationOptions, load_retention
 from pivotrl.exporting import ExportOptions
 from pivotrl.exporting import export as export_pivots
@@ -144,6 +145,7 @@ def run(
     policy: PolicyChoice,
     reading: ReadOptions,
     turns: TurnOptions,
+    checking: CheckOptions,
     profiling: ProfileOptions,
     selection: SelectionOptions,
     training: TrainingOptions,
@@ -180,6 +182,7 @@ def run(
             retention=held_out.texts(),
             reading=reading,
             turns=turns,
+            checking=checking,
             profiling=profiling,
             selection=selection,
             training=training,
@@ -223,6 +226,7 @@ def profile(
     directory: tyro.conf.Positional[Path],
     policy: PolicyChoice,
     turns: TurnOptions,
+    checking: CheckOptions,
     profiling: ProfileOptions,
     verifier: str = "tool_call",
     overwrite: bool = False,
@@ -238,7 +242,7 @@ def profile(
     """
     with _stage(directory, "profile", overwrite), live_progress() as progress:
         loaded = plugins.load("verifiers", verifier)
-        stages.profile_stage(directory, policy.load(), loaded, turns, profiling, progress)
+        stages.profile_stage(directory, policy.load(), loaded, turns, profiling, progress, checking)
     tables.print_stage(directory, "profile", json)
 
 
@@ -261,6 +265,7 @@ def train(
     directory: tyro.conf.Positional[Path],
     policy: PolicyChoice,
     training: TrainingOptions,
+    checking: CheckOptions,
     verifier: str = "tool_call",
     overwrite: bool = False,
     json: bool = False,
@@ -274,7 +279,8 @@ def train(
         json: Print the counts as JSON.
     """
     with _stage(directory, "train", overwrite), live_progress() as progress:
-        stages.train_stage(directory, policy.load(), plugins.load("verifiers", verifier), training, progress)
+        loaded = plugins.load("verifiers", verifier)
+        stages.train_stage(directory, policy.load(), loaded, training, progress, checking)
     tables.print_stage(directory, "train", json)
 
 
@@ -350,18 +356,24 @@ def export(
 
 
 def check(
-    directory: tyro.conf.Positional[Path], turns: TurnOptions, verifier: str = "tool_call", json: bool = False
+    directory: tyro.conf.Positional[Path],
+    turns: TurnOptions,
+    checking: CheckOptions,
+    verifier: str = "tool_call",
+    json: bool = False,
 ) -> None:
-    """Run the verifier on every demonstrated action: one that refuses the expert is a bug found in seconds.
+    """Put wrong actions and right ones in other spellings before the verifier: what it pays for, and what it refuses.
 
     Args:
         directory: A run directory with trajectories.
         verifier: Verifier plugin.
-        json: Print the counts as JSON.
+        json: Print the report as JSON.
     """
     tables.require_run(directory)
     candidates, _ = stages.load_turns(directory, turns)
-    tables.print_check(candidates, plugins.load("verifiers", verifier), json)
+    with RunLock(directory), live_progress() as progress:
+        report = check_stage(directory, candidates, plugins.load("verifiers", verifier), checking, progress)
+    check_table.print_check(report, checking, json)
 
 
 def show(

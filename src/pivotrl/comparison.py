@@ -10,17 +10,18 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pivotrl import stages
+from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions, compare
 from pivotrl.importing import read_stage
 from pivotrl.intervals import PairedDifference, clustered_mean
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, Policy, Reader, Turn, Verifier
-from pivotrl.records import EpisodeResult, Record, RetentionResult, SampleGroup, Trajectory, TurnResult
+from pivotrl.records import EpisodeResult, Record, RetentionResult, SampleGroup, TurnResult
 from pivotrl.rollouts import judge
 from pivotrl.selection import Rule, SelectionOptions
 from pivotrl.store import RecordFile, read_manifest, read_records
@@ -69,6 +70,7 @@ class Protocol:
     imitation_rate: float
     """Learning rate of the imitation arms."""
     evaluation: EvaluationOptions
+    checking: CheckOptions = field(default_factory=CheckOptions)
     retention: Sequence[dict[str, str]] = ()
     """Texts outside the task, see :func:`pivotrl.evaluation.load_retention`."""
 
@@ -82,7 +84,7 @@ def run_seed(
     profiling = dataclasses.replace(protocol.profiling, profile_seed=seed)
     policy = protocol.make_policy(seed)
     read_stage(protocol.source, shared, protocol.reader, heldout=protocol.heldout, progress=progress)
-    stages.profile_stage(shared, policy, protocol.verifier, turn_options, profiling, progress)
+    stages.profile_stage(shared, policy, protocol.verifier, turn_options, profiling, progress, protocol.checking)
     _evaluate(shared, "before", policy, protocol, progress)
     for name in arms:
         directory = root / f"seed{seed}" / name
@@ -117,7 +119,7 @@ def _run_arm(
             learning_rate=protocol.imitation_rate,
             decay="linear",
         )
-    stages.train_stage(directory, policy, verifier, options, progress)
+    stages.train_stage(directory, policy, verifier, options, progress, protocol.checking)
     _evaluate(directory, "after", policy, protocol, progress)
 
 
@@ -137,7 +139,7 @@ def _evaluate(directory: Path, name: str, policy: Policy, protocol: Protocol, pr
 
 def _judge_again(directory: Path, verifier: Verifier) -> None:
     """Give the samples that were bought already the verdicts of another verifier."""
-    trajectories = {t.id: t for t in read_records(directory / "trajectories.jsonl", Trajectory)}
+    trajectories = {t.id: t for t in stages.load_trajectories(directory / "trajectories.jsonl")}
     judged = []
     for group in read_records(directory / "profiles.jsonl", SampleGroup):
         trajectory_id, _, index = group.turn_id.rpartition("#")

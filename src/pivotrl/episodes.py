@@ -40,6 +40,7 @@ def _next_turn(environment: Environment, messages: Sequence[Message]) -> Turn:
         id=f"episode-{environment.task_id}",
         task_id=environment.task_id,
         messages=tuple(messages),
+        tools=tuple(getattr(environment, "tools", ())),
         context_window=environment.context_window,
     )
     return Turn(trajectory, len(messages))

@@ -16,7 +16,7 @@ from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import EpisodeResult, RetentionResult, SampleGroup, Sampling, TurnResult
-from pivotrl.rollouts import misfit, sample_groups
+from pivotrl.rollouts import continuation_turns, misfit, sample_groups
 from pivotrl.store import RecordFile
 from pivotrl.turns import whole_trajectories
 
@@ -80,6 +80,7 @@ def _turn_result(turn: Turn, group: SampleGroup) -> TurnResult:
         text=group.completions_G[0].text,
         num_samples=len(group.completions_G),
         num_tokens=sum(len(completion.token_ids_T) for completion in group.completions_G),
+        num_continuation_turns=continuation_turns([group]),
     )
 
 

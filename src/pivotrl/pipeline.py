@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.profiling import ProfileOptions, Progress, silent
@@ -43,6 +44,7 @@ def run(
     retention: Sequence[dict[str, str]] = (),
     reading: ReadOptions = ReadOptions(),
     turns: TurnOptions = TurnOptions(),
+    checking: CheckOptions = CheckOptions(),
     profiling: ProfileOptions = ProfileOptions(),
     selection: SelectionOptions = SelectionOptions(),
     training: TrainingOptions = TrainingOptions(),
@@ -73,14 +75,15 @@ def run(
     with RunLock(directory):
         # 1. Any log format becomes trajectories, split by task before anything else.
         read_stage(source, directory, reader, reading, heldout, progress)
-        # 2. Every candidate turn is sampled K times by the reference policy and verified. The dear step; stored raw.
-        profile_stage(directory, policy, verifier, turns, profiling, progress)
+        # 2. The verifier is checked: one that pays for wrong actions is refused. Then every candidate turn is sampled K
+        #    times by the reference policy and verified. The dear step; stored raw.
+        profile_stage(directory, policy, verifier, turns, profiling, progress, checking)
         # 3. Turns with mixed outcomes that are still hard become pivots. Free; never samples.
         select_stage(directory, selection)
         # 4. What the reference policy can do on held-out tasks.
         evaluate_stage(directory, "before", policy, verifier, turns, evaluation, environments, retention, progress)
         # 5. The current policy acts at pivots, is verified, and learns from the differences within each group.
-        train_stage(directory, policy, verifier, training, progress)
+        train_stage(directory, policy, verifier, training, progress, checking)
         # 6. The same measurements again, item by item.
         evaluate_stage(directory, "after", policy, verifier, turns, evaluation, environments, retention, progress)
         # 7. The report is made from the files alone.

@@ -8,11 +8,12 @@ exist in the command line and in manifests only; in Python you pass the object.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -40,6 +41,14 @@ _EXTRAS = {
     "matplotlib": "report",
     "pyarrow": "formats",
     "zstandard": "formats",
+    "math_verify": "answers",
+    "httpx": "judge",
+    "tree_sitter": "code",
+    "tree_sitter_bash": "code",
+    "openapi_schema_validator": "gym",
+    "jsonschema": "gym",
+    "jsonschema_specifications": "gym",
+    "referencing": "gym",
 }
 
 
@@ -138,10 +147,39 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
     return functools.partial(target, **options) if options else target
 
 
+def load_each(kind: str, given: Sequence[Any]) -> tuple[Any, ...]:
+    """Plugins made of plugins: each given as a spec, or as the object itself.
+
+    Raises:
+        InputError: as :func:`load`, or there is none.
+    """
+    parts = () if isinstance(given, str) else tuple(load(kind, p) if isinstance(p, str) else p for p in given)
+    if not parts or not all(map(callable, parts)):
+        raise InputError(f"{given!r} must be a list of {kind}, such as ('tool_call', 'exact(compare_text=False)')")
+    return parts
+
+
 def describe(plugin: Any) -> str:
-    """A plugin as text for a manifest: import path and bound options."""
+    """A plugin as text for a manifest: import path and bound options.
+
+    Of a dataclass, the fields that its ``repr`` shows: one that does not change what the plugin does, such as a
+    time limit, says ``repr=False``.
+    """
     if isinstance(plugin, functools.partial):
-        options = ", ".join(f"{name}={value!r}" for name, value in sorted(plugin.keywords.items()))
-        return f"{describe(plugin.func)}({options})"
+        return f"{describe(plugin.func)}({_options(plugin.keywords)})"
+    if dataclasses.is_dataclass(plugin) and not isinstance(plugin, type):
+        shown = {field.name: getattr(plugin, field.name) for field in dataclasses.fields(plugin) if field.repr}
+        return f"{describe(type(plugin))}({_options(shown)})"
     target = plugin if hasattr(plugin, "__qualname__") else type(plugin)
     return f"{target.__module__}:{target.__qualname__}"
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_text(value)}" for name, value in sorted(options.items()))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        brackets = "[]" if isinstance(value, list) else ("(", ",)" if len(value) == 1 else ")")
+        return brackets[0] + ", ".join(map(_text, value)) + brackets[1]
+    return describe(value) if callable(value) else repr(value)

@@ -39,6 +39,11 @@ class Turn:
         message = self.trajectory.messages[self.index]
         return Action(content=message.content, tool_calls=message.tool_calls)
 
+    @property
+    def accepted_actions(self) -> tuple[Action, ...]:
+        """The expected action, then the other actions that the log holds to be as right."""
+        return (self.expected_action, *self.trajectory.alternatives.get(self.index, ()))
+
 
 @dataclass(frozen=True)
 class TrainingGroup:
@@ -100,6 +105,11 @@ class Policy(Sampler, Protocol):
         A training that was begun with others is refused."""
         ...
 
+    @property
+    def reference(self) -> Sampler:
+        """The frozen reference policy: what this one was before its first update."""
+        ...
+
     def encode_action(self, turn: Turn, action: Action) -> Completion:
         """The action as this policy would have written it, token ids included (log-probabilities are zeros)."""
         ...
@@ -137,6 +147,11 @@ class Observation:
     reward: float | None = None
     done: bool = False
     reason: str = ""
+    returned: Any = None
+    """What the action returned, as JSON, where the messages are not what should be compared."""
+    fault: str = ""
+    """Why this is no full answer: ``not_executed``, ``output_truncated``, ``time_limit``, ``killed`` (memory), or
+    ``sandbox_failed``, which ends the episode without a reward."""
 
 
 class Environment(Protocol):
@@ -149,6 +164,48 @@ class Environment(Protocol):
     def reset(self) -> tuple[Message, ...]: ...
 
     def step(self, action: Action) -> Observation: ...
+
+
+class RestoredEnvironment(Protocol):
+    """A task in the state that a turn was in: ready for the turn's action, without a reset.
+
+    Its ``step`` is that of :class:`Environment`."""
+
+    def step(self, action: Action) -> Observation: ...
+
+    def state(self) -> Any:
+        """JSON: what counts as the state when the effects of two actions are compared."""
+        ...
+
+    def controls(self) -> Iterator[tuple[RestoredEnvironment, bool]]:
+        """The same task in other states, made to give other answers to whoever looks; none where looking is no
+        action. With each, whether equivalent actions should give equal answers there. The caller closes it before it
+        asks for the next."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds; it is not used afterwards."""
+        ...
+
+
+class Restore(Protocol):
+    """What the module of an environment may export as ``restore``: a new copy of the turn's state each time.
+
+    Nothing of the turn itself or of later turns is in it.
+
+    Raises:
+        NotRestorable: the state cannot be had again.
+    """
+
+    def __call__(self, turn: Turn) -> RestoredEnvironment: ...
+
+
+class NotRestorable(Exception):
+    """The state that a turn was in cannot be had again."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
 
 
 class Reader(Protocol):

@@ -80,6 +80,8 @@ class Trajectory(Record):
     """Final reward of the episode, finite; None when the log does not say."""
     excluded: dict[int, str] = Field(default_factory=dict)
     """Index of an assistant message -> why it must not become a candidate (a code of :mod:`pivotrl.logs.audit`)."""
+    alternatives: dict[int, tuple[Action, ...]] = Field(default_factory=dict)
+    """Index of an assistant message -> further actions that are as right there as the demonstrated one."""
     context_window: int | None = None
     """How many of the latest messages (the system message apart) the agent saw at a turn; None means all."""
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -228,6 +230,8 @@ class TurnResult(Record):
     num_samples: int = 1
     num_tokens: int
     """Over all samples."""
+    num_continuation_turns: int = 0
+    """Actions that the verifier had sampled to see how the episode goes on."""
 
 
 class EpisodeResult(Record):

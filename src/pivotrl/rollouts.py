@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pivotrl.protocols import Sampler, Turn, Verifier
-from pivotrl.records import Completion, SampleGroup, Sampling, Verdict
+from pivotrl.protocols import InputError, Sampler, Turn, Verifier
+from pivotrl.records import Action, Completion, SampleGroup, Sampling, Verdict
 from pivotrl.templates.control_tokens import NotRenderable
 
 
@@ -26,13 +26,32 @@ def prompt_tokens(groups: Sequence[SampleGroup]) -> tuple[int, int]:
     return unshared, sum(group.num_prefilled_tokens for group in groups)
 
 
+def continuation_turns(groups: Sequence[SampleGroup]) -> int:
+    """Actions that a verifier had sampled to see how the episode goes on; they are bought like any other."""
+    return sum(verdict.details.get("num_rollout_turns", 0) for group in groups for verdict in group.verdicts_G)
+
+
 def judge(turn: Turn, completion: Completion, verifier: Verifier) -> Verdict:
-    """The verdict on one completion. Text that is no well-formed action fails; a verifier that breaks gives no
-    verdict with the error as its reason, never a reward of 0."""
+    """The verdict on one completion. Text that is no well-formed action fails."""
     if completion.parse_error is not None:
         return Verdict.failed(completion.parse_error)
+    return judge_action(turn, completion.action, verifier)
+
+
+def judge_action(turn: Turn, action: Action, verifier: Verifier) -> Verdict:
+    """The verdict on one action. A verifier that breaks gives no verdict with the error as its reason, never a reward
+    of 0.
+
+    Raises:
+        InputError: the verifier cannot work as it was set up; every further verdict would be lost as well.
+    """
     try:
-        return verifier(turn, completion.action)
+        verdict = verifier(turn, action)
+        if not isinstance(verdict, Verdict):
+            raise TypeError(f"the verifier returned {verdict!r} instead of a Verdict")
+        return verdict
+    except InputError:
+        raise
     except Exception as error:
         return Verdict.unknown("verifier_error", error=f"{type(error).__name__}: {error}"[:500])
 

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pivotrl.alternatives import count_alternatives, with_alternatives
+from pivotrl.checking import CheckOptions, require_checked
 from pivotrl.evaluation import (
     EvaluationOptions,
     evaluate_episodes,
@@ -21,11 +23,12 @@ from pivotrl.plugins import describe
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
-from pivotrl.rollouts import prompt_tokens
+from pivotrl.rollouts import continuation_turns, prompt_tokens
 from pivotrl.selection import SelectionOptions, require_pivots, select
 from pivotrl.store import RecordFile, Stage, read_manifest, read_records, sha256_of_file, sha256_of_json
 from pivotrl.training import TrainingOptions, options_dict, restore, train
 from pivotrl.turns import TurnOptions, cut, draw_by_task
+from pivotrl.verification import Verification, VerificationOptions
 
 _OUTPUTS = {
     "read": (
@@ -34,6 +37,7 @@ _OUTPUTS = {
         "dropped.jsonl",
         "refused.jsonl",
         ".redaction_key",
+        "check.json",
         "evaluations",
         "report.html",
         "report.json",
@@ -74,9 +78,14 @@ def prepare_directory(directory: Path, resume: bool, overwrite: bool) -> None:
         raise InputError(f"{directory} is not empty; add --resume to go on, or --overwrite to start again")
 
 
+def load_trajectories(path: Path) -> list[Trajectory]:
+    """Those of a file, each turn with the other actions that are known to be as right there."""
+    return with_alternatives(read_records(path, Trajectory))
+
+
 def load_turns(directory: Path, options: TurnOptions) -> tuple[list[Turn], list[SkippedTurn]]:
     """Candidate turns of the training trajectories."""
-    return cut(read_records(directory / "trajectories.jsonl", Trajectory), options)
+    return cut(load_trajectories(directory / "trajectories.jsonl"), options)
 
 
 def profile_stage(
@@ -86,6 +95,8 @@ def profile_stage(
     turn_options: TurnOptions = TurnOptions(),
     options: ProfileOptions = ProfileOptions(),
     progress: Progress = silent,
+    checking: CheckOptions = CheckOptions(),
+    verification: VerificationOptions = VerificationOptions(),
 ) -> list[SampleGroup]:
     """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts) and ``skipped.jsonl``."""
     settings = {**options_dict(turn_options), **options_dict(options), "verifier": describe(verifier)}
@@ -101,7 +112,9 @@ def profile_stage(
         if not turns:
             reasons = Counter(skip.reason for skip in skipped)
             raise InputError(f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}")
-        groups, left_out = profile(turns, sampler, verifier, path, options, progress)
+        report = require_checked(directory, turns, verifier, checking, progress, sampler, verification)
+        with Verification(verifier, verification, turns, sampler) as guarded:
+            groups, left_out = profile(turns, sampler, guarded, path, options, progress)
         if not groups:
             raise InputError(
                 f"none of the {len(turns)} candidate turns can be sampled: "
@@ -116,10 +129,14 @@ def profile_stage(
                 "candidate_turns": len(turns),
                 "profiled_turns": len(groups),
                 "skipped": dict(Counter(skip.reason for skip in skipped + left_out)),
+                **count_alternatives({turn.trajectory.id: turn.trajectory for turn in turns}.values()),
                 **outcome_counts(groups),
                 "prompt_tokens": {"unshared": unshared, "computed": computed},
             },
-            num_rollout_turns=sum(len(group.completions_G) for group in groups),
+            num_rollout_turns=sum(len(group.completions_G) for group in groups)
+            + continuation_turns(groups)
+            + report.num_rollout_turns
+            + guarded.num_rollout_turns,
         )
         return groups
 
@@ -149,7 +166,7 @@ def select_stage(directory: Path, options: SelectionOptions = SelectionOptions()
 
 def selected_turns(directory: Path) -> list[Turn]:
     """The pivots, as turns, in the order of the selection."""
-    trajectories = {t.id: t for t in read_records(directory / "trajectories.jsonl", Trajectory)}
+    trajectories = {t.id: t for t in load_trajectories(directory / "trajectories.jsonl")}
     chosen = [row.turn_id for row in read_records(directory / "selection.jsonl", Selection) if row.selected]
     places = [turn_id.rpartition("#") for turn_id in chosen]
     return [Turn(trajectories[trajectory_id], int(index)) for trajectory_id, _, index in places]
@@ -161,6 +178,8 @@ def train_stage(
     verifier: Verifier,
     options: TrainingOptions = TrainingOptions(),
     progress: Progress = silent,
+    checking: CheckOptions = CheckOptions(),
+    verification: VerificationOptions = VerificationOptions(),
 ) -> None:
     """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
 
@@ -173,14 +192,21 @@ def train_stage(
         "policy": sha256_of_json(policy.identity),
     }
     with Stage(directory, "train", settings, inputs) as stage:
-        rows = train(policy, turns, verifier, directory / "train", options, progress)
+        verifies = not stage.done and options.method != "sft"
+        if verifies:
+            require_checked(directory, turns, verifier, checking, progress, policy, verification)
+        with Verification(verifier, verification, turns if verifies else (), policy) as guarded:
+            rows = train(policy, turns, guarded, directory / "train", options, progress)
         if stage.done:
             return
         policy.export(directory / "train" / "policy")
-        bought = sum(row.metrics.get("samples/total", 0.0) for row in rows)
+        bought = sum(
+            row.metrics.get(name, 0.0) for row in rows for name in ("samples/total", "samples/continuation_turns")
+        )
         skipped = sum(row.metrics.get("update/skipped", 0.0) for row in rows)
         stage.finish(
-            {"pivots": len(turns), "steps": len(rows), "skipped_updates": int(skipped)}, num_rollout_turns=int(bought)
+            {"pivots": len(turns), "steps": len(rows), "skipped_updates": int(skipped)},
+            num_rollout_turns=int(bought) + guarded.num_rollout_turns,
         )
 
 
@@ -206,10 +232,11 @@ def evaluate_stage(
     environments: Callable[[], Sequence[Environment]] | None = None,
     retention: Sequence[dict[str, str]] = (),
     progress: Progress = silent,
+    verification: VerificationOptions = VerificationOptions(),
 ) -> None:
     """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``."""
     heldout_path = directory / "heldout.jsonl"
-    trajectories = read_records(heldout_path, Trajectory) if heldout_path.is_file() else []
+    trajectories = load_trajectories(heldout_path) if heldout_path.is_file() else []
     settings = {
         **options_dict(options),
         "verifier": describe(verifier),
@@ -229,7 +256,8 @@ def evaluate_stage(
             return
         candidates, _ = cut(trajectories, TurnOptions(domain=turn_options.domain))
         turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
-        turn_results = evaluate_turns(policy, turns, verifier, folder / f"{name}.turns.jsonl", options, progress)
+        with Verification(verifier, verification, turns, policy) as guarded:
+            turn_results = evaluate_turns(policy, turns, guarded, folder / f"{name}.turns.jsonl", options, progress)
         episodes = (
             evaluate_episodes(policy, environments(), folder / f"{name}.episodes.jsonl", options, progress)
             if environments
@@ -243,5 +271,7 @@ def evaluate_stage(
                 "episodes": len(episodes),
                 "retention_texts": len(texts),
             },
-            num_rollout_turns=sum(r.num_samples for r in turn_results) + sum(episode.num_turns for episode in episodes),
+            num_rollout_turns=sum(r.num_samples + r.num_continuation_turns for r in turn_results)
+            + sum(episode.num_turns for episode in episodes)
+            + guarded.num_rollout_turns,
         )

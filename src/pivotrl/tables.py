@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from pivotrl import plugins
-from pivotrl.intervals import Estimate, wilson
-from pivotrl.protocols import InputError, Turn, Verifier
-from pivotrl.records import Completion, Message, SampleGroup, Selection, Trajectory, Verdict
+from pivotrl.intervals import Estimate
+from pivotrl.protocols import InputError, Turn
+from pivotrl.records import Message, SampleGroup, Selection, Trajectory
 from pivotrl.rendering import Renderer, action_text
-from pivotrl.rollouts import judge
 from pivotrl.store import RecordFile, read_manifest, read_records
 from pivotrl.summary import Comparison, Summary
 from pivotrl.turns import cut
 
 out = Console(highlight=False)
-_NUM_WORST = 10
 _NUM_CANDIDATES = 20
 
 
@@ -134,38 +131,6 @@ def print_stage(directory: Path, stage: str, as_json: bool) -> None:
     table.add_row("rollout turns", str(manifest.num_rollout_turns))
     table.add_row("seconds", f"{manifest.wall_seconds:.1f}")
     out.print(table)
-
-
-def print_check(turns: Sequence[Turn], verifier: Verifier, as_json: bool) -> None:
-    """How often the verifier accepts the demonstrated action, and the first ones it does not."""
-    reasons: Counter[str] = Counter()
-    rejected: list[tuple[Turn, Verdict]] = []
-    for turn in turns:
-        action = turn.expected_action
-        completion = Completion(
-            action=action, text=action_text(action), token_ids_T=(), logprobs_T=(), finish_reason="stop"
-        )
-        verdict = judge(turn, completion, verifier)
-        reasons[f"{verdict.outcome}: {verdict.reason}"] += 1
-        if verdict.outcome != "pass":
-            rejected.append((turn, verdict))
-    accepted = len(turns) - len(rejected)
-    if as_json:
-        print(json.dumps({"turns": len(turns), "accepted": accepted, "reasons": dict(reasons)}, indent=2))
-        return
-    if not turns:
-        out.print("no candidate turns to check")
-        return
-    low, high = wilson(accepted, len(turns))
-    out.print(
-        f"accepts the demonstrated action on {accepted} of {len(turns)} turns ({100 * low:.1f} to {100 * high:.1f} %)"
-    )
-    table = new_table("verdict", "turns")
-    for reason, count in reasons.most_common():
-        table.add_row(plain(reason), str(count))
-    out.print(table)
-    for turn, verdict in rejected[:_NUM_WORST]:
-        out.print(f"{plain(turn.id)}  {verdict.reason}  {plain(str(verdict.details))}")
 
 
 def print_turn(directory: Path, turn_id: str | None, num_messages: int) -> None:

@@ -21,7 +21,7 @@ from pivotrl.advantages import Estimator, group_advantages
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import Policy, TrainingGroup, Turn, UpdateOptions, Verifier
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
-from pivotrl.rollouts import prompt_tokens, sample_groups
+from pivotrl.rollouts import continuation_turns, prompt_tokens, sample_groups
 from pivotrl.seeding import derive_seed
 from pivotrl.store import RecordFile
 from pivotrl.templates.control_tokens import NotRenderable
@@ -185,6 +185,7 @@ def _with_advantages(
         "groups/with_signal": float(len(training_groups)),
         "samples/total": float(len(completions)),
         "samples/without_verdict": float(sum(len(g.verdicts_G) - len(g.rewards) for g in groups)),
+        "samples/continuation_turns": float(continuation_turns(groups)),
         "samples/malformed": float(sum(completion.parse_error is not None for completion in completions)),
         "samples/mean_tokens": statistics.fmean(len(c.token_ids_T) for c in completions),
         "prompts/unshared": float(unshared),

@@ -28,7 +28,7 @@ from plancraft.environment.actions import (
 from plancraft.environment.env import PlancraftEnvironment, target_and_inventory_to_text_obs
 from plancraft.environment.recipes import RECIPES, ShapelessRecipe, SmeltingRecipe, id_to_item
 
-from pivotrl.protocols import InputError, Observation
+from pivotrl.protocols import InputError, NotRestorable, Observation, Turn
 from pivotrl.records import Action, Message
 
 DATA = Path(plancraft.__path__[0]) / "data"
@@ -244,6 +244,41 @@ class PlancraftTask:
         if self._num_turns >= self._max_turns:
             return Observation(messages, reward=0.0, done=True, reason="too_many_turns")
         return Observation(messages)
+
+    def state(self) -> list[Any]:
+        """The occupied slots: [slot, item, quantity] each."""
+        return sorted([slot, item["type"], item["quantity"]] for slot, item in self.table.state.items())
+
+    def controls(self) -> Iterator[tuple[PlancraftTask, bool]]:
+        return iter(())  # a move that only looks is none
+
+    def close(self) -> None: ...
+
+
+def restore(turn: Turn, *, max_turns: int = 30) -> PlancraftTask:
+    """The task as the turn's agent saw it, from the observation alone. Earlier turns count towards ``max_turns``;
+    states may repeat, since to a policy that is not greedy that is no end.
+
+    Raises:
+        NotRestorable: ``not_a_plancraft_turn``: the observation or the trajectory's metadata lack what is needed.
+    """
+    before, metadata = turn.trajectory.messages[: turn.index], turn.trajectory.metadata
+    text = next((message.content or "" for message in reversed(before) if message.role == "user"), "")
+    try:
+        target, inventory = parse_observation(text)
+        task = {
+            **{"id": turn.trajectory.task_id, "target": target, "slotted_inventory": inventory},
+            "impossible": metadata["impossible"],
+            "complexity_split": metadata.get("difficulty"),
+            "num_distractors": metadata.get("distractors"),
+        }
+    except (ValueError, KeyError) as error:
+        raise NotRestorable("not_a_plancraft_turn", str(error)) from error
+    shows_recipes = "\nRecipes to craft " in text
+    environment = PlancraftTask(task, shows_recipes, turn.trajectory.context_window, max_turns, stop_on_repeat=False)
+    environment.reset()
+    environment._num_turns = sum(message.role == "assistant" for message in before)
+    return environment
 
 
 def make_environments(

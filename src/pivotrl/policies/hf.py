@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,8 +148,27 @@ class Policy:
     def fits(self, turn: Turn, max_tokens: int) -> bool:
         return len(self.renderer.prompt(turn)) + max_tokens <= self.max_context
 
-    @torch.no_grad()
+    @property
+    def reference(self) -> Reference:
+        return Reference(self)
+
     def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
+        return self._sample(turns, num_samples, sampling, self._folded)
+
+    @contextlib.contextmanager
+    def _folded(self) -> Iterator[None]:
+        with self._adapter.folded() if self._adapter else contextlib.nullcontext():
+            yield
+
+    @torch.no_grad()
+    def _sample(
+        self,
+        turns: Sequence[Turn],
+        num_samples: int,
+        sampling: Sampling,
+        weights: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> Iterator[SampleGroup]:
+        """``weights``: inside what it gives, ``self.model`` is what acts."""
         prompts = [self.renderer.prompt(turn) for turn in turns]
         for turn, prompt in zip(turns, prompts, strict=True):
             if len(prompt) + sampling.max_tokens > self.max_context:
@@ -157,7 +176,7 @@ class Policy:
                     f"{turn.id}: {len(prompt)} prompt tokens and {sampling.max_tokens} new ones exceed the model's "
                     f"context of {self.max_context}"
                 )
-        with self._adapter.folded() if self._adapter else contextlib.nullcontext():
+        with weights():
             groups = draw(
                 self.model,
                 prompts,
@@ -241,6 +260,9 @@ class Policy:
     @contextlib.contextmanager
     def _as_reference(self) -> Iterator[None]:
         """Inside, ``self.model`` is the frozen reference: the adapter is off, or a frozen copy stands in."""
+        if self._optimizer is None:
+            yield
+            return
         if self._lora:
             with self.model.disable_adapter():
                 yield
@@ -328,6 +350,17 @@ class Policy:
         self.model.save_pretrained(path, safe_serialization=True)
         if not self._lora:
             self.renderer.tokenizer.save_pretrained(path)
+
+
+class Reference:
+    """The frozen reference of a policy as a sampler of its own; it shares the policy's weights."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.identity, self.fits = policy.identity, policy.fits
+
+    def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
+        return self._policy._sample(turns, num_samples, sampling, self._policy._as_reference)
 
 
 @contextlib.contextmanager

@@ -105,6 +105,10 @@ class Policy:
     def _logits(self, turn_id: str) -> Array:
         return self._trained[turn_id] if turn_id in self._trained else self._initial(turn_id)
 
+    @property
+    def reference(self) -> Policy:
+        return Policy(num_alternatives=self.num_alternatives, spread=self.spread, seed=self.seed)
+
     # --- acting -------------------------------------------------------------------------------------------------------
 
     def fits(self, turn: Turn, max_tokens: int) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotrl.matching import compare_json, same_text
+from pivotrl.equivalence.free_text import same_text
+from pivotrl.equivalence.json_values import compare_json
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Verdict
 from pivotrl.strict_json import parse_arguments
@@ -21,12 +22,23 @@ def verify(turn: Turn, action: Action, *, compare_text: bool = True) -> Verdict:
     """Pass when the action is the demonstrated one.
 
     Arguments are equal as JSON objects: key order and blanks between tokens do not count, nor does 5 against 5.0.
-    Text is equal after stripping; ``compare_text=False`` leaves it out where there are tool calls to compare.
+    Text is equal after stripping; ``compare_text=False`` leaves it out where there are tool calls to compare. Any of
+    the turn's accepted actions will do; a failure is that of the demonstrated one.
 
     Reasons: match; empty_action, arguments_not_json, different_tool_calls, different_text; and without a verdict
     no_expected_action, expected_arguments_not_json.
     """
-    expected = turn.expected_action
+    demonstrated, *others = turn.accepted_actions
+    verdict = _verify_one(demonstrated, action, compare_text)
+    for number, other in enumerate(others, start=1):
+        if verdict.outcome == "pass":
+            break
+        if _verify_one(other, action, compare_text).outcome == "pass":
+            verdict = Verdict.passed(accepted=number)
+    return verdict
+
+
+def _verify_one(expected: Action, action: Action, compare_text: bool) -> Verdict:
     if expected.is_empty:
         return Verdict.unknown("no_expected_action")
     try:

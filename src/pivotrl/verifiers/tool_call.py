@@ -1,20 +1,28 @@
-"""The default for tool use: the demonstrated tool calls again, equal by the tools' schemas, in any order.
+"""The default for tool use: an accepted action again, its calls equal by the tools' schemas and by rules of the user.
 
-Where a message was demonstrated, any well-formed message passes: whether it says the same is not judged here, so a
-turn of this kind cannot tell a good message from a poor one. Content equality is for a judge or a text verifier.
+Any of the turn's accepted actions will do: the demonstrated one, and those that other runs of the task or the log hold
+to be as right. Calls may stand in any order. Messages are compared by what they pin down; what that cannot decide gets
+no verdict. Meaning beyond that (an embedding, a judge) is for another verifier behind this one: ``first_decisive``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal, get_args
 
-from pivotrl.matching import Difference, compare_json, match_all
-from pivotrl.protocols import Turn
+from pivotrl.equivalence.free_text import same_text
+from pivotrl.equivalence.json_values import Difference, TooLarge, compare_json
+from pivotrl.equivalence.messages import compare_messages
+from pivotrl.equivalence.pairing import match_all
+from pivotrl.equivalence.rules import rules_for
+from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, ToolCall, Verdict
 from pivotrl.rendering import parse_completion
 from pivotrl.strict_json import parse_arguments
 
+MessageRule = Literal["coverage", "non_empty", "exact", "no_verdict"]
 Call = tuple[str, dict[str, Any]]
 """(name, arguments)"""
 
@@ -23,38 +31,124 @@ def verify(
     turn: Turn,
     action: Action,
     *,
+    rules: Mapping[str, str] | None = None,
     ignore_case: bool = False,
     ignore_arguments: Sequence[str] = (),
-    message_rule: Literal["non_empty"] = "non_empty",
+    harmless_tools: Sequence[str] = (),
+    max_surplus: int = 2,
+    message_rule: MessageRule = "coverage",
+    max_argument_bytes: int = 200_000,
 ) -> Verdict:
-    """Pass when the action calls the same tools with the same arguments, or writes a message where one was written.
+    """Pass when the action calls the same tools with equal arguments, or writes a message that says the same.
 
     Args:
-        ignore_case: letter case in text arguments does not count.
-        ignore_arguments: names of arguments, of any tool, that are not compared; for instance a free-text reason.
-        message_rule: what an action must be where a message was demonstrated. ``non_empty``: text that is not empty
-            and holds no tool call that failed to parse. Its content is not compared.
+        rules: how single arguments are compared, such as ``{"send_email.body": "token_f1(0.7)", "*.reason":
+            "ignore"}`` (:mod:`pivotrl.equivalence.rules`). Without a rule a text must be identical.
+        ignore_case: letter case in text arguments does not count; never in identifiers, enums and formats.
+        ignore_arguments: names of arguments, of any tool, that are not compared.
+        harmless_tools: names of tools that only read, with ``*`` for any characters: ``("get_*", "search_*")``. Calls
+            of them beside the expected ones cost nothing, as long as they are no more than ``max_surplus``.
+        message_rule: what counts where a message was demonstrated. ``coverage``: the facts of the expected message and
+            none made up (:func:`~pivotrl.equivalence.messages.compare_messages`). ``non_empty``: any text that holds
+            no tool call; its content is not compared. ``exact``: the same text. ``no_verdict``: none, so that such
+            turns are left out of training.
+        max_argument_bytes: of one call's arguments, and of a message; longer ones fail unread.
 
-    Text beside tool calls is not compared. A tool without a declared schema is compared by type and value alone.
+    Equality of arguments is that of :func:`~pivotrl.equivalence.json_values.compare_json`. Text beside tool calls is
+    not compared. A tool without a declared schema is compared by type and value alone. With several accepted actions
+    the verdict is the best one, the failure that of the nearest, and ``details["accepted"]`` the number of the action
+    it belongs to when that is not the demonstrated one.
 
-    Reasons: match, message_not_compared; empty_action, expected_tool_call, unexpected_tool_call, unknown_tool,
-    arguments_not_json, wrong_tool, surplus_tool_call, missing_tool_call, those of :class:`Difference` and of
-    :func:`parse_completion`, leaked_tool_call; and without a verdict no_expected_action,
-    expected_arguments_not_json, expected_message_not_parsable.
+    Reasons: match, match_with_harmless_surplus, message_covered, message_not_compared; empty_action,
+    expected_tool_call, unexpected_tool_call, unknown_tool, arguments_not_json, too_large, wrong_tool,
+    surplus_tool_call, missing_tool_call, different_text, leaked_tool_call, those of :class:`Difference`,
+    :func:`compare_messages` and :func:`parse_completion`; and without a verdict no_expected_action,
+    expected_arguments_not_json, expected_message_not_parsable, expected_too_large, comparison_too_large,
+    message_undecided, message_left_out.
 
     Raises:
-        ValueError: an option has no such value. Never for an action.
+        InputError: an option has no such value. Never for an action.
     """
-    if message_rule != "non_empty":
-        raise ValueError(f"no message rule called {message_rule!r}; there is 'non_empty'")
-    expected = turn.expected_action
+    options = _Options(
+        rules or {},
+        ignore_case,
+        frozenset({ignore_arguments} if isinstance(ignore_arguments, str) else ignore_arguments),
+        (harmless_tools,) if isinstance(harmless_tools, str) else tuple(harmless_tools),
+        max_surplus,
+        message_rule,
+        max_argument_bytes,
+    )
+    if message_rule not in get_args(MessageRule):
+        raise InputError(f"no message rule called {message_rule!r}; there are {', '.join(get_args(MessageRule))}")
+    if max_surplus < 0 or max_argument_bytes < 1:
+        raise InputError("max_surplus must be 0 or more, and max_argument_bytes 1 or more")
+    rules_for(rules or {}, "")  # a rule that cannot be read is told at once, not at the first turn that it concerns
+    accepted = turn.accepted_actions
+    best = _verify_one(turn, accepted[0], action, options)
+    for number, other in enumerate(accepted[1:], start=1):
+        if best.outcome == "pass":
+            break
+        verdict = _verify_one(turn, other, action, options)
+        if _nearness(verdict) > _nearness(best):
+            best = verdict.model_copy(update={"details": {**verdict.details, "accepted": number}})
+    return best
+
+
+@dataclass(frozen=True)
+class _Options:
+    rules: Mapping[str, str]
+    ignore_case: bool
+    ignored: frozenset[str]
+    harmless_tools: tuple[str, ...]
+    max_surplus: int
+    message_rule: MessageRule
+    max_bytes: int
+
+    def is_harmless(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.harmless_tools)
+
+    def parse(self, call: ToolCall) -> Call:
+        arguments = parse_arguments(call.arguments)
+        return call.name, {name: value for name, value in arguments.items() if name not in self.ignored}
+
+    def too_large(self, *texts: str | None) -> bool:
+        return any(text and len(text) * 4 > self.max_bytes and len(_bytes(text)) > self.max_bytes for text in texts)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
+
+
+_FAULTS_OF_ACCEPTED = ("no_expected_action", "expected_arguments_not_json", "expected_message_not_parsable")
+_FAR = ("empty_action", "expected_tool_call", "unexpected_tool_call", "unknown_tool", "arguments_not_json")
+_MIDDLE = ("wrong_tool", "missing_tool_call", "surplus_tool_call")
+
+
+def _nearness(verdict: Verdict) -> int:
+    """Of several verdicts the one that counts: a pass, else no verdict, else the failure that came closest."""
+    if verdict.outcome == "pass":
+        return 5
+    if verdict.outcome == "no_verdict":
+        return -1 if verdict.reason in _FAULTS_OF_ACCEPTED else 4
+    return 1 if verdict.reason in _FAR else 2 if verdict.reason in _MIDDLE else 3
+
+
+def _verify_one(turn: Turn, expected: Action, action: Action, options: _Options) -> Verdict:
     if expected.is_empty:
         return Verdict.unknown("no_expected_action")
-    if not expected.tool_calls:
-        return _verify_message(expected, action)
-    ignored = {ignore_arguments} if isinstance(ignore_arguments, str) else set(ignore_arguments)
+    if options.too_large(expected.content, *(call.arguments for call in expected.tool_calls)):
+        return Verdict.unknown("expected_too_large", limit=options.max_bytes)
+    if expected.tool_calls:
+        return _verify_calls(turn, expected, action, options)
+    return _verify_message(turn, expected, action, options)
+
+
+# --- calls --------------------------------------------------------------------------------------------------------
+
+
+def _verify_calls(turn: Turn, expected: Action, action: Action, options: _Options) -> Verdict:
     try:
-        wanted = [_parse(call, ignored) for call in expected.tool_calls]
+        wanted = [options.parse(call) for call in expected.tool_calls]
     except ValueError as error:
         return Verdict.unknown("expected_arguments_not_json", error=str(error))
     if not action.tool_calls:
@@ -64,29 +158,30 @@ def verify(
     for call in action.tool_calls:
         if schemas and call.name not in known:
             return Verdict.failed("unknown_tool", tool=call.name)
+    num_surplus = len(action.tool_calls) - len(wanted)
+    if num_surplus < 0 or num_surplus > (options.max_surplus if options.harmless_tools else 0):
+        reason = "surplus_tool_call" if num_surplus > 0 else "missing_tool_call"
+        return Verdict.failed(reason, expected=len(wanted), called=len(action.tool_calls))
+    if options.too_large(*(call.arguments for call in action.tool_calls)):
+        return Verdict.failed("too_large", limit=options.max_bytes)
     try:
-        called = [_parse(call, ignored) for call in action.tool_calls]
+        called = [options.parse(call) for call in action.tool_calls]
     except ValueError as error:
         return Verdict.failed("arguments_not_json", error=str(error))
-    return _verify_calls(wanted, called, schemas, ignore_case)
+    try:
+        return _match_calls(wanted, called, schemas, options)
+    except TooLarge as error:
+        return Verdict.unknown("comparison_too_large", error=str(error))
 
 
-def _parse(call: ToolCall, ignored: set[str]) -> Call:
-    arguments = parse_arguments(call.arguments)
-    return call.name, {name: value for name, value in arguments.items() if name not in ignored}
-
-
-def _verify_calls(
-    wanted: list[Call], called: list[Call], schemas: dict[str, dict[str, Any]], ignore_case: bool
+def _match_calls(
+    wanted: list[Call], called: list[Call], schemas: dict[str, dict[str, Any]], options: _Options
 ) -> Verdict:
-    if len(called) != len(wanted):
-        reason = "surplus_tool_call" if len(called) > len(wanted) else "missing_tool_call"
-        return Verdict.failed(reason, expected=len(wanted), called=len(called))
-
     def compare(one: Call, other: Call) -> Difference | None:
         if one[0] != other[0]:
             return Difference("wrong_tool", "")
-        return compare_json(one[1], other[1], schemas.get(one[0]), ignore_case=ignore_case)
+        rule_at = rules_for(options.rules, one[0])
+        return compare_json(one[1], other[1], schemas.get(one[0]), ignore_case=options.ignore_case, rule_at=rule_at)
 
     table = [[compare(one, other) for other in called] for one in wanted]
     matched = match_all([[j for j, difference in enumerate(row) if difference is None] for row in table])
@@ -96,22 +191,39 @@ def _verify_calls(
             rest = [found for j, found in enumerate(row) if found and j not in matched.values()]
             nearest = next((found for found in rest if found.reason != "wrong_tool"), rest[0])
             return Verdict.failed(nearest.reason, tool=wanted[i][0], path=nearest.path)
-    return Verdict.passed()
+    surplus = [called[j][0] for j in range(len(called)) if j not in matched.values()]
+    for name in surplus:
+        if not options.is_harmless(name):
+            return Verdict.failed("surplus_tool_call", expected=len(wanted), called=len(called), tool=name)
+    return Verdict.passed("match_with_harmless_surplus", surplus=surplus) if surplus else Verdict.passed()
 
 
-def _verify_message(expected: Action, action: Action) -> Verdict:
-    if fault := _message_fault(expected.content):
+# --- messages -----------------------------------------------------------------------------------------------------
+
+
+def _verify_message(turn: Turn, expected: Action, action: Action, options: _Options) -> Verdict:
+    if options.message_rule == "no_verdict":
+        return Verdict.unknown("message_left_out")
+    wanted, fault = _read_message(expected.content)
+    if fault:
         return Verdict.unknown("expected_message_not_parsable", fault=fault)
     if action.tool_calls:
         return Verdict.failed("unexpected_tool_call", tool=action.tool_calls[0].name)
-    if fault := _message_fault(action.content):
+    if options.too_large(action.content):
+        return Verdict.failed("too_large", limit=options.max_bytes)
+    given, fault = _read_message(action.content)
+    if fault:
         return Verdict.failed(fault)
-    return Verdict.passed("message_not_compared")
+    if options.message_rule == "non_empty":
+        return Verdict.passed("message_not_compared")
+    if options.message_rule == "exact":
+        return Verdict.passed() if same_text(wanted, given) else Verdict.failed("different_text")
+    return compare_messages(wanted, given, turn.context)
 
 
-def _message_fault(text: str | None) -> str | None:
-    """Why the text is no message: a completion that should have become a tool call must not pass for one."""
+def _read_message(text: str | None) -> tuple[str, str | None]:
+    """(the text, why it is no message or None): a completion that should have become a tool call must not pass."""
     message, fault = parse_completion(text or "")
     if message.tool_calls:
-        return "leaked_tool_call"
-    return fault or ("empty_action" if message.is_empty else None)
+        return "", "leaked_tool_call"
+    return message.content or "", fault or ("empty_action" if message.is_empty else None)

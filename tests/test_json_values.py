@@ -1,6 +1,6 @@
 """Equality of JSON arguments: what counts as the same call, what does not, and what is refused.
 
-Run alone: python -m pytest tests/test_matching.py
+Run alone: python -m pytest tests/test_json_values.py
 """
 
 import itertools
@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.matching import Difference, compare_json, match_all, same_text
+from pivotrl.equivalence.free_text import same_text
+from pivotrl.equivalence.json_values import Difference, compare_json
+from pivotrl.equivalence.pairing import match_all
 from pivotrl.strict_json import parse_json
 
 SCHEMA = {

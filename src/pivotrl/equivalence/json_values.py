@@ -1,24 +1,38 @@
-"""Compare what an agent did with what it should have done, and say why they differ.
+"""JSON values compared by type, by a tool's JSON schema, and by rules for single arguments; and why they differ.
 
-JSON values are compared by type and, where a tool declares one, by its JSON schema. Equality is reflexive and
-symmetric and does not see key order; anything JSON does not define (NaN, duplicate keys) is refused on the way in.
+Equality is reflexive and symmetric and does not see key order; anything JSON does not define (NaN, duplicate keys) is
+refused on the way in.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from pivotrl.equivalence.dates import same_moment
+from pivotrl.equivalence.pairing import match_all
+from pivotrl.equivalence.rules import Rule, RuleAt
 from pivotrl.strict_json import MAX_DEPTH, kind_of
 
 _MAX_INDIRECTIONS = 16
 """References and alternatives followed in a schema before it counts as silent; they may form a loop."""
 
+_MAX_COMPARISONS = 100_000
+"""Pairs of values compared before giving up: unordered arrays inside one another multiply."""
+
 _ID_LIKE = re.compile(r"(?:(?:^|[._-])(?:ids?|Ids?|IDs?)|[a-z0-9]I[dD]s?)(?:\[\d+\])*\Z")
-_TRIMMED = frozenset({"enum", "const", "format"})
+_CHOICES = frozenset({"enum", "const", "format"})
+_BLANKS = " \t\r\n"
+"""Not every blank of Unicode: one that cannot be seen must not make two identifiers equal."""
+_MOMENTS = ("date", "date-time", "time")
+_POSITIONS = re.compile(r"\[\d+\]")
+
+
+class TooLarge(ValueError):
+    """Two values that cannot be compared in bounded time."""
 
 
 @dataclass(frozen=True)
@@ -34,47 +48,92 @@ class Difference:
 
 
 def compare_json(
-    expected: Any, actual: Any, schema: Mapping[str, Any] | None = None, *, ignore_case: bool = False
+    expected: Any,
+    actual: Any,
+    schema: Mapping[str, Any] | None = None,
+    *,
+    ignore_case: bool = False,
+    rule_at: RuleAt | None = None,
 ) -> Difference | None:
     """The first difference between two JSON values, None when they are equal.
 
-    A boolean never equals a number; numbers are equal when mathematically so (5 and 5.0); arrays are ordered.
-    Strings are equal when identical, ``ignore_case`` apart. The schema adds three rules: surrounding blanks do not
-    count where it names an enum, a format, or an identifier (``user_id``); an optional property at its default
-    equals its absence; so does an explicit null, unless null is itself a choice beside another default. What the
-    schema does not describe is compared without it; a malformed schema says nothing.
+    A boolean never equals a number, nor a text a number, even where the schema wants one: a tool that checks its
+    arguments refuses it (the rule ``number`` says otherwise). Numbers are equal when mathematically so (5 and 5.0);
+    arrays are ordered; strings are equal when identical.
+
+    The schema adds: surrounding blanks do not count where it names an enum, a format, or an identifier (``user_id``);
+    texts of format date, date-time and time are equal when they name the same moment; arrays of ``uniqueItems`` are
+    unordered; an optional property at its default equals its absence; so does an explicit null, unless null is itself
+    a choice beside another default. What the schema does not describe is compared without it; a malformed schema says
+    nothing.
+
+    Args:
+        ignore_case: letter case does not count, except in what a schema names an enum, a format or an identifier.
+        rule_at: the rule for a place goes before all of this; but ``normalised`` and ``token_f1`` never concern what
+            is named an identifier, an enum or a format.
 
     Raises:
+        TooLarge: it would take too long: unordered arrays inside one another.
         ValueError: a value is not JSON, or is nested deeper than ``MAX_DEPTH``.
     """
     root = dict(schema or {})
-    return _Comparison(root, ignore_case).compare(expected, actual, root, "")
+    return _Comparison(root, ignore_case, rule_at).compare(expected, actual, root, "")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Comparison:
     root: dict[str, Any]
     """The whole schema, which local references point into."""
     ignore_case: bool
+    rule_at: RuleAt | None
+    num_compared: int = field(default=0, init=False)
 
     def compare(self, expected: Any, actual: Any, schema: Any, path: str, depth: int = 0) -> Difference | None:
         if depth > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        self.num_compared += 1
         kind = kind_of(expected)
-        if kind_of(actual) != kind:
-            return Difference("different_type", path)
+        other_kind = kind_of(actual)
         schema = self._governing(schema, expected, actual)
+        rule = self._rule(path)
+        if rule and not (rule.loosens and _is_exact(schema, path)):
+            verdict = rule.equal(expected, actual)
+            if verdict is not None:
+                return None if verdict else Difference("different_value", path)
+        if other_kind != kind:
+            return Difference("different_type", path)
         if kind == "object":
             return self._compare_objects(expected, actual, schema, path, depth)
         if kind == "array":
-            if len(expected) != len(actual):
-                return Difference("different_length", path)
-            pairs = enumerate(zip(expected, actual, strict=True))
-            found = (self.compare(e, a, schema.get("items"), f"{path}[{i}]", depth + 1) for i, (e, a) in pairs)
-            return next(filter(None, found), None)
-        if kind == "string":
-            expected, actual = (self._comparable(text, schema, path) for text in (expected, actual))
-        return None if expected == actual else Difference("different_value", path)
+            return self._compare_arrays(expected, actual, schema, path, depth)
+        same = self._same_text(expected, actual, schema, path) if kind == "string" else expected == actual
+        return None if same else Difference("different_value", path)
+
+    def _rule(self, path: str) -> Rule | None:
+        return self.rule_at(_POSITIONS.sub("", path)) if self.rule_at else None
+
+    def _compare_arrays(
+        self, expected: list[Any], actual: list[Any], schema: dict[str, Any], path: str, depth: int
+    ) -> Difference | None:
+        if len(expected) != len(actual):
+            return Difference("different_length", path)
+        items = schema.get("items")
+        pairs = enumerate(zip(expected, actual, strict=True))
+        found = (self.compare(e, a, items, f"{path}[{i}]", depth + 1) for i, (e, a) in pairs)
+        first = next(filter(None, found), None)
+        rule = self._rule(path)
+        unordered = rule.name == "unordered" if rule else schema.get("uniqueItems") is True
+        if first is None or not unordered:
+            return first
+        edges: list[list[int]] = []
+        for i, wanted in enumerate(expected):
+            if self.num_compared > _MAX_COMPARISONS:
+                raise TooLarge(f"unordered arrays at {path} are too large to compare")
+            equal = (self.compare(wanted, given, items, f"{path}[{i}]", depth + 1) is None for given in actual)
+            edges.append([j for j, same in enumerate(equal) if same])
+            if not edges[-1]:
+                return Difference("different_value", f"{path}[{i}]")
+        return None if len(match_all(edges)) == len(expected) else first
 
     def _compare_objects(
         self, expected: dict[str, Any], actual: dict[str, Any], schema: dict[str, Any], path: str, depth: int
@@ -83,6 +142,8 @@ class _Comparison:
         for key in {**expected, **actual}:
             place, part = _join(path, key), properties.get(key, schema.get("additionalProperties"))
             sides = [side[key] for side in (expected, actual) if key in side]
+            if (rule := self._rule(place)) and rule.name == "ignore":
+                continue
             if len(sides) == 2:
                 difference = self.compare(sides[0], sides[1], part, place, depth + 1)
             else:
@@ -98,12 +159,20 @@ class _Comparison:
         if value is None:
             return schema.get("default") is None or not _admits(schema, None)
         # The default is compared without its schema: nested defaults would cost exponential time.
-        return "default" in schema and self.compare(schema["default"], value, {}, "", depth + 1) is None
+        return (
+            "default" in schema
+            and _Comparison({}, self.ignore_case, None).compare(schema["default"], value, {}, "", depth + 1) is None
+        )
 
-    def _comparable(self, text: str, schema: dict[str, Any], path: str) -> str:
-        if schema and (_TRIMMED & schema.keys() or _ID_LIKE.search(path)):
-            text = text.strip()
-        return text.casefold() if self.ignore_case else text
+    def _same_text(self, expected: str, actual: str, schema: dict[str, Any], path: str) -> bool:
+        if expected == actual:
+            return True
+        exact = _is_exact(schema, path)
+        if schema and exact:
+            expected, actual = expected.strip(_BLANKS), actual.strip(_BLANKS)
+            kind = schema.get("format")
+            return expected == actual or (kind in _MOMENTS and same_moment(expected, actual, kind))
+        return self.ignore_case and not exact and expected.casefold() == actual.casefold()
 
     def _governing(self, schema: Any, *values: Any) -> dict[str, Any]:
         """The schema of the values: references followed, and the first alternative that admits them all."""
@@ -151,6 +220,11 @@ def _admits(schema: Mapping[str, Any], value: Any) -> bool:
     )
 
 
+def _is_exact(schema: Mapping[str, Any], path: str) -> bool:
+    """Whether a text is an identifier, one of a few choices, or of a format: letter case is never ignored there."""
+    return not _CHOICES.isdisjoint(schema) or bool(_ID_LIKE.search(path))
+
+
 def _is_choice(schema: Mapping[str, Any], value: Any) -> bool:
     choices = [schema["const"]] if "const" in schema else _list(schema.get("enum"))
     return not choices or value in choices
@@ -168,41 +242,3 @@ def _join(path: str, key: str) -> str:
     if not key.isidentifier():
         return f"{path}[{json.dumps(key, ensure_ascii=False)}]"
     return f"{path}.{key}" if path else key
-
-
-def same_text(expected: str | None, actual: str | None) -> bool:
-    """Whether two texts are the same, surrounding blanks apart. No text equals empty text."""
-    return (expected or "").strip() == (actual or "").strip()
-
-
-def match_all(edges: Sequence[Sequence[int]]) -> dict[int, int]:
-    """A maximum matching of a bipartite graph, by augmenting paths.
-
-    Args:
-        edges: for each left node the right nodes it may be matched with.
-
-    Returns:
-        {left: right}; a left node that is missing cannot be matched beside the others.
-    """
-    matched: dict[int, int] = {}
-    owner: dict[int, int] = {}
-    for start in range(len(edges)):
-        reached_from: dict[int, int] = {}
-        free: int | None = None
-        queue = [start]
-        for left in queue:  # grows while it is walked: breadth first, no recursion
-            for right in edges[left]:
-                if right not in reached_from:
-                    reached_from[right] = left
-                    if right in owner:
-                        queue.append(owner[right])
-                    else:
-                        free = right
-                        break
-            if free is not None:
-                break
-        while free is not None:  # flip the path back to the start
-            left = reached_from[free]
-            owner[free] = left
-            matched[left], free = free, matched.get(left)
-    return matched

@@ -1,0 +1,175 @@
+"""The verifier lint: what a verifier makes of expected actions, of attacks and of honest variants.
+
+A policy in training finds every wrong action that is paid for. Here they are looked for first, in seconds and without
+a model: :mod:`pivotrl.probes` makes the actions, the verifier judges them as it judges samples.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pivotrl.plugins import describe
+from pivotrl.probes.making import make_probes
+from pivotrl.probes.probe import Probe
+from pivotrl.probes.report import CheckReport, Judged, make_report
+from pivotrl.protocols import InputError, Sampler, Turn, Verifier
+from pivotrl.rollouts import judge
+from pivotrl.store import sha256_of_file, write_file
+from pivotrl.turns import draw_by_task
+from pivotrl.verification import Verification, VerificationOptions
+
+Progress = Callable[[int, int, str], None]
+
+_NUM_OTHERS = 2
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """How the verifier is checked, and what training puts up with."""
+
+    check_turns: int = 200
+    """At most so many turns, drawn round-robin over tasks."""
+    check_seed: int = 0
+    probes_per_kind: int = 2
+    """At most so many probes of one kind at a turn."""
+    check_seconds: float = 120.0
+    """No further turn is begun after so long; for verifiers that run programs or ask a model."""
+    max_false_pass: float = 0.02
+    """Training is refused when more than this share of the certain attacks passes (docs/verifiers.md says why 2 %)."""
+
+
+def silent(done: int, total: int, note: str) -> None:
+    """No progress shown."""
+
+
+def check(
+    turns: Sequence[Turn],
+    verifier: Verifier,
+    options: CheckOptions = CheckOptions(),
+    progress: Progress = silent,
+) -> CheckReport:
+    """Judge the demonstrated action and every probe at a sample of the turns.
+
+    Args:
+        progress: called with (done, total, words).
+
+    Raises:
+        InputError: there are no turns.
+    """
+    if not turns:
+        raise InputError("there are no candidate turns to check the verifier on; see skipped turns and their reasons")
+    drawn = draw_by_task(turns, None, options.check_turns, options.check_seed)
+    judged: list[Judged] = []
+    began, spent, num_checked = time.monotonic(), 0.0, 0
+    for turn in drawn:
+        if num_checked and time.monotonic() - began > options.check_seconds:
+            break
+        near, far = _others(turn, turns, options.check_seed)
+        probes = make_probes(turn, near, far, options.probes_per_kind, options.check_seed)
+        start = time.perf_counter()
+        expected = Probe("expected", turn.expected_action, "", "pass").completion()
+        judged.append(Judged(turn, None, judge(turn, expected, verifier)))
+        judged += [Judged(turn, p, judge(p.turn(turn), p.completion(), verifier)) for p in probes]
+        spent += time.perf_counter() - start
+        num_checked += 1
+        progress(num_checked, len(drawn), "checking the verifier")
+    return make_report((describe(verifier), "", vars(options)), judged, len(drawn) - num_checked, spent)
+
+
+def check_stage(
+    directory: Path,
+    turns: Sequence[Turn],
+    verifier: Verifier,
+    options: CheckOptions = CheckOptions(),
+    progress: Progress = silent,
+    policy: Sampler | None = None,
+    verification: VerificationOptions = VerificationOptions(),
+) -> CheckReport:
+    """:func:`check` behind a time limit, written to ``check.json`` of a run directory.
+
+    Args:
+        policy: what a verifier that plays on is bound to.
+
+    Raises:
+        InputError: as :func:`check`.
+    """
+    with Verification(verifier, verification, (), policy) as guarded:
+        found = check(turns, guarded, options, progress)
+    sha256 = sha256_of_file(directory / "trajectories.jsonl")
+    report = found.model_copy(update={"verifier": describe(verifier), "trajectories_sha256": sha256})
+    write_file(directory / "check.json", report.model_dump_json(indent=1) + "\n")
+    return report
+
+
+def require_checked(
+    directory: Path,
+    turns: Sequence[Turn],
+    verifier: Verifier,
+    options: CheckOptions = CheckOptions(),
+    progress: Progress = silent,
+    policy: Sampler | None = None,
+    verification: VerificationOptions = VerificationOptions(),
+) -> CheckReport:
+    """Refuse a verifier that pays for wrong actions, by ``check.json`` if it is about this verifier and these
+    trajectories, else by a check made now.
+
+    Raises:
+        InputError: as :func:`check` and :func:`require_sound`.
+    """
+    known = _known_report(directory, verifier)
+    report = known or check_stage(directory, turns, verifier, options, progress, policy, verification)
+    require_sound(report, options.max_false_pass)
+    return report
+
+
+def require_sound(report: CheckReport, max_false_pass: float) -> None:
+    """Refuse a verifier that pays for wrong actions. Only certain attacks count.
+
+    Raises:
+        InputError: more than ``max_false_pass`` of them pass, or the verifier accepts no demonstrated action, so that
+            nothing could be learnt.
+    """
+    if report.accepts_expected is None or report.accepts_expected.count == 0:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in report.reasons_of_refused.items())
+        raise InputError(
+            f"{report.verifier} accepts no demonstrated action on {report.num_turns} turns: {reasons}. "
+            "It is the wrong verifier for these logs, or its options are wrong; see `pivotrl check`"
+        )
+    if report.false_pass is None or report.false_pass.mean <= max_false_pass:
+        return
+    rate = report.false_pass
+    kinds = sorted(report.by_kind.items(), key=lambda item: -(item[1].false_pass.count if item[1].false_pass else 0))
+    holes = [f"{kind} {row.false_pass.mean:.0%}" for kind, row in kinds[:5] if row.false_pass and row.false_pass.count]
+    raise InputError(
+        f"{report.verifier} accepts {rate.mean:.1%} [{rate.low:.1%}, {rate.high:.1%}] of the wrong actions put before "
+        f"it ({rate.count} of {rate.num_probes}), above --max-false-pass {max_false_pass:g}; most of all "
+        f"{', '.join(holes)}. "
+        "A policy would be paid for them. Look at `pivotrl check`, then choose a stricter verifier or rule, leave such "
+        "turns out (--domain), or raise --max-false-pass"
+    )
+
+
+def _others(turn: Turn, turns: Sequence[Turn], seed: int) -> tuple[list[Turn], list[Turn]]:
+    """A few other turns of the same trajectory, and a few of other tasks."""
+    generator = random.Random(f"{seed} others {turn.id}")  # noqa: S311
+    own = turn.trajectory
+    near = [other for other in turns if other.trajectory is own and other.index != turn.index]
+    drawn = generator.sample(turns, min(8 * _NUM_OTHERS, len(turns)))
+    far = [other for other in drawn if other.trajectory.task_id != own.task_id]
+    return generator.sample(near, min(_NUM_OTHERS, len(near))), far[:_NUM_OTHERS]
+
+
+def _known_report(directory: Path, verifier: Verifier) -> CheckReport | None:
+    path = directory / "check.json"
+    if not path.is_file():
+        return None
+    try:
+        report = CheckReport.model_validate_json(path.read_text())
+    except ValueError:
+        return None  # of another version, or damaged: it costs seconds to make again
+    now = (describe(verifier), sha256_of_file(directory / "trajectories.jsonl"))
+    return report if (report.verifier, report.trajectories_sha256) == now else None

@@ -1,0 +1,76 @@
+"""Dates as people write them: ``2024-03-01``, ``1 March 2024``, ``March 1st, 2024``, ``25/12/2024``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june", "july"),
+    *("august", "september", "october", "november", "december"),
+)
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_NUMBER = {name: i for i, month in enumerate(_MONTHS, start=1) for name in (month, month[:3])} | {"sept": 9}
+
+_DAY = r"(?P<day>[0-9]{1,2})(?:st|nd|rd|th)?"
+_YEAR = r"(?P<year>[0-9]{4})"
+_MONTH = r"(?P<month>[a-z]+)\.?"
+_SPELLED = [
+    re.compile(pattern)
+    for pattern in (
+        rf"(?:the )?{_DAY}(?: of)?[ -]{_MONTH},?[ -]{_YEAR}\Z",
+        rf"{_MONTH} (?:the )?{_DAY},? {_YEAR}\Z",
+        rf"{_YEAR},? {_MONTH} {_DAY}\Z",
+    )
+]
+_ISO = re.compile(r"([0-9]{4})([-/.])([0-9]{1,2})\2([0-9]{1,2})\Z")
+_NUMERIC = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})\Z")
+
+
+@dataclass(frozen=True)
+class Ambiguous:
+    """``01/02/2024``: day and month may be meant either way. Equal only to the same numbers in the same order."""
+
+    first: int
+    second: int
+    year: int
+
+
+def read_date(text: str) -> date | Ambiguous | None:
+    """The date that the whole text is; None when it is anything else, or no day of the calendar.
+
+    A day of the week may stand before it and must be right.
+    """
+    if len(text) > 60:
+        return None
+    text = " ".join(text.casefold().split()).removesuffix(".")
+    weekday, _, rest = text.replace(",", " ", 1).partition(" ")
+    named = next((i for i, day in enumerate(_DAYS) if weekday in (day, day[:3])), None)
+    found = _read(rest.strip() if named is not None else text)
+    if named is not None and (not isinstance(found, date) or found.weekday() != named):
+        return None
+    return found
+
+
+def _read(text: str) -> date | Ambiguous | None:
+    if match := _ISO.match(text):
+        return _date(int(match[1]), int(match[3]), int(match[4]))
+    if match := _NUMERIC.match(text):
+        first, second, year = int(match[1]), int(match[3]), int(match[4])
+        if first == second or second > 12:
+            return _date(year, first, second)
+        if first > 12:
+            return _date(year, second, first)
+        return Ambiguous(first, second, year) if first and second else None
+    for pattern in _SPELLED:
+        if (match := pattern.match(text)) and match["month"] in _NUMBER:
+            return _date(int(match["year"]), _NUMBER[match["month"]], int(match["day"]))
+    return None
+
+
+def _date(year: int, month: int, day: int) -> date | None:
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return None

@@ -1,0 +1,201 @@
+"""Whether a message says what the demonstrated one says, as far as can be told without reading it.
+
+A message passes when the evidence is for it: it repeats every number, amount, date, identifier, address and quoted
+string, makes up none, asks where the expert asked, and shares words enough. It fails when the evidence is against it.
+In between there is no verdict, and a judge may be asked. All lists are English and all bounds are ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pivotrl.equivalence.facts import HARD, Fact, Facts, facts
+from pivotrl.equivalence.free_text import normalised, opposed
+from pivotrl.equivalence.json_values import compare_json
+from pivotrl.records import Message, Verdict
+from pivotrl.strict_json import parse_json
+
+WITH_FACTS, WITHOUT_FACTS = 0.35, 0.55
+"""Least share of common words, of those of the text that has more: where the expected message holds two facts or more,
+and where fewer."""
+_LEAST_COPIED = 40
+"""Characters of a message of the context that are surely not repeated by chance."""
+
+_LIST_NUMBER = re.compile(r"^([ \t]{0,20})[0-9]{1,2}[.)][ \t]", re.MULTILINE)
+_SENTENCE_ENDS = re.compile(r"([.!?\n])")
+_COURTESY = re.compile(r"\b(?:else|further|assist|help)\b", re.IGNORECASE)
+_REQUEST = re.compile(r"\?|\b(?:please|provide|confirm|share|specify|let me know|tell me|need)\b", re.IGNORECASE)
+_INABILITY = re.compile(
+    r"\bnon-|can ?not|unable|n['\u2019]t|not (?:able|possible|allowed|permitted)|unfortunately|never", re.I
+)
+_REFUSAL = re.compile(
+    r"\b(?:i|we)(?:['\u2019](?:m|re)| am| are)? (?:sorry,? (?:but )?i )?"
+    r"(?:can ?not|can['\u2019]?t|won['\u2019]?t|unable|not able|must decline|refuse|do not feel comfortable)\b"
+    r"|\bas an? (?:ai|language model)\b|\bagainst my (?:guidelines|policy|programming)\b",
+    re.IGNORECASE,
+)
+
+
+def compare_messages(expected: str, actual: str, context: Sequence[Message]) -> Verdict:
+    """The verdict on a message where another one was demonstrated. Both are not empty.
+
+    Code in fences must be the same, code for code. Where one of the two is a JSON object the other must be one too;
+    there is no verdict when they differ, for what their texts mean is not known.
+
+    Args:
+        context: what the agent saw; facts from there are not made up, and its messages are not to be copied.
+
+    Reasons: match, message_covered; refusal, different_code, different_structure, repeats_earlier_message,
+    copies_context, message_omits, message_makes_up, message_asks_nothing; without a verdict message_undecided
+    (``details["why"]``).
+    """
+    if normalised(expected) == normalised(actual):
+        return Verdict.passed()
+    if (structured := _compare_json_texts(expected, actual)) is not None:
+        return structured
+    if _fenced(expected) != _fenced(actual):
+        return Verdict.failed("different_code")
+    if reason := _copied(actual, context):
+        return Verdict.failed(reason)
+    if _REFUSAL.search(actual) and not _INABILITY.search(expected):
+        return _undecided("refuses_and_asks") if _asks(actual) else Verdict.failed("refusal")
+    wanted, given = (facts(_LIST_NUMBER.sub(r"\1", text)) for text in (expected, actual))
+    if missing := _hard(wanted) - set(given.found) | _quotes_not_in(actual, wanted):
+        return Verdict.failed("message_omits", fact=_shown(missing))
+    years = set(_of(wanted, "year"))
+    added = _hard(given) - set(wanted.found) | {("year", year) for year in _of(given, "year") if year not in years}
+    if added:
+        known = _known(context)
+        if made_up := {fact for fact in added - known if years or fact[0] != "year"}:
+            return Verdict.failed("message_makes_up", fact=_shown(made_up))
+        if added - known or any(kind != "year" for kind, _ in added) or years:
+            return _undecided("adds_facts", fact=_shown(added))
+    if _asks(expected) and not _REQUEST.search(actual):
+        return Verdict.failed("message_asks_nothing")
+    if _quotes_not_in(expected, given):
+        return _undecided("adds_quotes")
+    if _breaks_off(actual) and not _breaks_off(expected):
+        return _undecided("breaks_off")
+    if why := _doubt(wanted, given):
+        return _undecided(why)
+    least = WITH_FACTS if len(_hard(wanted)) > 1 else WITHOUT_FACTS
+    share = _overlap(wanted.content_words, given.content_words)
+    return Verdict.passed("message_covered") if share >= least else _undecided("other_words", share=round(share, 3))
+
+
+def _undecided(why: str, **details: Any) -> Verdict:
+    return Verdict.unknown("message_undecided", why=why, **details)
+
+
+def _doubt(wanted: Facts, given: Facts) -> str | None:
+    """Why two messages with the same hard facts may yet say different things."""
+    if given.hidden - wanted.hidden:
+        return "hidden_characters"
+    if Counter(_of(wanted, "negation")) != Counter(_of(given, "negation")):
+        return "negation"
+    for kind, why in (("pole", "opposites"), ("capitals", "names"), ("term", "names")):
+        if set(_of(wanted, kind)) != set(_of(given, kind)):
+            return why
+    mine, theirs = set(_of(wanted, "name")), set(_of(given, "name"))
+    if mine - theirs - set(given.words) or theirs - mine - set(wanted.words):
+        return "names"
+    if _ordered(wanted) != _ordered(given) or opposed(wanted, given):
+        return "order"
+    return None
+
+
+def _hard(found: Facts) -> set[Fact]:
+    return {fact for fact in found.found if fact[0] in HARD and fact[0] not in ("year", "quote")}
+
+
+def _quotes_not_in(text: str, found: Facts) -> set[Fact]:
+    said = normalised(text)
+    return {("quote", quoted) for quoted in _of(found, "quote") if quoted not in said}
+
+
+def _of(found: Facts, kind: str) -> Iterator[str]:
+    return (value for name, value in found.found if name == kind)
+
+
+def _ordered(found: Facts) -> list[Fact]:
+    """Facts in the order in which they first come up."""
+    kept = (fact for fact in found.found if fact[0] not in ("negation", "pole", "year", "quote", "money", "name"))
+    return list(dict.fromkeys(kept))
+
+
+def _known(context: Sequence[Message]) -> set[Fact]:
+    known: set[Fact] = set()
+    for message in context:
+        for text in (message.content, *(call.arguments for call in message.tool_calls)):
+            if text:
+                known.update(facts(text).found)
+    return known
+
+
+def _shown(some: set[Fact]) -> str:
+    kind, value = min(some, key=lambda fact: (fact[0] == "money", fact))
+    return f"{kind} {value[:60]}"
+
+
+def _overlap(one: frozenset[str], other: frozenset[str]) -> float:
+    longer = max(len(one), len(other))
+    return len(one & other) / longer if longer else 1.0
+
+
+def _breaks_off(text: str) -> bool:
+    last = text.rstrip(' \t\n*_)"\u201d')[-1:]
+    return last.isalnum() or last in {",", ";", "-"}
+
+
+def _asks(text: str) -> bool:
+    """Whether a question is asked that is more than a courtesy at the end."""
+    parts = _SENTENCE_ENDS.split(text)
+    return any(end == "?" and not _COURTESY.search(said) for said, end in zip(parts[::2], parts[1::2], strict=False))
+
+
+def _copied(actual: str, context: Sequence[Message]) -> str | None:
+    text = normalised(actual)
+    for message in context:
+        earlier = normalised(message.content or "")
+        if earlier == text and (message.role == "assistant" or len(text) >= _LEAST_COPIED):
+            return "repeats_earlier_message" if message.role == "assistant" else "copies_context"
+    return None
+
+
+def _fenced(text: str) -> list[str]:
+    """The code between lines of three backticks, surrounding blanks apart."""
+    blocks: list[list[str]] = []
+    inside = False
+    for line in text.split("\n"):
+        if line.lstrip().startswith("```"):
+            inside = not inside
+            if inside:
+                blocks.append([])
+        elif inside:
+            blocks[-1].append(line)
+    return ["\n".join(lines).strip() for lines in blocks]
+
+
+def _compare_json_texts(expected: str, actual: str) -> Verdict | None:
+    """None when neither message is a JSON object."""
+    wanted, given = _json_object(expected), _json_object(actual)
+    if wanted is None and given is None:
+        return None
+    if wanted is None or given is None:
+        return Verdict.failed("different_structure")
+    if compare_json(wanted, given) is None:
+        return Verdict.passed()
+    return _undecided("json_differs")
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,110 @@
+"""How one argument of one tool is compared: ``{"send_email.body": "token_f1(0.7)", "*.reason": "ignore"}``."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pivotrl.equivalence.dates import number, same_moment
+from pivotrl.equivalence.free_text import normalised, says_the_same
+from pivotrl.protocols import InputError
+
+NAMES = ("exact", "normalised", "token_f1", "ignore", "unordered", "date", "number")
+DEFAULT_F1 = 0.8
+
+_SPELLING = re.compile(r"([a-z_0-9]{1,20})(?:\(([0-9.]{1,10})\))?\Z")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """exact: identical, whatever the schema allows. normalised: blanks, letter case and NFC do not count. token_f1:
+    words and facts (:func:`~pivotrl.equivalence.free_text.says_the_same`). ignore: anything, or nothing. unordered:
+    an array in any order. date: the same ISO date or instant. number: a text that is a number equals that number."""
+
+    name: str
+    threshold: float = DEFAULT_F1
+
+    @property
+    def loosens(self) -> bool:
+        """Whether different texts may be equal that are not one value in two spellings."""
+        return self.name in ("normalised", "token_f1")
+
+    def equal(self, expected: Any, actual: Any) -> bool | None:
+        """Whether two values are equal by this rule; None when it says nothing about such values."""
+        if self.name == "number":
+            one, other = number(expected), number(actual)
+            return None if one is None or other is None else one == other
+        if not isinstance(expected, str) or not isinstance(actual, str):
+            return None
+        if self.name == "normalised":
+            return normalised(expected) == normalised(actual)
+        if self.name == "token_f1":
+            return says_the_same(expected, actual, self.threshold)
+        if self.name == "date":
+            return same_moment(expected.strip(), actual.strip())
+        return expected == actual if self.name == "exact" else None
+
+
+RuleAt = Callable[[str], Rule | None]
+"""The rule for a place inside a call's arguments, such as ``flights.date``; positions in arrays are left out."""
+
+
+def rules_for(rules: Mapping[str, str], tool: str) -> RuleAt | None:
+    """The rules that may concern a tool; None when there are none at all.
+
+    A place is the tool's name and the keys down to the value, joined by dots: ``book.flights.date``. In a pattern
+    ``*`` stands for any characters. A place without one goes before patterns; of several patterns the first counts.
+
+    Raises:
+        InputError: there is no such rule, or a place names no argument.
+    """
+    if not isinstance(rules, Mapping):
+        raise InputError(f"rules: write places and rules, such as {{'*.reason': 'ignore'}}, not {rules!r}")
+    return _lookup(tuple(rules.items()), tool) if rules else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _lookup(rules: tuple[tuple[str, str], ...], tool: str) -> RuleAt:
+    parsed = _parsed(rules)
+
+    @functools.lru_cache(maxsize=1024)
+    def rule_at(path: str) -> Rule | None:
+        place = f"{tool}.{path}"
+        if place in parsed:
+            return parsed[place]
+        return next((rule for pattern, rule in parsed.items() if fnmatchcase(place, pattern)), None)
+
+    return rule_at
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(rules: tuple[tuple[str, str], ...]) -> dict[str, Rule]:
+    return {_checked_place(place): parse_rule(spelling) for place, spelling in rules}
+
+
+def _checked_place(place: str) -> str:
+    if not isinstance(place, str) or "." not in place.strip("."):
+        raise InputError(f"rules: {place!r} names no argument; write tool.argument, or *.argument for every tool")
+    return place
+
+
+def parse_rule(spelling: str) -> Rule:
+    """``token_f1(0.7)`` -> the rule.
+
+    Raises:
+        InputError: there is no such rule, or its threshold is not in (0, 1].
+    """
+    found = _SPELLING.match(spelling) if isinstance(spelling, str) else None
+    if not found or found[1] not in NAMES or (found[2] and found[1] != "token_f1"):
+        raise InputError(f"rules: no rule {spelling!r}; there are {', '.join(NAMES)}, and token_f1(0.7)")
+    try:
+        threshold = float(found[2]) if found[2] else DEFAULT_F1
+    except ValueError:
+        threshold = 0.0
+    if not 0.0 < threshold <= 1.0:
+        raise InputError(f"rules: the threshold of {spelling!r} must lie above 0 and at most at 1")
+    return Rule(found[1], threshold)

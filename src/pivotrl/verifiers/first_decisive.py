@@ -1,0 +1,55 @@
+"""Ask verifiers one after the other until one decides: the cheap ones first, a judge or an execution last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pivotrl.plugins import load_each
+from pivotrl.protocols import Turn, Verifier
+from pivotrl.records import Action, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstDecisive:
+    """The first pass or fail. A verifier without a verdict hands the action on to the next.
+
+    A fail ends it like a pass, unless its reason is one of ``go_on_after``: then the action may still be as right as
+    the expected one, and the next verifier is asked. So a judge sees only what a comparison of text left open:
+    ``first_decisive(verifiers=("tool_call", "judge(model='m')"), go_on_after=("different_text",))``. When none of
+    those asked afterwards decides, there is no verdict, since whether it is as right stays unknown. Of the last
+    verifier every fail stands.
+
+    Args:
+        verifiers: specs, or in Python the verifiers themselves.
+        go_on_after: reasons of a fail that are open to another verifier's view.
+
+    ``details["parts"]`` holds what each verifier said, its details included; outcome, reward and reason are the
+    deciding one's. Without a decision: undecided.
+
+    Raises:
+        InputError: on creation, ``verifiers`` names none, or one that does not exist.
+    """
+
+    verifiers: Sequence[str | Verifier]
+    go_on_after: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verifiers", load_each("verifiers", self.verifiers))
+        reasons = (self.go_on_after,) if isinstance(self.go_on_after, str) else tuple(self.go_on_after)
+        object.__setattr__(self, "go_on_after", reasons)
+
+    def __call__(self, turn: Turn, action: Action) -> Verdict:
+        parts: list[dict[str, Any]] = []
+        for position, verify in enumerate(self.verifiers, start=1):
+            assert callable(verify)
+            verdict = verify(turn, action)
+            parts.append(verdict.model_dump())
+            is_open = verdict.outcome == "fail" and verdict.reason in self.go_on_after
+            if verdict.outcome != "no_verdict" and not (is_open and position < len(self.verifiers)):
+                return verdict.model_copy(update={"details": {"parts": parts}})
+        return Verdict.unknown("undecided", parts=parts)
+
+
+verify = FirstDecisive

@@ -1,0 +1,225 @@
+"""A language model judges whether the action does the same as the demonstrated one. Dear, and the last to be asked.
+
+The model sees both actions as data and is asked twice, with the two swapped. What a judge is known to fall for is
+decided before it is asked: no text, texts that only look like the start of an answer, repeats of the conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import httpx
+
+from pivotrl.equivalence.judge_endpoint import Endpoint, JudgeAnswer, NoAnswer
+from pivotrl.protocols import InputError, Turn
+from pivotrl.records import Action, Message, Verdict
+from pivotrl.store import sha256_of_json
+
+Rubric = Literal["auto", "tool_use", "message", "command", "edit", "free"]
+
+_TEXTS = tomllib.loads(files("pivotrl.equivalence").joinpath("judge_texts.toml").read_text())
+PROMPT_SHA256 = sha256_of_json([_TEXTS, JudgeAnswer.model_json_schema()])
+"""Of every text that does not depend on the turn."""
+
+_EMPTY_PHRASES = frozenset(
+    {
+        *(
+            "thought process",
+            "solution",
+            "the solution",
+            "explanation",
+            "answer",
+            "final answer",
+            "reasoning",
+            "output",
+        ),
+        *("lets solve this problem step by step", "lets think step by step", "lets solve this step by step", "result"),
+        *(
+            "解",
+            "解答",
+            "解説",
+            "かいせつ",
+            "解决方案",
+            "答案",
+            "respuesta",
+            "solución",
+            "solucion",
+            "lösung",
+            "réponse",
+        ),
+    }
+)
+"""Openers that judges pass for answers though nothing follows (Zhao et al. 2025, arXiv:2507.08794)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Pass when the judge finds both actions to do the same, in either order.
+
+    Args:
+        model: as the server names it.
+        base_url: of an OpenAI-compatible server, up to ``/v1``.
+        rubric: what kind of action is judged; ``auto``: tool_use where tool calls were demonstrated, else message.
+        key_variable: name of the environment variable that holds the key. The key itself is never stored.
+        cache: folder of answers that were paid for already. An answer is found again by model, prompt and data.
+        max_chars: longest action that is judged; a longer one fails.
+        context_chars: so much of the conversation's end is shown.
+        seed: of the codes that mark data. They also depend on the data, so that no action can foresee its own.
+        deadline_seconds: of a question with all its tries. max_tries: at most so many.
+        max_tokens: of an answer.
+
+    Reasons: judged_same, match (the very same action: nobody is asked), judged_different; empty_action,
+    degenerate_action, repeats_context, too_long, expected_tool_call, unexpected_tool_call; and without a verdict
+    no_expected_action, judge_inconsistent, judge_doubts_demonstration (in both orders the action is preferred to
+    what was demonstrated), judge_unavailable, judge_refused, judge_unparsable. Every verdict that the judge was asked
+    for says by ``model`` and ``prompt_sha256`` who said it, and what it was asked.
+
+    Raises:
+        InputError: the environment variable is not set; or, at a verdict, the server refuses the key or model.
+    """
+
+    model: str
+    base_url: str = field(default="http://127.0.0.1:8000/v1", repr=False)
+    rubric: Rubric = "auto"
+    key_variable: str | None = field(default=None, repr=False)
+    cache: str | None = field(default=None, repr=False)
+    max_chars: int = 8000
+    context_chars: int = 16000
+    seed: int = 0
+    deadline_seconds: float = field(default=60.0, repr=False)
+    max_tries: int = field(default=4, repr=False)
+    max_tokens: int = 1024
+    prompt_sha256: str = field(default=PROMPT_SHA256, init=False)
+
+    in_process: ClassVar[bool] = True
+    """It waits under a deadline of its own, and runs nothing that an action says."""
+
+    def __post_init__(self) -> None:
+        if self.rubric != "auto" and self.rubric not in _TEXTS["rubrics"]:
+            raise InputError(f"judge: no rubric called {self.rubric!r}; there are auto, {', '.join(_TEXTS['rubrics'])}")
+        if not re.match(r"https?://[^/\s]+", self.base_url):
+            raise InputError(f"judge: {self.base_url!r} is no address; write it as 'http://127.0.0.1:8000/v1'")
+        self._key()
+
+    def __call__(self, turn: Turn, action: Action) -> Verdict:
+        expected = turn.expected_action
+        if expected.is_empty:
+            return Verdict.unknown("no_expected_action")
+        if decided := self._decided(turn, action):
+            return decided
+        questions = [self._messages(turn, expected, action), self._messages(turn, action, expected)]
+        facts: dict[str, Any] = {"model": self.model, "prompt_sha256": self.prompt_sha256}
+        try:
+            first, swapped = _run(self._ask(questions))
+        except NoAnswer as fault:
+            return Verdict.unknown(fault.reason, **facts, error=str(fault))
+        facts["why"] = first.why[:300]
+        match (first.verdict, swapped.verdict):
+            case ("same", "same"):
+                return Verdict.passed("judged_same", **facts)
+            case ("first", "second"):
+                return Verdict.failed("judged_different", **facts)
+            case ("second", "first"):
+                return Verdict.unknown("judge_doubts_demonstration", **facts)
+            case said:
+                return Verdict.unknown("judge_inconsistent", **facts, verdicts=list(said))
+
+    def _decided(self, turn: Turn, action: Action) -> Verdict | None:
+        """The verdict on what no judge needs to see, or must not."""
+        expected = turn.expected_action
+        if action.is_empty:
+            return Verdict.failed("empty_action")
+        if any(_as_data(action) == _as_data(accepted) for accepted in turn.accepted_actions):
+            return Verdict.passed()
+        if len(_as_data(action)) > self.max_chars:
+            return Verdict.failed("too_long")
+        if bool(action.tool_calls) != bool(expected.tool_calls) and self.rubric != "free":
+            return Verdict.failed("expected_tool_call" if expected.tool_calls else "unexpected_tool_call")
+        if not action.tool_calls:
+            words = " ".join(re.findall(r"[^\W_]+", (action.content or "").replace("'", "").replace("\u2019", "")))
+            if not words or words.casefold() in _EMPTY_PHRASES:
+                return Verdict.failed("degenerate_action")
+            if any((action.content or "").strip() == (message.content or "").strip() for message in turn.context):
+                return Verdict.failed("repeats_context")
+        return None
+
+    async def _ask(self, questions: list[list[dict[str, str]]]) -> list[JudgeAnswer]:
+        cache = Path(self.cache) if self.cache else None
+        endpoint = Endpoint(
+            self.base_url, self.model, self._key(), self.deadline_seconds, self.max_tries, self.max_tokens, cache
+        )
+        async with httpx.AsyncClient() as client, asyncio.TaskGroup() as group:
+            asked = [group.create_task(_kept(endpoint, client, messages)) for messages in questions]
+        answers = [task.result() for task in asked]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, JudgeAnswer)]
+
+    def _messages(self, turn: Turn, first: Action, second: Action) -> list[dict[str, str]]:
+        rubric = self.rubric
+        if rubric == "auto":
+            rubric = "tool_use" if turn.expected_action.tool_calls else "message"
+        conversation = "\n".join(_line(message) for message in turn.context)[-self.context_chars :]
+        data = {"conversation": conversation, "first": _as_data(first), "second": _as_data(second)}
+        code = hashlib.sha256(json.dumps([self.seed, data]).encode()).hexdigest()[:24]
+        system = _TEXTS["system"].format(rubric=_TEXTS["rubrics"][rubric].strip())
+        user = _TEXTS["user"].format(code=code, **data)
+        return [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
+
+    def _key(self) -> str | None:
+        if self.key_variable is None:
+            return None
+        key = os.environ.get(self.key_variable)
+        if not key:
+            raise InputError(f"judge: the environment variable {self.key_variable!r} is not set; put the key there")
+        return key
+
+
+def _run(asking: Coroutine[Any, Any, list[JudgeAnswer]]) -> list[JudgeAnswer]:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(asking)
+    with ThreadPoolExecutor(1) as thread:  # in a notebook this thread has an event loop, which cannot run another
+        return thread.submit(asyncio.run, asking).result()
+
+
+async def _kept(
+    endpoint: Endpoint, client: httpx.AsyncClient, messages: list[dict[str, str]]
+) -> JudgeAnswer | NoAnswer | InputError:
+    """The answer or the fault: the other question's answer is worth keeping even if this one has none."""
+    try:
+        return await endpoint.ask(client, messages)
+    except (NoAnswer, InputError) as fault:
+        return fault
+
+
+def _line(message: Message) -> str:
+    calls = [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls]
+    return _escaped({"role": message.role, "text": message.content or "", **({"calls": calls} if calls else {})})
+
+
+def _as_data(action: Action) -> str:
+    calls = [{"name": call.name, "arguments": call.arguments} for call in action.tool_calls]
+    return _escaped({"text": (action.content or "").strip(), "calls": calls})
+
+
+def _escaped(value: object) -> str:
+    """JSON on one line, in which everything that is no visible character is spelled out."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+verify = Judge

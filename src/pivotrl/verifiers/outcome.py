@@ -1,0 +1,179 @@
+"""The consequences of an action: play on from it to the end of the episode and take the environment's final reward.
+
+The reward of a verdict is the mean over a few continuations, so it is noisy. The noise is reported with every verdict,
+and :func:`pivotrl.advantages.action_variance` takes it out of the variance between the actions of a turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import statistics
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from pivotrl.environments import load_restore
+from pivotrl.episodes import play_episodes
+from pivotrl.protocols import InputError, NotRestorable, Observation, Restore, RestoredEnvironment, Sampler, Turn
+from pivotrl.records import Action, Message, Sampling, Verdict
+from pivotrl.seeding import derive_seed
+
+_UNFINISHED = frozenset({"context_too_long", "not_renderable", "sandbox_failed", "no_end_within_max_turns"})
+"""How a continuation stops without the environment's answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Plays an action's episode to its end ``continuations`` times; the reward is the mean final reward.
+
+    Args:
+        environment: one whose module exports ``restore``, with its options: ``plancraft(max_turns=20)``; in Python
+            that function itself.
+        continuations: how often; the standard error of a reward in [0, 1] is at most 0.5 / sqrt(continuations - 1).
+        threshold: from which mean on the action passes. Training uses the graded reward and does not see it; with
+            final rewards of 0 and 1 the default says "more likely than not to succeed", as far from the one as from
+            the other.
+        max_turns: of a continuation; an environment's own limit, at which it says what that is worth, should be lower.
+        policy: which policy plays on while training. ``reference`` values the action by a yardstick that stays the
+            same; ``current`` by what the policy will make of it.
+        temperature, max_tokens: how that policy is sampled.
+        seed: with the turn and the action it fixes the continuations, so the same action gets the same verdict.
+        sampler: the policy itself; bound by :meth:`with_policy`.
+    """
+
+    environment: str | Restore
+    continuations: int = 4
+    threshold: float = 0.5
+    max_turns: int = 50
+    policy: Literal["current", "reference"] = "current"
+    temperature: float = 1.0
+    max_tokens: int = 256
+    seed: int = 0
+    sampler: Sampler | None = field(default=None, repr=False)
+
+    in_process: ClassVar[bool] = True
+    """It must run where the policy lives; a forked child cannot use that."""
+
+    def __post_init__(self) -> None:
+        if self.continuations < 1 or self.max_turns < 1 or not 0.0 < self.threshold <= 1.0:
+            raise InputError(
+                "outcome needs continuations >= 1, max_turns >= 1 and a threshold in (0, 1], not "
+                f"{self.continuations}, {self.max_turns} and {self.threshold}"
+            )
+        if self.policy not in ("current", "reference"):
+            raise InputError(f"outcome has no policy {self.policy!r}; there are 'current' and 'reference'")
+
+    def with_policy(self, sampler: Sampler) -> Outcome:
+        """The same verifier, with the policy that plays on.
+
+        Raises:
+            InputError: the reference policy is asked for, and this one keeps none.
+        """
+        if self.policy == "current":
+            return dataclasses.replace(self, sampler=sampler)
+        reference: Sampler | None = getattr(sampler, "reference", None)
+        if reference is None:
+            raise InputError("outcome(policy='reference') needs a policy that keeps its reference; use 'current'")
+        return dataclasses.replace(self, sampler=reference)
+
+    def __call__(self, turn: Turn, action: Action) -> Verdict:
+        """Pass when the mean final reward reaches the threshold.
+
+        Details: ``rewards`` of the continuations and the ``standard_error`` of their mean (None for a single one),
+        ``ends`` (reason -> count), and, also where there is no verdict, ``num_rollout_turns`` (actions that the policy
+        was sampled for) and ``num_tokens``.
+
+        Reasons: reaches_threshold; below_threshold, empty_action; and without a verdict those of
+        :class:`NotRestorable`, context_too_long, not_renderable, sandbox_failed, no_end_within_max_turns,
+        no_final_reward, reward_out_of_range.
+
+        Raises:
+            InputError: no policy is bound, or there is no such environment.
+        """
+        if self.sampler is None:
+            raise InputError("outcome plays on with a policy and has none; bind one with .with_policy(sampler)")
+        if action.is_empty:
+            return Verdict.failed("empty_action")
+        restore = load_restore(self.environment) if isinstance(self.environment, str) else self.environment
+        with contextlib.ExitStack() as stack:
+            try:
+                copies = [stack.enter_context(contextlib.closing(restore(turn))) for _ in range(self.continuations)]
+            except NotRestorable as error:
+                return Verdict.unknown(error.reason, error=error.detail, num_rollout_turns=0, num_tokens=0)
+            starts = [_Continuation(turn, action, number, copy, self.max_turns) for number, copy in enumerate(copies)]
+            ends = [_End(start.first.reward, start.first.reason, 0, 0) for start in starts if start.first.done]
+            return self._judge(ends + self._play_on([start for start in starts if not start.first.done], turn, action))
+
+    def _play_on(self, starts: list[_Continuation], turn: Turn, action: Action) -> list[_End]:
+        assert self.sampler is not None
+        seed = derive_seed(self.seed, "outcome", turn.id, action.model_dump_json())
+        sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens, seed=seed)
+        already = sum(message.role == "assistant" for message in turn.trajectory.messages[: turn.index]) + 1
+        played = {result.task_id: result for result in play_episodes(starts, self.sampler, sampling)}
+        results = [played[start.task_id] for start in starts]  # episodes end in any order
+        return [_End(r.reward, r.reason, r.num_turns - already, r.num_tokens) for r in results]
+
+    def _judge(self, ends: list[_End]) -> Verdict:
+        details: dict[str, Any] = {
+            "ends": dict(sorted(Counter(end.reason for end in ends).items())),
+            "num_rollout_turns": sum(end.num_turns for end in ends),
+            "num_tokens": sum(end.num_tokens for end in ends),
+        }
+        for end in ends:
+            if end.reason in _UNFINISHED:
+                return Verdict.unknown(end.reason, **details)
+            if end.reward is None:
+                return Verdict.unknown("no_final_reward", **details)
+            if not (math.isfinite(end.reward) and 0.0 <= end.reward <= 1.0):
+                return Verdict.unknown("reward_out_of_range", **details)
+        rewards = [float(end.reward) for end in ends if end.reward is not None]
+        error = statistics.stdev(rewards) / math.sqrt(len(rewards)) if len(rewards) > 1 else None
+        details |= {"rewards": rewards, "standard_error": error}
+        mean = math.fsum(rewards) / len(rewards)
+        if mean >= self.threshold:
+            return Verdict.passed("reaches_threshold", mean, **details)
+        return Verdict.failed("below_threshold", mean, **details)
+
+
+class _End(NamedTuple):
+    """How a continuation ended; turns and tokens are those sampled in it."""
+
+    reward: float | None
+    reason: str
+    num_turns: int
+    num_tokens: int
+
+
+class _Continuation:
+    """The episode from the action on, as an environment; with the seed its name fixes what is sampled in it."""
+
+    def __init__(
+        self, turn: Turn, action: Action, number: int, environment: RestoredEnvironment, max_turns: int
+    ) -> None:
+        self.task_id, self.context_window = f"{turn.id}~{number}", turn.trajectory.context_window
+        self.tags, self.tools = dict[str, str](), turn.trajectory.tools
+        self._environment, self._turns_left = environment, max_turns
+        self.first = self._unless_failed(environment.step(action))
+        taken = Message(role="assistant", content=action.content, tool_calls=action.tool_calls)
+        self._messages = (*turn.trajectory.messages[: turn.index], taken, *self.first.messages)
+
+    def reset(self) -> tuple[Message, ...]:
+        return self._messages
+
+    def step(self, action: Action) -> Observation:
+        observation = self._unless_failed(self._environment.step(action))
+        self._turns_left -= 1
+        if observation.done or self._turns_left > 0:
+            return observation
+        return dataclasses.replace(observation, done=True, reward=None, reason="no_end_within_max_turns")
+
+    @staticmethod
+    def _unless_failed(observation: Observation) -> Observation:
+        if observation.fault != "sandbox_failed":
+            return observation
+        return dataclasses.replace(observation, done=True, reward=None, reason=observation.fault)
+
+
+verify = Outcome

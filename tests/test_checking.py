@@ -1,0 +1,259 @@
+"""The verifier lint: what it counts, what it finds in verifiers known to be wrong, and when training is refused.
+
+Run alone: python -m pytest tests/test_checking.py
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
+
+import verifier_report
+from pivotrl.check_table import print_check
+from pivotrl.checking import CheckOptions, check, check_stage, require_checked, require_sound
+from pivotrl.cli import main
+from pivotrl.intervals import clustered_mean
+from pivotrl.plugins import load
+from pivotrl.probes.making import make_probes
+from pivotrl.probes.report import CheckReport, Rate
+from pivotrl.protocols import InputError, Turn
+from pivotrl.records import Action, Verdict
+from pivotrl.verification import VerificationOptions
+from pivotrl.verifiers import exact, tool_call
+from verifier_corpus import turns
+
+TAU = "tau_bench/gpt-4o-airline.json"
+TURNS = list(turns(TAU).values())
+
+
+def report(verifier: str, source: str = TAU, **options: int) -> CheckReport:
+    return check(list(turns(source).values()), load("verifiers", verifier), CheckOptions(**options))
+
+
+def pays_everything(turn: Turn, action: Action) -> Verdict:
+    return Verdict.passed()
+
+
+def pays_nothing(turn: Turn, action: Action) -> Verdict:
+    return Verdict.failed("no")
+
+
+def says_nothing(turn: Turn, action: Action) -> Verdict:
+    return Verdict.unknown("asleep")
+
+
+def breaks(turn: Turn, action: Action) -> Verdict:
+    raise RuntimeError("out of order")
+
+
+def graded(turn: Turn, action: Action) -> Verdict:
+    same = exact.verify(turn, action).outcome == "pass"
+    return Verdict.passed() if same else Verdict.failed("near", reward=0.25 if action.tool_calls else 0.0)
+
+
+# --- what is counted ----------------------------------------------------------------------------------------------
+
+
+def test_extreme_verifiers_get_the_extreme_rates() -> None:
+    all_paid, none_paid, silent = (check(TURNS, v) for v in (pays_everything, pays_nothing, says_nothing))
+    assert all_paid.false_pass and all_paid.false_fail and all_paid.accepts_expected
+    # What is no action at all never reaches the verifier.
+    assert 0.9 < all_paid.false_pass.mean < 1.0 and all_paid.false_fail.mean == 0.0
+    assert all_paid.accepts_expected.mean == 1.0
+    assert all_paid.by_kind["malformed/truncated"].false_pass
+    assert all_paid.by_kind["malformed/no_closing_tag"].false_pass.mean == 0.0  # type: ignore[union-attr]
+    assert none_paid.false_pass and none_paid.false_pass.mean == 0.0
+    assert none_paid.false_fail and none_paid.false_fail.mean == 1.0
+    assert none_paid.reward_values == (0.0,) and none_paid.num_turns_of_one_reward == len(TURNS)
+    assert silent.no_verdict and silent.no_verdict.mean > 0.9
+    assert silent.reasons_of_refused == {"no_verdict: asleep": len(TURNS)}
+
+
+def test_a_verifier_that_breaks_is_counted_as_no_verdict() -> None:
+    found = check(TURNS[:3], breaks)
+    assert found.accepts_expected and found.accepts_expected.count == 0
+    assert found.reasons_of_refused == {"no_verdict: verifier_error": 3}
+
+
+def test_rates_and_intervals_are_those_of_the_probes_clustered_by_task() -> None:
+    found = check(TURNS, tool_call.verify)
+    total = sum(row.false_pass.num_probes for row in found.by_kind.values() if row.false_pass)
+    wrong = sum(row.false_pass.count for row in found.by_kind.values() if row.false_pass)
+    assert found.false_pass and (found.false_pass.num_probes, found.false_pass.count) == (total, wrong)
+    assert found.num_turns == len(TURNS) and found.num_tasks == len({t.trajectory.task_id for t in TURNS})
+    expected = clustered_mean([1.0] * len(TURNS), [turn.trajectory.task_id for turn in TURNS])
+    got = found.accepts_expected
+    assert got and (got.mean, got.low, got.high) == (expected.mean, expected.low, expected.high)
+    assert set(found.by_turn) == {"message", "one call"}
+    assert {"book_reservation", "think"} <= set(found.by_tool)
+
+
+def test_graded_rewards_are_listed() -> None:
+    assert check(TURNS, graded).reward_values == (0.0, 0.25, 1.0)
+
+
+def test_turns_are_drawn_round_robin_over_tasks_and_always_the_same() -> None:
+    few = check(TURNS, tool_call.verify, CheckOptions(check_turns=5))
+    again = check(TURNS, tool_call.verify, CheckOptions(check_turns=5))
+    assert few.num_turns == few.num_tasks == 5
+    assert few.model_copy(update={"verdicts_per_second": 0}) == again.model_copy(update={"verdicts_per_second": 0})
+
+
+def test_time_ends_a_check_after_the_turn_in_hand() -> None:
+    found = check(TURNS, tool_call.verify, CheckOptions(check_seconds=0.0))
+    assert (found.num_turns, found.num_turns_skipped) == (1, len(TURNS) - 1)
+
+
+def test_the_worst_examples_name_what_was_accepted() -> None:
+    found = report("gym_compat")
+    assert len(found.worst) == 10 and all(example.certain for example in found.worst)
+    assert len({example.kind for example in found.worst}) == 10
+    empty = next(example for example in found.worst if example.kind == "empty/text")
+    assert (empty.text, empty.reward) == ("", 1.0) and empty.turn_id.startswith("tau_bench")
+
+
+def test_nothing_to_check_is_said() -> None:
+    with pytest.raises(InputError, match="no candidate turns"):
+        check([], tool_call.verify)
+
+
+# --- what it finds ------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def lint(name: str) -> CheckReport:
+    return verifier_report.run(name)
+
+
+@pytest.mark.parametrize(
+    ("hole", "kind", "run"), verifier_report.HOLES, ids=[hole for hole, _, _ in verifier_report.HOLES]
+)
+def test_the_known_holes_of_gyms_rules_are_found(hole: str, kind: str, run: str) -> None:
+    assert verifier_report.shown_wrong(lint(run).by_kind.get(kind)) > 0
+
+
+@pytest.mark.parametrize("kind", sorted({kind for _, kind, _ in verifier_report.HOLES}))
+def test_ours_have_none_of_these_holes(kind: str) -> None:
+    """The twin, on the same rows."""
+    ours = ("tool_call on single_step rows", "tool_call on tau-bench", "command, edit, tool_call on SWE rows")
+    rows = [lint(run).by_kind[kind] for run in ours if kind in lint(run).by_kind]
+    assert rows and not any(verifier_report.shown_wrong(row) for row in rows)
+
+
+def test_the_line_between_ours_and_gyms_is_where_the_default_draws_it() -> None:
+    limit = CheckOptions().max_false_pass
+    for name in verifier_report.RUNS:
+        rate = lint(name).false_pass
+        assert rate and (rate.mean > limit) is name.startswith(("Gym", "misplaced")), (name, rate)
+
+
+def test_the_document_shows_the_committed_results() -> None:
+    text = verifier_report.DOCUMENT.read_text()
+    assert verifier_report.render(text, json.loads(verifier_report.RESULTS.read_text())) == text
+
+
+def test_tool_call_gives_two_thousand_verdicts_a_second() -> None:
+    work = [(turn, probe.action) for turn in TURNS for probe in make_probes(turn)]
+    rates = []
+    for _ in range(2):
+        began = time.process_time()  # not the clock: the core may be shared
+        for turn, action in work:
+            tool_call.verify(turn, action)
+        rates.append(len(work) / (time.process_time() - began))
+    assert max(rates) >= 2_000
+
+
+# --- what it refuses ----------------------------------------------------------------------------------------------
+
+
+def test_training_is_refused_by_rates_and_told_what_to_do() -> None:
+    with pytest.raises(InputError) as refused:
+        require_sound(report("gym_compat"), 0.02)
+    told = str(refused.value)
+    assert "gym_compat" in told and "--max-false-pass" in told and "judge/" in told and "pivotrl check" in told
+    require_sound(report("gym_compat"), 0.9)
+    require_sound(report("tool_call"), 0.02)
+    require_sound(report("exact"), 0.0)
+
+
+def test_a_verifier_that_accepts_no_demonstration_is_refused() -> None:
+    for verifier in (pays_nothing, says_nothing):
+        with pytest.raises(InputError, match="accepts no demonstrated action"):
+            require_sound(check(TURNS[:4], verifier), 1.0)
+
+
+def test_doubtful_probes_never_block() -> None:
+    found = check(TURNS, tool_call.verify)
+    assert found.uncertain_pass and found.uncertain_pass.count > 0
+    certain = found.false_pass or pytest.fail("no certain attack")
+    worse = Rate(count=9, num_probes=9, num_tasks=1, mean=1.0, low=0.9, high=1.0)
+    require_sound(found.model_copy(update={"uncertain_pass": worse}), certain.mean)
+    with pytest.raises(InputError):
+        require_sound(found.model_copy(update={"false_pass": worse}), certain.mean)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    main(["read", str(Path(__file__).parent / "data" / TAU), "-o", str(tmp_path / "run")])
+    return tmp_path / "run"
+
+
+def test_a_check_is_made_once_for_each_verifier_and_log(directory: Path) -> None:
+    path = directory / "check.json"
+    made = require_checked(directory, TURNS, exact.verify)
+    assert CheckReport.model_validate_json(path.read_text()) == made
+    before = path.stat().st_mtime_ns
+    assert require_checked(directory, TURNS[:2], exact.verify) == made and path.stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="gym_compat"):  # another verifier: checked anew, and refused
+        require_checked(directory, TURNS, load("verifiers", "gym_compat"))
+    with (directory / "trajectories.jsonl").open("a") as log:  # another log
+        log.write("\n")
+    assert require_checked(directory, TURNS[:2], load("verifiers", "exact")).num_turns == 2
+    path.write_text(path.read_text()[:100])  # cut: made again
+    assert require_checked(directory, TURNS[:3], exact.verify).num_turns == 3
+
+
+def test_a_verifier_that_hangs_does_not_hang_the_check(directory: Path) -> None:
+    found = check_stage(
+        directory,
+        TURNS[:1],
+        hangs,
+        CheckOptions(check_turns=1, probes_per_kind=1),
+        verification=VerificationOptions(timeout_seconds=0.05),
+    )
+    assert found.accepts_expected and found.accepts_expected.count == 1
+    assert found.no_verdict and found.no_verdict.count > 0
+
+
+def hangs(turn: Turn, action: Action) -> Verdict:
+    if action.content == ".":
+        while True:
+            pass
+    return Verdict.passed()
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------
+
+
+def test_the_terminal_shows_rates_kinds_examples_and_the_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_check(report("gym_compat"), CheckOptions(), as_json=False)
+    shown = capsys.readouterr().out
+    for words in ("false pass", "empty/text", "one call", "book_reservation", "0, 1", "(nothing)", "will be refused"):
+        assert words in shown, words
+    print_check(report("tool_call"), CheckOptions(), as_json=False)
+    assert "refused" not in capsys.readouterr().out
+
+
+def test_the_command_writes_the_report(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    main(["check", str(directory), "--verifier", "exact", "--check-turns", "4", "--json"])
+    told = CheckReport.model_validate_json(capsys.readouterr().out)
+    assert told == CheckReport.model_validate_json((directory / "check.json").read_text())
+    assert told.num_turns == 4 and told.verifier == "pivotrl.verifiers.exact:verify"

@@ -1,0 +1,61 @@
+"""Attacks and honest near-misses on real turns, frozen: what a verifier must refuse, and what it must accept.
+
+``generated.jsonl`` was made by ``make_corpus.py`` from the probes and stays as it is when the probes change;
+``by_hand.jsonl`` was written by hand. A row names its turn by file and turn id:
+
+    {"source": "tau_bench/gpt-4o-airline.json", "turn": "tau_bench-airline-32-2#12", "verifier": "tool_call",
+     "class": "swapped", "kind": "swapped/value", "action": {...}, "expected": "fail", "note": "..."}
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pivotrl.logs.audit import audit
+from pivotrl.probes.probe import Probe
+from pivotrl.protocols import Turn
+from pivotrl.readers import auto
+from pivotrl.records import Action, Trajectory
+from pivotrl.turns import cut
+
+DATA = Path(__file__).parents[1] / "data"
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    """File and line of the corpus."""
+    turn: Turn
+    verifier: str
+    probe: Probe
+    note: str
+
+
+@functools.cache
+def turns(source: str) -> dict[str, Turn]:
+    """The candidate turns of a file or a directory of the test data."""
+    found = [audit(item) for item in auto.read(DATA / source) if isinstance(item, Trajectory)]
+    return {turn.id: turn for turn in cut(found)[0]}
+
+
+def cases(names: Sequence[str] = ("generated.jsonl", "by_hand.jsonl")) -> list[Case]:
+    return [
+        _case(f"{name}:{number}", json.loads(line))
+        for name in names
+        for number, line in enumerate((HERE / name).read_text().splitlines(), 1)
+    ]
+
+
+def _case(name: str, row: dict[str, object]) -> Case:
+    action = Action.model_validate(row["action"])
+    error = row.get("parse_error")
+    assert row["expected"] in ("pass", "fail") and str(row["kind"]).startswith(f"{row['class']}/"), name
+    probe = Probe(str(row["kind"]), action, "", row["expected"], True, str(error) if error else None)  # type: ignore[arg-type]
+    return Case(
+        name, turns(str(row["source"]))[str(row["turn"])], str(row["verifier"]), probe, str(row.get("note", ""))
+    )
