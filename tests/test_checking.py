@@ -21,10 +21,13 @@ from pivotrl.checking import CheckOptions, check, check_stage, require_checked, 
 from pivotrl.cli import main
 from pivotrl.intervals import clustered_mean
 from pivotrl.plugins import load
+from pivotrl.policies.tabular import Policy
 from pivotrl.probes.making import make_probes
 from pivotrl.probes.report import CheckReport, Rate
+from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Verdict
+from pivotrl.stages import profile_stage
 from pivotrl.verification import VerificationOptions
 from pivotrl.verifiers import exact, tool_call
 from verifier_corpus import turns
@@ -191,7 +194,7 @@ def test_a_verifier_that_accepts_no_demonstration_is_refused() -> None:
 
 def test_doubtful_probes_never_block() -> None:
     found = check(TURNS, tool_call.verify)
-    assert found.uncertain_pass and found.uncertain_pass.count > 0
+    assert found.uncertain_pass and found.uncertain_pass.num_probes > 0
     certain = found.false_pass or pytest.fail("no certain attack")
     worse = Rate(count=9, num_probes=9, num_tasks=1, mean=1.0, low=0.9, high=1.0)
     require_sound(found.model_copy(update={"uncertain_pass": worse}), certain.mean)
@@ -210,7 +213,9 @@ def test_a_check_is_made_once_for_each_verifier_and_log(directory: Path) -> None
     made = require_checked(directory, TURNS, exact.verify)
     assert CheckReport.model_validate_json(path.read_text()) == made
     before = path.stat().st_mtime_ns
-    assert require_checked(directory, TURNS[:2], exact.verify) == made and path.stat().st_mtime_ns == before
+    assert require_checked(directory, TURNS, exact.verify) == made
+    assert require_checked(directory, TURNS[:2], exact.verify, same_turns=False) == made
+    assert path.stat().st_mtime_ns == before
     with pytest.raises(InputError, match="gym_compat"):  # another verifier: checked anew, and refused
         require_checked(directory, TURNS, load("verifiers", "gym_compat"))
     with (directory / "trajectories.jsonl").open("a") as log:  # another log
@@ -218,6 +223,35 @@ def test_a_check_is_made_once_for_each_verifier_and_log(directory: Path) -> None
     assert require_checked(directory, TURNS[:2], load("verifiers", "exact")).num_turns == 2
     path.write_text(path.read_text()[:100])  # cut: made again
     assert require_checked(directory, TURNS[:3], exact.verify).num_turns == 3
+    assert require_checked(directory, TURNS[1:3], exact.verify).num_turns == 2  # other turns of the same log
+    check_stage(directory, TURNS[:3], exact.verify, CheckOptions(check_turns=1))
+    assert require_checked(directory, TURNS[:3], exact.verify).num_turns == 3  # a quicker check is not enough
+
+
+def test_a_refused_verifier_leaves_the_run_free_for_another(directory: Path) -> None:
+    with pytest.raises(InputError, match="wrong actions"):
+        profile_stage(directory, Policy(), load("verifiers", "gym_compat"), options=ProfileOptions(num_samples=2))
+    assert not (directory / "profile.manifest.json").exists()
+    profile_stage(directory, Policy(), tool_call.verify, options=ProfileOptions(num_samples=2))
+
+
+class Effects:
+    """Says that all commands do the same, which two commands may."""
+
+    judges_effects = True
+
+    def __call__(self, turn: Turn, action: Action) -> Verdict:
+        if not action.tool_calls or not action.tool_calls[0].arguments.strip("{ }"):
+            return Verdict.failed("no_call")
+        return Verdict.passed()
+
+
+def test_what_may_have_the_same_effect_is_no_certain_attack_on_a_verifier_of_effects() -> None:
+    found = check([turn for turn in TURNS if turn.expected_action.tool_calls], Effects())
+    assert found.false_pass and found.uncertain_pass
+    assert found.false_pass.num_probes > 0 and found.false_pass.mean < 0.5 < found.uncertain_pass.mean
+    kinds = {kind.partition("/")[0] for kind, row in found.by_kind.items() if row.false_pass}
+    assert kinds == {"empty", "malformed", "talk", "judge"}
 
 
 def test_a_verifier_that_hangs_does_not_hang_the_check(directory: Path) -> None:

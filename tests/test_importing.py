@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from pivotrl.alternatives import with_alternatives
 from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.protocols import InputError
 from pivotrl.readers import auto, chat, tau_bench
-from pivotrl.records import Dropped, Refusal, Trajectory
+from pivotrl.records import Action, Dropped, Refusal, Trajectory
 from pivotrl.store import read_manifest, read_records
 
 DATA = Path(__file__).parent / "data"
@@ -103,6 +104,17 @@ def test_a_system_message_is_supplied_where_there_is_none(tmp_path: Path) -> Non
     assert [t.messages[0].content for t in kept] == ["Follow the policy.", "be brief"]
     assert kept[0].excluded == {3: "empty_action"} and kept[1].excluded == {}
     assert counts["losses"] == {"system_supplied": 1}
+
+
+def test_accepted_actions_keep_their_place_when_a_system_message_is_supplied(tmp_path: Path) -> None:
+    (tmp_path / "policy.md").write_text("be kind")
+    rows = [row(0, system=False), row(1, system=False)]
+    place = next(i for i, message in enumerate(rows[0]["messages"]) if message["role"] == "assistant")
+    rows[0]["accepted_actions"] = {str(place): [{"role": "assistant", "content": "so, too"}]}
+    kept, _, _ = imported(tmp_path, rows, ReadOptions(heldout_fraction=0.0, system=tmp_path / "policy.md"))
+    first = next(t for t in with_alternatives(kept) if t.alternatives)
+    assert first.messages[0].content == "be kind" and first.messages[place + 1].role == "assistant"
+    assert first.alternatives == {place + 1: (Action(content="so, too"),)}
 
 
 def test_tools_are_supplied_or_inferred_and_marked(tmp_path: Path) -> None:

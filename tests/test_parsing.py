@@ -93,6 +93,8 @@ BROKEN = [
     ("hermes", "<tool_call>[1]</tool_call>", "tool_call_has_no_name"),
     ("hermes", '<tool_call>{"name": "f", "parameters": {"a": 1}}</tool_call>', "tool_call_has_no_arguments"),
     ("hermes", "I will call it: <tool_ca", "tool_call_not_closed"),
+    ("hermes", '```\n<tool_call>{"name": "f", "arguments": {}}</tool_call>\n```', "tool_call_in_code_fence"),
+    ("hermes", 'so:\n```json\n<tool_call>{"name": "f", "arguments": {}}</tool_call> ```', "tool_call_in_code_fence"),
     ("hermes", "<think>never ends", "thought_not_closed"),
     ("hermes", "an answer</think>another", "thought_inside_text"),
     ("llama", '{"name": "f", "parameters": {"a": 1}} and so on', "text_after_tool_call"),

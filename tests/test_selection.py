@@ -80,3 +80,24 @@ def test_an_empty_selection_explains_itself() -> None:
     rows = select([group(f"a{i}", 0, 0) for i in range(5)] + [group("b", 1, 1)])
     with pytest.raises(NoPivots, match=r"0 of 6 turns are pivots: 5 always fail, 1 always succeed"):
         require_pivots(rows)
+
+
+def continued(name: str, *rewards_N: tuple[float, ...]) -> SampleGroup:
+    """A group whose rewards are means over continuations."""
+    base = group(name, *(sum(rewards) / len(rewards) for rewards in rewards_N))
+    completions = tuple(
+        c.model_copy(update={"action": Action(content=str(i))}) for i, c in enumerate(base.completions_G)
+    )
+    verdicts = tuple(
+        v.model_copy(update={"details": {"rewards": list(rewards)}})
+        for v, rewards in zip(base.verdicts_G, rewards_N, strict=True)
+    )
+    return base.model_copy(update={"completions_G": completions, "verdicts_G": verdicts})
+
+
+def test_a_turn_whose_actions_differ_by_the_noise_of_their_continuations_alone_is_no_pivot() -> None:
+    noisy = continued("noisy", (1, 0, 0, 0), (0, 1, 0, 1), (0, 0, 1, 0), (1, 0, 1, 0))
+    clear = continued("clear", (1, 1, 1, 1), (0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 0, 0))
+    rows = {row.turn_id: row for row in select([noisy, clear])}
+    assert rows["noisy"].reason == "only_noise" and rows["noisy"].reward_variance == 0.0 < (noisy.variance or 0.0)
+    assert rows["clear"].reason == "pivot" and (rows["clear"].reward_variance or 0.0) > 0.1

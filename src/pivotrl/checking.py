@@ -6,10 +6,12 @@ a model: :mod:`pivotrl.probes` makes the actions, the verifier judges them as it
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from pivotrl.plugins import describe
@@ -18,13 +20,15 @@ from pivotrl.probes.probe import Probe
 from pivotrl.probes.report import CheckReport, Judged, make_report
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
 from pivotrl.rollouts import judge
-from pivotrl.store import sha256_of_file, write_file
+from pivotrl.store import sha256_of_file, sha256_of_json, write_file
 from pivotrl.turns import draw_by_task
-from pivotrl.verification import Verification, VerificationOptions
+from pivotrl.verification import Verification, VerificationOptions, judges_effects
 
 Progress = Callable[[int, int, str], None]
 
 _NUM_OTHERS = 2
+_WITHOUT_EFFECT = frozenset({"empty", "malformed", "talk", "judge", "shell_missing"})
+"""Attacks that do nothing. Any other may do by chance what the demonstrated action does, in the state at hand."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def check(
     Raises:
         InputError: there are no turns.
     """
+    loose = judges_effects(verifier)
     if not turns:
         raise InputError("there are no candidate turns to check the verifier on; see skipped turns and their reasons")
     drawn = draw_by_task(turns, None, options.check_turns, options.check_seed)
@@ -73,7 +78,9 @@ def check(
         start = time.perf_counter()
         expected = Probe("expected", turn.expected_action, "", "pass").completion()
         judged.append(Judged(turn, None, judge(turn, expected, verifier)))
-        judged += [Judged(turn, p, judge(p.turn(turn), p.completion(), verifier)) for p in probes]
+        for probe in probes:
+            verdict = judge(probe.turn(turn), probe.completion(), verifier)
+            judged.append(Judged(turn, _doubted(probe) if loose else probe, verdict))
         spent += time.perf_counter() - start
         num_checked += 1
         progress(num_checked, len(drawn), "checking the verifier")
@@ -99,8 +106,7 @@ def check_stage(
     """
     with Verification(verifier, verification, (), policy) as guarded:
         found = check(turns, guarded, options, progress)
-    sha256 = sha256_of_file(directory / "trajectories.jsonl")
-    report = found.model_copy(update={"verifier": describe(verifier), "trajectories_sha256": sha256})
+    report = found.model_copy(update={"package": version("pivotrl"), **_identity(directory, turns, verifier)})
     write_file(directory / "check.json", report.model_dump_json(indent=1) + "\n")
     return report
 
@@ -113,14 +119,21 @@ def require_checked(
     progress: Progress = silent,
     policy: Sampler | None = None,
     verification: VerificationOptions = VerificationOptions(),
+    same_turns: bool = True,
 ) -> CheckReport:
-    """Refuse a verifier that pays for wrong actions, by ``check.json`` if it is about this verifier and these
-    trajectories, else by a check made now.
+    """Refuse a verifier that pays for wrong actions: by ``check.json`` if it is about this verifier and these turns and
+    as thorough as asked for, else by a check made now.
+
+    Args:
+        same_turns: False accepts a check on other turns of the same trajectories, as training at a few of them does.
 
     Raises:
         InputError: as :func:`check` and :func:`require_sound`.
     """
-    known = _known_report(directory, verifier)
+    identity = _identity(directory, turns, verifier)
+    if not same_turns:
+        del identity["turns_sha256"]
+    known = _known_report(directory, identity, options)
     report = known or check_stage(directory, turns, verifier, options, progress, policy, verification)
     require_sound(report, options.max_false_pass)
     return report
@@ -153,6 +166,12 @@ def require_sound(report: CheckReport, max_false_pass: float) -> None:
     )
 
 
+def _doubted(probe: Probe) -> Probe:
+    """The probe, as far as it is certain, for a verifier that judges effects."""
+    certain = probe.certain and (probe.expected == "pass" or probe.area in _WITHOUT_EFFECT)
+    return dataclasses.replace(probe, certain=certain and probe.kind != "judge/injection_in_argument")
+
+
 def _others(turn: Turn, turns: Sequence[Turn], seed: int) -> tuple[list[Turn], list[Turn]]:
     """A few other turns of the same trajectory, and a few of other tasks."""
     generator = random.Random(f"{seed} others {turn.id}")  # noqa: S311
@@ -163,7 +182,15 @@ def _others(turn: Turn, turns: Sequence[Turn], seed: int) -> tuple[list[Turn], l
     return generator.sample(near, min(_NUM_OTHERS, len(near))), far[:_NUM_OTHERS]
 
 
-def _known_report(directory: Path, verifier: Verifier) -> CheckReport | None:
+def _identity(directory: Path, turns: Sequence[Turn], verifier: Verifier) -> dict[str, str]:
+    return {
+        "verifier": describe(verifier),
+        "trajectories_sha256": sha256_of_file(directory / "trajectories.jsonl"),
+        "turns_sha256": sha256_of_json(sorted(turn.id for turn in turns)),
+    }
+
+
+def _known_report(directory: Path, identity: dict[str, str], options: CheckOptions) -> CheckReport | None:
     path = directory / "check.json"
     if not path.is_file():
         return None
@@ -171,5 +198,6 @@ def _known_report(directory: Path, verifier: Verifier) -> CheckReport | None:
         report = CheckReport.model_validate_json(path.read_text())
     except ValueError:
         return None  # of another version, or damaged: it costs seconds to make again
-    now = (describe(verifier), sha256_of_file(directory / "trajectories.jsonl"))
-    return report if (report.verifier, report.trajectories_sha256) == now else None
+    wanted = {"package": version("pivotrl"), **identity}
+    thorough = all(report.options.get(name, 0) >= getattr(options, name) for name in ("check_turns", "probes_per_kind"))
+    return report if thorough and all(getattr(report, name) == value for name, value in wanted.items()) else None

@@ -4,7 +4,8 @@ Flags are the fields of the options that the Python functions take, so nothing i
 stderr, results to stdout.
 
 Exit codes: 0 done; 2 input or options cannot be used; 3 nothing to train on; 4 the disk refused; 5 imported, but
-for records that could not be read; 130 interrupted (what is finished is kept; go on with --resume).
+for records that could not be read; 6 the sandbox does not hold; 130 interrupted (what is finished is kept; go on with
+--resume).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pivotrl import check_table, import_table, plugins, stages, tables
+from pivotrl import check_table, doctor_table, import_table, plugins, stages, tables
 from pivotrl.checking import CheckOptions, check_stage
 from pivotrl.evaluation import EvaluationOptions, load_retention
 from pivotrl.exporting import ExportOptions
@@ -39,6 +40,7 @@ from pivotrl.store import RunLock
 from pivotrl.summary import summarise
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
+from pivotrl.verification import VerificationOptions, needs_policy
 
 _errors = Console(stderr=True, highlight=False)
 _SECONDS_BETWEEN_LINES = 10.0
@@ -146,6 +148,7 @@ def run(
     reading: ReadOptions,
     turns: TurnOptions,
     checking: CheckOptions,
+    verification: VerificationOptions,
     profiling: ProfileOptions,
     selection: SelectionOptions,
     training: TrainingOptions,
@@ -164,7 +167,7 @@ def run(
         source: A log file, a directory of logs, or a name that the reader knows (such as a Plancraft split).
         out: The run directory.
         reader: Reader plugin; auto tells the format by the content. `pivotrl list readers` names them.
-        verifier: Verifier plugin: exact, plancraft, tool_call.
+        verifier: Verifier plugin with options, such as tool_call or command; see `pivotrl list verifiers`.
         heldout: A second source, held out for evaluation.
         resume: Go on with an interrupted run.
         overwrite: Start again in a directory that holds a run.
@@ -183,6 +186,7 @@ def run(
             reading=reading,
             turns=turns,
             checking=checking,
+            verification=verification,
             profiling=profiling,
             selection=selection,
             training=training,
@@ -227,6 +231,7 @@ def profile(
     policy: PolicyChoice,
     turns: TurnOptions,
     checking: CheckOptions,
+    verification: VerificationOptions,
     profiling: ProfileOptions,
     verifier: str = "tool_call",
     overwrite: bool = False,
@@ -242,7 +247,7 @@ def profile(
     """
     with _stage(directory, "profile", overwrite), live_progress() as progress:
         loaded = plugins.load("verifiers", verifier)
-        stages.profile_stage(directory, policy.load(), loaded, turns, profiling, progress, checking)
+        stages.profile_stage(directory, policy.load(), loaded, turns, profiling, progress, checking, verification)
     tables.print_stage(directory, "profile", json)
 
 
@@ -266,6 +271,7 @@ def train(
     policy: PolicyChoice,
     training: TrainingOptions,
     checking: CheckOptions,
+    verification: VerificationOptions,
     verifier: str = "tool_call",
     overwrite: bool = False,
     json: bool = False,
@@ -280,7 +286,7 @@ def train(
     """
     with _stage(directory, "train", overwrite), live_progress() as progress:
         loaded = plugins.load("verifiers", verifier)
-        stages.train_stage(directory, policy.load(), loaded, training, progress, checking)
+        stages.train_stage(directory, policy.load(), loaded, training, progress, checking, verification)
     tables.print_stage(directory, "train", json)
 
 
@@ -290,6 +296,7 @@ def evaluate(
     turns: TurnOptions,
     evaluation: EvaluationOptions,
     held_out: HeldOut,
+    verification: VerificationOptions,
     name: str = "after",
     verifier: str = "tool_call",
     overwrite: bool = False,
@@ -318,6 +325,7 @@ def evaluate(
             held_out.make_environments(),
             held_out.texts(),
             progress,
+            verification,
         )
     tables.print_stage(directory, f"evaluations/{name}", json)
 
@@ -357,8 +365,10 @@ def export(
 
 def check(
     directory: tyro.conf.Positional[Path],
+    policy: PolicyChoice,
     turns: TurnOptions,
     checking: CheckOptions,
+    verification: VerificationOptions,
     verifier: str = "tool_call",
     json: bool = False,
 ) -> None:
@@ -372,8 +382,24 @@ def check(
     tables.require_run(directory)
     candidates, _ = stages.load_turns(directory, turns)
     with RunLock(directory), live_progress() as progress:
-        report = check_stage(directory, candidates, plugins.load("verifiers", verifier), checking, progress)
+        loaded = plugins.load("verifiers", verifier)
+        sampler = policy.load() if needs_policy(loaded) else None
+        report = check_stage(directory, candidates, loaded, checking, progress, sampler, verification)
     check_table.print_check(report, checking, json)
+
+
+def doctor(sandbox: str = "bwrap", require_cgroup: bool = False, json: bool = False) -> None:
+    """Attack the sandbox that model-written code will run in, and say whether it holds. Some two minutes.
+
+    Args:
+        sandbox: Backend: bwrap, gvisor, docker.
+        require_cgroup: Refuse a sandbox without a cgroup of its own, which only resource limits then bound.
+        json: Print what was found as JSON.
+    """
+    with live_progress() as progress:
+        found = doctor_table.examine(sandbox, require_cgroup, progress)
+    if not doctor_table.print_sandbox(found, json):
+        raise SystemExit(6)
 
 
 def show(
@@ -430,6 +456,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "export": export,
     "check": check,
+    "doctor": doctor,
     "show": show,
     "list": list_plugins,
 }
@@ -465,6 +492,8 @@ def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the ``pivotrl`` command."""
+    if "" not in sys.path:  # plugins of the user's own, after everything that is installed
+        sys.path.append(str(Path.cwd()))
     with guarded():
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,

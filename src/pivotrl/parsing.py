@@ -37,8 +37,8 @@ def parse_completion(
 
     Error codes: thought_not_closed, thought_inside_text, tool_call_not_closed, tool_call_is_not_json,
     tool_call_is_malformed, tool_call_has_no_name, tool_call_has_no_arguments, tool_call_inside_text,
-    text_after_tool_call, argument_occurs_twice, code_block_not_closed, several_code_blocks, answer_is_not_json,
-    answer_breaks_schema, message_has_no_header.
+    text_after_tool_call, tool_call_in_code_fence, argument_occurs_twice, code_block_not_closed, several_code_blocks,
+    answer_is_not_json, answer_breaks_schema, message_has_no_header.
 
     Raises:
         InputError: there is no such style.

@@ -30,6 +30,7 @@ from pivotrl.store import RunLock
 from pivotrl.summary import Summary, summarise
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
+from pivotrl.verification import VerificationOptions
 
 
 def run(
@@ -45,6 +46,7 @@ def run(
     reading: ReadOptions = ReadOptions(),
     turns: TurnOptions = TurnOptions(),
     checking: CheckOptions = CheckOptions(),
+    verification: VerificationOptions = VerificationOptions(),
     profiling: ProfileOptions = ProfileOptions(),
     selection: SelectionOptions = SelectionOptions(),
     training: TrainingOptions = TrainingOptions(),
@@ -77,15 +79,16 @@ def run(
         read_stage(source, directory, reader, reading, heldout, progress)
         # 2. The verifier is checked: one that pays for wrong actions is refused. Then every candidate turn is sampled K
         #    times by the reference policy and verified. The dear step; stored raw.
-        profile_stage(directory, policy, verifier, turns, profiling, progress, checking)
+        profile_stage(directory, policy, verifier, turns, profiling, progress, checking, verification)
         # 3. Turns with mixed outcomes that are still hard become pivots. Free; never samples.
         select_stage(directory, selection)
         # 4. What the reference policy can do on held-out tasks.
-        evaluate_stage(directory, "before", policy, verifier, turns, evaluation, environments, retention, progress)
+        measured = (policy, verifier, turns, evaluation, environments, retention, progress, verification)
+        evaluate_stage(directory, "before", *measured)
         # 5. The current policy acts at pivots, is verified, and learns from the differences within each group.
-        train_stage(directory, policy, verifier, training, progress, checking)
+        train_stage(directory, policy, verifier, training, progress, checking, verification)
         # 6. The same measurements again, item by item.
-        evaluate_stage(directory, "after", policy, verifier, turns, evaluation, environments, retention, progress)
+        evaluate_stage(directory, "after", *measured)
         # 7. The report is made from the files alone.
         write_report(directory)
         return summarise(directory)

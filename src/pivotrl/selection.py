@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pivotrl.advantages import action_variance
 from pivotrl.protocols import NoPivots
 from pivotrl.records import SampleGroup, Selection
 from pivotrl.seeding import derive_seed
@@ -31,7 +32,8 @@ class SelectionOptions:
 def select(groups: Sequence[SampleGroup], options: SelectionOptions = SelectionOptions()) -> list[Selection]:
     """One row per profiled turn with the evidence and the reason, in the order of ``groups``.
 
-    Reasons: ``pivot``; ``always_pass``, ``always_fail``, ``too_easy``, ``no_verdict`` for turns the rule drops;
+    Reasons: ``pivot``; ``always_pass``, ``always_fail``, ``too_easy``, ``only_noise``, ``no_verdict`` for turns the
+    rule drops;
     ``not_drawn`` for turns that only the draw dropped.
     """
     reasons = {group.turn_id: _reason(group, options) for group in groups}
@@ -50,11 +52,24 @@ def select(groups: Sequence[SampleGroup], options: SelectionOptions = SelectionO
             if reasons[group.turn_id] != "pivot" or group.turn_id in kept
             else "not_drawn",
             reward_mean=group.mean,
-            reward_variance=group.variance,
+            reward_variance=signal_variance(group),
             num_scored=len(group.rewards),
         )
         for group in groups
     ]
+
+
+def signal_variance(group: SampleGroup) -> float | None:
+    """Variance of rewards at a turn (paper eq. 4). Where each is the mean of a few continuations, their noise is taken
+    out: two actions of one value differ by it alone."""
+    scored = [
+        (completion.action, verdict)
+        for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True)
+        if verdict.reward is not None
+    ]
+    continued = [verdict.details["rewards"] for _, verdict in scored if "rewards" in verdict.details]
+    without_noise = action_variance(continued, [a for a, _ in scored]) if len(continued) == len(scored) else None
+    return group.variance if without_noise is None else without_noise
 
 
 def _reason(group: SampleGroup, options: SelectionOptions) -> str:
@@ -74,6 +89,8 @@ def _mixed_reason(group: SampleGroup, max_mean: float) -> str:
         return "no_verdict"
     if min(rewards) == max(rewards):  # exact, where a variance of rounding errors would not be
         return "always_pass" if rewards[0] > 0 else "always_fail"
+    if signal_variance(group) == 0.0:
+        return "only_noise"
     return "pivot" if mean < max_mean else "too_easy"
 
 
@@ -90,6 +107,7 @@ def require_pivots(selections: Sequence[Selection]) -> None:
         "always_fail": "always fail",
         "always_pass": "always succeed",
         "too_easy": "are too easy",
+        "only_noise": "differ by the noise of their continuations alone",
         "no_verdict": "got no verdict",
         "not_drawn": "were not drawn",
     }

@@ -104,15 +104,16 @@ def profile_stage(
         "trajectories.jsonl": sha256_of_file(directory / "trajectories.jsonl"),
         "policy": sha256_of_json(sampler.identity),
     }
+    turns, skipped = load_turns(directory, turn_options)
+    if not turns:
+        reasons = Counter(skip.reason for skip in skipped)
+        raise InputError(f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}")
+    # Before the stage begins: one that has begun would hold on to the verifier that is refused here.
+    report = require_checked(directory, turns, verifier, checking, progress, sampler, verification)
     with Stage(directory, "profile", settings, inputs) as stage:
         path = directory / "profiles.jsonl"
         if stage.done:
             return read_records(path, SampleGroup)
-        turns, skipped = load_turns(directory, turn_options)
-        if not turns:
-            reasons = Counter(skip.reason for skip in skipped)
-            raise InputError(f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}")
-        report = require_checked(directory, turns, verifier, checking, progress, sampler, verification)
         with Verification(verifier, verification, turns, sampler) as guarded:
             groups, left_out = profile(turns, sampler, guarded, path, options, progress)
         if not groups:
@@ -191,11 +192,12 @@ def train_stage(
         "selection.jsonl": sha256_of_file(directory / "selection.jsonl"),
         "policy": sha256_of_json(policy.identity),
     }
+    verifies = options.method != "sft"
+    if verifies:
+        require_checked(directory, turns, verifier, checking, progress, policy, verification, same_turns=False)
     with Stage(directory, "train", settings, inputs) as stage:
-        verifies = not stage.done and options.method != "sft"
-        if verifies:
-            require_checked(directory, turns, verifier, checking, progress, policy, verification)
-        with Verification(verifier, verification, turns if verifies else (), policy) as guarded:
+        canaries = turns if verifies and not stage.done else ()
+        with Verification(verifier, verification, canaries, policy) as guarded:
             rows = train(policy, turns, guarded, directory / "train", options, progress)
         if stage.done:
             return

@@ -231,7 +231,8 @@ def print_plugins(kind: str | None, as_json: bool) -> None:
         for name in plugins.names(group):
             try:
                 target = plugins.find(group, name)
-                options = {n: str(p.default) for n, p in plugins.options_of(target).items()}
+                known = plugins.options_of(target).items()
+                options = {n: "(needed)" if p.default is inspect.Parameter.empty else repr(p.default) for n, p in known}
                 module = inspect.getmodule(target)
                 about = (inspect.getdoc(module) or "").partition("\n")[0]
             except InputError as error:

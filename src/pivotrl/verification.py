@@ -67,6 +67,7 @@ class Verification:
         policy: Sampler | None = None,
     ) -> None:
         self._name, self._options = describe(verifier), options
+        self.judges_effects = judges_effects(verifier)
         self._guards: list[_Guard] = []
         bound = verifier if policy is None else bind(verifier, policy)
         self._verifier = self._guarded(bound)
@@ -219,6 +220,16 @@ def bind(verifier: Any, policy: Sampler) -> Verifier:
         bound: Verifier = dataclasses.replace(verifier, verifiers=tuple(bind(part, policy) for part in parts))
         return bound
     return verifier  # type: ignore[no-any-return]
+
+
+def judges_effects(verifier: Any) -> bool:
+    """Whether it, or a part of it, looks at what an action does rather than at how it is written."""
+    return getattr(verifier, "judges_effects", False) or any(map(judges_effects, _parts(verifier)))
+
+
+def needs_policy(verifier: Any) -> bool:
+    """Whether it, or a part of it, plays on with a policy."""
+    return hasattr(verifier, "with_policy") or any(map(needs_policy, _parts(verifier)))
 
 
 def _in_process(verifier: Any) -> bool:

@@ -58,12 +58,24 @@ def _shifted(trajectory: Trajectory, system: Message) -> dict[str, Any]:
     """The fields that change when a message is put in front."""
     return {
         "messages": (system, *trajectory.messages),
+        "metadata": _shifted_metadata(trajectory.metadata),
+        "alternatives": {index + 1: actions for index, actions in trajectory.alternatives.items()},
         "excluded": {index + 1: reason for index, reason in trajectory.excluded.items()},
         "losses": tuple(
             loss if loss.message is None else loss.model_copy(update={"message": loss.message + 1})
             for loss in trajectory.losses
         ),
     }
+
+
+def _shifted_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """``accepted_actions`` of a row name messages by their index, too (:mod:`pivotrl.alternatives`)."""
+    foreign = metadata.get("foreign")
+    accepted = foreign.get("accepted_actions") if isinstance(foreign, dict) else None
+    if not isinstance(foreign, dict) or not isinstance(accepted, dict):
+        return metadata
+    shifted = {str(int(index) + 1) if index.isdecimal() else index: actions for index, actions in accepted.items()}
+    return {**metadata, "foreign": {**foreign, "accepted_actions": shifted}}
 
 
 def _infer(reader: Reader, path: Path) -> dict[str, tuple[Tool, ...]]:

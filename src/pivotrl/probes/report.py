@@ -53,6 +53,10 @@ class CheckReport(Record):
 
     verifier: str
     trajectories_sha256: str
+    turns_sha256: str = ""
+    """Of the ids of the turns that the checked ones were drawn from."""
+    package: str = ""
+    """Version that made the probes."""
     options: dict[str, int | float]
     num_turns: int
     num_tasks: int

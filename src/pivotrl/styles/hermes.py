@@ -22,8 +22,15 @@ def parse(text: str, tools: Sequence[Tool]) -> Action:
         if not rest.startswith(_CLOSE, end):
             raise Unparsable("tool_call_not_closed" if _CLOSE not in rest[end:] else "tool_call_is_not_json")
         calls.append(call)
-        before, mark, rest = rest[end + len(_CLOSE) :].partition(_OPEN)
+        after = rest[end + len(_CLOSE) :]
+        if _last_line(before).startswith("```") and after.lstrip().startswith("```"):
+            raise Unparsable("tool_call_in_code_fence")  # shown, not made
+        before, mark, rest = after.partition(_OPEN)
     return action_of(beside + before, calls, (_OPEN, _CLOSE))
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2].lstrip()
 
 
 def write(action: Action, tools: Sequence[Tool]) -> str:

@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pivotrl.environments import load_restore
 from pivotrl.protocols import InputError, NotRestorable, Observation, Restore, RestoredEnvironment, Turn
@@ -73,6 +73,10 @@ class Execution:
     _remembered: dict[str, tuple[Trajectory, list[_Effect] | Verdict]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    judges_effects: ClassVar[bool] = True
+    in_process: ClassVar[bool] = True
+    """Its commands have time limits of their own, and together they may take longer than a verdict elsewhere."""
 
     def __post_init__(self) -> None:
         if self.repeats < 2:

@@ -53,6 +53,7 @@ class Outcome:
     seed: int = 0
     sampler: Sampler | None = field(default=None, repr=False)
 
+    judges_effects: ClassVar[bool] = True
     in_process: ClassVar[bool] = True
     """It must run where the policy lives; a forked child cannot use that."""
 

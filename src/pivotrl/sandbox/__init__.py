@@ -1,0 +1,45 @@
+"""Running model-written code: one interface, several backends, never in this process and never without a sandbox.
+
+    with open_sandbox().open(Path("environment")) as session:
+        finished = session.run(["make", "test"])
+        session.changes()
+
+What it promises and what not: docs/sandbox.md.
+"""
+
+from __future__ import annotations
+
+from pivotrl.protocols import InputError
+from pivotrl.sandbox.interface import Finished, Limits, Sandbox, SandboxFault, Session
+
+__all__ = ["BACKENDS", "Finished", "Limits", "Sandbox", "SandboxFault", "Session", "open_sandbox"]
+BACKENDS = ("bwrap", "gvisor", "docker")
+
+
+def open_sandbox(backend: str = "bwrap", *, require_cgroup: bool = False, work_dir: str = "/work") -> Sandbox:
+    """A sandbox that has shown that it holds: the first command asks the kernel under what it runs.
+
+    Args:
+        backend: ``bwrap``, ``gvisor``, or ``docker`` or ``docker:IMAGE``.
+        require_cgroup: refuse where no control group bounds memory and processes.
+        work_dir: where commands find their files, for instance the path that the recorded agent saw.
+
+    Raises:
+        InputError: no such backend, it cannot be had here, or it is weaker than required; the text says what is
+            missing and how to get it. No other backend is taken in its place.
+    """
+    if work_dir != "/" + work_dir.strip("/") or work_dir.split("/")[1] in {"", *_TAKEN} or ".." in work_dir.split("/"):
+        raise InputError(f"work_dir {work_dir!r}: give an absolute path outside of the system's own directories")
+    name, _, image = backend.partition(":")
+    if name not in BACKENDS or (image and name != "docker"):
+        raise InputError(f"no sandbox called {backend!r}; there are {', '.join(BACKENDS)}")
+    if name == "docker":
+        from pivotrl.sandbox.docker import DockerSandbox
+
+        return DockerSandbox(image or "python:3.11-slim", work_dir)
+    from pivotrl.sandbox.local import LocalSandbox
+
+    return LocalSandbox(name, require_cgroup=require_cgroup, work_dir=work_dir)
+
+
+_TAKEN = {"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "sys", "tmp", "usr"}
