@@ -21,8 +21,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import crafting as setting
 from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, TrainingOptions, TurnOptions, run
-from pivotrl.cli import guarded, live_progress
+from pivotrl.cli import guarded
 from pivotrl.evaluation import load_retention
+from pivotrl.live_progress import live_progress
 from pivotrl.policies.hf import Policy
 from pivotrl.store import timestamp, write_file
 from pivotrl.tables import print_summary

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pivotrl import check_table, doctor_table, import_table, plugins, stages, tables
 from pivotrl.checking import CheckOptions, check_stage
@@ -30,6 +27,7 @@ from pivotrl.evaluation import EvaluationOptions, load_retention
 from pivotrl.exporting import ExportOptions
 from pivotrl.exporting import export as export_pivots
 from pivotrl.importing import ReadOptions, read_stage
+from pivotrl.live_progress import errors, live_progress
 from pivotrl.pipeline import run as run_pipeline
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Environment, InputError, NoPivots
@@ -41,9 +39,6 @@ from pivotrl.summary import summarise
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
 from pivotrl.verification import VerificationOptions, needs_policy
-
-_errors = Console(stderr=True, highlight=False)
-_SECONDS_BETWEEN_LINES = 10.0
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
@@ -92,53 +87,6 @@ class _Made:
 
     def __call__(self) -> Sequence[Environment]:
         return list(self._make())
-
-
-@contextmanager
-def live_progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A live bar with the time left, one line per kind of work; plain lines now and then where there is no terminal."""
-    if not _errors.is_terminal:
-        yield _plain_lines()
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_errors) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(done: int, total: int, note: str) -> None:
-            kind = note.partition(" ·")[0]
-            if kind in tasks and bars.tasks[tasks[kind]].finished and done < total:
-                del tasks[kind]
-            if kind not in tasks:
-                tasks[kind] = bars.add_task(note, total=total or None)
-            bars.update(tasks[kind], completed=done, description=note)
-
-        yield show
-
-
-def _plain_lines() -> Callable[[int, int, str], None]:
-    """For logs: a line every few seconds and at the end of each kind of work."""
-    began: dict[str, float] = {}
-    last = 0.0
-
-    def show(done: int, total: int, note: str) -> None:
-        nonlocal last
-        kind, now = note.partition(" ·")[0], time.monotonic()
-        start = began.setdefault(kind, now)
-        if done == total or now - last >= _SECONDS_BETWEEN_LINES:
-            last = now
-            left = f", about {(now - start) * (total - done) / done:.0f} s left" if 0 < done < total else ""
-            _errors.print(f"{done}/{total or '?'} {note}{left}", soft_wrap=True)
-        if done == total:
-            del began[kind]
-
-    return show
 
 
 def run(
@@ -339,7 +287,7 @@ def report(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
     """
     tables.require_run(directory)
     path = write_report(directory)
-    _errors.print(f"wrote {path}")
+    errors.print(f"wrote {path}")
     tables.print_summary(summarise(directory), json)
 
 
@@ -505,7 +453,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    _errors.print(f"[bold red]pivotrl:[/] {tables.plain(message)}", soft_wrap=True)
+    errors.print(f"[bold red]pivotrl:[/] {tables.plain(message)}", soft_wrap=True)
     raise SystemExit(code)
 
 
