@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import re
 import resource
@@ -24,12 +22,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from host import machine
 from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.readers import auto, chat
 
@@ -133,21 +131,6 @@ def peak_megabytes(name: str, path: Path) -> float:
 # --- results ------------------------------------------------------------------------------------------------------
 
 
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    return {
-        "processor": cpu or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "load_average": os.getloadavg()[0],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("pivotrl", "orjson", "pydantic", "numpy")},
-        },
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=float, nargs="+", default=[50, 500], help="logs; the first is timed")
@@ -178,7 +161,7 @@ def main() -> None:
     result = {
         "command": shlex.join(["python", "benchmarks/bench_reading.py", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(),
+        "machine": machine("pivotrl", "orjson", "pydantic", "numpy"),
         "log": {"source": source.name, "megabytes": arguments.megabytes},
         "megabytes_per_second": found,
         "share_of_bound": {name: statistics.median(values) / bound for name, values in found.items()},

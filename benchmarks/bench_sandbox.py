@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shlex
 import shutil
 import statistics
@@ -22,8 +20,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from host import machine
 from pivotrl.protocols import InputError
 from pivotrl.sandbox import BACKENDS, Sandbox, open_sandbox
 
@@ -67,18 +65,6 @@ def measure(sandbox: Sandbox, files: Path, repetitions: int) -> dict[str, list[f
     return found
 
 
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    return {
-        "processor": cpu or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backends", nargs="+", default=["bwrap"], choices=BACKENDS)
@@ -109,7 +95,7 @@ def main() -> None:
     result = {
         "command": shlex.join(["python", "benchmarks/bench_sandbox.py", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(),
+        "machine": machine("pivotrl"),
         "num_files": arguments.files,
         "backends": backends,
         "p50_milliseconds": {

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import re
 import shlex
@@ -23,10 +21,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from host import machine
 from pivotrl.equivalence.free_text import normalised
 from pivotrl.logs.audit import audit
 from pivotrl.protocols import Turn
@@ -126,18 +124,6 @@ def spelling(action: Action) -> str:
     return json.dumps(["" if calls else normalised(action.content or ""), calls], sort_keys=True)
 
 
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    return {
-        "processor": cpu or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "load_average": os.getloadavg()[0],
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in ("pivotrl", "orjson", "pydantic")}},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=5)
@@ -161,7 +147,7 @@ def main() -> None:
     result = {
         "command": shlex.join(["python", "benchmarks/bench_verifiers.py", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(),
+        "machine": machine("pivotrl", "orjson", "pydantic"),
         "source": source.name,
         "turns": len(turns),
         "verdicts_per_second": speeds,
