@@ -70,6 +70,11 @@ def test_logs_become_a_better_policy_and_a_report(tmp_path: Path) -> None:
     rewards = [m["metrics"]["reward/mean"] for m in metrics]
     assert sum(rewards[-5:]) > sum(rewards[:5]) + 0.5
     assert (out / "report.html").stat().st_size > 10_000
+    checked, report = json.loads((out / "check.json").read_text()), (out / "report.html").read_text()
+    accepted = checked["accepts_expected"]
+    assert accepted["count"] == accepted["num_probes"] == checked["num_turns"] > 0
+    assert "What the verifier pays for" in report
+    assert f"{checked['false_pass']['count']} of {checked['false_pass']['num_probes']:,}" in report
     profile = read_manifest(out / "profile.manifest.json")
     assert profile.num_rollout_turns == 8 * len(groups)
     trained = sum(m["metrics"]["samples/total"] for m in metrics)

@@ -133,7 +133,7 @@ def require_checked(
     identity = _identity(directory, turns, verifier)
     if not same_turns:
         del identity["turns_sha256"]
-    known = _known_report(directory, identity, options)
+    known = _fitting_report(directory, identity, options)
     report = known or check_stage(directory, turns, verifier, options, progress, policy, verification)
     require_sound(report, options.max_false_pass)
     return report
@@ -190,14 +190,21 @@ def _identity(directory: Path, turns: Sequence[Turn], verifier: Verifier) -> dic
     }
 
 
-def _known_report(directory: Path, identity: dict[str, str], options: CheckOptions) -> CheckReport | None:
+def known_report(directory: Path) -> CheckReport | None:
+    """What ``check.json`` of a run directory says; None without one, or where it is of another version or damaged."""
     path = directory / "check.json"
     if not path.is_file():
         return None
     try:
-        report = CheckReport.model_validate_json(path.read_text())
+        return CheckReport.model_validate_json(path.read_text())
     except ValueError:
-        return None  # of another version, or damaged: it costs seconds to make again
+        return None  # it costs seconds to make again
+
+
+def _fitting_report(directory: Path, identity: dict[str, str], options: CheckOptions) -> CheckReport | None:
+    report = known_report(directory)
+    if report is None:
+        return None
     wanted = {"package": version("pivotrl"), **identity}
     thorough = all(report.options.get(name, 0) >= getattr(options, name) for name in ("check_turns", "probes_per_kind"))
     return report if thorough and all(getattr(report, name) == value for name, value in wanted.items()) else None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pivotrl import wording
+from pivotrl.checking import known_report
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.importing import ReadOptions
 from pivotrl.logs.audit import DROPS, EXCLUSIONS, LOSSES
@@ -124,6 +125,7 @@ def _render(directory: Path, summary: Summary) -> str:
         examples=_pivots(directory, _drawn(pivots, _NUM_PIVOTS, lambda row: row.turn_id)),
         flips=_flips(directory, turns),
         command=_resume_command(directory, manifests),
+        check=known_report(directory),
     )
 
 
