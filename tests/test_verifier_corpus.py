@@ -74,6 +74,54 @@ def test_few_honest_variants_fail(name: str) -> None:
     assert open_ones.total() <= MOST_WITHOUT_VERDICT[name] * len(verdicts(name))
 
 
+BLIND = cases(("blind.jsonl", "second_round.jsonl"))
+DOCUMENTED = "the verifier's docstring says so"
+KNOWN_WRONG = {
+    "tool_call blind.jsonl:62 call_default/null_for_default": f"null counts as left out; {DOCUMENTED}",
+    "tool_call blind.jsonl:93 call_parallel/dependent_order": f"calls may stand in any order; {DOCUMENTED}",
+    "answer blind.jsonl:542 answer_number/crossed_out": "what stands behind the box is not read",
+    "command blind.jsonl:249 spelt/trailing_slash": "a final slash counts except where only folders can be named",
+    "command blind.jsonl:270 spelt/quoted_words": "the options of awk are not known",
+    "command blind.jsonl:271 other_way/braces": f"another command of the same effect; {DOCUMENTED}",
+    "command blind.jsonl:279 other_way/one_script": f"another command of the same effect; {DOCUMENTED}",
+    "command blind.jsonl:290 spelt/dot": "a path with a wildcard is compared as it is written",
+    "command blind.jsonl:299 other_way/name_of_variable": f"another command of the same effect; {DOCUMENTED}",
+    "command blind.jsonl:302 other_way/braces": f"another command of the same effect; {DOCUMENTED}",
+    "command blind.jsonl:313 other_way/bracket": f"another command of the same effect; {DOCUMENTED}",
+    "command blind.jsonl:325 spelt/here": f"another command of the same effect; {DOCUMENTED}",
+    "command blind.jsonl:355 spelt/bash_lc": "a login shell may have another PATH than a list of words",
+    "edit blind.jsonl:423 edit_ok/shell_layout": "there is no syntax tree for shell scripts",
+    "edit blind.jsonl:470 edit_ok/write": "nothing in the log shows that the agent has this tool",
+    "edit blind.jsonl:471 edit_ok/multi": "nothing in the log shows that the agent has this tool",
+    "edit blind.jsonl:472 edit_ok/multi_steps": "nothing in the log shows that the agent has this tool",
+    "first_decisive blind.jsonl:488 mixed_ok/quoting": "a command beside another call is compared as text",
+    "first_decisive blind.jsonl:489 mixed_ok/slash_and_risk": "a command beside another call is compared as text",
+    "first_decisive blind.jsonl:493 mixed_ok/description": "a command beside another call is compared as text",
+    "first_decisive blind.jsonl:496 mixed_ok/order": f"commands keep their order; {DOCUMENTED}",
+}
+"""What is judged wrongly, and why it stays so. Whoever mends one takes it out."""
+
+
+def test_the_blind_cases_are_judged_rightly_but_for_those_known() -> None:
+    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in BLIND}}
+    wrong: list[str] = []
+    left_open: Counter[str] = Counter()
+    for case in BLIND:
+        verifier = verifiers[case.verifier]
+        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
+        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+        name = case.verifier.partition("(")[0]
+        left_open[name] += outcome == "no_verdict"
+        if outcome not in ("no_verdict", case.probe.expected):
+            wrong.append(f"{name} {case.name} {case.probe.kind}")
+    attacks = sum(case.probe.expected == "fail" for case in BLIND)
+    print(
+        f"{attacks} attacks, {len(BLIND) - attacks} honest variants; wrong {len(wrong)}; no verdict {dict(left_open)}"
+    )
+    assert sorted(wrong) == sorted(KNOWN_WRONG)
+    assert left_open["tool_call"] <= 110 and left_open.total() - left_open["tool_call"] <= 10
+
+
 def test_a_verifier_that_is_easily_pleased_is_caught_by_the_corpus() -> None:
     """The twin: Gym's comparison passes attacks of many classes."""
     verifier = load("verifiers", "gym_compat")

@@ -1,10 +1,15 @@
 """Attacks and honest near-misses on real turns, frozen: what a verifier must refuse, and what it must accept.
 
 ``generated.jsonl`` was made by ``make_corpus.py`` from the probes and stays as it is when the probes change;
-``by_hand.jsonl`` was written by hand. A row names its turn by file and turn id:
+``by_hand.jsonl`` was written by hand, and ``blind.jsonl`` by hand too, before its author had read the verifiers;
+``second_round.jsonl`` is by the same author, after what the blind cases showed was mended. A row names its turn by file
+and turn id:
 
     {"source": "tau_bench/gpt-4o-airline.json", "turn": "tau_bench-airline-32-2#12", "verifier": "tool_call",
      "class": "swapped", "kind": "swapped/value", "action": {...}, "expected": "fail", "note": "..."}
+
+``verifier`` may have options (``answer(kind='list')``). ``demonstrated``, where given, takes the place of the action
+that the log has at the turn.
 """
 
 from __future__ import annotations
@@ -53,9 +58,16 @@ def cases(names: Sequence[str] = ("generated.jsonl", "by_hand.jsonl")) -> list[C
 
 def _case(name: str, row: dict[str, object]) -> Case:
     action = Action.model_validate(row["action"])
+    turn = turns(str(row["source"]))[str(row["turn"])]
+    if "demonstrated" in row:
+        turn = _demonstrating(turn, Action.model_validate(row["demonstrated"]))
     error = row.get("parse_error")
     assert row["expected"] in ("pass", "fail") and str(row["kind"]).startswith(f"{row['class']}/"), name
     probe = Probe(str(row["kind"]), action, "", row["expected"], True, str(error) if error else None)  # type: ignore[arg-type]
-    return Case(
-        name, turns(str(row["source"]))[str(row["turn"])], str(row["verifier"]), probe, str(row.get("note", ""))
-    )
+    return Case(name, turn, str(row["verifier"]), probe, str(row.get("note", "")))
+
+
+def _demonstrating(turn: Turn, action: Action) -> Turn:
+    messages = list(turn.trajectory.messages)
+    messages[turn.index] = messages[turn.index].model_copy(update=dict(action))
+    return Turn(turn.trajectory.model_copy(update={"messages": tuple(messages)}), turn.index)

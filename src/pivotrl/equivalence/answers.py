@@ -32,6 +32,7 @@ _OTHER_CHOICE = re.compile(r"\b(?:or|and|not)\b|(?:^|\W)[A-Z][).:\]]|\([A-Za-z]\
 _MATHS = re.compile(r"[\\^=√π∞]|\*\*|\b(?:sqrt|pi)\b")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"))
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_NAME = re.compile(r"[\s$]*(?:\\\(|\\\[)?\s*[A-Za-z](?:_\{?\w+\}?)?(?:\([A-Za-z]\))?\s*\Z")
 _PLAIN = re.compile(r"[\w.,:%$€£/ -]*\Z")
 
 
@@ -161,6 +162,10 @@ def _compare_expressions(expected: str, actual: str, rules: AnswerRules) -> str:
     wanted, found = maths.prepare(expected), maths.prepare(actual)
     if wanted is None or found is None:
         return "expected_answer_unreadable" if wanted is None else "unreadable_answer"
+    if "=" in actual and "=" not in expected:
+        for side in actual.split("=")[:-1]:  # x = 5 is 5, so is 2 + 3 = 5, and 6 = 5 is not
+            if not _NAME.match(side) and _compare_expressions(expected, side, rules) != "match":
+                return "different_answer"
     if maths.is_unevaluated(wanted, found):
         return "not_evaluated"
     same = maths.same_expression(wanted, found, rules.timeout_seconds)
@@ -185,7 +190,8 @@ def _compare_lists(expected: str, actual: str, rules: AnswerRules) -> str:
 
 
 def _items(text: str) -> list[str]:
-    """A JSON array, or what semicolons, lines, or commas separate; a comma without a blank only if none has one."""
+    """A JSON array, or what semicolons, lines, commas or *and* separate, the first of these that the text has. A comma
+    without a blank separates only if none has one."""
     text = text.strip()
     try:
         values = json.loads(text)
@@ -198,7 +204,7 @@ def _items(text: str) -> list[str]:
         if text.startswith(opening) and text.endswith(closing):
             text = text[len(opening) : -len(closing)]
             break
-    separator = next((mark for mark in (";", "\n", ", ") if mark in text), ",")
+    separator = next((mark for mark in (";", "\n", ", ", ",", " and ") if mark in text), ",")
     parts = (re.sub(r"^(?:[-*•]|[0-9]+[.)])\s+|^and\s+", "", part.strip()) for part in text.split(separator))
     return [item for item in map(clean, parts) if item]
 

@@ -19,7 +19,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     # `#n`: `-5` means `-n 5`; `#first`: only as the first word, before one file at most; `strict--`: `--` means
     # something.
     "ls": (
-        "a/all A/almost-all B/ignore-backups c C d/directory F? g G/no-group h/human-readable i/inode k l L n "
+        "a/all A/almost-all B/ignore-backups c C d/directory F/classify? g G/no-group h/human-readable i/inode k l L n "
         "r/reverse R/recursive s/size S t u v x X 1 color? group-directories-first",
         "=aA =lgnC1xm =tuScvX paths",
     ),
@@ -51,11 +51,15 @@ _TABLE: dict[str, tuple[str, str]] = {
     "chmod": ("R/recursive v/verbose c/changes f/silent", "=vcf paths skip"),
     "cd": ("", "folders"),
     "sed": (
-        "n/quiet e/expression: f/file: E/regexp-extended r i? s/separate z/null-data",
+        "n/quiet e/expression: f/file: E/regexp-extended r i/in-place? s/separate z/null-data",
         "=ef =Er =is paths skip skip-ef",
     ),
     "sort": ("b d f g h i M n R r V k: t: u", "=gnhMVRbdfi paths"),
     "uniq": ("c/count d/repeated i/ignore-case u/unique", "paths"),
+    "cut": (
+        "b/bytes: c/characters: f/fields: d/delimiter: s/only-delimited complement output-delimiter:",
+        "=bcf paths",
+    ),
     "diff": ("u r/recursive q/brief N/new-file w/ignore-all-space b B U/unified:", "=uUq paths"),
     "python": ("B E I O s S u v W: X:", "=B =O first paths"),
     "python3": ("B E I O s S u v W: X:", "=B =O first paths"),
@@ -152,7 +156,11 @@ def normal_arguments(words: Sequence[Word], directory: str | None) -> tuple[Any,
     if "first" in known.rules:
         return (*words[:head], "options", flags, *_script([*operands, *rest], directory))
     is_path = "paths" in known.rules or "folders" in known.rules
-    has_pattern = "skip-ef" in known.rules and any(flag[0] in ("e", "f") for flag in flags)
+    patterns = [flag for flag in flags if flag[0] in ("e", "f")] if "skip-ef" in known.rules else []
+    if len(patterns) == 1 and patterns[0][0] == "e" and patterns[0][1]:  # -e before the only pattern changes nothing
+        flags = tuple(flag for flag in flags if flag != patterns[0])
+        operands = [patterns.pop()[1], *operands]
+    has_pattern = bool(patterns)
     skipped = int("skip" in known.rules and not has_pattern)
     if is_path:
         folders = "folders" in known.rules

@@ -19,6 +19,10 @@ _MOVES = {"cd", "pushd", "popd", "source", ".", "builtin", "chroot"}
 """Commands after which relative paths may start elsewhere."""
 
 
+_HERE = {"<<", "<<-", "<<<"}
+"""Redirections that cannot fail, so that their place beside that of another descriptor does not matter."""
+
+
 def same_command(expected: str, actual: str, *, directory: str | None = None) -> bool:
     """Whether both do the same.
 
@@ -86,6 +90,10 @@ def _normal(token: Token, directory: str | None) -> Any:
         tuple(_normal_word(item) if isinstance(item, tuple) else item for item in redirection)
         for redirection in token.redirections
     )
+    numbers = [redirection[0] for redirection in redirections]
+    operators = [redirection[1] for redirection in redirections]
+    if len(set(numbers)) == len(numbers) == 2 and set(operators) & _HERE and not any("&" in sign for sign in operators):
+        redirections = tuple(sorted(redirections, key=lambda redirection: redirection[0]))
     return (tuple(map(_normal_word, token.assignments)), arguments, redirections)
 
 

@@ -44,6 +44,8 @@ _LEFT, _RIGHT = _MARKS, _MARKS + "./\\"
 """Taken off the ends of a word; curly quotes and long dashes among them."""
 _COUNTED = re.compile(r"([0-9]{1,9})-([a-z]{3,})\Z")
 """``24-hour``"""
+_RANGE = re.compile(r"([0-9]{1,3})[-\u2013]([0-9]{1,3})\Z")
+"""``5-7``, where the second is more: ``5 to 7``."""
 _LONGEST = 200
 """Characters of a token that is looked at closely; a longer one is an identifier."""
 
@@ -124,6 +126,10 @@ class _Reader:
         if counted := _COUNTED.match(low):
             self.take(counted[1])
             self.take(counted[2])
+            return
+        if (span := _RANGE.match(low)) and int(span[1]) < int(span[2]):
+            for part in (span[1], "to", span[2]):
+                self.take(part)
             return
         month, self._month = self._month, None
         num_found = len(self.found)

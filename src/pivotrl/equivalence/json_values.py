@@ -63,9 +63,9 @@ def compare_json(
 
     The schema adds: surrounding blanks do not count where it names an enum, a format, or an identifier (``user_id``);
     texts of format date, date-time and time are equal when they name the same moment; arrays of ``uniqueItems`` are
-    unordered; an optional property at its default equals its absence; so does an explicit null, unless null is itself
-    a choice beside another default. What the schema does not describe is compared without it; a malformed schema says
-    nothing.
+    unordered; an optional property at its default equals its absence (250 too where the default of an integer is
+    declared as ``"250"``); so does an explicit null, unless null is itself a choice beside another default. What the
+    schema does not describe is compared without it; a malformed schema says nothing.
 
     Args:
         ignore_case: letter case does not count, except in what a schema names an enum, a format or an identifier.
@@ -158,11 +158,13 @@ class _Comparison:
         schema = self._governing(schema, value)
         if value is None:
             return schema.get("default") is None or not _admits(schema, None)
+        if "default" not in schema:
+            return False
+        default = schema["default"]
+        if isinstance(default, str | int | float) and not _admits(schema, default) and _admits(schema, value):
+            return str(default) == str(value)  # declared in another type by mistake: "250" for an integer
         # The default is compared without its schema: nested defaults would cost exponential time.
-        return (
-            "default" in schema
-            and _Comparison({}, self.ignore_case, None).compare(schema["default"], value, {}, "", depth + 1) is None
-        )
+        return _Comparison({}, self.ignore_case, None).compare(default, value, {}, "", depth + 1) is None
 
     def _same_text(self, expected: str, actual: str, schema: dict[str, Any], path: str) -> bool:
         if expected == actual:

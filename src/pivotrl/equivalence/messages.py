@@ -1,8 +1,9 @@
 """Whether a message says what the demonstrated one says, as far as can be told without reading it.
 
 A message passes when the evidence is for it: it repeats every number, amount, date, identifier, address and quoted
-string, makes up none, asks where the expert asked, and shares words enough. It fails when the evidence is against it.
-In between there is no verdict, and a judge may be asked. All lists are English and all bounds are ours.
+string, makes up none, asks where the expert asked, shares words enough, and has no further word that could turn the
+meaning. It fails when the evidence is against it. In between there is no verdict, and a judge may be asked. All lists
+are English and all bounds are ours.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from pivotrl.equivalence.facts import HARD, Fact, Facts, facts
 from pivotrl.equivalence.free_text import normalised, opposed
 from pivotrl.equivalence.json_values import compare_json
+from pivotrl.equivalence.word_lists import CURRENCIES, POLES, SMALL_TALK
 from pivotrl.records import Message, Verdict
 from pivotrl.strict_json import parse_json
 
@@ -25,6 +27,7 @@ _LEAST_COPIED = 40
 """Characters of a message of the context that are surely not repeated by chance."""
 
 _LIST_NUMBER = re.compile(r"^([ \t]{0,20})[0-9]{1,2}[.)][ \t]", re.MULTILINE)
+_FULL_NAME = re.compile(r"\b([A-Z][a-z]+)(?= ([A-Z][a-z]+))")
 _SENTENCE_ENDS = re.compile(r"([.!?\n])")
 _COURTESY = re.compile(r"\b(?:else|further|assist|help)\b", re.IGNORECASE)
 _REQUEST = re.compile(r"\?|\b(?:please|provide|confirm|share|specify|let me know|tell me|need)\b", re.IGNORECASE)
@@ -63,7 +66,10 @@ def compare_messages(expected: str, actual: str, context: Sequence[Message]) -> 
     if _REFUSAL.search(actual) and not _INABILITY.search(expected):
         return _undecided("refuses_and_asks") if _asks(actual) else Verdict.failed("refusal")
     wanted, given = (facts(_LIST_NUMBER.sub(r"\1", text)) for text in (expected, actual))
-    if missing := _hard(wanted) - set(given.found) | _quotes_not_in(actual, wanted):
+    missing = _hard(wanted) - set(given.found) | _quotes_not_in(actual, wanted)
+    if "one" in given.words:
+        missing.discard(("number", "1"))  # it may be meant: then the order of facts leaves it open
+    if missing:
         return Verdict.failed("message_omits", fact=_shown(missing))
     years = set(_of(wanted, "year"))
     added = _hard(given) - set(wanted.found) | {("year", year) for year in _of(given, "year") if year not in years}
@@ -77,10 +83,14 @@ def compare_messages(expected: str, actual: str, context: Sequence[Message]) -> 
         return Verdict.failed("message_asks_nothing")
     if _quotes_not_in(expected, given):
         return _undecided("adds_quotes")
+    if _full_names(actual) - _full_names(expected):
+        return _undecided("names")
     if _breaks_off(actual) and not _breaks_off(expected):
         return _undecided("breaks_off")
     if why := _doubt(wanted, given):
         return _undecided(why)
+    if new := _new_words(wanted, given):
+        return _undecided("new_words", words=sorted(new)[:5])
     least = WITH_FACTS if len(_hard(wanted)) > 1 else WITHOUT_FACTS
     share = _overlap(wanted.content_words, given.content_words)
     return Verdict.passed("message_covered") if share >= least else _undecided("other_words", share=round(share, 3))
@@ -102,7 +112,7 @@ def _doubt(wanted: Facts, given: Facts) -> str | None:
     mine, theirs = set(_of(wanted, "name")), set(_of(given, "name"))
     if mine - theirs - set(given.words) or theirs - mine - set(wanted.words):
         return "names"
-    if _ordered(wanted) != _ordered(given) or opposed(wanted, given):
+    if not _same_order(wanted, given) or opposed(wanted, given):
         return "order"
     return None
 
@@ -120,10 +130,32 @@ def _of(found: Facts, kind: str) -> Iterator[str]:
     return (value for name, value in found.found if name == kind)
 
 
-def _ordered(found: Facts) -> list[Fact]:
-    """Facts in the order in which they first come up."""
-    kept = (fact for fact in found.found if fact[0] not in ("negation", "pole", "year", "quote", "money", "name"))
-    return list(dict.fromkeys(kept))
+def _full_names(text: str) -> set[str]:
+    """Neighbouring words with capitals: of two passengers, whose surname is whose."""
+    return {f"{found[1]} {found[2]}" for found in _FULL_NAME.finditer(text)}
+
+
+def _same_order(one: Facts, other: Facts) -> bool:
+    """Whether the facts come in the same order; where one text repeats more of them, the order of their first times."""
+    unordered = ("negation", "pole", "year", "quote", "money", "name")
+    mine, theirs = ([fact for fact in found.found if fact[0] not in unordered] for found in (one, other))
+    if Counter(mine) != Counter(theirs):
+        mine, theirs = list(dict.fromkeys(mine)), list(dict.fromkeys(theirs))
+    return mine == theirs
+
+
+def _new_words(wanted: Facts, given: Facts) -> set[str]:
+    """Words that could turn the meaning and that the expected message has in no form: *fell*, *outside*, *million*."""
+    known = set(map(_stem, wanted.content_words))
+    new = given.content_words - SMALL_TALK - POLES.keys() - CURRENCIES.keys()
+    return {word for word in new if _stem(word) not in known}
+
+
+def _stem(word: str) -> str:
+    for ending in ("ing", "ed", "es", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word.removesuffix(ending)
+    return word
 
 
 def _known(context: Sequence[Message]) -> set[Fact]:

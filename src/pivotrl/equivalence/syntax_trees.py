@@ -73,7 +73,11 @@ def _python_tree(text: str) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
-            heads = [line for line in text.split("\n", 2)[:2] if _PYTHON_HEAD.fullmatch(line)]
+            heads = [
+                line
+                for number, line in enumerate(text.split("\n", 2)[:2])
+                if _PYTHON_HEAD.fullmatch(line) and (number == 0 or "coding" in line)  # a shebang stands first
+            ]
             return "\n".join([*heads, ast.dump(tree)])
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -124,7 +128,10 @@ def _leaves(parser: Parser, text: str) -> list[str] | None:
             made.append(source[position : node.start_byte].decode())  # what the grammar gives no node
         position = max(position, node.end_byte)
         shown = source[node.start_byte : node.end_byte].decode()
-        if not is_comment or _EFFECTIVE_COMMENT.match(shown):
+        is_effective = (
+            is_comment and _EFFECTIVE_COMMENT.match(shown) and (not shown.startswith("#!") or not node.start_byte)
+        )
+        if not is_comment or is_effective:
             # A line break that ends a statement is a leaf of blanks in some grammars.
             made.append(f"{node.type} {shown}" if shown.strip() else node.type)
     else:

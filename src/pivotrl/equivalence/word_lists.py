@@ -18,6 +18,16 @@ FUNCTION_WORDS = frozenset(
 )
 """They do not count when the words of two messages are compared."""
 
+SMALL_TALK = frozenset(
+    words(
+        "absolutely ahead anything apologies apologize appreciate assist assistance assisting course detail details "
+        "else feel following found give glad go going great happy hear help helping inconvenience indeed information "
+        "know like look looking moment need patience proceed provide question questions regarding share someone "
+        "specify tell understand want welcome well whether wish"
+    )
+)
+"""A message may have them where the expected one has not."""
+
 ROLES = frozenset(words("user customer client agent assistant request requested issue order booking please note"))
 """May begin a sentence without being a name."""
 
@@ -46,6 +56,7 @@ _OPPOSITES = (
     "above over / below under",
     "cancel cancels canceled cancelled canceling cancelling cancellation cancellations",
     "refund refunds refunded refunding",
+    "off",
 )
 POLES = {
     word: f"{number}{sign}"
@@ -53,7 +64,7 @@ POLES = {
     for sign, side in zip("+-", pair.split("/"), strict=False)
     for word in side.split()
 }
-"""Word -> the side of an opposition that it stands on. The last two have one side: a text says it or does not."""
+"""Word -> the side of an opposition that it stands on. The last three have one side: a text says it or does not."""
 
 DIRECTIONS = {
     **dict.fromkeys(("from", "off", "leaving"), "from"),

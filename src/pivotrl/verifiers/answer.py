@@ -51,7 +51,7 @@ def verify(
         timeout_seconds: longest that expressions are compared.
 
     Reasons: match; empty_action, no_answer, several_answers, quotes_question, too_long, unexpected_tool_call,
-    expected_tool_call, wrong_tool, arguments_not_json, missing_argument, and those of
+    expected_tool_call, wrong_tool, arguments_not_json, missing_argument, unexpected_argument, and those of
     :func:`pivotrl.equivalence.answers.compare_answers`; and without a verdict no_expected_action,
     no_expected_answer, expected_answer_unreadable, maths_timeout.
 
@@ -67,6 +67,8 @@ def verify(
     if action.is_empty:
         return Verdict.failed("empty_action")
     found = _answers(action, tool, argument, places)
+    if tool is not None and _unknown_arguments(turn, action, tool):
+        return Verdict.failed("unexpected_argument")
     question = next((m.content or "" for m in reversed(turn.context) if m.role == "user"), "")
     verdicts = [
         _judge(_answers(accepted, tool, argument, places), found, question, rules) for accepted in turn.accepted_actions
@@ -76,6 +78,21 @@ def verify(
             if verdict.outcome == outcome:
                 return verdict
     return verdicts[0]
+
+
+def _unknown_arguments(turn: Turn, action: Action, tool: str) -> bool:
+    """Whether the call has arguments that neither the tool's schema nor an accepted call knows: it would be refused."""
+    declared = next((item.parameters.get("properties") for item in turn.trajectory.tools if item.name == tool), None)
+    accepted = (_names(call.arguments) for known in turn.accepted_actions for call in known.tool_calls)
+    names = set().union(declared or (), *accepted)
+    return bool(declared) and any(not _names(call.arguments) <= names for call in action.tool_calls)
+
+
+def _names(arguments: str) -> set[str]:
+    try:
+        return set(parse_arguments(arguments)) if len(arguments) <= MAX_CHARACTERS else set()
+    except ValueError:
+        return set()
 
 
 def _answers(action: Action, tool: str | None, argument: str, places: Collection[str]) -> list[str] | str:

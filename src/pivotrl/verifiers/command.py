@@ -7,6 +7,8 @@ in any other way fails, also where it would do the same.
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,9 @@ from pivotrl.styles import bash
 
 TOOLS = ("bash", "Bash", "execute_bash", "shell", "terminal", "run_command", "exec_command", "local_shell")
 _TERMINUS_WORDS = ("analysis", "plan", "state_analysis", "explanation")
+_TERMINUS_FLAGS = ("task_complete", "is_task_complete")
+"""False when left out."""
+_FENCE = re.compile(r"^```(\w+)[ \t]*$", re.MULTILINE)
 
 Command = tuple[str, str | tuple[str, ...], dict[str, Any]]
 """(tool, or how a text says it; the command or its words; other arguments)"""
@@ -114,7 +119,11 @@ def _commands_in_text(text: str) -> tuple[list[Command], str | None]:
         typed = answer.pop("commands", None) if isinstance(answer, dict) else None
         if not isinstance(typed, list) or not all(isinstance(item, dict) for item in typed):
             return [], "not_a_command_call"
-        beside = {name: value for name, value in answer.items() if name not in _TERMINUS_WORDS}
+        beside = {
+            name: value
+            for name, value in answer.items()
+            if name not in _TERMINUS_WORDS and not (name in _TERMINUS_FLAGS and value is False)
+        }
         found: list[Command] = []
         for item in typed:
             keys = item.pop("keystrokes", None)
@@ -130,7 +139,8 @@ def _commands_in_text(text: str) -> tuple[list[Command], str | None]:
     if not action.tool_calls:
         return [], "not_a_command_call"
     command = parse_arguments(action.tool_calls[0].arguments)["command"]
-    return [("code block", command, {})], "empty_command" if is_empty(command) else None
+    fence = ", ".join(_FENCE.findall(text))  # a harness runs what stands in its own fence only
+    return [(f"code block of {fence}", command, {})], "empty_command" if is_empty(command) else None
 
 
 def _compare(wanted: list[Command], commands: list[Command], directory: str | None) -> Verdict:
@@ -154,7 +164,14 @@ def _compare(wanted: list[Command], commands: list[Command], directory: str | No
 def _same(expected: str | tuple[str, ...], actual: str | tuple[str, ...], directory: str | None) -> bool:
     if isinstance(expected, str) and isinstance(actual, str):
         return same_command(expected, actual, directory=directory)
-    if isinstance(expected, str) or isinstance(actual, str) or len(expected) != len(actual):
+    if isinstance(expected, str) or isinstance(actual, str):
         return False
-    is_script = len(expected) == 3 and expected[0].rpartition("/")[2] in ("bash", "sh") and expected[1] in ("-c", "-lc")
-    return is_script and expected[:2] == actual[:2] and same_command(expected[2], actual[2], directory=directory)
+    if _is_script(expected) and _is_script(actual):
+        return expected[:2] == actual[:2] and same_command(expected[2], actual[2], directory=directory)
+    if _is_script(expected) or _is_script(actual) or "=" in expected[0] + actual[0]:  # a list assigns nothing
+        return False
+    return same_command(shlex.join(expected), shlex.join(actual), directory=directory)
+
+
+def _is_script(words: tuple[str, ...]) -> bool:
+    return len(words) == 3 and words[0].rpartition("/")[2] in ("bash", "sh") and words[1] in ("-c", "-lc")

@@ -55,9 +55,9 @@ def verify(
         max_argument_bytes: of one call's arguments, and of a message; longer ones fail unread.
 
     Equality of arguments is that of :func:`~pivotrl.equivalence.json_values.compare_json`. Text beside tool calls is
-    not compared. A tool without a declared schema is compared by type and value alone. With several accepted actions
-    the verdict is the best one, the failure that of the nearest, and ``details["accepted"]`` the number of the action
-    it belongs to when that is not the demonstrated one.
+    not compared, but may hold no call. A tool without a declared schema is compared by type and value alone. With
+    several accepted actions the verdict is the best one, the failure that of the nearest, and ``details["accepted"]``
+    the number of the action it belongs to when that is not the demonstrated one.
 
     Reasons: match, match_with_harmless_surplus, message_covered, message_not_compared; empty_action,
     expected_tool_call, unexpected_tool_call, unknown_tool, arguments_not_json, too_large, wrong_tool,
@@ -153,6 +153,10 @@ def _verify_calls(turn: Turn, expected: Action, action: Action, options: _Option
         return Verdict.unknown("expected_arguments_not_json", error=str(error))
     if not action.tool_calls:
         return Verdict.failed("empty_action" if action.is_empty else "expected_tool_call")
+    if action.content and not options.too_large(action.content):
+        fault = _read_message(action.content)[1]
+        if fault not in (None, "empty_action", _read_message(expected.content)[1]):
+            return Verdict.failed(fault)  # a further call, or a part of one, in the text beside the calls
     schemas = {tool.name: tool.parameters for tool in turn.trajectory.tools}
     known = {*schemas, *(name for name, _ in wanted)}
     for call in action.tool_calls:
