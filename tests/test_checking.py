@@ -6,9 +6,11 @@ Run alone: python -m pytest tests/test_checking.py
 from __future__ import annotations
 
 import functools
+import importlib
 import json
+import linecache
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
 import verifier_report
 from pivotrl.check_table import print_check
-from pivotrl.checking import CheckOptions, check, check_stage, require_checked, require_sound
+from pivotrl.checking import CheckOptions, check, check_stage, fault_of, require_checked
 from pivotrl.cli import main
 from pivotrl.intervals import clustered_mean
 from pivotrl.plugins import load
 from pivotrl.policies.tabular import Policy
-from pivotrl.probes.making import make_probes
 from pivotrl.probes.report import CheckReport, Rate
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
@@ -30,6 +31,7 @@ from pivotrl.records import Action, Verdict
 from pivotrl.stages import profile_stage
 from pivotrl.verification import VerificationOptions
 from pivotrl.verifiers import exact, tool_call
+from pivotrl.verifiers.first_decisive import FirstDecisive
 from verifier_corpus import turns
 
 TAU = "tau_bench/gpt-4o-airline.json"
@@ -109,9 +111,15 @@ def test_turns_are_drawn_round_robin_over_tasks_and_always_the_same() -> None:
     assert few.model_copy(update={"verdicts_per_second": 0}) == again.model_copy(update={"verdicts_per_second": 0})
 
 
-def test_time_ends_a_check_after_the_turn_in_hand() -> None:
-    found = check(TURNS, tool_call.verify, CheckOptions(check_seconds=0.0))
-    assert (found.num_turns, found.num_turns_skipped) == (1, len(TURNS) - 1)
+def test_time_ends_a_check_after_the_action_in_hand() -> None:
+    found = check(TURNS, tool_call.verify, CheckOptions(check_seconds=1e-9))
+    assert (found.num_turns, found.num_turns_skipped, found.num_verdicts) == (1, len(TURNS) - 1, 1)
+
+
+def test_a_check_that_was_cut_short_is_not_enough(directory: Path) -> None:
+    short = check_stage(directory, TURNS, exact.verify, CheckOptions(check_seconds=1e-9))
+    assert short.num_turns_skipped
+    assert require_checked(directory, TURNS, exact.verify)[1]
 
 
 def test_the_worst_examples_name_what_was_accepted() -> None:
@@ -162,34 +170,28 @@ def test_the_document_shows_the_committed_results() -> None:
     assert verifier_report.render(text, json.loads(verifier_report.RESULTS.read_text())) == text
 
 
-def test_tool_call_gives_two_thousand_verdicts_a_second() -> None:
-    work = [(turn, probe.action) for turn in TURNS for probe in make_probes(turn)]
-    rates = []
-    for _ in range(2):
-        began = time.process_time()  # not the clock: the core may be shared
-        for turn, action in work:
-            tool_call.verify(turn, action)
-        rates.append(len(work) / (time.process_time() - began))
-    assert max(rates) >= 2_000
-
-
 # --- what it refuses ----------------------------------------------------------------------------------------------
 
 
 def test_training_is_refused_by_rates_and_told_what_to_do() -> None:
-    with pytest.raises(InputError) as refused:
-        require_sound(report("gym_compat"), 0.02)
-    told = str(refused.value)
+    told = fault_of(report("gym_compat"), 0.02) or ""
     assert "gym_compat" in told and "--max-false-pass" in told and "judge/" in told and "pivotrl check" in told
-    require_sound(report("gym_compat"), 0.9)
-    require_sound(report("tool_call"), 0.02)
-    require_sound(report("exact"), 0.0)
+    assert fault_of(report("gym_compat"), 0.9) is None
+    assert fault_of(report("tool_call"), 0.02) is None
+    assert fault_of(report("exact"), 0.0) is None
 
 
 def test_a_verifier_that_accepts_no_demonstration_is_refused() -> None:
     for verifier in (pays_nothing, says_nothing):
-        with pytest.raises(InputError, match="accepts no demonstrated action"):
-            require_sound(check(TURNS[:4], verifier), 1.0)
+        assert "accepts no demonstrated action" in (fault_of(check(TURNS[:4], verifier), 1.0) or "")
+
+
+def test_what_a_broken_verifier_said_is_told() -> None:
+    def broken(turn: Turn, action: Action) -> Verdict:
+        raise KeyError("boo")
+
+    found = check(TURNS[:2], broken)
+    assert "KeyError" in found.first_error and "boo" in (fault_of(found, 1.0) or "")
 
 
 def test_doubtful_probes_never_block() -> None:
@@ -197,9 +199,8 @@ def test_doubtful_probes_never_block() -> None:
     assert found.uncertain_pass and found.uncertain_pass.num_probes > 0
     certain = found.false_pass or pytest.fail("no certain attack")
     worse = Rate(count=9, num_probes=9, num_tasks=1, mean=1.0, low=0.9, high=1.0)
-    require_sound(found.model_copy(update={"uncertain_pass": worse}), certain.mean)
-    with pytest.raises(InputError):
-        require_sound(found.model_copy(update={"false_pass": worse}), certain.mean)
+    assert fault_of(found.model_copy(update={"uncertain_pass": worse}), certain.mean) is None
+    assert fault_of(found.model_copy(update={"false_pass": worse}), certain.mean)
 
 
 @pytest.fixture
@@ -210,22 +211,97 @@ def directory(tmp_path: Path) -> Path:
 
 def test_a_check_is_made_once_for_each_verifier_and_log(directory: Path) -> None:
     path = directory / "check.json"
-    made = require_checked(directory, TURNS, exact.verify)
+    made, is_new = require_checked(directory, TURNS, exact.verify)
+    assert is_new
     assert CheckReport.model_validate_json(path.read_text()) == made
     before = path.stat().st_mtime_ns
-    assert require_checked(directory, TURNS, exact.verify) == made
-    assert require_checked(directory, TURNS[:2], exact.verify, same_turns=False) == made
+    assert require_checked(directory, TURNS, exact.verify) == (made, False)
+    assert require_checked(directory, TURNS[:2], exact.verify, same_turns=False) == (made, False)
     assert path.stat().st_mtime_ns == before
     with pytest.raises(InputError, match="gym_compat"):  # another verifier: checked anew, and refused
         require_checked(directory, TURNS, load("verifiers", "gym_compat"))
     with (directory / "trajectories.jsonl").open("a") as log:  # another log
         log.write("\n")
-    assert require_checked(directory, TURNS[:2], load("verifiers", "exact")).num_turns == 2
+    assert require_checked(directory, TURNS[:2], load("verifiers", "exact"))[0].num_turns == 2
     path.write_text(path.read_text()[:100])  # cut: made again
-    assert require_checked(directory, TURNS[:3], exact.verify).num_turns == 3
-    assert require_checked(directory, TURNS[1:3], exact.verify).num_turns == 2  # other turns of the same log
+    assert require_checked(directory, TURNS[:3], exact.verify)[0].num_turns == 3
+    assert require_checked(directory, TURNS[1:3], exact.verify)[0].num_turns == 2  # other turns of the same log
     check_stage(directory, TURNS[:3], exact.verify, CheckOptions(check_turns=1))
-    assert require_checked(directory, TURNS[:3], exact.verify).num_turns == 3  # a quicker check is not enough
+    assert require_checked(directory, TURNS[:3], exact.verify)[0].num_turns == 3  # a quicker check is not enough
+
+
+OWN = """
+from pivotrl import Verdict
+from pivotrl.verifiers.exact import verify as exact
+
+def verify(turn, action):
+    return {body}
+"""
+
+
+def test_a_verifier_of_ones_own_is_checked_again_when_its_file_changes(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "own_rules.py"
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def loaded(body: str) -> Callable[[Turn, Action], Verdict]:
+        module.write_text(OWN.format(body=body))
+        importlib.invalidate_caches()
+        sys.modules.pop("own_rules", None)
+        linecache.clearcache()
+        return load("verifiers", "own_rules:verify")
+
+    assert require_checked(directory, TURNS, loaded("exact(turn, action)"))[1]
+    assert not require_checked(directory, TURNS, loaded("exact(turn, action)"))[1]
+    with pytest.raises(InputError, match="wrong actions"):
+        require_checked(directory, TURNS, loaded("Verdict.passed()"))
+    assert require_checked(directory, TURNS, loaded("exact(turn, action)"))[1]
+
+
+def test_overwrite_forgets_nothing_for_a_verifier_that_is_refused(directory: Path) -> None:
+    profile_stage(directory, Policy(), tool_call.verify, options=ProfileOptions(num_samples=2))
+    bought = (directory / "profiles.jsonl").read_bytes()
+    with pytest.raises(InputError, match="wrong actions"):
+        profile_stage(
+            directory, Policy(), load("verifiers", "gym_compat"), options=ProfileOptions(num_samples=2), overwrite=True
+        )
+    assert (directory / "profiles.jsonl").read_bytes() == bought
+    profile_stage(directory, Policy(), exact.verify, options=ProfileOptions(num_samples=3), overwrite=True)
+    assert (directory / "profiles.jsonl").read_bytes() != bought
+
+
+@pytest.mark.parametrize("option", ["check_turns", "probes_per_kind", "check_seconds"])
+def test_a_check_of_nothing_is_refused(option: str) -> None:
+    with pytest.raises(InputError, match=option):
+        CheckOptions(**{option: 0})
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_lies_between_0_and_1(share: float) -> None:
+    with pytest.raises(InputError, match="max_false_pass"):
+        CheckOptions(max_false_pass=share)
+
+
+@pytest.mark.parametrize("options", [{"canary_every": 0}, {"timeout_seconds": 0.0}, {"memory_gib": -1.0}])
+def test_a_verifier_needs_time_and_memory(options: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(options))):
+        VerificationOptions(**options)
+
+
+def test_a_part_that_looks_at_effects_excuses_only_what_it_decides() -> None:
+    """The first part is paid for anything that begins like the demonstration; the second never gets to speak."""
+
+    def first_letter(turn: Turn, action: Action) -> Verdict:
+        same = [c.arguments[:3] for c in action.tool_calls] == [
+            c.arguments[:3] for c in turn.expected_action.tool_calls
+        ]
+        return Verdict.passed() if same and action.tool_calls else Verdict.failed("other")
+
+    turns = [turn for turn in TURNS if turn.expected_action.tool_calls]
+    alone, combined = check(turns, first_letter), check(turns, FirstDecisive(verifiers=(first_letter, Effects())))
+    assert alone.false_pass and combined.false_pass and alone.false_pass.mean > 0.1
+    assert combined.false_pass.mean == alone.false_pass.mean
 
 
 def test_a_refused_verifier_leaves_the_run_free_for_another(directory: Path) -> None:
@@ -279,10 +355,10 @@ def hangs(turn: Turn, action: Action) -> Verdict:
 def test_the_terminal_shows_rates_kinds_examples_and_the_refusal(capsys: pytest.CaptureFixture[str]) -> None:
     print_check(report("gym_compat"), CheckOptions(), as_json=False)
     shown = capsys.readouterr().out
-    for words in ("false pass", "empty/text", "one call", "book_reservation", "0, 1", "(nothing)", "will be refused"):
+    for words in ("false pass", "empty/text", "one call", "book_reservation", "0, 1", "(nothing)", "will refuse this"):
         assert words in shown, words
     print_check(report("tool_call"), CheckOptions(), as_json=False)
-    assert "refused" not in capsys.readouterr().out
+    assert "will refuse" not in capsys.readouterr().out
 
 
 def test_the_command_writes_the_report(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,10 @@ def test_help_of_every_command_documents_every_option(command: str, capsys: pyte
         ),
         (["run", "LOGS", "-o", "OUT", "--verifier", "tool_call(("], "cannot read 'tool_call(('"),
         (["run", "LOGS", "-o", "OUT", "--verifier", "no.such.module:verify"], "cannot import"),
+        (["run", "LOGS", "-o", "OUT", "--verifier", "broken_rules:verify"], "SyntaxError"),
+        (["run", "LOGS", "-o", "OUT", "--verifier", "first_decisive(verifiers=3)"], "must be a list of verifiers"),
+        (["run", "LOGS", "-o", "OUT", "--canary-every", "0"], "canary_every >= 1"),
+        (["run", "LOGS", "-o", "OUT", "--max-false-pass", "2"], "max_false_pass is a share"),
         (["run", "LOGS", "-o", "OUT", "--model", "EMPTY"], "is not a model folder: it has no config.json"),
         (["run", "LOGS", "-o", "OUT", "--policy", "hf(seed=1)", "--model", "BROKEN"], "cannot load the model"),
         (["run", "LOGS", "-o", "OUT", "--policy", "tabular", "--retention", "none.jsonl"], "none.jsonl does not exist"),
@@ -122,8 +126,15 @@ def test_help_of_every_command_documents_every_option(command: str, capsys: pyte
     ],
 )
 def test_wrong_names_and_places(
-    arguments: list[str], told: str, tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    told: str,
+    tmp_path: Path,
+    logs: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    (tmp_path / "broken_rules.py").write_text("def verify(turn, action:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text('{"model_type": "llama"}')

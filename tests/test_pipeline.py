@@ -11,7 +11,7 @@ from pivotrl import EvaluationOptions, InputError, ProfileOptions, SelectionOpti
 from pivotrl.checking import CheckOptions
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
-from pivotrl.protocols import Turn
+from pivotrl.protocols import NoPivots, Turn
 from pivotrl.readers.chat import read
 from pivotrl.records import (
     Action,
@@ -23,6 +23,7 @@ from pivotrl.records import (
     Trajectory,
     Verdict,
 )
+from pivotrl.stages import train_stage
 from pivotrl.store import read_manifest, read_records
 from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.verifiers.exact import verify
@@ -279,3 +280,15 @@ def test_a_training_is_not_resumed_with_another_adapter(tmp_path: Path) -> None:
     tiny = str(save_tiny_model(tmp_path / "model"))
     first, second = (HfPolicy(model=tiny, lora_rank=rank, dtype="float32", device="cpu") for rank in (2, 4))
     assert first.identity == second.identity and first.training_identity != second.training_identity
+
+
+def test_training_without_pivots_says_why(tmp_path: Path) -> None:
+    with pytest.raises(NoPivots):
+        run(
+            str(write_logs(tmp_path / "logs.jsonl")),
+            tmp_path / "run",
+            policy=TabularPolicy(),
+            **{**TABULAR, "selection": SelectionOptions(max_mean=0.0)},
+        )
+    with pytest.raises(NoPivots, match="0 of .* turns are pivots"):
+        train_stage(tmp_path / "run", TabularPolicy(), verify)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pivotrl.checking import CheckOptions
+from pivotrl.checking import CheckOptions, fault_of
 from pivotrl.probes.report import CheckReport, Example, Rate, Row
 from pivotrl.tables import new_table, out, plain
 
@@ -35,6 +35,8 @@ def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> No
     out.print(table)
     for reason, count in report.reasons_of_refused.items():
         out.print(f"demonstrated action not accepted: {plain(reason)}, {count} turns")
+    if report.first_error:
+        out.print(f"it said: {plain(report.first_error)}")
     _print_rows("turn", report.by_turn)
     _print_rows("tool", report.by_tool)
     _print_rows("kind of probe judged wrongly", {k: row for k, row in report.by_kind.items() if _is_wrong(row)})
@@ -45,11 +47,8 @@ def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> No
         out.print(f"turns where every action got the same reward: {report.num_turns_of_one_reward}")
     for example in report.worst:
         _print_example(example)
-    if report.false_pass and report.false_pass.mean > options.max_false_pass:
-        out.print(
-            f"[bold red]Training with this verifier will be refused: more than {options.max_false_pass:.0%} of the "
-            f"wrong actions pass.[/] --max-false-pass sets the share."
-        )
+    if fault := fault_of(report, options.max_false_pass):
+        out.print(f"[bold red]Profiling and training will refuse this verifier:[/] {plain(fault)}")
 
 
 def _print_rows(title: str, rows: Mapping[str, Row]) -> None:

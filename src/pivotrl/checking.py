@@ -13,16 +13,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from pivotrl.plugins import describe
+from pivotrl.plugins import describe, source_sha256
 from pivotrl.probes.making import make_probes
 from pivotrl.probes.probe import Probe
 from pivotrl.probes.report import CheckReport, Judged, make_report
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
+from pivotrl.records import Verdict
 from pivotrl.rollouts import judge
 from pivotrl.store import sha256_of_file, sha256_of_json, write_file
 from pivotrl.turns import draw_by_task
-from pivotrl.verification import Verification, VerificationOptions, judges_effects
+from pivotrl.verification import Verification, VerificationOptions
 
 Progress = Callable[[int, int, str], None]
 
@@ -45,6 +47,15 @@ class CheckOptions:
     max_false_pass: float = 0.02
     """Training is refused when more than this share of the certain attacks passes (docs/verifiers.md says why 2 %)."""
 
+    def __post_init__(self) -> None:
+        if self.check_turns < 1 or self.probes_per_kind < 1 or not self.check_seconds > 0:
+            raise InputError(
+                "a check needs check_turns >= 1, probes_per_kind >= 1 and check_seconds > 0, not "
+                f"{self.check_turns}, {self.probes_per_kind} and {self.check_seconds}"
+            )
+        if not 0.0 <= self.max_false_pass <= 1.0:
+            raise InputError(f"max_false_pass is a share between 0 and 1, not {self.max_false_pass}")
+
 
 def silent(done: int, total: int, note: str) -> None:
     """No progress shown."""
@@ -64,14 +75,18 @@ def check(
     Raises:
         InputError: there are no turns.
     """
-    loose = judges_effects(verifier)
+    asked = getattr(verifier, "wrapped", verifier)
     if not turns:
         raise InputError("there are no candidate turns to check the verifier on; see skipped turns and their reasons")
     drawn = draw_by_task(turns, None, options.check_turns, options.check_seed)
     judged: list[Judged] = []
     began, spent, num_checked = time.monotonic(), 0.0, 0
+
+    def is_late() -> bool:
+        return bool(judged) and time.monotonic() - began > options.check_seconds
+
     for turn in drawn:
-        if num_checked and time.monotonic() - began > options.check_seconds:
+        if is_late():
             break
         near, far = _others(turn, turns, options.check_seed)
         probes = make_probes(turn, near, far, options.probes_per_kind, options.check_seed)
@@ -79,8 +94,10 @@ def check(
         expected = Probe("expected", turn.expected_action, "", "pass").completion()
         judged.append(Judged(turn, None, judge(turn, expected, verifier)))
         for probe in probes:
+            if is_late():
+                break
             verdict = judge(probe.turn(turn), probe.completion(), verifier)
-            judged.append(Judged(turn, _doubted(probe) if loose else probe, verdict))
+            judged.append(Judged(turn, _doubted(probe) if _looks_at_effects(asked, verdict) else probe, verdict))
         spent += time.perf_counter() - start
         num_checked += 1
         progress(num_checked, len(drawn), "checking the verifier")
@@ -120,50 +137,64 @@ def require_checked(
     policy: Sampler | None = None,
     verification: VerificationOptions = VerificationOptions(),
     same_turns: bool = True,
-) -> CheckReport:
+) -> tuple[CheckReport, bool]:
     """Refuse a verifier that pays for wrong actions: by ``check.json`` if it is about this verifier and these turns and
     as thorough as asked for, else by a check made now.
 
     Args:
         same_turns: False accepts a check on other turns of the same trajectories, as training at a few of them does.
 
+    Returns:
+        the report, and whether it was made now.
+
     Raises:
-        InputError: as :func:`check` and :func:`require_sound`.
+        InputError: as :func:`check`, or :func:`fault_of` finds one.
     """
     identity = _identity(directory, turns, verifier)
     if not same_turns:
         del identity["turns_sha256"]
     known = _fitting_report(directory, identity, options)
-    report = known or check_stage(directory, turns, verifier, options, progress, policy, verification)
-    require_sound(report, options.max_false_pass)
-    return report
+    if known is not None and fault_of(known, options.max_false_pass) is None:
+        return known, False
+    report = check_stage(directory, turns, verifier, options, progress, policy, verification)
+    if fault := fault_of(report, options.max_false_pass):
+        raise InputError(fault)
+    return report, True
 
 
-def require_sound(report: CheckReport, max_false_pass: float) -> None:
-    """Refuse a verifier that pays for wrong actions. Only certain attacks count.
-
-    Raises:
-        InputError: more than ``max_false_pass`` of them pass, or the verifier accepts no demonstrated action, so that
-            nothing could be learnt.
-    """
+def fault_of(report: CheckReport, max_false_pass: float) -> str | None:
+    """Why a verifier is refused, None when it is not: more than ``max_false_pass`` of the certain attacks pass, or no
+    demonstrated action is accepted, so that nothing could be learnt."""
     if report.accepts_expected is None or report.accepts_expected.count == 0:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in report.reasons_of_refused.items())
-        raise InputError(
-            f"{report.verifier} accepts no demonstrated action on {report.num_turns} turns: {reasons}. "
-            "It is the wrong verifier for these logs, or its options are wrong; see `pivotrl check`"
+        error = f" ({report.first_error})" if report.first_error else ""
+        return (
+            f"{report.verifier} accepts no demonstrated action on {report.num_turns} turns: {reasons}{error}. "
+            "It is the wrong verifier for these logs, its options are wrong, or it is broken; see `pivotrl check`"
         )
     if report.false_pass is None or report.false_pass.mean <= max_false_pass:
-        return
+        return None
     rate = report.false_pass
     kinds = sorted(report.by_kind.items(), key=lambda item: -(item[1].false_pass.count if item[1].false_pass else 0))
     holes = [f"{kind} {row.false_pass.mean:.0%}" for kind, row in kinds[:5] if row.false_pass and row.false_pass.count]
-    raise InputError(
+    return (
         f"{report.verifier} accepts {rate.mean:.1%} [{rate.low:.1%}, {rate.high:.1%}] of the wrong actions put before "
         f"it ({rate.count} of {rate.num_probes}), above --max-false-pass {max_false_pass:g}; most of all "
         f"{', '.join(holes)}. "
         "A policy would be paid for them. Look at `pivotrl check`, then choose a stricter verifier or rule, leave such "
         "turns out (--domain), or raise --max-false-pass"
     )
+
+
+def _looks_at_effects(verifier: Any, verdict: Verdict) -> bool:
+    """Whether a verdict comes from a verifier that looks at what an action does, not at how it is written. Of a
+    combination the part asked last has decided."""
+    parts, said = getattr(verifier, "verifiers", ()), verdict.details.get("parts")
+    if not parts:
+        return bool(getattr(verifier, "judges_effects", False))
+    if not isinstance(said, list) or not 0 < len(said) <= len(parts):
+        return False
+    return _looks_at_effects(parts[len(said) - 1], Verdict.model_validate(said[-1]))
 
 
 def _doubted(probe: Probe) -> Probe:
@@ -185,6 +216,7 @@ def _others(turn: Turn, turns: Sequence[Turn], seed: int) -> tuple[list[Turn], l
 def _identity(directory: Path, turns: Sequence[Turn], verifier: Verifier) -> dict[str, str]:
     return {
         "verifier": describe(verifier),
+        "source_sha256": source_sha256(verifier),
         "trajectories_sha256": sha256_of_file(directory / "trajectories.jsonl"),
         "turns_sha256": sha256_of_json(sorted(turn.id for turn in turns)),
     }
@@ -206,5 +238,6 @@ def _fitting_report(directory: Path, identity: dict[str, str], options: CheckOpt
     if report is None:
         return None
     wanted = {"package": version("pivotrl"), **identity}
-    thorough = all(report.options.get(name, 0) >= getattr(options, name) for name in ("check_turns", "probes_per_kind"))
+    asked = ["check_turns", "probes_per_kind"] + (["check_seconds"] if report.num_turns_skipped else [])
+    thorough = all(report.options.get(name, 0) >= getattr(options, name) for name in asked)
     return report if thorough and all(getattr(report, name) == value for name, value in wanted.items()) else None

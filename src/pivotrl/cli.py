@@ -193,9 +193,11 @@ def profile(
         overwrite: Forget an earlier profile with other settings, and what was made from it.
         json: Print the counts as JSON.
     """
-    with _stage(directory, "profile", overwrite), live_progress() as progress:
+    with _stage(directory, "profile", False), live_progress() as progress:
         loaded = plugins.load("verifiers", verifier)
-        stages.profile_stage(directory, policy.load(), loaded, turns, profiling, progress, checking, verification)
+        stages.profile_stage(
+            directory, policy.load(), loaded, turns, profiling, progress, checking, verification, overwrite
+        )
     tables.print_stage(directory, "profile", json)
 
 
@@ -232,9 +234,9 @@ def train(
         overwrite: Forget an earlier training with other settings.
         json: Print the counts as JSON.
     """
-    with _stage(directory, "train", overwrite), live_progress() as progress:
+    with _stage(directory, "train", False), live_progress() as progress:
         loaded = plugins.load("verifiers", verifier)
-        stages.train_stage(directory, policy.load(), loaded, training, progress, checking, verification)
+        stages.train_stage(directory, policy.load(), loaded, training, progress, checking, verification, overwrite)
     tables.print_stage(directory, "train", json)
 
 
@@ -442,7 +444,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the ``pivotrl`` command."""
     if "" not in sys.path:  # plugins of the user's own, after everything that is installed
         sys.path.append(str(Path.cwd()))
-    with guarded():
+    given = sys.argv[1:] if arguments is None else arguments
+    with guarded("the same command and --resume" if list(given[:1]) in (["run"], ["read"]) else "the same command"):
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="pivotrl",

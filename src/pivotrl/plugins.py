@@ -8,13 +8,16 @@ exist in the command line and in manifests only; in Python you pass the object.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from pivotrl.protocols import InputError
@@ -110,6 +113,10 @@ def find(kind: str, name: str) -> Callable[..., Any]:
                 f"the {singular} {name!r} needs {package}: pip install 'pivotrl[{_EXTRAS[package]}]'"
             ) from error
         raise InputError(f"cannot import {error.name!r} for the {singular} {name!r}; is it installed?") from error
+    except Exception as error:  # a module of the user's own may raise anything
+        raise InputError(
+            f"cannot import the {singular} {name!r}: {type(error).__name__}: {error}; mend the module"
+        ) from error
     if not callable(getattr(module, export, None)):
         raise InputError(f"{module.__name__} exports no callable {export!r}, which a {singular} must")
     return getattr(module, export)  # type: ignore[no-any-return]
@@ -153,7 +160,8 @@ def load_each(kind: str, given: Sequence[Any]) -> tuple[Any, ...]:
     Raises:
         InputError: as :func:`load`, or there is none.
     """
-    parts = () if isinstance(given, str) else tuple(load(kind, p) if isinstance(p, str) else p for p in given)
+    listed = given if isinstance(given, (list, tuple)) else ()
+    parts = tuple(load(kind, p) if isinstance(p, str) else p for p in listed)
     if not parts or not all(map(callable, parts)):
         raise InputError(f"{given!r} must be a list of {kind}, such as ('tool_call', 'exact(compare_text=False)')")
     return parts
@@ -172,6 +180,35 @@ def describe(plugin: Any) -> str:
         return f"{describe(type(plugin))}({_options(shown)})"
     target = plugin if hasattr(plugin, "__qualname__") else type(plugin)
     return f"{target.__module__}:{target.__qualname__}"
+
+
+def source_sha256(plugin: Any) -> str:
+    """Hash of the files of a plugin's own code and of its parts, those of this package left out; "" without any.
+
+    Two versions of a module have the same name; what one of them was found to do says nothing of the other.
+    """
+    digest, files = hashlib.sha256(), sorted(set(_own_files(plugin)))
+    for file in files:
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest() if files else ""
+
+
+def _own_files(plugin: Any) -> Iterator[str]:
+    if isinstance(plugin, functools.partial):
+        plugin = plugin.func
+    if isinstance(plugin, (list, tuple)):
+        for part in plugin:
+            yield from _own_files(part)
+        return
+    if dataclasses.is_dataclass(plugin) and not isinstance(plugin, type):
+        for field in dataclasses.fields(plugin):
+            yield from _own_files(getattr(plugin, field.name))
+    target = plugin if hasattr(plugin, "__qualname__") else type(plugin)
+    if str(getattr(target, "__module__", "")).partition(".")[0] in ("pivotrl", "builtins"):
+        return
+    with contextlib.suppress(TypeError, OSError):  # of C code, or typed in by hand
+        if (file := inspect.getsourcefile(target)) and Path(file).is_file():
+            yield file
 
 
 def _options(options: Mapping[str, Any]) -> str:

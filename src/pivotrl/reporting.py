@@ -21,6 +21,7 @@ from pivotrl.checking import known_report
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.importing import ReadOptions
 from pivotrl.logs.audit import DROPS, EXCLUSIONS, LOSSES
+from pivotrl.probes.report import CheckReport
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import (
@@ -125,8 +126,17 @@ def _render(directory: Path, summary: Summary) -> str:
         examples=_pivots(directory, _drawn(pivots, _NUM_PIVOTS, lambda row: row.turn_id)),
         flips=_flips(directory, turns),
         command=_resume_command(directory, manifests),
-        check=known_report(directory),
+        check=_check(directory, manifests),
     )
+
+
+def _check(directory: Path, manifests: Mapping[str, Manifest]) -> CheckReport | None:
+    """The check of the verifier that profiled; another one may have been checked since."""
+    found, profile = known_report(directory), manifests.get("profile")
+    if found is None or profile is None:
+        return None
+    about = (profile.options.get("verifier"), profile.inputs.get("trajectories.jsonl"))
+    return found if (found.verifier, found.trajectories_sha256) == about else None
 
 
 # --- what the files hold ------------------------------------------------------------------------------------------

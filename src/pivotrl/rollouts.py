@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
 from pivotrl.records import Action, Completion, SampleGroup, Sampling, Verdict
@@ -26,9 +26,15 @@ def prompt_tokens(groups: Sequence[SampleGroup]) -> tuple[int, int]:
     return unshared, sum(group.num_prefilled_tokens for group in groups)
 
 
+def turns_bought(verdicts: Iterable[Verdict]) -> int:
+    """Actions that a verifier had sampled to see how episodes go on; they are bought like any other."""
+    said = (verdict.details.get("num_rollout_turns") for verdict in verdicts)
+    return sum(number for number in said if type(number) is int)
+
+
 def continuation_turns(groups: Sequence[SampleGroup]) -> int:
-    """Actions that a verifier had sampled to see how the episode goes on; they are bought like any other."""
-    return sum(verdict.details.get("num_rollout_turns", 0) for group in groups for verdict in group.verdicts_G)
+    """:func:`turns_bought` over all samples of the groups."""
+    return turns_bought(verdict for group in groups for verdict in group.verdicts_G)
 
 
 def judge(turn: Turn, completion: Completion, verifier: Verifier) -> Verdict:

@@ -19,7 +19,7 @@ from pivotrl.evaluation import (
     evaluate_retention,
     evaluate_turns,
 )
-from pivotrl.plugins import describe
+from pivotrl.plugins import describe, source_sha256
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
@@ -88,6 +88,12 @@ def load_turns(directory: Path, options: TurnOptions) -> tuple[list[Turn], list[
     return cut(load_trajectories(directory / "trajectories.jsonl"), options)
 
 
+def _own_code(verifier: Verifier) -> dict[str, str]:
+    """For the inputs of a manifest: nothing for the verifiers of this package."""
+    found = source_sha256(verifier)
+    return {"verifier code": found} if found else {}
+
+
 def profile_stage(
     directory: Path,
     sampler: Sampler,
@@ -97,19 +103,27 @@ def profile_stage(
     progress: Progress = silent,
     checking: CheckOptions = CheckOptions(),
     verification: VerificationOptions = VerificationOptions(),
+    overwrite: bool = False,
 ) -> list[SampleGroup]:
-    """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts) and ``skipped.jsonl``."""
+    """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts) and ``skipped.jsonl``.
+
+    Args:
+        overwrite: forget an earlier profile, once the verifier is not refused.
+    """
     settings = {**options_dict(turn_options), **options_dict(options), "verifier": describe(verifier)}
     inputs = {
         "trajectories.jsonl": sha256_of_file(directory / "trajectories.jsonl"),
         "policy": sha256_of_json(sampler.identity),
+        **_own_code(verifier),
     }
     turns, skipped = load_turns(directory, turn_options)
     if not turns:
         reasons = Counter(skip.reason for skip in skipped)
         raise InputError(f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}")
     # Before the stage begins: one that has begun would hold on to the verifier that is refused here.
-    report = require_checked(directory, turns, verifier, checking, progress, sampler, verification)
+    report, _ = require_checked(directory, turns, verifier, checking, progress, sampler, verification)
+    if overwrite:
+        reset_stage(directory, "profile")
     with Stage(directory, "profile", settings, inputs) as stage:
         path = directory / "profiles.jsonl"
         if stage.done:
@@ -181,20 +195,31 @@ def train_stage(
     progress: Progress = silent,
     checking: CheckOptions = CheckOptions(),
     verification: VerificationOptions = VerificationOptions(),
+    overwrite: bool = False,
 ) -> None:
     """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
 
     Afterwards ``policy`` holds the trained weights, also when the stage was complete already.
+
+    Args:
+        overwrite: forget an earlier training, once the verifier is not refused.
     """
+    require_pivots(read_records(directory / "selection.jsonl", Selection))
     turns = selected_turns(directory)
     settings = {**options_dict(options), "verifier": describe(verifier), **policy.training_identity}
     inputs = {
         "selection.jsonl": sha256_of_file(directory / "selection.jsonl"),
         "policy": sha256_of_json(policy.identity),
+        **_own_code(verifier),
     }
-    verifies = options.method != "sft"
+    verifies, checked = options.method != "sft", 0
     if verifies:
-        require_checked(directory, turns, verifier, checking, progress, policy, verification, same_turns=False)
+        report, is_new = require_checked(
+            directory, turns, verifier, checking, progress, policy, verification, same_turns=False
+        )
+        checked = report.num_rollout_turns if is_new else 0
+    if overwrite:
+        reset_stage(directory, "train")
     with Stage(directory, "train", settings, inputs) as stage:
         canaries = turns if verifies and not stage.done else ()
         with Verification(verifier, verification, canaries, policy) as guarded:
@@ -208,7 +233,7 @@ def train_stage(
         skipped = sum(row.metrics.get("update/skipped", 0.0) for row in rows)
         stage.finish(
             {"pivots": len(turns), "steps": len(rows), "skipped_updates": int(skipped)},
-            num_rollout_turns=int(bought) + guarded.num_rollout_turns,
+            num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
 
 
@@ -248,6 +273,7 @@ def evaluate_stage(
         "heldout.jsonl": sha256_of_file(heldout_path) if heldout_path.is_file() else "",
         "policy": sha256_of_json(policy.identity),
         "retention": sha256_of_json(list(retention)),
+        **_own_code(verifier),
     }
     trained = directory / "train" / "metrics.jsonl"
     if name != "before" and trained.is_file():

@@ -8,6 +8,7 @@ its parts are guarded one by one.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from pivotrl.killable import Crashed, Killable, TookTooLong
 from pivotrl.plugins import describe
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
 from pivotrl.records import Action, Record, Trajectory, Verdict
-from pivotrl.rollouts import judge_action
+from pivotrl.rollouts import judge_action, turns_bought
 
 _NUM_CANARIES = 3
 _MAX_TRIED = 16
@@ -38,6 +39,15 @@ class VerificationOptions:
     """After so many verdicts the known actions are tried again."""
     memory_gib: float | None = 8.0
     """Memory that a verifier may take; more gives no verdict. None: no limit."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.timeout_seconds) and self.timeout_seconds > 0 and self.canary_every >= 1):
+            raise InputError(
+                "a verifier needs timeout_seconds > 0 and canary_every >= 1, not "
+                f"{self.timeout_seconds} and {self.canary_every}"
+            )
+        if self.memory_gib is not None and not (math.isfinite(self.memory_gib) and self.memory_gib > 0):
+            raise InputError(f"a verifier needs memory_gib > 0, or none at all, not {self.memory_gib}")
 
 
 class Verification:
@@ -67,7 +77,7 @@ class Verification:
         policy: Sampler | None = None,
     ) -> None:
         self._name, self._options = describe(verifier), options
-        self.judges_effects = judges_effects(verifier)
+        self.wrapped = verifier
         self._guards: list[_Guard] = []
         bound = verifier if policy is None else bind(verifier, policy)
         self._verifier = self._guarded(bound)
@@ -125,7 +135,7 @@ class Verification:
     def _try(self, turn: Turn) -> tuple[Verdict, Verdict]:
         known_pass = judge_action(turn, turn.expected_action, self._verifier)
         known_fail = judge_action(turn, Action(), self._verifier)
-        self.num_rollout_turns += sum(v.details.get("num_rollout_turns", 0) for v in (known_pass, known_fail))
+        self.num_rollout_turns += turns_bought([known_pass, known_fail])
         return known_pass, known_fail
 
     def _broken(self, turn: Turn, known_pass: Verdict, known_fail: Verdict) -> InputError:
@@ -220,11 +230,6 @@ def bind(verifier: Any, policy: Sampler) -> Verifier:
         bound: Verifier = dataclasses.replace(verifier, verifiers=tuple(bind(part, policy) for part in parts))
         return bound
     return verifier  # type: ignore[no-any-return]
-
-
-def judges_effects(verifier: Any) -> bool:
-    """Whether it, or a part of it, looks at what an action does rather than at how it is written."""
-    return getattr(verifier, "judges_effects", False) or any(map(judges_effects, _parts(verifier)))
 
 
 def needs_policy(verifier: Any) -> bool:

@@ -10,6 +10,7 @@ from pivotrl.intervals import clustered_mean
 from pivotrl.probes.probe import Probe
 from pivotrl.protocols import Turn
 from pivotrl.records import Record, Verdict
+from pivotrl.rollouts import turns_bought
 
 _NUM_WORST = 10
 _MAX_TEXT = 400
@@ -53,6 +54,8 @@ class CheckReport(Record):
 
     verifier: str
     trajectories_sha256: str
+    source_sha256: str = ""
+    """Of the verifier's own code, where that is not this package's."""
     turns_sha256: str = ""
     """Of the ids of the turns that the checked ones were drawn from."""
     package: str = ""
@@ -81,6 +84,8 @@ class CheckReport(Record):
     """Turns at which every probe got the same reward: nothing can be learnt there."""
     reasons_of_refused: dict[str, int]
     """Why demonstrated actions did not pass."""
+    first_error: str = ""
+    """What the verifier itself said when it broke at a demonstrated action."""
     worst: tuple[Example, ...]
     """Attacks that passed, certain ones first, one of each kind before another of the same; then honest ones that
     failed."""
@@ -143,11 +148,16 @@ def make_report(
         reward_values=tuple(sorted(rewards)[:_MAX_REWARDS]),
         num_turns_of_one_reward=_of_one_reward(judged),
         reasons_of_refused=dict(refused.most_common()),
+        first_error=next((str(one.verdict.details["error"]) for one in demonstrated if _broke(one.verdict)), ""),
         worst=_worst(judged),
         num_verdicts=len(judged),
         verdicts_per_second=len(judged) / seconds if seconds > 0 else 0.0,
-        num_rollout_turns=sum(one.verdict.details.get("num_rollout_turns", 0) for one in judged),
+        num_rollout_turns=turns_bought([one.verdict for one in judged]),
     )
+
+
+def _broke(verdict: Verdict) -> bool:
+    return verdict.outcome == "no_verdict" and "error" in verdict.details
 
 
 def kind_of_turn(turn: Turn) -> str:
