@@ -13,6 +13,7 @@ import pytest
 from pivotrl import plugins
 from pivotrl.protocols import InputError, Turn, Verifier
 from pivotrl.records import Action, Message, ToolCall, Trajectory, Verdict
+from pivotrl.rollouts import turns_bought
 from pivotrl.verifiers import all_of, any_of, exact, first_decisive, tool_call
 
 PASS, FAIL, NONE = Verdict.passed("p"), Verdict.failed("f"), Verdict.unknown("n")
@@ -39,6 +40,18 @@ def ask(combination: Callable[..., Verifier], *verdicts: Verdict, **options: Any
     asked: list[str] = []
     verifier = combination(verifiers=tuple(says(verdict, asked) for verdict in verdicts), **options)
     return verifier(turn(), X), asked
+
+
+@pytest.mark.parametrize("combination", [first_decisive.verify, any_of.verify, all_of.verify])
+def test_what_the_parts_bought_and_the_rewards_of_the_one_taken_are_kept(combination: Callable[..., Verifier]) -> None:
+    silent = Verdict.unknown("n", num_rollout_turns=3)
+    played = Verdict.passed("reaches_threshold", 0.5, num_rollout_turns=7, rewards=[1.0, 0.0])
+    found, asked = ask(combination, silent, played)
+    assert asked == ["n", "reaches_threshold"] and turns_bought([found]) == 10
+    if found.outcome == "pass":
+        assert found.details["rewards"] == [1.0, 0.0]
+    strange = Verdict.passed("p", num_rollout_turns="3", rewards="many")
+    assert turns_bought([ask(combination, strange)[0]]) == 0
 
 
 @pytest.mark.parametrize("verdicts", itertools.product(ALL, repeat=3))

@@ -361,9 +361,19 @@ def test_a_server_that_hangs_or_drips_ends_at_the_deadline(serve: Callable[..., 
         assert time.monotonic() - start < 0.4 + 0.5
 
 
-def test_nobody_there_is_no_verdict() -> None:
+def test_nobody_there_is_a_mistake() -> None:
     judge = Judge(model="m", base_url="http://127.0.0.1:9/v1", deadline_seconds=2, max_tries=2)
-    assert judge(turn(), say("Your 50 dollars are back.")).reason == "judge_unavailable"
+    with pytest.raises(InputError, match="cannot be reached"):
+        judge(turn(), say("Your 50 dollars are back."))
+
+
+def test_a_server_that_was_there_and_is_gone_is_no_verdict(serve: Callable[..., Server]) -> None:
+    server = serve(honest)
+    judge = server.judge(deadline_seconds=2, max_tries=2)
+    assert judge(turn(), say("Your 50 dollars are back.")).outcome != "no_verdict"
+    server.shutdown()
+    server.server_close()
+    assert judge(turn(), say("You have your 50 dollars again.")).reason == "judge_unavailable"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

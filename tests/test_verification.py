@@ -256,9 +256,9 @@ def test_the_child_dies_with_its_parent_even_in_the_middle_of_a_verdict() -> Non
         "    return bomb(turn, say('a' * 90 + 'b'))\n"
         "Verification(verify, VerificationOptions(timeout_seconds=60))(turn(), say('x'))\n"
     ).replace("HERE", repr(str(Path(__file__).parent)))
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert parent.stderr is not None
+    child = int(parent.stderr.readline())
     assert alive(child)
     parent.kill()
     parent.wait()
@@ -266,7 +266,7 @@ def test_the_child_dies_with_its_parent_even_in_the_middle_of_a_verdict() -> Non
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not alive(child)
-    parent.stdout.close()
+    parent.stderr.close()
 
 
 def test_forks_beside_busy_threads_answer() -> None:

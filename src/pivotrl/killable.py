@@ -135,6 +135,8 @@ def _live(link: socket.socket, parent: int, answer: Callable[[bytes], bytes], me
         if descriptor > 2 and descriptor != link.fileno():
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # what it prints is no result of ours
     if link.fileno() != 0:
         with contextlib.suppress(OSError):
             os.close(0)

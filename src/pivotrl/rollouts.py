@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
 from pivotrl.records import Action, Completion, SampleGroup, Sampling, Verdict
@@ -30,6 +31,17 @@ def turns_bought(verdicts: Iterable[Verdict]) -> int:
     """Actions that a verifier had sampled to see how episodes go on; they are bought like any other."""
     said = (verdict.details.get("num_rollout_turns") for verdict in verdicts)
     return sum(number for number in said if type(number) is int)
+
+
+def combined_details(said: Sequence[Verdict], taken: Verdict | None) -> dict[str, Any]:
+    """Details of a verdict made of others: what each said, the turns that all of them bought, and the rewards of the
+    continuations behind the one taken."""
+    details: dict[str, Any] = {"parts": [verdict.model_dump() for verdict in said]}
+    if bought := turns_bought(said):
+        details["num_rollout_turns"] = bought
+    if taken is not None and "rewards" in taken.details:
+        details["rewards"] = taken.details["rewards"]
+    return details
 
 
 def continuation_turns(groups: Sequence[SampleGroup]) -> int:

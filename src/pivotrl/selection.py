@@ -67,7 +67,8 @@ def signal_variance(group: SampleGroup) -> float | None:
         for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True)
         if verdict.reward is not None
     ]
-    continued = [verdict.details["rewards"] for _, verdict in scored if "rewards" in verdict.details]
+    said = [verdict.details.get("rewards") for _, verdict in scored]
+    continued = [r for r in said if isinstance(r, list) and r and all(type(x) in (int, float) for x in r)]
     without_noise = action_variance(continued, [a for a, _ in scored]) if len(continued) == len(scored) else None
     return group.variance if without_noise is None else without_noise
 

@@ -21,6 +21,8 @@ from pivotrl.strict_json import parse_json
 _MAX_ANSWER_BYTES = 1 << 20
 _FIRST_PAUSE = 0.5
 """Seconds before the second try; doubled each time, times a random factor of 0.5 to 1.5."""
+_REACHED: set[str] = set()
+"""Addresses that have answered this process: one that never did is mistaken, one that did is busy or broken."""
 _USERS_MISTAKES = {401: "the key is refused", 403: "access is denied", 404: "there is no such endpoint or model"}
 
 
@@ -65,7 +67,7 @@ class Endpoint:
 
         Raises:
             NoAnswer: there is none, or it is not a :class:`JudgeAnswer`.
-            InputError: the server refuses the key or does not know the model.
+            InputError: the server refuses the key or does not know the model, or was never there.
         """
         body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": self.max_tokens}
         key = sha256_of_json(body)
@@ -92,7 +94,12 @@ class Endpoint:
                 status, headers, content = await self._post(client, sent)
             except httpx.HTTPError as error:
                 fault, wait = type(error).__name__, None
+                if isinstance(error, httpx.ConnectError) and self.base_url not in _REACHED and tries > 1:
+                    raise InputError(
+                        f"the judge at {self.base_url} cannot be reached ({error}); start its server, or mend base_url"
+                    ) from error
             else:
+                _REACHED.add(self.base_url)
                 if status == 200:
                     return content
                 if status in _USERS_MISTAKES:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pivotrl.plugins import load_each
 from pivotrl.protocols import Turn, Verifier
 from pivotrl.records import Action, Verdict
+from pivotrl.rollouts import combined_details
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,11 @@ class AllOf:
             said.append(verify(turn, action))
             if said[-1].outcome == "fail" and said[-1].reward == 0.0:
                 break
-        parts: list[dict[str, Any]] = [verdict.model_dump() for verdict in said]
         for outcome in ("fail", "no_verdict", "pass"):
             if found := [verdict for verdict in said if verdict.outcome == outcome]:
                 worst = min(found, key=lambda verdict: verdict.reward or 0.0)
                 reward = None if outcome == "no_verdict" else min(v.reward for v in said if v.reward is not None)
-                return worst.model_copy(update={"reward": reward, "details": {"parts": parts}})
+                return worst.model_copy(update={"reward": reward, "details": combined_details(said, worst)})
         raise AssertionError("load_each leaves no combination empty")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pivotrl.plugins import load_each
 from pivotrl.protocols import Turn, Verifier
 from pivotrl.records import Action, Verdict
+from pivotrl.rollouts import combined_details
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +40,10 @@ class AnyOf:
             said.append(verify(turn, action))
             if said[-1].outcome == "pass" and said[-1].reward == 1.0:
                 break
-        parts: list[dict[str, Any]] = [verdict.model_dump() for verdict in said]
         for outcome in ("pass", "no_verdict", "fail"):
             if found := [verdict for verdict in said if verdict.outcome == outcome]:
                 best = max(found, key=lambda verdict: verdict.reward or 0.0)
-                return best.model_copy(update={"details": {"parts": parts}})
+                return best.model_copy(update={"details": combined_details(said, best)})
         raise AssertionError("load_each leaves no combination empty")
 
 

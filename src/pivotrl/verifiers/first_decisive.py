@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pivotrl.plugins import load_each
 from pivotrl.protocols import Turn, Verifier
 from pivotrl.records import Action, Verdict
+from pivotrl.rollouts import combined_details
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +41,15 @@ class FirstDecisive:
         object.__setattr__(self, "go_on_after", reasons)
 
     def __call__(self, turn: Turn, action: Action) -> Verdict:
-        parts: list[dict[str, Any]] = []
+        said: list[Verdict] = []
         for position, verify in enumerate(self.verifiers, start=1):
             assert callable(verify)
             verdict = verify(turn, action)
-            parts.append(verdict.model_dump())
+            said.append(verdict)
             is_open = verdict.outcome == "fail" and verdict.reason in self.go_on_after
             if verdict.outcome != "no_verdict" and not (is_open and position < len(self.verifiers)):
-                return verdict.model_copy(update={"details": {"parts": parts}})
-        return Verdict.unknown("undecided", parts=parts)
+                return verdict.model_copy(update={"details": combined_details(said, verdict)})
+        return Verdict.unknown("undecided", **combined_details(said, None))
 
 
 verify = FirstDecisive

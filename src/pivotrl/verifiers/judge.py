@@ -86,7 +86,8 @@ class Judge:
     for says by ``model`` and ``prompt_sha256`` who said it, and what it was asked.
 
     Raises:
-        InputError: the environment variable is not set; or, at a verdict, the server refuses the key or model.
+        InputError: the environment variable is not set; or, at a verdict, the server refuses the key or model, or was
+            never there.
     """
 
     model: str
