@@ -54,6 +54,14 @@ def test_what_the_parts_bought_and_the_rewards_of_the_one_taken_are_kept(combina
     assert turns_bought([ask(combination, strange)[0]]) == 0
 
 
+def test_the_rewards_kept_are_those_that_the_reward_is_the_mean_of() -> None:
+    low = Verdict.passed("p", 0.25, rewards=[0.5, 0.0])
+    found, _ = ask(all_of.verify, low, Verdict.failed("f", 0.5, rewards=[1.0, 0.0]))
+    assert (found.outcome, found.reward, found.details["rewards"]) == ("fail", 0.25, [0.5, 0.0])
+    found, _ = ask(all_of.verify, Verdict.passed("p", 0.25), Verdict.failed("f", 0.5, rewards=[1.0, 0.0]))
+    assert found.reward == 0.25 and "rewards" not in found.details
+
+
 @pytest.mark.parametrize("verdicts", itertools.product(ALL, repeat=3))
 def test_the_outcome_and_reward_follow_from_the_parts(verdicts: tuple[Verdict, ...]) -> None:
     outcomes, rewards = [v.outcome for v in verdicts], [v.reward for v in verdicts if v.reward is not None]

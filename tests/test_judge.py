@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -365,6 +366,18 @@ def test_nobody_there_is_a_mistake() -> None:
     judge = Judge(model="m", base_url="http://127.0.0.1:9/v1", deadline_seconds=2, max_tries=2)
     with pytest.raises(InputError, match="cannot be reached"):
         judge(turn(), say("Your 50 dollars are back."))
+
+
+def test_nobody_there_is_a_mistake_even_after_a_single_try() -> None:
+    with pytest.raises(InputError, match="cannot be reached"):
+        Judge(model="m", base_url="http://127.0.0.1:9/v1", max_tries=1)(turn(), say("Your 50 dollars are back."))
+
+
+def test_a_connection_that_never_comes_about_is_a_mistake_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # says nothing, so that the handshake of TLS does not end
+        judge = Judge(model="m", base_url=f"https://127.0.0.1:{silent.getsockname()[1]}/v1", deadline_seconds=1)
+        with pytest.raises(InputError, match="cannot be reached"):
+            judge(turn(), say("Your 50 dollars are back."))
 
 
 def test_a_server_that_was_there_and_is_gone_is_no_verdict(serve: Callable[..., Server]) -> None:

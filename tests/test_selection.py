@@ -6,7 +6,8 @@ import pytest
 
 from pivotrl.protocols import NoPivots
 from pivotrl.records import Action, Completion, SampleGroup, Verdict
-from pivotrl.selection import SelectionOptions, require_pivots, select
+from pivotrl.rollouts import continuation_turns
+from pivotrl.selection import SelectionOptions, require_pivots, select, signal_variance
 
 
 def group(name: str, *rewards: float | None) -> SampleGroup:
@@ -101,3 +102,27 @@ def test_a_turn_whose_actions_differ_by_the_noise_of_their_continuations_alone_i
     rows = {row.turn_id: row for row in select([noisy, clear])}
     assert rows["noisy"].reason == "only_noise" and rows["noisy"].reward_variance == 0.0 < (noisy.variance or 0.0)
     assert rows["clear"].reason == "pivot" and (rows["clear"].reward_variance or 0.0) > 0.1
+
+
+STRANGE = ["many", None, 3, [], ["1", "0"], [1.0, None], [True, False], [float("nan"), 1.0], [float("inf"), 1.0]]
+
+
+@pytest.mark.parametrize("rewards", [*STRANGE, [10**400, 1]], ids=lambda value: str(value)[:12])
+def test_details_that_are_no_rewards_leave_the_variance_as_it_is(rewards: object) -> None:
+    base = group("own", 1, 0, 1, 0)
+    verdicts = tuple(v.model_copy(update={"details": {"rewards": rewards}}) for v in base.verdicts_G)
+    completions = tuple(
+        c.model_copy(update={"action": Action(content=str(i))}) for i, c in enumerate(base.completions_G)
+    )
+    own = base.model_copy(update={"verdicts_G": verdicts, "completions_G": completions})
+    assert signal_variance(own) == base.variance
+    assert [row.reason for row in select([own])] == ["pivot"]
+
+
+def test_details_that_are_no_count_are_not_counted() -> None:
+    said = ["3", None, 2.0, True, [4], 5]
+    base = group("own", *[1.0] * len(said))
+    verdicts = tuple(
+        v.model_copy(update={"details": {"num_rollout_turns": n}}) for v, n in zip(base.verdicts_G, said, strict=True)
+    )
+    assert continuation_turns([base.model_copy(update={"verdicts_G": verdicts})]) == 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from pivotrl.advantages import action_variance
 from pivotrl.protocols import NoPivots
@@ -67,10 +67,14 @@ def signal_variance(group: SampleGroup) -> float | None:
         for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True)
         if verdict.reward is not None
     ]
-    said = [verdict.details.get("rewards") for _, verdict in scored]
-    continued = [r for r in said if isinstance(r, list) and r and all(type(x) in (int, float) for x in r)]
+    continued = [rewards for _, verdict in scored if _are_rewards(rewards := verdict.details.get("rewards"))]
     without_noise = action_variance(continued, [a for a, _ in scored]) if len(continued) == len(scored) else None
     return group.variance if without_noise is None else without_noise
+
+
+def _are_rewards(value: object) -> TypeGuard[list[float]]:
+    """A verifier may put anything into its details. NaN lies in no interval."""
+    return isinstance(value, list) and all(type(item) in (int, float) and 0 <= item <= 1 for item in value)
 
 
 def _reason(group: SampleGroup, options: SelectionOptions) -> str:

@@ -21,6 +21,8 @@ from pivotrl.strict_json import parse_json
 _MAX_ANSWER_BYTES = 1 << 20
 _FIRST_PAUSE = 0.5
 """Seconds before the second try; doubled each time, times a random factor of 0.5 to 1.5."""
+_PATIENCE = 5.0
+"""Seconds, at most, to wait for a connection to an address that has not answered yet."""
 _REACHED: set[str] = set()
 """Addresses that have answered this process: one that never did is mistaken, one that did is busy or broken."""
 _USERS_MISTAKES = {401: "the key is refused", 403: "access is denied", 404: "there is no such endpoint or model"}
@@ -87,18 +89,16 @@ class Endpoint:
     async def _send(self, client: httpx.AsyncClient, body: dict[str, Any]) -> str:
         schema = {"name": "comparison", "strict": True, "schema": JudgeAnswer.model_json_schema()}
         sent, fault = {**body, "response_format": {"type": "json_schema", "json_schema": schema}}, ""
-        tries, pause, started = 0, _FIRST_PAUSE, time.monotonic()
+        tries, pause, started, connected = 0, _FIRST_PAUSE, time.monotonic(), False
         while True:
             tries += 1
             try:
                 status, headers, content = await self._post(client, sent)
             except httpx.HTTPError as error:
-                fault, wait = type(error).__name__, None
-                if isinstance(error, httpx.ConnectError) and self.base_url not in _REACHED and tries > 1:
-                    raise InputError(
-                        f"the judge at {self.base_url} cannot be reached ({error}); start its server, or mend base_url"
-                    ) from error
+                fault, wait = f"{type(error).__name__} {error}".strip(), None
+                connected |= not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
             else:
+                connected = True
                 _REACHED.add(self.base_url)
                 if status == 200:
                     return content
@@ -115,16 +115,29 @@ class Endpoint:
                 fault, wait = f"status {status}", _retry_after(headers.get("retry-after"))
             if wait is None:
                 wait, pause = pause * random.uniform(0.5, 1.5), 2 * pause  # noqa: S311
-            if tries < self.max_tries and time.monotonic() - started + wait < self.deadline_seconds:
+            limit = self.deadline_seconds if connected else self._patience
+            if tries < self.max_tries and time.monotonic() - started + wait < limit:
                 await asyncio.sleep(wait)
             else:
                 break
+        if not connected and self.base_url not in _REACHED:
+            raise InputError(
+                f"the judge at {self.base_url} cannot be reached ({fault}, tried {tries} times); start its server, "
+                "or mend base_url"
+            )
         raise NoAnswer("judge_unavailable", f"{fault}, tried {tries} times")
+
+    @property
+    def _patience(self) -> float:
+        """Seconds to wait for a connection; of an address that has not answered yet fewer than the deadline, which
+        would not tell why it passed."""
+        return self.deadline_seconds if self.base_url in _REACHED else min(_PATIENCE, self.deadline_seconds / 2)
 
     async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> tuple[int, httpx.Headers, str]:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         url = f"{self.base_url.rstrip('/')}/chat/completions"
-        async with client.stream("POST", url, json=body, headers=headers, timeout=self.deadline_seconds) as response:
+        timeout = httpx.Timeout(self.deadline_seconds, connect=self._patience)
+        async with client.stream("POST", url, json=body, headers=headers, timeout=timeout) as response:
             content = bytearray()
             async for part in response.aiter_bytes():
                 content += part

@@ -43,8 +43,9 @@ class AllOf:
         for outcome in ("fail", "no_verdict", "pass"):
             if found := [verdict for verdict in said if verdict.outcome == outcome]:
                 worst = min(found, key=lambda verdict: verdict.reward or 0.0)
-                reward = None if outcome == "no_verdict" else min(v.reward for v in said if v.reward is not None)
-                return worst.model_copy(update={"reward": reward, "details": combined_details(said, worst)})
+                scored = [verdict for verdict in said if verdict.reward is not None and outcome != "no_verdict"]
+                lowest = min([worst, *scored], key=lambda verdict: verdict.reward or 0.0)  # its rewards have that mean
+                return worst.model_copy(update={"reward": lowest.reward, "details": combined_details(said, lowest)})
         raise AssertionError("load_each leaves no combination empty")
 
 

@@ -87,7 +87,7 @@ def heard(bait: Bait, ran: Ran) -> str:
 
 def killed(bait: Bait, ran: Ran) -> str:
     """The bait process is gone or was stopped or traced."""
-    return bait.harm()
+    return bait.harm(patience_seconds=0.3)
 
 
 def shared(bait: Bait, ran: Ran) -> str:

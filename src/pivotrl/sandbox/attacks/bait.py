@@ -196,8 +196,15 @@ class Bait:
         time.sleep(0.03)
         return int(self._process.pid)
 
-    def harm(self) -> str:
-        """What happened to the process."""
+    def harm(self, patience_seconds: float = 0.0) -> str:
+        """What happened to the process. A signal takes effect when its process next runs: on a busy machine that needs
+        patience, or a kill by the control would be laid to the attack after it."""
+        deadline = time.monotonic() + patience_seconds
+        while not (found := self._harm()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return found
+
+    def _harm(self) -> str:
         assert self._process
         if self._process.poll() is not None:
             return "the bait process was killed"
