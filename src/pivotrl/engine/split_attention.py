@@ -108,7 +108,8 @@ class ForestPass:
     ) -> tuple[Tensor, Tensor]:
         """Merged output and log-sum-exp."""
         wide = torch.promote_types(query.dtype, torch.float32)
-        output = torch.empty(query.shape, dtype=wide, device=query.device)
+        # Row after row, as the next projection reads it: what is kept for the backward is kept once.
+        output = torch.empty(query.transpose(1, 2).shape, dtype=wide, device=query.device).transpose(1, 2)
         lse = torch.empty(query.shape[:-1], dtype=wide, device=query.device)
         for stack in self._triangles:
             sight = _own(stack, window, scale)
