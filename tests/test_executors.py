@@ -7,14 +7,13 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, BloomConfig, LlamaConfig, MambaConfig
+from transformers import AutoModelForCausalLM, BloomConfig, MambaConfig
 
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.choosing import why_not
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
 from pivotrl.engine.kernels import FlashCpu, Math, Sight
-from pivotrl.engine.memory import bytes_per_token, tokens_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.losses import clipped_policy_loss
 from pivotrl.protocols import UpdateOptions
@@ -109,7 +108,7 @@ def test_models_built_in_another_way_are_served_by_some_executor(config):
     sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "n_head": 4}
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config(**sizes, n_layer=2)).eval()
-    executor = make_executor("auto", model, tokens_that_fit(model.config, torch.float32, torch.device("cpu")))
+    executor = make_executor("auto", model)
     items = random_items(0)
     expected = make_executor("reference", model).score(items).logprobs_S
     torch.testing.assert_close(executor.score(items).logprobs_S, expected, rtol=0.0, atol=1e-3)
@@ -150,19 +149,6 @@ def test_bf16_is_no_further_from_fp32_than_naive_bf16():
                 math.sqrt(sum(float((found[k].float() - g).pow(2).sum()) for k, g in expected.items())) / norm
             )
     assert 0 < errors["split"] < 1.1 * errors["reference"]
-
-
-def test_the_token_budget_follows_the_formula():
-    """SmolLM2-135M in fp32: 4 bytes x (4 x 576 + 2 x (9 + 3) x 64 + 3 x 1536) x 30 layers."""
-    config = LlamaConfig(
-        hidden_size=576, num_attention_heads=9, num_key_value_heads=3, intermediate_size=1536, num_hidden_layers=30
-    )
-    assert bytes_per_token(config, torch.float32) == 4 * (2304 + 1536 + 4608) * 30
-    assert bytes_per_token(config, torch.bfloat16) == bytes_per_token(config, torch.float32) // 2
-    assert tokens_that_fit(config, torch.float32, torch.device("cpu")) == 2048
-    assert tokens_that_fit(config, torch.bfloat16, torch.device("cpu")) == 4096
-    config.intermediate_size = 10**9
-    assert tokens_that_fit(config, torch.float32, torch.device("cpu")) == 256
 
 
 @pytest.mark.parametrize("name", ["split", "cache", "reference"])

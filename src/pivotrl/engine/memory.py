@@ -1,42 +1,77 @@
-"""How many tokens of a training pass fit, by formula.
+"""How many tokens of a training pass fit: what one of them keeps for the backward is counted on the model itself.
 
-The same machine gives the same number at every start: a budget that followed the memory that happens to be free would
-cut batches differently when a run goes on, and change its bits.
+A formula over the configuration would have to know every family, which layers are trained and where numbers are
+widened. Counting needs none of that, and the same model on the same machine gives the same number at every start: a
+budget that followed the memory that happens to be free would cut batches differently when a run goes on, and change
+its bits.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
+from torch import Tensor
 
-_CPU_BYTES = 2 << 30
-_CUDA_SHARE = 0.4
+from pivotrl.engine.executors.contract import backbone
+
+_CPU_BYTES = 6 << 30
+_CPU_SHARE = 0.25
+_CUDA_SHARE = 0.5
 """Of the device's memory, for activations; weights, optimizer state and a trunk's keys and values need the rest."""
 _MULTIPLE = 256
+_SHORT = 32
+"""Tokens of the shorter of the two rows that are compared."""
 
 
-def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
-    """Activations that a layer-by-layer backward keeps for one token: b (4 d + 2 H D + 2 Hkv D + 3 I) a layer.
+def kept_bytes_per_token(model: Any) -> int:
+    """Activations that a forward through the decoder keeps for the backward, bytes for each further token.
+
+    Only what a gradient goes through counts: layers below the lowest trained one keep nothing.
 
     Args:
-        config: of a text model, with hidden size d, H heads and Hkv key heads of size D, and I intermediate numbers
-            (of all experts that a token visits).
-        dtype: of the activations, b bytes a number.
+        model: a causal LM of transformers, with or without an adapter, its trained parameters asking for gradients.
     """
-    heads = getattr(config, "num_attention_heads", None) or 1  # a state-space model has none
-    key_heads = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    experts = getattr(config, "num_experts_per_tok", None)
-    inner = getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None)
-    intermediate = int(inner or 4 * config.hidden_size) * int(experts or 1)
-    numbers = 4 * config.hidden_size + 2 * (heads + key_heads) * size + 3 * intermediate
-    return int(numbers * dtype.itemsize * config.num_hidden_layers)
+    return (_kept_bytes(model, 2 * _SHORT) - _kept_bytes(model, _SHORT)) // _SHORT
 
 
-def tokens_that_fit(config: Any, dtype: torch.dtype, device: torch.device) -> int:
-    """Tokens whose activations may be kept at once: a multiple of 256, and at least that."""
-    budget: float = _CPU_BYTES
+def _kept_bytes(model: Any, num_tokens: int) -> int:
+    """Storage that the graph of one row holds, weights left out."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # the tensor itself would hold the graph that holds it
+
+    input_ids = torch.arange(num_tokens, device=model.device)[None] % model.config.get_text_config().vocab_size
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        # Held until all is counted: what it keeps cannot have the address of something that is gone.
+        graph = backbone(model).get_decoder()(input_ids=input_ids, use_cache=False)
+    total = sum(kept.values())
+    del graph
+    return total
+
+
+def budget(device: torch.device) -> int:
+    """Bytes for activations: half of a GPU's memory; on the CPU a quarter of the machine's, 6 GiB at most."""
     if device.type == "cuda":
-        budget = _CUDA_SHARE * torch.cuda.get_device_properties(device).total_memory
-    return max(1, int(budget) // bytes_per_token(config, dtype) // _MULTIPLE) * _MULTIPLE
+        return int(_CUDA_SHARE * torch.cuda.get_device_properties(device).total_memory)
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(_CPU_BYTES, int(_CPU_SHARE * physical))
+
+
+def tokens_that_fit(model: Any, num_bytes: int) -> int:
+    """Tokens whose activations may be kept at once: a multiple of 256, and at least that.
+
+    Args:
+        num_bytes: see :func:`budget`.
+    """
+    config = model.config.get_text_config()
+    # Without gradients nothing is kept, yet every token passes through.
+    least = config.hidden_size * config.num_hidden_layers * model.dtype.itemsize
+    each = max(kept_bytes_per_token(model), int(least))
+    return max(1, num_bytes // each // _MULTIPLE) * _MULTIPLE

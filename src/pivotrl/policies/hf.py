@@ -16,7 +16,7 @@ from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
-from pivotrl.engine.memory import tokens_that_fit
+from pivotrl.engine.memory import budget, tokens_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
@@ -39,8 +39,8 @@ class Policy:
         device: ``auto`` is CUDA where there is one.
         style, reasoning, actions, variables: how turns are written, see :class:`pivotrl.rendering.Renderer`.
         batch_rows: samples that decode together.
-        pass_tokens: tokens of a training pass whose activations are kept; more go through in chunks. None: what the
-            formula of :mod:`pivotrl.engine.memory` allows.
+        pass_tokens: tokens of a training pass whose activations are kept at once; more go through in chunks. None:
+            what fits, see :mod:`pivotrl.engine.memory`.
         executor: how common prefixes are shared (docs/engine.md); ``auto`` takes the fastest way that gives this
             model's own numbers.
         trainable: False keeps no optimizer and no adapter (a frozen reference).
@@ -93,8 +93,7 @@ class Policy:
         self._num_skipped = 0
         if trainable:
             self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
-        config = self.model.config.get_text_config()
-        max_tokens = pass_tokens or tokens_that_fit(config, self.model.dtype, self.device)
+        max_tokens = pass_tokens or tokens_that_fit(self.model, budget(self.device))
         self._executor: Executor = make_executor(executor, self.model, max_tokens)
         if self._frozen_copy is not None:
             self._frozen_executor: Executor = make_executor(self._executor.name, self._frozen_copy, max_tokens)

@@ -2,7 +2,8 @@
 
 A micro-batch that fits is one forward and one backward. A larger one keeps its trunk: the branches go through in
 chunks that read the trunk's keys and values, their gradients meet in a buffer (fp32), and one backward through the
-trunk takes them in. Memory is the trunk's, plus one chunk.
+trunk takes them in. The activations of at most ``max_tokens`` rows are kept at once; a trunk that would leave no room
+for its branches keeps the inputs of its layers only, beside its keys and values.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class SplitExecutor:
     """Trunk and branches by split attention, for models that attend (with or without sliding windows).
 
     Args:
-        max_tokens: rows of one pass that keeps its activations. A longer trunk is checkpointed layer by layer.
+        max_tokens: rows whose activations are kept at once. A trunk of more than half of them is checkpointed layer
+            by layer.
         share_above: see :func:`pivotrl.engine.forest.build_forest`.
     """
 
@@ -114,15 +116,18 @@ class _Work:
         trunk = [i for i, segment in enumerate(segments) if not segment.is_leaf]
         leaves = [i for i, segment in enumerate(segments) if segment.is_leaf]
         state, taken = TrunkState(), None
+        room, lean = max_tokens, False
         if trunk:
             taken = ForestPass(self._forest, self._model.device, chosen=trunk, keep=state)
-            with checkpointed(self._base) if len(taken.forest_rows_T) > max_tokens else contextlib.nullcontext():
+            lean = len(taken.forest_rows_T) > max_tokens // 2
+            room -= 0 if lean else len(taken.forest_rows_T)
+            with checkpointed(self._base) if lean else contextlib.nullcontext():
                 trunk_TD = forward(self._base, taken)
-        for chunk in _chunks(leaves, [segments[i].end - segments[i].start for i in leaves], max_tokens):
+        for chunk in _chunks(leaves, [segments[i].end - segments[i].start for i in leaves], room):
             branches = ForestPass(self._forest, self._model.device, chosen=chunk, trunk=state, trunk_segments=trunk)
             self._backward(forward(self._base, branches), branches)
         if taken is not None:
-            with checkpointed(self._base) if len(taken.forest_rows_T) > max_tokens else contextlib.nullcontext():
+            with checkpointed(self._base) if lean else contextlib.nullcontext():
                 self._backward(trunk_TD, taken)
 
     def _backward(self, hidden_TD: Tensor, taken: ForestPass) -> None:

@@ -1,0 +1,116 @@
+"""What a training pass keeps: counted, and never more than it was told."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from live_memory import LiveMemory
+from pivotrl.engine.executors.split import SplitExecutor
+from pivotrl.engine.items import Item
+from pivotrl.engine.memory import budget, kept_bytes_per_token, tokens_that_fit
+from pivotrl.engine.split_attention import NAME
+from tiny_models import CACHE, SPLIT, make_model
+
+WIDTH, HEADS, KEY_HEADS, SIZE, INNER, LAYERS = 96, 6, 2, 16, 256, 4
+
+
+def model_of(dtype=torch.float32):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=WIDTH, num_attention_heads=HEADS, num_key_value_heads=KEY_HEADS, head_dim=SIZE,
+        intermediate_size=INNER, num_hidden_layers=LAYERS, max_position_embeddings=4096,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config, attn_implementation=NAME, dtype=dtype).eval()
+
+
+# --- counting ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_llama_keeps_what_its_operators_need():
+    """A layer: residual, scaled and weighted input of two norms (6 d); queries and output (2 H D); keys and values;
+    gate, its activation, up and their product (4 I). The last norm: two."""
+    layer = 6 * WIDTH + 2 * HEADS * SIZE + 2 * KEY_HEADS * SIZE + 4 * INNER
+    assert kept_bytes_per_token(model_of()) == pytest.approx(4 * (LAYERS * layer + 2 * WIDTH), rel=0.02)
+
+
+def test_what_no_gradient_goes_through_is_not_kept():
+    whole = kept_bytes_per_token(model_of())
+    upper = model_of()
+    for parameter in [*upper.model.embed_tokens.parameters(), *upper.model.layers[:3].parameters()]:
+        parameter.requires_grad_(False)
+    assert kept_bytes_per_token(upper) == pytest.approx(whole / 4, rel=0.05)
+    adapted = get_peft_model(model_of(), LoraConfig(r=2, target_modules=["q_proj"], layers_to_transform=[3]))
+    assert kept_bytes_per_token(adapted) < 0.3 * whole
+    frozen = model_of().requires_grad_(False)
+    assert kept_bytes_per_token(frozen) == 0
+    assert tokens_that_fit(frozen, 4 * WIDTH * LAYERS * 1000) == 768  # one hidden state a layer is reckoned
+
+
+def test_half_precision_keeps_about_half():
+    assert 0.5 < kept_bytes_per_token(model_of(torch.bfloat16)) / kept_bytes_per_token(model_of()) < 0.65
+
+
+@pytest.mark.parametrize("family", [*SPLIT, *CACHE])
+def test_every_family_can_be_counted(family):
+    assert kept_bytes_per_token(make_model(family)) > 2 * 32 * 4  # more than a hidden state of each layer
+
+
+def test_counting_leaves_nothing_behind():
+    model = model_of()
+    with LiveMemory() as memory:
+        kept_bytes_per_token(model)
+    assert memory.now == 0 and all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_budget_is_rounded_down_and_never_nothing():
+    model = model_of()
+    each = kept_bytes_per_token(model)
+    assert tokens_that_fit(model, 1000 * each) == 768
+    assert tokens_that_fit(model, 1) == 256
+    assert 0 < budget(torch.device("cpu")) <= 6 << 30
+
+
+# --- keeping to it ----------------------------------------------------------------------------------------------------
+
+
+def trajectory(trunk: int, pivots: int, branches: int, tokens: int) -> list[Item]:
+    ids = [(5 * i * i + i) % 61 + 3 for i in range(trunk)]
+    ends = [trunk * (i + 1) // pivots for i in range(pivots)]
+    return [
+        Item(ids[:end], [[(end + 7 * branch + i) % 61 + 3 for i in range(tokens)] for branch in range(branches)])
+        for end in ends
+    ]
+
+
+def peak(max_tokens: int, items: list[Item]) -> int:
+    """Bytes that an update holds at most, gradients of the weights left out."""
+    model = model_of()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with LiveMemory() as memory:
+        SplitExecutor(model, max_tokens).score(items, loss=lambda part: part.logprobs_S.sum())
+    assert memory.now == 0  # no cycle holds a graph
+    return memory.peak
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "trunk_is_kept"),
+    [(4096, True), (1600, True), (900, False), (600, False)],
+)
+def test_an_update_holds_no_more_than_it_was_told(max_tokens, trunk_is_kept):
+    """700 rows of trunk, 992 of branches: the rows at once, the trunk's keys, values and their gradients, the inputs
+    of its layers where no more is kept, and what a layer's backward makes on its way."""
+    items, each = trajectory(700, 4, 8, 32), kept_bytes_per_token(model_of())
+    rows = min(max_tokens, 700 + 4 * 8 * 31)
+    cached = 4 * LAYERS * 700 * 2 * KEY_HEADS * SIZE
+    trunk = 2 * cached + (0 if trunk_is_kept else 4 * LAYERS * 700 * WIDTH + 700 * each // LAYERS)
+    at_work = 4 * max(rows, 700) * (4 * INNER + 8 * WIDTH)
+    found = peak(max_tokens, items)
+    assert 0.75 * rows * each < found < rows * each + trunk + at_work
+
+
+def test_half_the_tokens_hold_half_the_activations():
+    """The twin of the bound above: what it bounds grows with what is allowed."""
+    items = trajectory(200, 2, 32, 32)
+    assert peak(4096, items) > 1.6 * peak(1024, items) > 1.6**2 * peak(512, items)
