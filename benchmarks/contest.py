@@ -63,7 +63,7 @@ def compare(
     fixed: Mapping[str, int],
     bound_seconds: float,
     between: Callable[[], object],
-    after_warmup: Callable[[str], dict[str, Any]] = lambda _: {},
+    after_warmup: Callable[[str], dict[str, Any]] | None = None,
     probe: Callable[[str, int], Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
     """One row per contestant.
@@ -71,7 +71,7 @@ def compare(
     Args:
         base: ratios are times over the times of this one, or of the first that runs.
         bound_seconds: no method can be faster on this machine.
-        after_warmup: more columns, from what the warm-up left behind (gradients).
+        after_warmup: more columns, from what the warm-up left behind (gradients); there is one at least then.
         probe: arguments for this script to measure one contestant in a process of its own.
     """
     rows: dict[str, dict[str, Any]] = {}
@@ -81,10 +81,10 @@ def compare(
         try:
             row["micro_batch"] = choose_size(contestant, fixed.get(contestant.name), device)
             run = contestant.prepare(row["micro_batch"])
-            for _ in range(max(warmups, 1)):  # once at least: the gradients are checked
+            for _ in range(warmups if after_warmup is None else max(warmups, 1)):
                 between()
                 run(-1)
-            row |= after_warmup(contestant.name)
+            row |= {} if after_warmup is None else after_warmup(contestant.name)
         except NotAvailable as reason:
             row["reason"] = str(reason)
             continue
