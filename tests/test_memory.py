@@ -1,5 +1,7 @@
 """What a training pass keeps: counted, and never more than it was told."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -8,7 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from live_memory import LiveMemory
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
-from pivotrl.engine.memory import budget, kept_bytes_per_token, tokens_that_fit
+from pivotrl.engine.memory import budget, cached_bytes_per_token, kept_bytes_per_token, rows_that_fit, tokens_that_fit
 from pivotrl.engine.split_attention import NAME
 from tiny_models import CACHE, SPLIT, make_model
 
@@ -114,3 +116,18 @@ def test_half_the_tokens_hold_half_the_activations():
     """The twin of the bound above: what it bounds grows with what is allowed."""
     items = trajectory(200, 2, 32, 32)
     assert peak(4096, items) > 1.6 * peak(1024, items) > 1.6**2 * peak(512, items)
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_gpu_decodes_what_fits_and_a_cpu_less(monkeypatch):
+    """23 kB a token for SmolLM2-135M in bf16: of 256 tokens, 512 branches fit into a tenth of 80 GB, 8 of 500 MB."""
+    model = model_of(torch.bfloat16)
+    model.config.num_hidden_layers, model.config.num_key_value_heads, model.config.head_dim = 30, 3, 64
+    assert cached_bytes_per_token(model) == 23_040
+    assert rows_that_fit(model, 256) == 64
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    for memory, rows in ((80e9, 512), (5e8, 8), (1e6, 1)):
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, m=memory: SimpleNamespace(total_memory=m))
+        assert rows_that_fit(model, 256) == rows

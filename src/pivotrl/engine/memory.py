@@ -1,9 +1,9 @@
-"""How many tokens of a training pass fit: what one of them keeps for the backward is counted on the model itself.
+"""How much of a training pass or of a decoding batch fits.
 
-A formula over the configuration would have to know every family, which layers are trained and where numbers are
-widened. Counting needs none of that, and the same model on the same machine gives the same number at every start: a
-budget that followed the memory that happens to be free would cut batches differently when a run goes on, and change
-its bits.
+What a token of a training pass keeps for the backward is counted on the model itself. A formula over the configuration
+would have to know every family, which layers are trained and where numbers are widened. Nothing here looks at the
+memory that happens to be free: the same model on the same machine gives the same numbers at every start. Others would
+cut batches differently when a run goes on, and change its bits.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ _CPU_BYTES = 6 << 30
 _CPU_SHARE = 0.25
 _CUDA_SHARE = 0.5
 """Of the device's memory, for activations; weights, optimizer state and a trunk's keys and values need the rest."""
+_DECODE_SHARE = 0.1
+"""Of a GPU's memory, for keys and values of branches that decode together; their buffers are rounded up, and held twice
+while they grow."""
+_MOST_ROWS = {"cuda": 512, "cpu": 64}
+"""Branches that decode together. A step of a GPU hardly takes longer for more of them; a CPU has enough to do."""
 _MULTIPLE = 256
 _SHORT = 32
 """Tokens of the shorter of the two rows that are compared."""
@@ -75,3 +80,21 @@ def tokens_that_fit(model: Any, num_bytes: int) -> int:
     least = config.hidden_size * config.num_hidden_layers * model.dtype.itemsize
     each = max(kept_bytes_per_token(model), int(least))
     return max(1, num_bytes // each // _MULTIPLE) * _MULTIPLE
+
+
+def rows_that_fit(model: Any, num_tokens: int) -> int:
+    """Branches of ``num_tokens`` tokens that may decode together, at least 1."""
+    most = _MOST_ROWS.get(model.device.type, _MOST_ROWS["cpu"])
+    if model.device.type != "cuda":
+        return most
+    memory = torch.cuda.get_device_properties(model.device).total_memory
+    return max(1, min(most, int(_DECODE_SHARE * memory) // (num_tokens * cached_bytes_per_token(model))))
+
+
+def cached_bytes_per_token(model: Any) -> int:
+    """Keys and values of one token in all layers."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None) or 1  # a state-space model has none
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int(2 * config.num_hidden_layers * key_heads * size * model.dtype.itemsize)

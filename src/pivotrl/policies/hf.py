@@ -16,7 +16,7 @@ from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
-from pivotrl.engine.memory import budget, tokens_that_fit
+from pivotrl.engine.memory import budget, rows_that_fit, tokens_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
@@ -38,7 +38,7 @@ class Policy:
         dtype: ``auto`` is fp32 on the CPU and bf16 on CUDA.
         device: ``auto`` is CUDA where there is one.
         style, reasoning, actions, variables: how turns are written, see :class:`pivotrl.rendering.Renderer`.
-        batch_rows: samples that decode together.
+        batch_rows: samples that decode together. None: 64 on the CPU, and what fits of 512 on CUDA.
         pass_tokens: tokens of a training pass whose activations are kept at once; more go through in chunks. None:
             what fits, see :mod:`pivotrl.engine.memory`.
         executor: how common prefixes are shared (docs/engine.md); ``auto`` takes the fastest way that gives this
@@ -64,7 +64,7 @@ class Policy:
         reasoning: Literal["template", "keep", "strip"] = "template",
         actions: str = "auto",
         variables: Mapping[str, Any] | None = None,
-        batch_rows: int = 64,
+        batch_rows: int | None = None,
         pass_tokens: int | None = None,
         executor: ExecutorName = "auto",
         trainable: bool = True,
@@ -184,7 +184,7 @@ class Policy:
                 sampling,
                 self.renderer.stop_ids,
                 executor=self._executor.name,
-                max_rows=self.batch_rows,
+                max_rows=self.batch_rows or rows_that_fit(self.model, sampling.max_tokens),
             )
         prefilled = num_prefilled(prompts, self._executor.name, num_samples)
         for i, turn in enumerate(turns):
