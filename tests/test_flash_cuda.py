@@ -30,10 +30,10 @@ from itertools import chain
 import pytest
 import torch
 
-from pivotrl.engine import decoding, split_attention
+from pivotrl.engine import reading, split_attention
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.split import SplitExecutor
-from pivotrl.engine.kernels import FlashCuda, Math, Sight, _flash_takes, merge
+from pivotrl.engine.kernels import FlashCpu, FlashCuda, Math, Sight, Spans, _flash_takes, merge
 from pivotrl.engine.sampling import draw
 from pivotrl.records import Sampling
 from tape import tape
@@ -236,6 +236,39 @@ def test_parts_merge_to_the_whole(on_the_cpu):
     torch.testing.assert_close(lse, expected_lse, rtol=0.0, atol=1e-5)
 
 
+SPANS = {
+    "all keys are seen": [(3, 0, 4), (2, 4, 9), (1, 9, 12)],
+    "keys between and behind that nobody sees": [(3, 1, 4), (2, 6, 9)],
+    "one row on one key": [(1, 3, 4)],
+}
+
+
+@pytest.mark.parametrize("name", SPANS)
+def test_one_call_does_what_a_call_for_each_span_does(on_the_cpu, name):
+    each = SPANS[name]
+    query, key, value = tensors(1, (2, 2), sum(rows for rows, _, _ in each), 12)
+    spans = Spans.of(each, 12, query.device)
+    masks = [None] * len(each)
+    expected, expected_lse = Math().forward_spans(query, key, value, spans, 0.3, masks)
+    first = 0
+    for rows, low, high in each:
+        alone, _ = Math().forward(
+            query[:, :, first : first + rows], key[:, :, low:high], value[:, :, low:high], Sight(0.3)
+        )
+        torch.testing.assert_close(expected[:, :, first : first + rows], alone, rtol=0.0, atol=0.0)
+        first += rows
+    for kernel in (FlashCuda(), FlashCpu()):
+        found, lse = kernel.forward_spans(query, key, value, spans, 0.3, masks)
+        torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-5)
+        torch.testing.assert_close(lse, expected_lse, rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("each", [[(1, 0, 5), (1, 4, 9)], [(1, 4, 9), (1, 0, 4)], [(1, 3, 3)], [(1, 8, 13)]])
+def test_spans_that_are_no_cut_of_the_keys_are_refused(each):
+    with pytest.raises(ValueError, match="do not follow"):
+        Spans.of(each, 12, torch.device("cpu"))
+
+
 # --- the whole engine on it -------------------------------------------------------------------------------------------
 
 
@@ -249,7 +282,7 @@ def as_on_a_gpu(on_the_cpu, monkeypatch):
         used[type(kernel).__name__] += 1
         return kernel
 
-    for module in (split_attention, decoding):
+    for module in (split_attention, reading):
         monkeypatch.setattr(module, "kernel_for", choose)
     return used
 
@@ -286,3 +319,20 @@ def test_samples_of_the_kernels_a_gpu_would_choose(as_on_a_gpu, family):
         assert found.token_ids_T == other.token_ids_T
         assert found.logprobs_T == pytest.approx(other.logprobs_T, abs=1e-4)
     assert as_on_a_gpu["FlashCuda"] > 0
+
+
+@pytest.mark.parametrize("num_pivots", [1, 4, 9])
+def test_a_layer_reads_all_segments_in_one_launch(as_on_a_gpu, monkeypatch, num_pivots):
+    """One call for the trunk and one for the branches' own tokens, however many pivots there are."""
+    calls = Counter()
+    for name in ("forward", "forward_spans"):
+        original = getattr(FlashCuda, name)
+        monkeypatch.setattr(FlashCuda, name, lambda *given, n=name, o=original: (calls.update([n]), o(*given))[1])
+    model = make_model("llama")
+    trunk = [3 + (5 * i * i) % 61 for i in range(40)]
+    prompts = [trunk[: 40 - 4 * i] for i in range(num_pivots)]
+    with torch.no_grad():
+        draw(model, prompts, [f"t{i}" for i in range(num_pivots)], 2, Sampling(max_tokens=3), frozenset(), capture=tape)
+    prefill = calls["forward"] - 2 * 2  # two steps after the first token, two layers
+    assert calls["forward_spans"] == 2 * 2
+    assert prefill > 0 and (num_pivots > 1 or prefill == 2)

@@ -14,7 +14,7 @@ from pivotrl import cut, train
 from pivotrl.engine import recording
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.items import Item
-from pivotrl.engine.kernels import FlashCuda, Math, Sight, kernel_for
+from pivotrl.engine.kernels import FlashCuda, Math, Sight, Spans, kernel_for
 from pivotrl.engine.recording import cuda_graph
 from pivotrl.engine.sampling import draw
 from pivotrl.engine.split_attention import NAME
@@ -123,6 +123,21 @@ def test_flash_attention_sees_no_padding() -> None:
     length_B = torch.tensor([1, 31, 64, 96], dtype=torch.int32, device="cuda")
     found, lse = FlashCuda().forward(query, key, value, Sight(0.125, length_B=length_B))
     expected, expected_lse = Math().forward(query.float(), key.float(), value.float(), Sight(0.125, length_B=length_B))
+    torch.testing.assert_close(lse, expected_lse, rtol=0.0, atol=5e-3)
+    torch.testing.assert_close(found.float(), expected, rtol=0.0, atol=2e-2)
+
+
+@pytest.mark.parametrize("each", [[(300, 0, 40), (200, 40, 900), (7, 900, 1000)], [(3, 100, 400), (70, 700, 900)]])
+def test_spans_go_through_one_launch(each: list[tuple[int, int, int]]) -> None:
+    generator = torch.Generator("cuda").manual_seed(0)
+    rows = sum(number for number, _, _ in each)
+    query, key, value = (
+        torch.randn(1, 3, n, 64, generator=generator, device="cuda", dtype=torch.bfloat16) for n in (rows, 1000, 1000)
+    )
+    spans, masks = Spans.of(each, 1000, query.device), [None] * len(each)
+    found, lse = FlashCuda().forward_spans(query, key, value, spans, 0.125, masks)
+    wide = [t.float() for t in (query, key, value)]
+    expected, expected_lse = Math().forward_spans(*wide, spans, 0.125, masks)
     torch.testing.assert_close(lse, expected_lse, rtol=0.0, atol=5e-3)
     torch.testing.assert_close(found.float(), expected, rtol=0.0, atol=2e-2)
 

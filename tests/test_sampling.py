@@ -8,11 +8,13 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.items import Item
-from pivotrl.engine.sampling import choose, draw, num_prefilled
+from pivotrl.engine.sampling import choose, draw, inverse_cdf, num_prefilled
 from pivotrl.records import Sampling
 from tiny_models import CACHE, VOCABULARY, make_model
 
@@ -245,6 +247,29 @@ def test_the_extremes_of_the_uniform_choose_possible_tokens():
     token_N, logprob_N = choose(logits, torch.tensor([0.0, np.nextafter(1.0, 0.0)], dtype=torch.float64), Sampling())
     assert token_N.tolist() == [1, 2]
     assert torch.isfinite(logprob_N).all()
+
+
+@given(
+    st.integers(1, 1200),
+    st.integers(0, 10**6),
+    st.sampled_from([0.0, 0.5, 0.99, 1.0]),
+    st.sampled_from(["float32", "float64"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_entry_found_is_the_one_the_running_sum_crosses(size, seed, zeros, dtype):
+    """Against numpy's running sum over all of them; entries of weight 0 are never found, at no uniform number."""
+    generator = np.random.default_rng(seed)
+    weights = generator.exponential(size=size).astype(dtype) ** 3
+    weights[generator.random(size) < zeros] = 0.0
+    weights[generator.integers(size)] = 1e-3
+    share = np.cumsum(weights, dtype=np.float64)
+    edges = share / share[-1]
+    uniform = np.concatenate([generator.random(20), [0.0, 1 - 2**-53], edges[edges < 1], np.nextafter(edges, 0.0)])
+    rows = torch.from_numpy(weights).expand(len(uniform), -1)
+    found = inverse_cdf(rows, torch.from_numpy(uniform)).numpy()
+    assert (weights[found] > 0).all()
+    above, below = edges[found], np.concatenate([[0.0], edges])[found]
+    assert (above > uniform - 1e-12).all() and (below < uniform + 1e-12).all()
 
 
 def test_greedy_choices_report_the_probability_at_temperature_one():

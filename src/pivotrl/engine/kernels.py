@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,9 +38,55 @@ class Sight:
     """int32, at least 1: the keys behind the first so many are padding, of whatever finite value. Forward only."""
 
 
+@dataclass(frozen=True)
+class Spans:
+    """Stretches of rows that stand one after the other, each seeing a stretch of the keys.
+
+    Attributes:
+        each: (number of rows, first key, end of keys), in the order of the keys.
+        row_bounds, key_bounds: int32 on the device; between them they cut rows and all the keys into sequences. Keys
+            that nobody sees are a sequence without rows.
+        most_rows, most_keys: of a sequence.
+    """
+
+    each: tuple[tuple[int, int, int], ...]
+    row_bounds: Tensor
+    key_bounds: Tensor
+    most_rows: int
+    most_keys: int
+
+    @classmethod
+    def of(cls, each: Sequence[tuple[int, int, int]], num_keys: int, device: torch.device) -> Spans:
+        """
+        Raises:
+            ValueError: stretches of keys overlap or are out of order.
+        """
+        rows, keys = [0], [0]
+        for num_rows, low, high in each:
+            if not keys[-1] <= low < high <= num_keys:
+                raise ValueError(f"keys [{low}, {high}) of {num_keys} do not follow [.., {keys[-1]})")
+            if low > keys[-1]:
+                rows.append(rows[-1])
+                keys.append(low)
+            rows.append(rows[-1] + num_rows)
+            keys.append(high)
+        if keys[-1] < num_keys:
+            rows.append(rows[-1])
+            keys.append(num_keys)
+        row_bounds, key_bounds = (torch.tensor(places, dtype=torch.int32, device=device) for places in (rows, keys))
+        most_rows, most_keys = (max(b - a for a, b in itertools.pairwise(places)) for places in (rows, keys))
+        return cls(tuple(each), row_bounds, key_bounds, most_rows, most_keys)
+
+
 class Kernel(Protocol):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
         """(output, log-sum-exp). A row that sees nothing has an output of 0 and a log-sum-exp of minus infinity."""
+        ...
+
+    def forward_spans(
+        self, query: Tensor, key: Tensor, value: Tensor, spans: Spans, scale: float, masks: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`forward`, for a batch of one with as many heads as key heads; each span has a mask or None."""
         ...
 
     def backward(
@@ -76,6 +124,11 @@ class FlashCpu:
             lse = lse.masked_fill((sight.mask == -torch.inf).all(dim=-1), -torch.inf)
         return output, lse
 
+    def forward_spans(
+        self, query: Tensor, key: Tensor, value: Tensor, spans: Spans, scale: float, masks: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        return _one_by_one(self, query, key, value, spans, scale, masks)
+
     def backward(
         self, grad: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, sight: Sight
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,6 +137,25 @@ class FlashCpu:
             grad, query, key, value, output, lse, 0.0, causal, attn_mask=mask, scale=sight.scale
         )
         return grads
+
+
+def _one_by_one(
+    kernel: Kernel,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    spans: Spans,
+    scale: float,
+    masks: Sequence[Tensor | None],
+) -> tuple[Tensor, Tensor]:
+    outputs, lses, first = [], [], 0
+    for (num_rows, low, high), mask in zip(spans.each, masks, strict=True):
+        rows, keys = slice(first, first + num_rows), slice(low, high)
+        output, lse = kernel.forward(query[:, :, rows], key[:, :, keys], value[:, :, keys], Sight(scale, mask=mask))
+        outputs.append(output)
+        lses.append(lse)
+        first += num_rows
+    return torch.cat(outputs, dim=2), torch.cat(lses, dim=2)
 
 
 def _causal_or_mask(query: Tensor, key: Tensor, sight: Sight) -> tuple[bool, Tensor | None]:
@@ -115,6 +187,23 @@ class FlashCuda:
             seqused_k=sight.length_B,
         )
         return _unflat(output, batch), lse.reshape(heads, batch, rows).transpose(0, 1)
+
+    def forward_spans(
+        self, query: Tensor, key: Tensor, value: Tensor, spans: Spans, scale: float, masks: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        assert not any(mask is not None for mask in masks)
+        output, lse, _ = _varlen().torch_attn._varlen_attn(
+            _flat(query),
+            _flat(key),
+            _flat(value),
+            spans.row_bounds,
+            spans.key_bounds,
+            spans.most_rows,
+            spans.most_keys,
+            scale=scale,
+            window_size=[-1, -1],
+        )
+        return _unflat(output, 1), lse[None]
 
     def backward(
         self, grad: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, sight: Sight
@@ -196,6 +285,11 @@ class Math:
             lses.append(lse.flatten(1, 2))
         # Blocks cut the queries of every head, so [B, H, n, D] parts are joined along the queries.
         return torch.cat(outputs, dim=2), torch.cat(lses, dim=2)
+
+    def forward_spans(
+        self, query: Tensor, key: Tensor, value: Tensor, spans: Spans, scale: float, masks: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        return _one_by_one(self, query, key, value, spans, scale, masks)
 
     def backward(
         self, grad: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, sight: Sight

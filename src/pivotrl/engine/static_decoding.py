@@ -10,15 +10,15 @@ Suffixes: _N branches that still grow, _R rows of the layout, _C room for tokens
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pivotrl.engine.decoding import Read, attend_parts, prompt_lengths, reads_of
 from pivotrl.engine.forest import Forest
 from pivotrl.engine.kernels import Sight
+from pivotrl.engine.reading import Plans, Read, attend, prompt_lengths
 from pivotrl.engine.split_attention import TrunkState
 
 _ROOM = 32
@@ -87,23 +87,21 @@ class StaticPass:
         if window is not None and window < self._room:
             mask_C = self._mask(None, window, query.dtype)
             own = Sight(scale, mask=mask_C.expand(query.shape[1] // key.shape[1], -1))
-        return attend_parts(query, keys, values, own, self._parts(layer, scale, window, query.dtype))
+        reads = [read for read in self._plans.reads if not self._is_past(read, window)]
+        masks = [self._mask_if_needed(read, window, query.dtype) for read in reads]
+        plan = self._plans.plan(reads, query.shape[1] // key.shape[1])
+        return attend(query, keys, values, own, self._trunk_keys[layer], self._trunk_values[layer], plan, masks)
 
-    def _parts(
-        self, layer: int, scale: float, window: int | None, dtype: torch.dtype
-    ) -> Iterable[tuple[Read, Tensor, Tensor, Sight]]:
-        for read in self._reads:
-            rows_N = self._prompt_N[read.first : read.last]
-            mask = None
-            if window is not None:
-                # A recorded step must hold for all steps of its layout: what is hidden now stays hidden, and what
-                # can be hidden at the end of the room needs a mask.
-                if rows_N.min() + self._length - 1 - (read.depth + read.high - read.low - 1) >= window:
-                    continue
-                if rows_N.max() + self._room - 1 - read.depth >= window:
-                    mask = self._mask(read, window, dtype)
-            key, value = (t[layer][:, :, read.low : read.high] for t in (self._trunk_keys, self._trunk_values))
-            yield read, key, value, Sight(scale, mask=mask)
+    # A recorded step must hold for all steps of its layout: what is hidden now stays hidden, and what can be hidden at
+    # the end of the room needs a mask.
+
+    def _is_past(self, read: Read, window: int | None) -> bool:
+        nearest = self._prompt_N[read.first : read.last].min() + self._length - 1
+        return window is not None and bool(nearest - (read.depth + read.high - read.low - 1) >= window)
+
+    def _mask_if_needed(self, read: Read, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        furthest = self._prompt_N[read.first : read.last].max() + self._room - 1
+        return None if window is None or furthest - read.depth < window else self._mask(read, window, dtype)
 
     def _mask(self, read: Read | None, window: int, dtype: torch.dtype) -> Tensor:
         """Additive mask of a read [n, M], or of the branches' own tokens [1, C]; kept up to date by :meth:`advance`."""
@@ -134,9 +132,9 @@ class StaticPass:
     def _lay_out(self, room: int) -> None:
         self.layout += 1
         self._room = room
-        self._reads = reads_of(self._forest, self._leaf_N)
         self._masks: dict[tuple[Read | None, int], Tensor] = {}
         num_rows = bucket(len(self._leaf_N))
+        self._plans = Plans(self._forest, self._leaf_N, num_rows, self._device)
         last_R = np.zeros(num_rows, dtype=np.int64)
         last_R[: len(self._prompt_N)] = self._prompt_N
         self.position_ids_T = torch.from_numpy(last_R + self._length - 1).to(self._device)
