@@ -39,15 +39,15 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Against the peers in benchmarks/requirements.txt, an hour or two alone on the machine; fills docs/performance.md.
+# Against the peers in benchmarks/requirements.txt, some hours alone on the machine; fills docs/performance.md.
 # vLLM takes part when VLLM_PYTHON names an interpreter that has it (benchmarks/peers/vllm_server.py).
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_reading.py
 	$(BIN)/python benchmarks/bench_verifiers.py
 	$(BIN)/python benchmarks/bench_sandbox.py
 	$(BIN)/python benchmarks/bench_update.py --loads S M W5
-	$(BIN)/python benchmarks/bench_iteration.py --loads M W5
-	$(BIN)/python benchmarks/bench_decode.py --loads M W5
+	$(BIN)/python benchmarks/bench_iteration.py --loads S W5
+	$(BIN)/python benchmarks/bench_decode.py --loads W5
 	$(BIN)/python benchmarks/results.py
 
 # torch first and alone: with it in place no dependency can pull in another build of it.

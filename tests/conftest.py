@@ -10,11 +10,12 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # r
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow tests are skipped, and so counted, unless a run asks for some kind of test by its mark."""
+    """Slow and GPU tests are skipped, and so counted, unless a run asks for some kind of test by its mark."""
     if not config.option.markexpr:
         for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow: make test-slow"))
+            for mark, target in (("slow", "make test-slow"), ("gpu", "make test-gpu")):
+                if mark in item.keywords:
+                    item.add_marker(pytest.mark.skip(reason=f"{mark}: {target}"))
 
 
 @pytest.fixture(autouse=True, scope="module")

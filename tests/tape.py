@@ -6,23 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-_ON_THE_HOST = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select")
-"""Operators whose result the host waits for, or whose shape depends on values: a capture refuses them."""
+from pivotrl.engine.recording import HostWatch
 
 
-class _Writer(TorchDispatchMode):
+class _Writer(HostWatch):
+    """Refuses what a capture refuses."""
+
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[tuple[Any, Any, Any, Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if name in _ON_THE_HOST:
-            raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
-        output = func(*args, **(kwargs or {}))
+        output = super().__torch_dispatch__(func, types, args, kwargs)
         self.lines.append((func, args, kwargs or {}, output))
         return output
 

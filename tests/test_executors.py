@@ -284,12 +284,13 @@ class LittleMemory:
         self.hook = decoder.register_forward_pre_hook(check, with_kwargs=True)
 
 
-def test_out_of_memory_leads_to_smaller_chunks_not_to_dropped_rows():
+@pytest.mark.parametrize("name", ["split", "cache", "reference"])
+def test_out_of_memory_leads_to_smaller_chunks_not_to_dropped_rows(name):
     model = make_model("llama", torch.float64)
     items = [Item([3, 4, 5, 6] * 5, [[7 + k, 8, 9, 10, 11, 12, 13] for k in range(20)])]
-    expected = run(SplitExecutor(model, 4096), model, items)
+    expected = run(make_executor("reference", model, 4096), model, items)
     memory = LittleMemory(model, rows=60)
-    executor = SplitExecutor(model, 512)
+    executor = make_executor(name, model, 512)
     found = run(executor, model, items)
     assert memory.failures > 0 and executor.max_tokens < 512
     assert gap(found[2], expected[2]) < 1e-6

@@ -8,6 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from live_memory import LiveMemory
+from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
 from pivotrl.engine.memory import budget, cached_bytes_per_token, kept_bytes_per_token, rows_that_fit, tokens_that_fit
@@ -70,7 +71,7 @@ def test_the_budget_is_rounded_down_and_never_nothing():
     each = kept_bytes_per_token(model)
     assert tokens_that_fit(model, 1000 * each) == 768
     assert tokens_that_fit(model, 1) == 256
-    assert 0 < budget(torch.device("cpu")) <= 6 << 30
+    assert 0 < budget(model) <= 6 << 30
 
 
 # --- keeping to it ----------------------------------------------------------------------------------------------------
@@ -121,13 +122,37 @@ def test_half_the_tokens_hold_half_the_activations():
 # --- decoding ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_gpu_decodes_what_fits_and_a_cpu_less(monkeypatch):
+@pytest.fixture
+def gpu(monkeypatch):
+    """A function that makes a model believe in a GPU of so many bytes."""
+
+    def put(model, memory):
+        monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=int(memory)))
+
+    return put
+
+
+def test_a_gpu_decodes_what_fits_and_a_cpu_less(gpu):
     """23 kB a token for SmolLM2-135M in bf16: of 256 tokens, 512 branches fit into a tenth of 80 GB, 8 of 500 MB."""
-    model = model_of(torch.bfloat16)
+    model = model_of(torch.bfloat16).requires_grad_(False)
     model.config.num_hidden_layers, model.config.num_key_value_heads, model.config.head_dim = 30, 3, 64
     assert cached_bytes_per_token(model) == 23_040
     assert rows_that_fit(model, 256) == 64
-    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
     for memory, rows in ((80e9, 512), (5e8, 8), (1e6, 1)):
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, m=memory: SimpleNamespace(total_memory=m))
+        gpu(model, memory)
         assert rows_that_fit(model, 256) == rows
+
+
+def test_a_gpu_is_shared_with_weights_gradients_moments_and_the_reference(gpu):
+    model = model_of()
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    for memory, asks, left in ((100, True, 95), (100, False, 99), (5.2, True, 0.52)):
+        gpu(model.requires_grad_(asks), memory * weights)
+        assert budget(model) == pytest.approx(left * weights / 2, rel=0.01)
+
+
+def test_executors_that_keep_more_take_fewer_tokens():
+    model = model_of()
+    assert make_executor("cache", model).max_tokens == make_executor("split", model).max_tokens // 4
+    assert make_executor("cache", model, 1000).max_tokens == 1000

@@ -14,15 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pivotrl.engine.executors.contract import backbone
-
 _CPU_BYTES = 6 << 30
 _CPU_SHARE = 0.25
 _CUDA_SHARE = 0.5
-"""Of the device's memory, for activations; weights, optimizer state and a trunk's keys and values need the rest."""
+"""Of what weights and optimizer leave of a GPU, for activations; a trunk's keys and values and the work of a layer need
+the rest."""
 _DECODE_SHARE = 0.1
-"""Of a GPU's memory, for keys and values of branches that decode together; their buffers are rounded up, and held twice
-while they grow."""
+"""Of the same, for keys and values of branches that decode together; their buffers are rounded up by as much as half in
+each direction."""
 _MOST_ROWS = {"cuda": 512, "cpu": 64}
 """Branches that decode together. A step of a GPU hardly takes longer for more of them; a CPU has enough to do."""
 _MULTIPLE = 256
@@ -55,18 +54,27 @@ def _kept_bytes(model: Any, num_tokens: int) -> int:
     input_ids = torch.arange(num_tokens, device=model.device)[None] % model.config.get_text_config().vocab_size
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         # Held until all is counted: what it keeps cannot have the address of something that is gone.
-        graph = backbone(model).get_decoder()(input_ids=input_ids, use_cache=False)
+        graph = model.get_decoder()(input_ids=input_ids, use_cache=False)
     total = sum(kept.values())
     del graph
     return total
 
 
-def budget(device: torch.device) -> int:
-    """Bytes for activations: half of a GPU's memory; on the CPU a quarter of the machine's, 6 GiB at most."""
-    if device.type == "cuda":
-        return int(_CUDA_SHARE * torch.cuda.get_device_properties(device).total_memory)
+def budget(model: Any) -> int:
+    """Bytes for activations: half of what a GPU has left; on the CPU a quarter of the machine's, 6 GiB at most."""
+    if model.device.type == "cuda":
+        return int(_CUDA_SHARE * _left_of_gpu(model))
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(_CPU_BYTES, int(_CPU_SHARE * physical))
+
+
+def _left_of_gpu(model: Any) -> int:
+    """Bytes beside the weights and, for what is trained, gradients, two moments and a copy of the reference; a tenth of
+    the memory at least."""
+    sizes = [(parameter.nbytes, parameter.requires_grad) for parameter in model.parameters()]
+    weights, trained = sum(size for size, _ in sizes), sum(size for size, asks in sizes if asks)
+    total = torch.cuda.get_device_properties(model.device).total_memory
+    return int(max(total - weights * (2 if trained else 1) - 3 * trained, total // 10))
 
 
 def tokens_that_fit(model: Any, num_bytes: int) -> int:
@@ -87,8 +95,8 @@ def rows_that_fit(model: Any, num_tokens: int) -> int:
     most = _MOST_ROWS.get(model.device.type, _MOST_ROWS["cpu"])
     if model.device.type != "cuda":
         return most
-    memory = torch.cuda.get_device_properties(model.device).total_memory
-    return max(1, min(most, int(_DECODE_SHARE * memory) // (num_tokens * cached_bytes_per_token(model))))
+    each = num_tokens * cached_bytes_per_token(model)
+    return max(1, min(most, int(_DECODE_SHARE * _left_of_gpu(model)) // each))
 
 
 def cached_bytes_per_token(model: Any) -> int:

@@ -21,6 +21,10 @@ from torch import Tensor
 from pivotrl.engine.forest import Forest, Ids
 from pivotrl.engine.kernels import Sight, Spans, kernel_for
 
+_PIECE = 1024
+"""Tokens of a segment that one read takes on a GPU, where reads run side by side; few branches on a long segment would
+leave most of it idle."""
+
 
 @dataclass(frozen=True)
 class Read:
@@ -76,12 +80,16 @@ class Plans:
     Args:
         leaf_N: the segments that the branches continue, in row order.
         num_rows: branches of a step, dead ones included.
+        piece: tokens of a segment that one read takes at most; None: all of them on the CPU, some on a GPU.
 
     Attributes:
-        reads: which branches read which segment, in the order of the trunk's rows.
+        reads: which branches read which segment, or piece of one, in the order of the trunk's rows.
     """
 
-    def __init__(self, forest: Forest, leaf_N: Ids, num_rows: int, device: torch.device) -> None:
+    def __init__(
+        self, forest: Forest, leaf_N: Ids, num_rows: int, device: torch.device, piece: int | None = None
+    ) -> None:
+        piece = piece or (_PIECE if device.type == "cuda" else len(forest.token_ids_T))
         self._num_trunk, self._num_rows, self._device = len(forest.token_ids_T), num_rows, device
         self._made: dict[tuple[tuple[Read, ...], int], Plan | None] = {}
         start_N = np.asarray([forest.segments[leaf].start for leaf in leaf_N])
@@ -89,7 +97,9 @@ class Plans:
         for segment in forest.segments:
             first, last = (int(i) for i in np.searchsorted(start_N, [segment.start, segment.until]))
             if last > first:
-                self.reads.append(Read(first, last, segment.start, segment.end, segment.depth))
+                for low in range(segment.start, segment.end, piece):
+                    high, depth = min(low + piece, segment.end), segment.depth + low - segment.start
+                    self.reads.append(Read(first, last, low, high, depth))
 
     def plan(self, reads: Sequence[Read], group: int) -> Plan | None:
         """For some of the reads; made once, None for none."""

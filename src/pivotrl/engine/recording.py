@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pivotrl.engine.static_decoding import StaticPass
 
@@ -26,14 +30,21 @@ _TOLERANCE = 0.02
 """Largest difference of a logit between a replay and the step itself, relative to the largest logit. Kernels may be
 chosen anew when recorded; a wrong buffer is off by far more."""
 
+_refused: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+"""Models of which a step could not be recorded. No other is tried: a record that fails may cost memory for good."""
+
 _logger = logging.getLogger(__name__)
 
 
 def cuda_graph(step: Step) -> Step:
     """See :data:`Capture`. The tensor that a replay returns is overwritten by the next one."""
     graph = torch.cuda.CUDAGraph()
-    # Only this thread's calls can spoil the record; another may be moving data.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    # The outer context takes us back to our stream also when the inner one raises while it ends a spoilt record. Only
+    # this thread's calls can spoil it; another may be moving data.
+    with (
+        torch.cuda.stream(torch.cuda.current_stream()),
+        torch.cuda.graph(graph, capture_error_mode="thread_local"),
+    ):
         output = step()
 
     def replay() -> Tensor:
@@ -43,19 +54,44 @@ def cuda_graph(step: Step) -> Step:
     return replay
 
 
+class HostWatch(TorchDispatchMode):
+    """Inside, what no graph can hold is an error before it is begun: values that the host reads or sends."""
+
+    _READS = (
+        *("_local_scalar_dense", "nonzero", "equal", "is_nonzero"),
+        *("masked_select", "_unique2", "unique_dim", "repeat_interleave"),
+    )
+    """Operators whose result the host waits for, or whose shape depends on values."""
+    _MADE = "lift_fresh"
+    """A tensor made of Python's numbers."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        by_mask = name.startswith("index") and any(tensor.dtype == torch.bool for tensor in tensors[1:])
+        if name in self._READS or name == self._MADE or by_mask:
+            raise RuntimeError(f"{name} on the host is not permitted in a recorded step")
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor) and any(tensor.device != output.device and tensor.dim() for tensor in tensors):
+            raise RuntimeError(f"{name} moves data between devices, which is not permitted in a recorded step")
+        return output
+
+
 class RecordedStep:
     """Calls a step, and replays it once its layout has stood for a while.
 
-    The first replay is compared with the step itself. If it differs, or nothing could be recorded, the step is called
-    as it is from then on, and the reason is logged.
+    The step before is watched for what cannot be recorded, and the first replay is compared with it. If anything is
+    wrong, steps of this model are called as they are from then on, and the reason is logged.
+
+    Args:
+        model: whose step it is.
 
     Attributes:
         num_replays: calls answered by a replay.
     """
 
-    def __init__(self, step: Step, state: StaticPass, capture: Capture) -> None:
-        self._step, self._state = step, state
-        self._capture: Capture | None = capture
+    def __init__(self, step: Step, state: StaticPass, capture: Capture, model: torch.nn.Module) -> None:
+        self._step, self._state, self._capture, self._model = step, state, capture, model
         self._replay: Step | None = None
         self._layout, self._num_calls, self.num_replays = -1, 0, 0
 
@@ -65,24 +101,34 @@ class RecordedStep:
         if self._replay is not None:
             self.num_replays += 1
             return self._replay()
-        output = self._step()
         self._num_calls += 1
-        if self._capture is not None and self._num_calls == _WARM:
-            self._record(self._capture, output)
-        return output
+        if self._num_calls == _WARM and self._model not in _refused:
+            return self._record()
+        return self._step()
 
-    def _record(self, capture: Capture, expected: Tensor) -> None:
+    def _record(self) -> Tensor:
+        """The step's result; from the next call on it is replayed, if that can be."""
+        expected: Tensor | None = None
         try:
-            replay = capture(self._step)
-            found = replay()
-            reason = None if _agree(found, expected) else "a replay differs from the step it records"
+            with HostWatch():  # type: ignore[no-untyped-call]
+                expected = self._step()
+            replay = self._capture(self._step)
+            reason = None if _agree(replay(), expected) else "a replay differs from the step it records"
         except RuntimeError as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = _first_reason(error)
         if reason is None:
             self._replay = replay
         else:
-            self._capture = None
+            _refused.add(self._model)
             _warn(reason)
+        return self._step() if expected is None else expected
+
+
+def _first_reason(error: BaseException) -> str:
+    """What went wrong first: a record that is spoilt ends with an error of its own."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _agree(found: Tensor, expected: Tensor) -> bool:

@@ -27,6 +27,9 @@ from pivotrl.engine.static_decoding import StaticPass
 from pivotrl.records import Sampling
 from pivotrl.seeding import uniforms
 
+_LOGITS_AT_ONCE = 1 << 25
+"""Numbers in one block of logits that tokens are chosen from: 128 MiB in fp32."""
+
 _BLOCK = 256
 """Entries of a distribution that are summed together when one is looked for."""
 
@@ -46,6 +49,11 @@ def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Te
     Temperature 0 takes the best token, with its log-probability at temperature 1. With top-k and top-p, the k most
     probable tokens are kept first, and of those the fewest that reach p.
     """
+    rows = max(1, _LOGITS_AT_ONCE // logits_NV.shape[1])
+    if len(logits_NV) > rows:  # each of the copies below is as large as the logits
+        blocks = zip(logits_NV.split(rows), uniform_N.split(rows), strict=True)
+        token_blocks, logprob_blocks = zip(*(choose(*block, sampling) for block in blocks), strict=True)
+        return torch.cat(token_blocks), torch.cat(logprob_blocks)
     logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
     if sampling.temperature == 0.0:
         logprobs = torch.log_softmax(logits_NV, dim=-1)
@@ -215,7 +223,7 @@ def _grow(
 
     step: Step = call
     if capture is not None and isinstance(state, StaticPass):
-        step = RecordedStep(call, state, capture)
+        step = RecordedStep(call, state, capture, base)
     # Logits of a row that several samples start from are computed once.
     unique, inverse = np.unique(ends, return_inverse=True)
     logits_NV = head.logits(hidden_TD[torch.from_numpy(unique).to(hidden_TD.device)])[

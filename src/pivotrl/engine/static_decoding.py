@@ -125,7 +125,8 @@ class StaticPass:
         self._keys, self._values = {}, {}
         self._lay_out(room)
         for before, after in zip(old, (self._keys, self._values), strict=True):
-            for layer, tensor in before.items():
+            for layer in list(before):
+                tensor = before.pop(layer)  # so that only one layer is held twice
                 after[layer] = self._blank(tensor.shape[2], tensor.shape[3], tensor.dtype)
                 after[layer][: len(chosen_N), : self._length] = tensor[chosen_N, : self._length]
 

@@ -16,7 +16,7 @@ from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
-from pivotrl.engine.memory import budget, rows_that_fit, tokens_that_fit
+from pivotrl.engine.memory import rows_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
@@ -93,10 +93,10 @@ class Policy:
         self._num_skipped = 0
         if trainable:
             self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
-        max_tokens = pass_tokens or tokens_that_fit(self.model, budget(self.device))
-        self._executor: Executor = make_executor(executor, self.model, max_tokens)
+        self._executor: Executor = make_executor(executor, self.model, pass_tokens)
         if self._frozen_copy is not None:
-            self._frozen_executor: Executor = make_executor(self._executor.name, self._frozen_copy, max_tokens)
+            size = self._executor.max_tokens
+            self._frozen_executor: Executor = make_executor(self._executor.name, self._frozen_copy, size)
 
     # --- construction -------------------------------------------------------------------------------------------
 

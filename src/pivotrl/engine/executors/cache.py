@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from pivotrl.engine.executors.chunked import ChunkedExecutor
 from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, backbone, scored_spans
 from pivotrl.engine.executors.targets import Targets
 from pivotrl.engine.forest import Forest, SortedSequences, build_forest, input_sequences, micro_batches
@@ -25,34 +26,30 @@ _SHARE_ABOVE = 64
 """A segment costs a forward of its own here."""
 
 
-class CacheExecutor:
+class CacheExecutor(ChunkedExecutor):
     """Trunk and branches by continuing caches."""
 
     name: ExecutorName = "cache"
+    takes = 0.25  # attention written out keeps its weights, and every branch a copy of its prefix
 
-    def __init__(self, model: Any, max_tokens: int) -> None:
-        self._model, self._max_tokens, self.num_computed = model, max_tokens, 0
-
-    def score(self, items: Sequence[Item], temperature: float = 1.0, loss: Loss | None = None) -> Scored:
+    def _score(self, items: Sequence[Item], temperature: float, loss: Loss | None) -> Scored:
         collector = Collector(items, self._model.device)
         spans, sequences = scored_spans(items), SortedSequences(input_sequences(items))
-        self.num_computed = 0
-        with torch.set_grad_enabled(loss is not None):
-            for batch in micro_batches(sequences, self._max_tokens):
-                forest = build_forest(batch, _SHARE_ABOVE)
-                targets = Targets(forest, batch, spans, items)
-                hidden_TD = self._forward(forest)
-                unique, inverse = np.unique(targets.row_S, return_inverse=True)
-                row_U, row_S, target_S, place_S = (
-                    torch.from_numpy(values).to(hidden_TD.device)
-                    for values in (unique, inverse, targets.target_S, targets.place_S)
-                )
-                head = Head.of(backbone(self._model))
-                logprobs_S, entropy_S = score(head, hidden_TD[row_U], row_S, target_S, temperature)
-                scored = Scored(place_S, logprobs_S, entropy_S)
-                collector.add(scored)
-                if loss is not None:
-                    loss(scored).backward()
+        for batch in micro_batches(sequences, self.max_tokens, strict=True):
+            forest = build_forest(batch, _SHARE_ABOVE)
+            targets = Targets(forest, batch, spans, items)
+            hidden_TD = self._forward(forest)
+            unique, inverse = np.unique(targets.row_S, return_inverse=True)
+            row_U, row_S, target_S, place_S = (
+                torch.from_numpy(values).to(hidden_TD.device)
+                for values in (unique, inverse, targets.target_S, targets.place_S)
+            )
+            head = Head.of(backbone(self._model))
+            logprobs_S, entropy_S = score(head, hidden_TD[row_U], row_S, target_S, temperature)
+            scored = Scored(place_S, logprobs_S, entropy_S)
+            collector.add(scored)
+            if loss is not None:
+                loss(scored).backward()
         return collector.all()
 
     def _forward(self, forest: Forest) -> Tensor:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from pivotrl.engine.executors.cache import CacheExecutor
+from pivotrl.engine.executors.chunked import ChunkedExecutor
 from pivotrl.engine.executors.contract import Executor, ExecutorName, Scored, backbone
 from pivotrl.engine.executors.reference import ReferenceExecutor
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
+from pivotrl.engine.memory import budget, tokens_that_fit
 
-_MAKERS: dict[str, Callable[[Any, int], Executor]] = {
+_KINDS: dict[str, type[ChunkedExecutor]] = {
     "split": SplitExecutor,
     "cache": CacheExecutor,
     "reference": ReferenceExecutor,
@@ -25,22 +26,27 @@ _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.bfloat16: 0.25, to
 _logger = logging.getLogger(__name__)
 
 
-def make_executor(name: ExecutorName, model: Any, max_tokens: int = 2048) -> Executor:
-    """The named executor; ``auto`` takes the first of split, cache and reference that passes the probe.
+def make_executor(name: ExecutorName, model: Any, max_tokens: int | None = None) -> Executor:
+    """By name, or with ``auto`` the first that passes a probe.
 
     Args:
         model: a causal LM of transformers, with or without an adapter.
-        max_tokens: rows of a forward pass whose activations are kept.
+        max_tokens: tokens whose activations are kept at once; None: what fits, see :mod:`pivotrl.engine.memory`.
     """
+    fitting = tokens_that_fit(model, budget(model)) if max_tokens is None else 0
+
+    def make(kind: type[ChunkedExecutor]) -> Executor:
+        return kind(model, int(kind.takes * fitting) if max_tokens is None else max_tokens)
+
     if name != "auto":
-        return _MAKERS[name](model, max_tokens)
+        return make(_KINDS[name])
     for candidate in ("split", "cache"):
-        executor = _MAKERS[candidate](model, max_tokens)
+        executor = make(_KINDS[candidate])
         reason = why_not(executor, model)
         if reason is None:
             return executor
         _logger.warning("%s: no %s executor: %s", type(backbone(model)).__name__, candidate, reason)
-    return ReferenceExecutor(model, max_tokens)
+    return make(ReferenceExecutor)
 
 
 def why_not(executor: Executor, model: Any) -> str | None:

@@ -33,6 +33,8 @@ class Executor(Protocol):
     """Scores completions, and sends a loss back into the parameters that ask for a gradient."""
 
     name: ExecutorName
+    max_tokens: int
+    """Tokens that go through the model together."""
     num_computed: int
     """Tokens that the last call put through the model."""
 

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from pivotrl.engine.executors.chunked import ChunkedExecutor
 from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, scored_spans
 from pivotrl.engine.items import Item
 
 
-class ReferenceExecutor:
+class ReferenceExecutor(ChunkedExecutor):
     """Rows of one prompt at a time, at most ``max_tokens`` tokens of them together."""
 
     name: ExecutorName = "reference"
+    takes = 0.25  # attention written out keeps its weights, which grow with the square of a row
 
-    def __init__(self, model: Any, max_tokens: int) -> None:
-        self._model, self._max_tokens, self.num_computed = model, max_tokens, 0
-
-    def score(self, items: Sequence[Item], temperature: float = 1.0, loss: Loss | None = None) -> Scored:
-        device = self._model.device
-        collector = Collector(items, device)
+    def _score(self, items: Sequence[Item], temperature: float, loss: Loss | None) -> Scored:
+        collector = Collector(items, self._model.device)
         spans = iter(scored_spans(items))
-        self.num_computed = 0
         for item in items:
             rows = [(completion, next(spans)[2]) for completion in item.completions]
             longest = len(item.prompt) + max(map(len, item.completions))
-            size = max(1, self._max_tokens // longest)
+            size = max(1, self.max_tokens // longest)
             for low in range(0, len(rows), size):
-                with torch.set_grad_enabled(loss is not None):
-                    scored = self._rows(item.prompt, rows[low : low + size], temperature)
-                    if loss is not None:
-                        loss(scored).backward()
+                scored = self._rows(item.prompt, rows[low : low + size], temperature)
+                if loss is not None:
+                    loss(scored).backward()
                 collector.add(scored)
         return collector.all()
 

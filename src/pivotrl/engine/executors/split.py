@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from pivotrl.engine.executors.chunked import ChunkedExecutor
 from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, backbone, scored_spans
 from pivotrl.engine.executors.targets import Targets
 from pivotrl.engine.forest import (
@@ -35,7 +36,7 @@ from pivotrl.engine.items import Item
 from pivotrl.engine.split_attention import NAME, ForestPass, TrunkState
 
 
-class SplitExecutor:
+class SplitExecutor(ChunkedExecutor):
     """Trunk and branches by split attention, for models that attend (with or without sliding windows).
 
     Args:
@@ -47,47 +48,27 @@ class SplitExecutor:
     name: ExecutorName = "split"
 
     def __init__(self, model: Any, max_tokens: int, share_above: int = SHARE_ABOVE) -> None:
-        self._model, self.max_tokens, self._share_above, self.num_computed = model, max_tokens, share_above, 0
+        super().__init__(model, max_tokens)
+        self._share_above = share_above
 
-    def score(self, items: Sequence[Item], temperature: float = 1.0, loss: Loss | None = None) -> Scored:
-        """See :class:`~pivotrl.engine.executors.contract.Executor`.
-
-        When memory runs out, gradients are cleared and everything starts anew with chunks of half the size, which
-        later calls keep to.
-
+    def _score(self, items: Sequence[Item], temperature: float, loss: Loss | None) -> Scored:
+        """
         Raises:
             NotImplementedError: the model's layers do not attend through :mod:`pivotrl.engine.split_attention`.
-            torch.OutOfMemoryError: not even chunks of 16 rows fit, or there were gradients before the call.
         """
         attention = backbone(self._model).config.get_text_config()._attn_implementation
         if attention != NAME:
             raise NotImplementedError(f"attention {attention!r} cannot be split; load the model with {NAME!r}")
-        clear = all(parameter.grad is None for parameter in self._model.parameters())
-        while True:
-            try:
-                return self._score(items, temperature, loss)
-            except torch.OutOfMemoryError:
-                if self.max_tokens < 32 or not clear:
-                    raise
-            self.max_tokens //= 2
-            for parameter in self._model.parameters():
-                parameter.grad = None
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-    def _score(self, items: Sequence[Item], temperature: float, loss: Loss | None) -> Scored:
         collector = Collector(items, self._model.device)
         spans, sequences = scored_spans(items), SortedSequences(input_sequences(items))
-        self.num_computed = 0
-        with torch.set_grad_enabled(loss is not None):
-            for batch in micro_batches(sequences, self.max_tokens):
-                forest = build_forest(batch, self._share_above)
-                work = _Work(self._model, forest, Targets(forest, batch, spans, items), temperature, loss, collector)
-                if len(forest.token_ids_T) <= self.max_tokens:
-                    work.at_once()
-                else:
-                    work.trunk_then_branches(self.max_tokens)
-                self.num_computed += len(forest.token_ids_T)
+        for batch in micro_batches(sequences, self.max_tokens):
+            forest = build_forest(batch, self._share_above)
+            work = _Work(self._model, forest, Targets(forest, batch, spans, items), temperature, loss, collector)
+            if len(forest.token_ids_T) <= self.max_tokens:
+                work.at_once()
+            else:
+                work.trunk_then_branches(self.max_tokens)
+            self.num_computed += len(forest.token_ids_T)
         return collector.all()
 
 

@@ -1,0 +1,58 @@
+"""What all executors do when memory runs out: start anew with smaller chunks. No row is dropped."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from pivotrl.engine.executors.contract import ExecutorName, Loss, Scored
+from pivotrl.engine.items import Item
+
+_LEAST = 16
+"""Tokens of a chunk that is not halved any more."""
+
+
+class ChunkedExecutor(abc.ABC):
+    """An :class:`~pivotrl.engine.executors.contract.Executor` whose memory grows with ``max_tokens``.
+
+    Args:
+        max_tokens: tokens that go through the model together.
+    """
+
+    name: ExecutorName
+    takes: ClassVar[float] = 1.0
+    """Of the tokens that would fit by what one of them keeps; less where more is kept than grows with their number."""
+
+    def __init__(self, model: Any, max_tokens: int) -> None:
+        self._model, self.max_tokens, self.num_computed = model, max_tokens, 0
+
+    def score(self, items: Sequence[Item], temperature: float = 1.0, loss: Loss | None = None) -> Scored:
+        """See :class:`~pivotrl.engine.executors.contract.Executor`.
+
+        When memory runs out, gradients are cleared and everything starts anew with chunks of half the size, which
+        later calls keep to.
+
+        Raises:
+            torch.OutOfMemoryError: not even chunks of 16 tokens fit, or there were gradients before the call.
+        """
+        clear = all(parameter.grad is None for parameter in self._model.parameters())
+        while True:
+            try:
+                self.num_computed = 0
+                with torch.set_grad_enabled(loss is not None):
+                    return self._score(items, temperature, loss)
+            except torch.OutOfMemoryError:
+                if self.max_tokens < 2 * _LEAST or not clear:
+                    raise
+            self.max_tokens //= 2
+            for parameter in self._model.parameters():
+                parameter.grad = None
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    @abc.abstractmethod
+    def _score(self, items: Sequence[Item], temperature: float, loss: Loss | None) -> Scored:
+        """One try; counts ``num_computed`` up."""
