@@ -22,6 +22,7 @@ Run on a GPU: tests/test_gpu.py.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from functools import partial
@@ -30,11 +31,16 @@ from itertools import chain
 import pytest
 import torch
 
-from pivotrl.engine import reading, split_attention
+from pivotrl.engine import kernels, reading, split_attention
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.split import SplitExecutor
+from pivotrl.engine.executors.split import forward as split_forward
+from pivotrl.engine.forest import SortedSequences, build_forest
 from pivotrl.engine.kernels import FlashCpu, FlashCuda, Math, Sight, Spans, _flash_takes, merge
+from pivotrl.engine.recording import HostWatch
 from pivotrl.engine.sampling import draw
+from pivotrl.engine.split_attention import TrunkState
+from pivotrl.engine.static_decoding import StaticPass
 from pivotrl.records import Sampling
 from tape import tape
 from tiny_models import make_model, random_items, weights_of
@@ -336,3 +342,30 @@ def test_a_layer_reads_all_segments_in_one_launch(as_on_a_gpu, monkeypatch, num_
     prefill = calls["forward"] - 2 * 2  # two steps after the first token, two layers
     assert calls["forward_spans"] == 2 * 2
     assert prefill > 0 and (num_pivots > 1 or prefill == 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3", "mistral, beyond its window"])
+@torch.no_grad()
+def test_only_the_first_step_of_a_layout_meets_the_host(monkeypatch, family, dtype):
+    """On a device that holds no numbers and chooses the kernels of a GPU: what is recorded later on neither reads
+    values nor sends any, and comes out in the model's dtype."""
+    monkeypatch.setattr(kernels, "_has_flash", lambda _: True)
+    device = torch.device("meta")
+    model = make_model(family, dtype).to(device)
+    prompts = [[3 + (5 * i * i) % 61 for i in range(length)] for length in (40, 12, 13, 1)]
+    forest = build_forest(SortedSequences(prompts), share_above=0, cut_at_ends=True)
+    shape, trunk = (1, len(forest.token_ids_T), model.config.num_key_value_heads, 8), TrunkState()
+    for layer in range(model.config.num_hidden_layers):
+        for tensors in (trunk.keys, trunk.values):
+            tensors[layer] = torch.zeros(shape, dtype=dtype, device=device).transpose(1, 2)
+    state = StaticPass(forest, trunk, [forest.leaf_of[i] for i in range(4) for _ in range(3)], device)
+    layouts = set()
+    for _ in range(40):  # the room grows on the way
+        state.advance(torch.zeros(12, dtype=torch.long, device=device))
+        watch = HostWatch() if state.layout in layouts else contextlib.nullcontext()
+        layouts.add(state.layout)
+        with watch:
+            hidden = split_forward(model, state)
+        assert hidden.dtype == dtype and hidden.shape == (12, 32)
+    assert len(layouts) == 2
