@@ -102,6 +102,23 @@ def test_what_split_does_not_know_falls_back_with_a_reason(family, caplog):
     assert reason is not None and ("differ" in reason or "cannot be split" in reason or "gradient" in reason)
 
 
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "dynamic", "factor": 2.0},
+        {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "factor": 4.0},
+    ],
+)
+def test_angles_that_depend_on_the_longest_sequence_are_not_shared(rope, caplog):
+    """Beyond the original length a token's angles depend on what else is in the pass; the probe is too short to see."""
+    settings = {"rope_theta": 1e4, "original_max_position_embeddings": 128, **rope}
+    model = make_model("llama", rope_parameters=settings)
+    assert make_executor("auto", model).name == "reference"
+    assert f"{rope['rope_type']} rotary angles" in caplog.text
+    gemma = make_model("gemma3")  # angles of its own for each kind of layer
+    assert make_executor("auto", gemma).name == "split"
+
+
 @pytest.mark.parametrize("config", [BloomConfig, MambaConfig])
 def test_models_built_in_another_way_are_served_by_some_executor(config):
     """Layers under another name, biased attention, no attention at all: no fault, and the reference's numbers."""

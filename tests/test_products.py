@@ -103,3 +103,25 @@ def test_a_policy_takes_them_where_they_are_faster(tmp_path, monkeypatch):
         monkeypatch.setattr(products, "are_faster", lambda f=faster: f)
         policy = Policy(model=folder, lora_rank=0)
         assert any(isinstance(module, products.Linear) for module in policy.model.modules()) == faster
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "faster"),
+    [
+        ("AuthenticAMD", "AVX512", True),
+        ("GenuineIntel", "AVX512", False),  # MKL takes AVX-512 there
+        ("AuthenticAMD", "AVX2", False),
+        (None, "AVX512", False),  # not Linux
+    ],
+)
+def test_they_are_taken_for_avx512_without_intels_name(monkeypatch, vendor, capability, faster):
+    def read_text(self):
+        if vendor is None:
+            raise FileNotFoundError(self)
+        return f"vendor_id\t: {vendor}\n"
+
+    monkeypatch.setattr("pathlib.Path.read_text", read_text)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    products.are_faster.cache_clear()
+    assert products.are_faster() == faster
+    products.are_faster.cache_clear()

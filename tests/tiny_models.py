@@ -83,13 +83,14 @@ _OWN_ATTENTION = ("gemma2, soft caps", "gpt-oss, sinks")
 _HAVE_EXPERTS = ("qwen3 moe", "qwen3-next", "gpt-oss, sinks")
 
 
-def make_model(family: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
+def make_model(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, **more: Any) -> Any:
+    """``more``: options of the configuration."""
     config_class, options = {**SPLIT, **CACHE}[family]
     torch.manual_seed(seed)
     extra = {"experts_implementation": "eager"} if family in _HAVE_EXPERTS else {}
     return (
         AutoModelForCausalLM.from_config(
-            config_class(**{**_SIZES, **options}),
+            config_class(**{**_SIZES, **options, **more}),
             attn_implementation="eager" if family in _OWN_ATTENTION else NAME,
             **extra,
         )

@@ -51,6 +51,9 @@ def make_executor(name: ExecutorName, model: Any, max_tokens: int | None = None)
 
 def why_not(executor: Executor, model: Any) -> str | None:
     """Run a small forest both ways, forward and backward; None when the results agree."""
+    changing = _rope_types(backbone(model).config.get_text_config()) & {"longrope", "dynamic"}
+    if changing:  # a probe would have to be as long as the context to see it
+        return f"{changing.pop()} rotary angles depend on the longest sequence of a pass"
     items = _probe(int(backbone(model).config.get_text_config().vocab_size))
     parameters = list(model.parameters())
     asked = [parameter.requires_grad for parameter in parameters]
@@ -84,6 +87,13 @@ def why_not(executor: Executor, model: Any) -> str | None:
         return f"log-probabilities differ by {gap:.2g} nats"
     off = ((expected_grad - found_grad).norm() / expected_grad.norm().clamp_min(1e-12)).item()
     return None if off <= max(10 * tolerance, 1e-3) else f"gradients differ by {off:.2g}"
+
+
+def _rope_types(config: Any) -> set[str]:
+    """Of all layers; they may differ by the kind of layer."""
+    settings = getattr(config, "rope_parameters", None) or {}
+    each = [settings] if "rope_type" in settings else [each for each in settings.values() if isinstance(each, dict)]
+    return {str(one.get("rope_type", "default")) for one in each}
 
 
 def _mean(scored: Scored) -> torch.Tensor:
