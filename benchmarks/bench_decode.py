@@ -67,7 +67,7 @@ def bound(load: loads.Load, setting: common.Setting) -> tuple[float, str]:
     """
     config = setting.model.config.get_text_config()
     costs = flop_model.costs_of(setting.model.config)
-    peak = measuring.peak_flops(setting.device, setting.dtype, setting.linear)
+    peak = measuring.peak_flops(setting.device, setting.dtype)
     speed = measuring.bandwidth(setting.device)
     head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     width = setting.dtype.itemsize

@@ -172,7 +172,7 @@ def contestant(name: str, bench: Bench, lora: bool, kept: dict[str, list[Phases]
 def run_load(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     load, setting, lora = bench.load, bench.setting, bool(options.lora)
     kept: dict[str, list[Phases]] = {}
-    peak = measuring.peak_flops(setting.device, setting.dtype, setting.linear)
+    peak = measuring.peak_flops(setting.device, setting.dtype)
     least = flops(bench, None, lora)
 
     def probe(name: str, size: int) -> list[str]:

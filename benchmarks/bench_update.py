@@ -87,7 +87,7 @@ def contestants(
 def run_load(load: loads.Load, setting: common.Setting, options: argparse.Namespace) -> dict[str, Any]:
     costs, sizes = flop_model.costs_of(setting.model.config), loads.lengths(load)
     least = flop_model.update_flops("shared", sizes, costs, bool(options.lora))
-    peak = measuring.peak_flops(setting.device, setting.dtype, setting.linear)
+    peak = measuring.peak_flops(setting.device, setting.dtype)
     names = [name for name in CONTESTANTS if name in options.contestants]
     rows = contest.compare(
         contestants(names, load, setting, bool(options.lora)),

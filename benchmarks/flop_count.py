@@ -47,11 +47,6 @@ def _varlen(values: dict[str, Any]) -> float:
     return heads * size * sum(visible_pairs(q, k, bool(causal)) for q, k in zip(queries, keys, strict=True))
 
 
-def _product(values: dict[str, Any]) -> float:
-    rows, inner = values["X"].shape
-    return float(rows * inner * values["W"].shape[0])
-
-
 def _formulas() -> dict[Any, Callable[..., int]]:
     aten, varlen = torch.ops.aten, torch.ops.torch_attn
     operators = [
@@ -63,7 +58,6 @@ def _formulas() -> dict[Any, Callable[..., int]]:
         (aten._scaled_dot_product_efficient_attention_backward, _BACKWARD, _dense),
         (aten._scaled_dot_product_cudnn_attention, _FORWARD, _dense),
         (aten._scaled_dot_product_cudnn_attention_backward, _BACKWARD, _dense),
-        (torch.ops.mkldnn._linear_pointwise, 2.0, _product),
         (varlen._varlen_attn, _FORWARD, _varlen),
         (varlen._varlen_attn_backward, _BACKWARD, _varlen),
     ]

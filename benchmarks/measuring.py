@@ -23,14 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import linear
 
 from flop_count import count_flops
 
 _PACKAGES = ("torch", "transformers", "peft", "trl", "prefix-grouper", "flash-attn")
-
-
-Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class NotAvailable(Exception):
@@ -129,11 +125,11 @@ def in_own_process(arguments: Sequence[str]) -> dict[str, Any]:
     return answer
 
 
-def peak_flops(device: torch.device, dtype: torch.dtype, linear: Product = linear, size: int = 2048) -> float:
-    """FLOP/s of a square matrix product on this machine with the present threads: the best of seven."""
+def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048, tries: int = 7) -> float:
+    """FLOP/s of a square matrix product on this machine with the present threads: the best of several."""
     size = 8192 if device.type == "cuda" else size
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best = min(seconds(lambda: linear(left, right), device) for _ in range(7))
+    best = min(seconds(lambda: left @ right, device) for _ in range(tries))
     return 2.0 * size**3 / best
 
 

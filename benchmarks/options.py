@@ -14,7 +14,6 @@ import loads
 import measuring
 import models
 import results
-from pivotrl.engine import products
 from pivotrl.engine.loading import resolve_device, resolve_dtype
 
 RESULTS = Path(__file__).parent / "results"
@@ -31,9 +30,6 @@ def parser(description: str, contestants: Sequence[str], default_load: str) -> a
     made.add_argument("--threads", type=int, default=None)
     made.add_argument("--device", default="auto")
     made.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
-    made.add_argument(
-        "--products", default="pytorch", choices=["pytorch", "onednn"], help="of every contestant's layers"
-    )
     made.add_argument("--lora", type=int, default=0, metavar="RANK", help="train an adapter (0: all weights)")
     made.add_argument("--fixed", nargs="*", default=[], metavar="NAME=SIZE", help="micro-batches not to be tuned")
     made.add_argument("--no-probe", action="store_true", help="leave out peak memory and counted FLOPs")
@@ -50,12 +46,6 @@ class Setting:
     tokenizer: Any
     device: torch.device
     dtype: torch.dtype
-
-    @property
-    def linear(self) -> measuring.Product:
-        """The matrix product of the model's layers."""
-        fast = any(isinstance(module, products.Linear) for module in self.model.modules())
-        return products.linear if fast else torch.nn.functional.linear
 
     @property
     def vocabulary(self) -> int:
@@ -78,8 +68,6 @@ def setting_of(options: argparse.Namespace) -> Setting:
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device)
     model, tokenizer = models.build(options.model, device, dtype)
-    if options.products == "onednn":
-        products.use_faster(model)
     if options.lora:
         model = models.with_lora(model, options.lora)
     return Setting(model, tokenizer, device, dtype)
@@ -90,7 +78,6 @@ def probe_arguments(options: argparse.Namespace, load: loads.Load, name: str, si
     sizes = f"{load.trunk},{load.pivots},{load.branches},{load.tokens}"
     arguments = ["--model", options.model, "--loads", sizes, "--probe", name]
     arguments += ["--device", options.device, "--dtype", options.dtype, "--lora", str(options.lora)]
-    arguments += ["--products", options.products]
     arguments += ["--fixed", f"{name}={size}"]
     if load.spread:
         arguments += ["--spread", str(load.spread)]
@@ -124,7 +111,6 @@ def entry(
         "bound_seconds": bound_seconds,
         "bound": bound,
         "machine": measuring.machine(setting.device, setting.dtype),
-        "products": options.products,
         "command": results.command_line(),
         "rows": list(rows),
     }

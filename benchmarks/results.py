@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
-_IDENTITY = ("load", "model", "trained", "products")
+_IDENTITY = ("load", "model", "trained")
 _MACHINE_IDENTITY = ("device", "dtype", "threads")
 
 
@@ -44,9 +44,9 @@ def table(entry: Mapping[str, Any]) -> str:
     on = machine["device"] if machine["device"] != "cpu" else machine["processor"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
-        f"**{entry['load']}**, {entry['model']}, {entry['trained']}, {_products(entry)}: "
-        f"{tokens['logical']:,} logical, {tokens['grouped']:,} grouped, {tokens['unique']:,} unique tokens. "
-        f"{on}, {machine['threads']} of {machine['cores']} cores, {machine['dtype']}, {machine['date']}; {versions}. "
+        f"**{entry['load']}**, {entry['model']}, {entry['trained']}: {tokens['logical']:,} logical, "
+        f"{tokens['grouped']:,} grouped, {tokens['unique']:,} unique tokens. {on}, {machine['threads']} of "
+        f"{machine['cores']} cores, {machine['dtype']}, {machine['date']}; {versions}. "
         f"Bound {entry['bound_seconds']:.3g} s ({entry['bound']}).",
         "",
         f"| | median s | times {_base(entry)} [95 %] | FLOP model | TFLOP counted | peak MB | of bound | notes |",
@@ -56,10 +56,6 @@ def table(entry: Mapping[str, Any]) -> str:
         f"`{entry['command']}`",
     ]
     return "\n".join(lines)
-
-
-def _products(entry: Mapping[str, Any]) -> str:
-    return {"onednn": "products of oneDNN"}.get(entry.get("products", "pytorch"), "products of PyTorch")
 
 
 def _line(row: Mapping[str, Any]) -> str:

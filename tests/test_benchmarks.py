@@ -34,7 +34,6 @@ from peers import (
     trl_tree,
     vllm_server,
 )
-from pivotrl.engine import products
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CPU = torch.device("cpu")
@@ -208,12 +207,9 @@ def test_costs_of_a_configuration_by_hand():
 # What is counted
 
 
-@pytest.mark.parametrize("faster", [False, True])
 @pytest.mark.parametrize(("name", "method"), [("hf padded, alone", "naive"), ("engine", "shared")])
-def test_counted_operations_are_those_of_the_model(name, method, faster):
+def test_counted_operations_are_those_of_the_model(name, method):
     model, load = small_model(), loads.Load("x", 192, 3, 3, 24)
-    if faster:
-        products.use_faster(model)
     items = loads.make_items(load, 97)
     step = PEERS_TO_COUNT[name](model)
     counted = flop_count.count_flops(lambda: step(items, loads.make_advantages(items)))

@@ -5,15 +5,12 @@ Suffixes: _U rows of hidden states, _S scored tokens (several may share a row), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-
-from pivotrl.engine import products
 
 _LOGITS_AT_ONCE = 1 << 24
 """Numbers in one block of logits: 64 MiB in fp32."""
@@ -27,19 +24,17 @@ class Head:
     bias: Tensor | None
     scale: float
     softcap: float | None
-    linear: Callable[..., Tensor] = torch.nn.functional.linear
 
     @classmethod
     def of(cls, model: Any) -> Head:
         config, layer = model.config.get_text_config(), model.get_output_embeddings()
         scale = float(getattr(config, "logit_scale", None) or getattr(config, "lm_head_multiplier", None) or 1.0)
         scale /= float(getattr(config, "logits_scaling", None) or 1.0)
-        linear = products.linear if isinstance(layer, products.Linear) else torch.nn.functional.linear
-        return cls(layer.weight, layer.bias, scale, getattr(config, "final_logit_softcapping", None), linear)
+        return cls(layer.weight, layer.bias, scale, getattr(config, "final_logit_softcapping", None))
 
     def logits(self, hidden_UD: Tensor) -> Tensor:
         """[U, V] in fp32 (fp64 for fp64)."""
-        logits = self.linear(hidden_UD, self.weight, self.bias)
+        logits = torch.nn.functional.linear(hidden_UD, self.weight, self.bias)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.scale != 1.0:
             logits = logits * self.scale
@@ -92,7 +87,7 @@ class _FrozenHead(torch.autograd.Function):
         chosen_S = logprobs_UV[row_S, target_S]
         probabilities_UV = logprobs_UV.exp()
         entropy_U = -(probabilities_UV * logprobs_UV).sum(dim=-1)
-        mean_UD = head.linear(probabilities_UV.to(head.weight.dtype), head.weight.t())
+        mean_UD = probabilities_UV.to(head.weight.dtype) @ head.weight
         ctx.save_for_backward(row_S, target_S, mean_UD, head.weight)
         ctx.factor = head.scale / temperature
         entropy_S = entropy_U[row_S]

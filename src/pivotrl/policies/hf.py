@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from pivotrl.engine import products
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
@@ -73,8 +72,6 @@ class Policy:
     ) -> None:
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
-        if products.are_faster():
-            products.use_faster(self.model)
         self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)
         self.max_context: int = int(self.model.config.get_text_config().max_position_embeddings)
         self.batch_rows = batch_rows
