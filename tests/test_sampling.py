@@ -289,3 +289,12 @@ def test_top_k_keeps_the_k_most_probable(top_k, kept):
     assert set(token_N.tolist()) == kept
     mass = sum([0.13, 0.5, 0.12, 0.25][token] for token in kept)
     assert logprob_N.exp()[token_N == 1][0].item() == pytest.approx(0.5 / mass)
+
+
+@pytest.mark.parametrize("way", ["split", "cache", "reference"])
+def test_a_draw_keeps_nothing_for_a_backward(llama, way):
+    """Though the weights ask for gradients: a graph over all steps would hold gigabytes."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t.detach(), lambda t: t):
+        draw(llama, [[3, 4, 5, 6]], ["t"], 2, Sampling(max_tokens=4), frozenset(), executor=way)
+    assert not kept and any(parameter.requires_grad for parameter in llama.parameters())

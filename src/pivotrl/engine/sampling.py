@@ -98,6 +98,7 @@ def inverse_cdf(weights_NV: Tensor, uniform_N: Tensor) -> Tensor:
     return (block * _BLOCK + torch.searchsorted(within, target, right=True))[:, 0]
 
 
+@torch.no_grad()
 def draw(
     model: Any,
     prompts: Sequence[Sequence[int]],
