@@ -13,8 +13,9 @@ from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.choosing import why_not
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
-from pivotrl.engine.kernels import FlashCpu, Math, Sight
+from pivotrl.engine.kernels import FlashCpu, Math
 from pivotrl.engine.objective import Batch, Objective
+from pivotrl.engine.sights import Sight
 from pivotrl.losses import clipped_policy_loss
 from pivotrl.protocols import UpdateOptions
 from tiny_models import CACHE, SPLIT, VOCABULARY, make_model, random_items, weights_of
@@ -315,6 +316,18 @@ def test_out_of_memory_leads_to_smaller_chunks_not_to_dropped_rows(name):
     failures = memory.failures
     run(executor, model, items)
     assert memory.failures == failures  # the size that fits is kept
+
+
+def test_the_cache_executor_shares_a_trunk_that_is_larger_than_its_budget():
+    """Branches beside it are what is bounded: 60 tokens hold three of them, so that four share a trunk."""
+    model = make_model("llama")
+    items = [Item([(5 * i * i) % 61 + 3 for i in range(200)], [[3 + b + i for i in range(20)] for b in range(9)])]
+    executor = make_executor("cache", model, 60)
+    found = executor.score(items)
+    assert executor.num_computed == pytest.approx(3 * 200 + 9 * 20, abs=20)
+    torch.testing.assert_close(
+        found.logprobs_S, make_executor("reference", model).score(items).logprobs_S, rtol=0.0, atol=1e-4
+    )
 
 
 def test_memory_that_never_suffices_is_said():

@@ -31,14 +31,16 @@ from itertools import chain
 import pytest
 import torch
 
-from pivotrl.engine import kernels, reading, split_attention
+from pivotrl.engine import flash_cuda, reading, split_attention
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.executors.split import forward as split_forward
+from pivotrl.engine.flash_cuda import FlashCuda, fits
 from pivotrl.engine.forest import SortedSequences, build_forest
-from pivotrl.engine.kernels import FlashCpu, FlashCuda, Math, Sight, Spans, _flash_takes, merge
+from pivotrl.engine.kernels import FlashCpu, Math, merge
 from pivotrl.engine.recording import HostWatch
 from pivotrl.engine.sampling import draw
+from pivotrl.engine.sights import Sight, Spans
 from pivotrl.engine.split_attention import TrunkState
 from pivotrl.engine.static_decoding import StaticPass
 from pivotrl.records import Sampling
@@ -76,7 +78,7 @@ def test_the_operators_have_the_signature_that_was_read(name, expected):
     ],
 )
 def test_what_the_operators_refuse_is_not_given_to_them(dtype, size, taken):
-    assert _flash_takes(dtype, size) == taken
+    assert fits(dtype, size) == taken
 
 
 # --- what we pass -----------------------------------------------------------------------------------------------------
@@ -350,7 +352,7 @@ def test_a_layer_reads_all_segments_in_one_launch(as_on_a_gpu, monkeypatch, num_
 def test_only_the_first_step_of_a_layout_meets_the_host(monkeypatch, family, dtype):
     """On a device that holds no numbers and chooses the kernels of a GPU: what is recorded later on neither reads
     values nor sends any, and comes out in the model's dtype."""
-    monkeypatch.setattr(kernels, "_has_flash", lambda _: True)
+    monkeypatch.setattr(flash_cuda, "is_there", lambda _: True)
     device = torch.device("meta")
     model = make_model(family, dtype).to(device)
     prompts = [[3 + (5 * i * i) % 61 for i in range(length)] for length in (40, 12, 13, 1)]

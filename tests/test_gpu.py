@@ -13,11 +13,13 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from pivotrl import cut, train
 from pivotrl.engine import recording
 from pivotrl.engine.executors import make_executor
+from pivotrl.engine.flash_cuda import FlashCuda
 from pivotrl.engine.items import Item
-from pivotrl.engine.kernels import FlashCuda, Math, Sight, Spans, kernel_for
+from pivotrl.engine.kernels import Math, kernel_for
 from pivotrl.engine.memory import kept_bytes_per_token
 from pivotrl.engine.recording import cuda_graph
 from pivotrl.engine.sampling import draw
+from pivotrl.engine.sights import Sight, Spans
 from pivotrl.engine.split_attention import NAME
 from pivotrl.policies.hf import Policy
 from pivotrl.protocols import TrainingGroup, UpdateOptions

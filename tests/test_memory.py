@@ -98,17 +98,17 @@ def peak(max_tokens: int, items: list[Item]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("max_tokens", "trunk_is_kept"),
-    [(4096, True), (1600, True), (900, False), (600, False)],
+    ("trunk", "max_tokens", "trunk_is_kept"),
+    [(700, 4096, True), (700, 1600, True), (700, 900, False), (700, 600, False), (300, 660, True), (400, 660, False)],
 )
-def test_an_update_holds_no_more_than_it_was_told(max_tokens, trunk_is_kept):
-    """700 rows of trunk, 992 of branches: the rows at once, the trunk's keys, values and their gradients, the inputs
-    of its layers where no more is kept, and what a layer's backward makes on its way."""
-    items, each = trajectory(700, 4, 8, 32), kept_bytes_per_token(model_of())
-    rows = min(max_tokens, 700 + 4 * 8 * 31)
-    cached = 4 * LAYERS * 700 * 2 * KEY_HEADS * SIZE
-    trunk = 2 * cached + (0 if trunk_is_kept else 4 * LAYERS * 700 * WIDTH + 700 * each // LAYERS)
-    at_work = 4 * max(rows, 700) * (4 * INNER + 8 * WIDTH)
+def test_an_update_holds_no_more_than_it_was_told(trunk, max_tokens, trunk_is_kept):
+    """A trunk and 992 rows of branches: the rows at once, the trunk's keys, values and their gradients, the inputs of
+    its layers where no more is kept, and what a layer's backward makes on its way."""
+    items, each = trajectory(trunk, 4, 8, 32), kept_bytes_per_token(model_of())
+    rows = min(max_tokens, trunk + 4 * 8 * 31)
+    cached = 4 * LAYERS * trunk * 2 * KEY_HEADS * SIZE
+    at_work = 4 * max(rows, trunk) * (2 * INNER + 4 * WIDTH)
+    trunk = 2 * cached + (0 if trunk_is_kept else 4 * LAYERS * trunk * WIDTH + trunk * each // LAYERS)
     found = peak(max_tokens, items)
     assert 0.75 * rows * each < found < rows * each + trunk + at_work
 

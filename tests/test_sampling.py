@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from pivotrl.engine import sampling as sampling_module
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.items import Item
 from pivotrl.engine.sampling import choose, draw, inverse_cdf, num_prefilled
+from pivotrl.engine.split_attention import ForestPass
 from pivotrl.records import Sampling
+from tape import tape
 from tiny_models import CACHE, VOCABULARY, make_model
 
 STOP = frozenset({2})
@@ -298,3 +301,43 @@ def test_a_draw_keeps_nothing_for_a_backward(llama, way):
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t.detach(), lambda t: t):
         draw(llama, [[3, 4, 5, 6]], ["t"], 2, Sampling(max_tokens=4), frozenset(), executor=way)
     assert not kept and any(parameter.requires_grad for parameter in llama.parameters())
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_tokens_chosen_in_blocks_are_those_chosen_at_once(temperature, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    logits, uniform = torch.randn(7, 30, generator=generator), torch.rand(7, generator=generator)
+    whole = choose(logits, uniform, Sampling(temperature=temperature))
+    monkeypatch.setattr(sampling_module, "_LOGITS_AT_ONCE", 60)
+    for one, other in zip(choose(logits, uniform, Sampling(temperature=temperature)), whole, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("capture", [None, tape])
+def test_when_memory_runs_out_fewer_branches_decode_together(llama, capture):
+    """Every sample once, the same ones; a single branch that does not fit is an error."""
+    prompts, sampling = [list(range(3, 20)), list(range(3, 12))], Sampling(max_tokens=12)
+
+    def sample():
+        return draw(llama, prompts, ["a", "b"], 10, sampling, frozenset({2}), capture=capture)
+
+    expected = sample()
+    widest, fits = [], 3
+
+    def check(module, args, kwargs):
+        if len(kwargs["forest_pass"].input_ids_T) > fits and not isinstance(kwargs["forest_pass"], ForestPass):
+            raise torch.OutOfMemoryError("out of memory")
+        if not isinstance(kwargs["forest_pass"], ForestPass):
+            widest.append(len(kwargs["forest_pass"].input_ids_T))
+
+    hook = llama.get_decoder().register_forward_pre_hook(check, with_kwargs=True)
+    try:
+        found = sample()
+        assert max(widest) <= 3
+        fits = 0
+        with pytest.raises(torch.OutOfMemoryError):
+            sample()
+    finally:
+        hook.remove()
+    for group, other in zip(found, expected, strict=True):
+        assert [one.token_ids_T for one in group] == [one.token_ids_T for one in other]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from pivotrl.engine.forest import Forest
-from pivotrl.engine.kernels import Sight
 from pivotrl.engine.reading import Plans, Read, attend, prompt_lengths
+from pivotrl.engine.sights import Sight
 from pivotrl.engine.split_attention import TrunkState
 
 _ROOM = 32
@@ -70,15 +70,11 @@ class DecodePass:
         keys, values = self._with(layer, key, value)
         if window is not None:
             keys, values = keys[:, :, -window:], values[:, :, -window:]
-        reads = [read for read in self._plans.reads if not self._is_past(read, window)]
+        reads = self._plans.visible(self._prompt_N + self._length - 1, window)
         plan = self._plans.plan(reads, query.shape[1] // key.shape[1])
         masks = [self._mask(read, window, query.dtype) for read in reads]
         trunk = self._trunk.keys[layer], self._trunk.values[layer]
         return attend(query, keys, values, Sight(scale), *trunk, plan, masks)
-
-    def _is_past(self, read: Read, window: int | None) -> bool:
-        nearest = self._prompt_N[read.first : read.last].min() + self._length - 1
-        return window is not None and bool(nearest - (read.depth + read.high - read.low - 1) >= window)
 
     def _with(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [N, Hkv, L, D] of the branches, the new token included."""

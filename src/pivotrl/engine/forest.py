@@ -166,18 +166,20 @@ def input_sequences(items: Sequence[Item]) -> list[list[int]]:
     return [[*item.prompt, *completion[:-1]] for item in items for completion in item.completions]
 
 
-def micro_batches(sequences: SortedSequences, max_tokens: int, strict: bool = False) -> list[SortedSequences]:
+def micro_batches(sequences: SortedSequences, max_tokens: int, in_one_pass: bool = False) -> list[SortedSequences]:
     """Cut where it is cheap: sequences that share little part ways when a batch holds ``max_tokens``.
 
     A batch becomes larger than that only when cutting it would compute more than an eighth of ``max_tokens`` twice;
     the executor then keeps its trunk and takes the branches in chunks.
 
     Args:
-        strict: for one that cannot: cut all the same, so that only a single sequence can be larger.
+        in_one_pass: for an executor that has no chunks: cut all the same once a batch holds ``max_tokens`` beside its
+            first sequence. So a trunk that is larger than that is still shared by some branches.
     """
     batches, low, used = [], 0, 0
     for i, (ids, shared) in enumerate(zip(sequences.ids, sequences.shared, strict=True)):
-        if i > low and used + len(ids) - shared > max_tokens and (strict or shared <= max_tokens // 8):
+        limit = max_tokens + (len(sequences.ids[low]) if in_one_pass else 0)
+        if i > low and used + len(ids) - shared > limit and (in_one_pass or shared <= max_tokens // 8):
             batches.append(sequences.part(low, i))
             low, used = i, 0
         used += len(ids) - (shared if i > low else 0)

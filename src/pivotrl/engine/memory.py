@@ -22,8 +22,9 @@ the rest."""
 _DECODE_SHARE = 0.1
 """Of the same, for keys and values of branches that decode together; their buffers are rounded up by as much as half in
 each direction."""
-_MOST_ROWS = {"cuda": 512, "cpu": 64}
-"""Branches that decode together. A step of a GPU hardly takes longer for more of them; a CPU has enough to do."""
+_CUDA_ROWS = 512
+_CPU_ROWS = 64
+"""Branches that decode together at most. A step of a GPU hardly takes longer for more; a CPU has enough to do."""
 _MULTIPLE = 256
 _SHORT = 32
 """Tokens of the shorter of the two rows that are compared."""
@@ -91,12 +92,15 @@ def tokens_that_fit(model: Any, num_bytes: int) -> int:
 
 
 def rows_that_fit(model: Any, num_tokens: int) -> int:
-    """Branches of ``num_tokens`` tokens that may decode together, at least 1."""
-    most = _MOST_ROWS.get(model.device.type, _MOST_ROWS["cpu"])
+    """Branches of ``num_tokens`` tokens that may decode together, at least 1.
+
+    Args:
+        model: the one that is trained, also when its reference is sampled: both are there.
+    """
     if model.device.type != "cuda":
-        return most
+        return _CPU_ROWS
     each = num_tokens * cached_bytes_per_token(model)
-    return max(1, min(most, int(_DECODE_SHARE * _left_of_gpu(model)) // each))
+    return max(1, min(_CUDA_ROWS, int(_DECODE_SHARE * _left_of_gpu(model)) // each))
 
 
 def cached_bytes_per_token(model: Any) -> int:

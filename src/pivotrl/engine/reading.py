@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from pivotrl.engine.forest import Forest, Ids
-from pivotrl.engine.kernels import Sight, Spans, kernel_for
+from pivotrl.engine.kernels import kernel_for
+from pivotrl.engine.sights import Sight, Spans
 
 _PIECE = 1024
 """Tokens of a segment that one read takes on a GPU, where reads run side by side; few branches on a long segment would
@@ -100,6 +101,16 @@ class Plans:
                 for low in range(segment.start, segment.end, piece):
                     high, depth = min(low + piece, segment.end), segment.depth + low - segment.start
                     self.reads.append(Read(first, last, low, high, depth))
+
+    def visible(self, position_N: Ids, window: int | None) -> list[Read]:
+        """The reads of which tokens at these positions, one for each branch, see anything."""
+        if window is None:
+            return self.reads
+        return [
+            read
+            for read in self.reads
+            if position_N[read.first : read.last].min() - (read.depth + read.high - read.low - 1) < window
+        ]
 
     def plan(self, reads: Sequence[Read], group: int) -> Plan | None:
         """For some of the reads; made once, None for none."""

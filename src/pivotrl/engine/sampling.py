@@ -19,7 +19,7 @@ from torch import Tensor
 from pivotrl.engine.decoding import DecodePass
 from pivotrl.engine.executors.contract import backbone
 from pivotrl.engine.executors.split import forward
-from pivotrl.engine.forest import SortedSequences, build_forest, micro_batches
+from pivotrl.engine.forest import Forest, SortedSequences, build_forest, micro_batches
 from pivotrl.engine.head import Head
 from pivotrl.engine.recording import Capture, RecordedStep, Step, cuda_graph
 from pivotrl.engine.split_attention import ForestPass, TrunkState
@@ -113,6 +113,8 @@ def draw(
 ) -> list[list[Drawn]]:
     """``num_samples`` completions for each prompt.
 
+    When memory runs out, fewer branches decode together; the samples stay the same.
+
     Args:
         model: a causal LM of transformers.
         prompts: token ids, at least one each.
@@ -121,6 +123,9 @@ def draw(
         max_rows: branches that decode together.
         max_tokens: prompt tokens prefilled together, see :func:`pivotrl.engine.forest.micro_batches`.
         capture: how ``split`` records a step; None is a CUDA graph on a GPU, and no record elsewhere.
+
+    Raises:
+        torch.OutOfMemoryError: the prompts or a single branch do not fit.
     """
     if capture is None and model.device.type == "cuda":
         capture = cuda_graph
@@ -135,19 +140,25 @@ def draw(
         trunk = TrunkState()
         base = backbone(model)
         hidden_TD = forward(base, ForestPass(forest, model.device, keep=trunk))
-        owner = [number for number in range(len(batch)) for _ in range(num_samples)]
-        sample = list(range(num_samples)) * len(batch)
-        for low in range(0, len(owner), max_rows):
-            numbers = owner[low : low + max_rows]
-            leaves = [forest.leaf_of[number] for number in numbers]
-            keys = [(turn_ids[batch.order[n]], g) for n, g in zip(numbers, sample[low : low + max_rows], strict=True)]
-            branches = _Branches(model, keys, sampling, stop_ids)
-            # The last prompt token predicts the first token of every sample.
-            ends = [forest.segments[leaf].end - 1 for leaf in leaves]
-            state = (DecodePass if capture is None else StaticPass)(forest, trunk, leaves, model.device)
-            _grow(base, branches, state, hidden_TD, ends, capture)
-            for number, drawn in zip(numbers, branches.drawn(), strict=True):
+        wanted = [(number, sample) for number in range(len(batch)) for sample in range(num_samples)]
+        low, rows = 0, max_rows
+        while low < len(wanted):
+            some = wanted[low : low + rows]
+            keys = [(turn_ids[batch.order[number]], sample) for number, sample in some]
+            leaves = [forest.leaf_of[number] for number, _ in some]
+            try:
+                branches = _Branches(model, keys, sampling, stop_ids)
+                _grow(base, branches, forest, trunk, leaves, hidden_TD, capture)
+            except torch.OutOfMemoryError:
+                if rows == 1:
+                    raise
+                rows = max(1, min(rows, len(some)) // 2)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            for (number, _), drawn in zip(some, branches.drawn(), strict=True):
                 groups[batch.order[number]].append(drawn)
+            low += len(some)
     return groups
 
 
@@ -212,12 +223,17 @@ class _Branches:
 def _grow(
     base: Any,
     branches: _Branches,
-    state: DecodePass | StaticPass,
+    forest: Forest,
+    trunk: TrunkState,
+    leaves: Sequence[int],
     hidden_TD: Tensor,
-    ends: Sequence[int],
     capture: Capture | None,
 ) -> None:
+    """``leaves``: the segment that each branch continues; ``hidden_TD``: of the trunk's rows."""
     head = Head.of(base)
+    state = (DecodePass if capture is None else StaticPass)(forest, trunk, leaves, base.device)
+    # The last prompt token predicts the first token of every sample.
+    ends = [forest.segments[leaf].end - 1 for leaf in leaves]
 
     def call() -> Tensor:
         return head.logits(forward(base, state))

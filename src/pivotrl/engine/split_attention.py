@@ -26,8 +26,9 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from pivotrl.engine.forest import Forest, Ids
-from pivotrl.engine.kernels import Sight, kernel_for, merge
+from pivotrl.engine.kernels import kernel_for, merge
 from pivotrl.engine.layout import Rectangle, Stack, rectangles, side_by_side
+from pivotrl.engine.sights import Sight
 
 NAME = "pivotrl_split"
 

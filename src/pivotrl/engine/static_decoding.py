@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from pivotrl.engine.forest import Forest
-from pivotrl.engine.kernels import Sight
 from pivotrl.engine.reading import Plans, Read, attend, prompt_lengths
+from pivotrl.engine.sights import Sight
 from pivotrl.engine.split_attention import TrunkState
 
 _ROOM = 32
@@ -87,17 +87,12 @@ class StaticPass:
         if window is not None and window < self._room:
             mask_C = self._mask(None, window, query.dtype)
             own = Sight(scale, mask=mask_C.expand(query.shape[1] // key.shape[1], -1))
-        reads = [read for read in self._plans.reads if not self._is_past(read, window)]
+        # A recorded step must hold for all steps of its layout: what is hidden now stays hidden, and what can be hidden
+        # at the end of the room needs a mask.
+        reads = self._plans.visible(self._prompt_N + self._length - 1, window)
         masks = [self._mask_if_needed(read, window, query.dtype) for read in reads]
         plan = self._plans.plan(reads, query.shape[1] // key.shape[1])
         return attend(query, keys, values, own, self._trunk_keys[layer], self._trunk_values[layer], plan, masks)
-
-    # A recorded step must hold for all steps of its layout: what is hidden now stays hidden, and what can be hidden at
-    # the end of the room needs a mask.
-
-    def _is_past(self, read: Read, window: int | None) -> bool:
-        nearest = self._prompt_N[read.first : read.last].min() + self._length - 1
-        return window is not None and bool(nearest - (read.depth + read.high - read.low - 1) >= window)
 
     def _mask_if_needed(self, read: Read, window: int | None, dtype: torch.dtype) -> Tensor | None:
         furthest = self._prompt_N[read.first : read.last].max() + self._room - 1

@@ -175,6 +175,7 @@ class Policy:
                     f"{turn.id}: {len(prompt)} prompt tokens and {sampling.max_tokens} new ones exceed the model's "
                     f"context of {self.max_context}"
                 )
+        rows = self.batch_rows or rows_that_fit(self.model, sampling.max_tokens)
         with weights():
             groups = draw(
                 self.model,
@@ -184,7 +185,7 @@ class Policy:
                 sampling,
                 self.renderer.stop_ids,
                 executor=self._executor.name,
-                max_rows=self.batch_rows or rows_that_fit(self.model, sampling.max_tokens),
+                max_rows=rows,
             )
         prefilled = num_prefilled(prompts, self._executor.name, num_samples)
         for i, turn in enumerate(turns):

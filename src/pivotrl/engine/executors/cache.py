@@ -1,7 +1,8 @@
 """Shared prefixes through the model's own cache: for states and layers that split attention does not know.
 
 Segments of the forest go through one after the other, each on a copy of the cache that its prefix left; branches of
-one place go through side by side. Everything stays in one graph, so memory grows with the whole micro-batch.
+one place go through side by side. Everything stays in one graph, so memory grows with the whole micro-batch: a sequence
+and ``max_tokens`` of what stands beside it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class CacheExecutor(ChunkedExecutor):
     def _score(self, items: Sequence[Item], temperature: float, loss: Loss | None) -> Scored:
         collector = Collector(items, self._model.device)
         spans, sequences = scored_spans(items), SortedSequences(input_sequences(items))
-        for batch in micro_batches(sequences, self.max_tokens, strict=True):
+        for batch in micro_batches(sequences, self.max_tokens, in_one_pass=True):
             forest = build_forest(batch, _SHARE_ABOVE)
             targets = Targets(forest, batch, spans, items)
             hidden_TD = self._forward(forest)
