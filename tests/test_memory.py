@@ -9,10 +9,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from live_memory import LiveMemory
 from pivotrl.engine.executors import make_executor
-from pivotrl.engine.executors.split import SplitExecutor
+from pivotrl.engine.executors.split import SplitExecutor, forward
+from pivotrl.engine.forest import SortedSequences, build_forest
 from pivotrl.engine.items import Item
 from pivotrl.engine.memory import budget, cached_bytes_per_token, kept_bytes_per_token, rows_that_fit, tokens_that_fit
-from pivotrl.engine.split_attention import NAME
+from pivotrl.engine.split_attention import NAME, ForestPass
 from tiny_models import CACHE, SPLIT, make_model
 
 WIDTH, HEADS, KEY_HEADS, SIZE, INNER, LAYERS = 96, 6, 2, 16, 256, 4
@@ -48,6 +49,20 @@ def test_what_no_gradient_goes_through_is_not_kept():
     frozen = model_of().requires_grad_(False)
     assert kept_bytes_per_token(frozen) == 0
     assert tokens_that_fit(frozen, 4 * WIDTH * LAYERS * 1000) == 768  # one hidden state a layer is reckoned
+
+
+@pytest.mark.parametrize("family", SPLIT)
+def test_split_attention_keeps_what_was_counted(family):
+    """Counted is a stock forward; a pass over a forest must keep no copy beside it. (Stock windows keep masks.)"""
+    model, held = make_model(family), []
+    for length in (64, 192):
+        forest = build_forest(SortedSequences([[3 + i % 60 for i in range(length)]]))
+        taken = ForestPass(forest, model.device)
+        with LiveMemory() as memory:
+            graph = forward(model, taken)
+            held.append(memory.now)
+        del graph
+    assert 0.9 < (held[1] - held[0]) / 128 / kept_bytes_per_token(model) < 1.03
 
 
 def test_half_precision_keeps_about_half():
