@@ -62,7 +62,7 @@ def test_split_attention_keeps_what_was_counted(family):
             graph = forward(model, taken)
             held.append(memory.now)
         del graph
-    assert 0.9 < (held[1] - held[0]) / 128 / kept_bytes_per_token(model) < 1.03
+    assert 0.8 < (held[1] - held[0]) / 128 / kept_bytes_per_token(model) < 1.03
 
 
 def test_half_precision_keeps_about_half():
