@@ -1,8 +1,8 @@
 """Messages <-> token ids, and a completion's text -> an action.
 
 Each turn is rendered alone, by the tokenizer's own chat template (``template``) or as ChatML with Hermes tool blocks
-that we write ourselves (``chatml``). Either way text inside a log never becomes a control token. Training uses the token
-ids that were sampled; text is for people and verifiers.
+that we write ourselves (``chatml``). Either way text inside a log never becomes a control token. Training uses the
+token ids that were sampled; text is for people and verifiers.
 """
 
 from __future__ import annotations

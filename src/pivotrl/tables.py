@@ -175,7 +175,9 @@ def print_prompt(directory: Path, turn_id: str, renderer: Renderer, boundaries: 
         InputError: there is no such turn, or the model's chat template cannot write it.
     """
     turn = _find_turn(directory, turn_id)
-    prompt, action = renderer.prompt(turn), renderer.encode_action(turn.expected_action)
+    prompt = renderer.prompt(turn)
+    out.print(f"written by {renderer.written_by(turn)}; it leaves out:", *(renderer.left_out(turn) or ("nothing",)))
+    action = renderer.encode_action(turn.expected_action, turn)
     for title, ids in (("prompt", list(prompt)), ("expected action", action)):
         out.print(f"[bold cyan]{title}[/], {len(ids):,} tokens")
         pieces = [renderer.tokenizer.decode([i]) for i in ids] if boundaries else [renderer.tokenizer.decode(ids)]

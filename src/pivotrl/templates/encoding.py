@@ -131,8 +131,8 @@ class Templated:
         whole = template.answered(context, tools, action)
         if thought is not None and self._thinks_nothing(prompt, whole):
             raise NotRenderable(
-                "there is a thought before the action that is not written, and the chat template writes an empty one in "
-                "its place; variables={'enable_thinking': False} puts that into the prompt with many templates"
+                "the thought before the action is not written, and the chat template writes an empty one in its place; "
+                "with many templates variables={'enable_thinking': False} puts that into the prompt"
             )
         return self._encoded(prompt, whole, tools, action, own_calls)
 
