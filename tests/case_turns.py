@@ -11,8 +11,8 @@ from pivotrl.records import Loss, Message, Tool, ToolCall, Trajectory
 
 
 def turn_of(case: dict[str, Any]) -> Turn:
-    """The last assistant turn of ``messages``: role, content, reasoning, id, calls (name, arguments, id). ``open``: true is
-    a turn after them all."""
+    """The last assistant turn of ``messages`` (role, content, reasoning, id, calls of name, arguments and id); with
+    ``open`` the turn after them all."""
     messages = tuple(
         Message(
             role=row["role"],

@@ -1,5 +1,5 @@
-"""What imitation trains at a turn (tests/case_turns.py) under a template: the text `want`, or it is `refused` with a part of
-the reason. `reasoning` and `variables` are options of the renderer."""
+"""What imitation trains at a turn (tests/case_turns.py) under a template: the text `want`, or it is `refused` with a
+part of the reason. `reasoning` and `variables` are options of the renderer."""
 
 from pathlib import Path
 from typing import Any

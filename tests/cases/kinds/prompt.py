@@ -1,5 +1,5 @@
-"""The prompt of a turn (tests/case_turns.py) in a `style`: `order` (texts, each behind the one before), `ours` (that of our
-ChatML), `refused` (a part of the reason), or else what transformers writes with the template."""
+"""The prompt of a turn (tests/case_turns.py) in a `style`: `order` (texts, each behind the one before), `ours` (that of
+our ChatML), `refused` (a part of the reason), or else what transformers writes with the template."""
 
 from pathlib import Path
 from typing import Any
