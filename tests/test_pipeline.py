@@ -16,6 +16,7 @@ from pivotrl.readers.chat import read
 from pivotrl.records import (
     Action,
     Completion,
+    Message,
     SampleGroup,
     Selection,
     SkippedTurn,
@@ -184,6 +185,17 @@ def test_a_context_longer_than_the_model_is_refused_with_a_count_and_never_cut(t
     assert skipped and {s.reason for s in skipped} == {"context_too_long"}
     groups = read_records(tmp_path / "run" / "profiles.jsonl", SampleGroup)
     assert groups and all(g.num_prompt_tokens <= 296 for g in groups)
+
+
+def test_a_demonstration_longer_than_the_model_is_not_imitated(tmp_path: Path) -> None:
+    policy = HfPolicy(
+        model=str(save_tiny_model(tmp_path / "model", max_positions=100)), lora_rank=2, dtype="float32", device="cpu"
+    )
+    messages = (Message(role="user", content="hi"), Message(role="assistant", content="long " * 20))
+    turn = Turn(Trajectory(id="a", task_id="t", messages=messages), 1)
+    assert policy.encode_action(turn, Action(content="short")).finish_reason == "stop"
+    with pytest.raises(NotRenderable, match="tokens with the action exceed the model's context of 100"):
+        policy.encode_action(turn, turn.expected_action)
 
 
 def test_turns_that_the_chat_template_cannot_write_are_skipped_with_that_reason(tmp_path: Path) -> None:

@@ -203,12 +203,13 @@ def single_call(action: Action, style: str) -> ToolCall | None:
 
 
 def _is_call(value: Mapping[str, Any], names: set[str]) -> bool:
-    if not isinstance(value.get("name"), str):
-        return False
+    has_arguments = not value.keys().isdisjoint({"arguments", "parameters"})
+    if not isinstance(value.get("name"), str):  # with its name under another key it is a call, if a broken one
+        nested = value.get("function")
+        named = has_arguments and any(isinstance(item, str) and item in names for item in value.values())
+        return named or (isinstance(nested, Mapping) and _is_call(nested, names))
     known, bare = value["name"] in names, value.keys() <= {"name", "arguments", "parameters", "id", "type"}
-    if value.keys().isdisjoint({"arguments", "parameters"}):
-        return known and bare
-    return known or bare or not names
+    return known or bare or not names if has_arguments else known and bare
 
 
 def _check(value: Any, members: Mapping[str, Field]) -> None:

@@ -34,12 +34,14 @@ def known_thoughts(template: str, tokens: Collection[str]) -> tuple[Marks, ...]:
     def knows(mark: str) -> bool:
         return mark in template or mark in tokens or mark.removesuffix("thought") in tokens
 
-    return tuple(marks for marks in (*SPECIAL, *_TAGS) if marks == THOUGHT or all(map(knows, marks)))
+    special = [marks for marks in SPECIAL if marks == THOUGHT or any(map(knows, marks))]
+    return (*special, *(marks for marks in _TAGS if all(map(knows, marks))))
 
 
 def opened_thought(prompt: str, own: Sequence[Marks]) -> Marks | None:
     """The marks of the thought that a prompt's end has opened, if it has."""
-    return next((marks for marks in own if prompt.rstrip().endswith(marks[0])), None)
+    end = prompt[-100:].rstrip()
+    return next((marks for marks in dict.fromkeys((*SPECIAL, *own)) if end.endswith(marks[0])), None)
 
 
 def after_thoughts(text: str, own: Sequence[Marks] = ()) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -139,11 +140,11 @@ def _opening(answers: Answers, message: str) -> str:
     controls = answers.template.controls
     before = message[: message.rfind("probe answer")]
     run = "".join(control for control, _, _ in controls.marks_in(before) if control in controls.special)
-    try:
-        bare = after_thoughts((answers.opened[0] if answers.opened else "") + controls.plain(before), answers.thoughts)
-    except Unparsable:
-        return ""
-    return bare.strip() if bare.strip() and run.endswith(bare.strip()) else ""
+    for opened in (answers.opened[0] if answers.opened else "", ""):  # a template may close it, or write none itself
+        with contextlib.suppress(Unparsable):
+            bare = after_thoughts(opened + controls.plain(before), answers.thoughts).strip()
+            return bare if run.endswith(bare) else ""
+    return ""
 
 
 def _knows_tools(template: ChatTemplate) -> bool:
