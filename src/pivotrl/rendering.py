@@ -11,6 +11,7 @@ import datetime
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pivotrl.templates.encoding import Templated
 
 __all__ = ["NotRenderable", "Rendered", "Renderer", "action_text", "parse_completion", "prompt_hash"]
+
+_logger = logging.getLogger(__name__)
 
 DATE = datetime.date(2024, 7, 26)
 """What a template that asks for today's date is told, unless another one is given."""
@@ -104,6 +107,7 @@ class Renderer:
             self.identity["turns_with_tools"] = f"chatml {self._chatml.identity['template_sha256']}"
         self.identity |= {"reasoning": reasoning} if reasoning != "template" else {}
         self.identity |= {"actions": actions} if actions != "auto" else {}
+        self._has_warned = False
         self._prompt = functools.lru_cache(maxsize=4096)(self._render)
 
     def encode_text(self, text: str) -> list[int]:
@@ -127,6 +131,9 @@ class Renderer:
         declared = [Tool(**tool) for tool in json.loads(tools)]
         if own := self._template_for(context, declared):
             return own.prompt(context, declared, own_calls=self.actions == "auto")
+        if self._own and not self._has_warned:
+            _logger.warning("warning: the model's own chat template knows no tools; turns with tools are our ChatML")
+            self._has_warned = True
         return Prompt(tuple(self._our_chatml.prompt(context, declared)))
 
     def _template_for(self, context: Sequence[Message], tools: Sequence[Tool]) -> Templated | None:
