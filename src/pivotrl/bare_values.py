@@ -126,10 +126,10 @@ class _Schema:
         for branches in _branches(schema):
             said = [told for part in branches if (told := self._member(part, key, seen))]
             found.append(functools.reduce(_Admitted.__or__, said) if said else None)
-        told = [part for part in found if part is not None]
-        if not told and isinstance(schema.get("additionalProperties"), Mapping):
-            told = [self._admitted(schema["additionalProperties"], frozenset())]
-        return functools.reduce(_Admitted.__and__, told) if told else None
+        parts = [part for part in found if part is not None]
+        if not parts and isinstance(schema.get("additionalProperties"), Mapping):
+            parts = [self._admitted(schema["additionalProperties"], frozenset())]
+        return functools.reduce(_Admitted.__and__, parts) if parts else None
 
     def _admitted(self, schema: Any, seen: frozenset[str]) -> _Admitted:
         """

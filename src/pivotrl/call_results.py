@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from pivotrl.records import Message, ToolCall
@@ -13,16 +12,16 @@ Place = tuple[int, int]
 
 
 def answered_calls(context: Sequence[Message]) -> dict[int, Place]:
-    """Index of each tool result -> the call of the assistant's last message that it answers, where that is known.
+    """Index of each tool result -> the call that it answers, where that is known.
 
-    A result answers the first open call of its id; one without an id, the first call that no other result answers.
-    A further result of an answered id belongs to the same call.
+    It is one of the calls that the assistant made last, in one message or in several at once. A result answers the
+    first open call of its id; one without an id, the first call that no other result answers. A further result of an
+    answered id belongs to the same call.
     """
     found: dict[int, Place] = {}
-    for begin, end in _rounds(context):
-        results = _results(context, begin, end)
-        answers = _matched(context[begin].tool_calls, [context[i].tool_call_id for i in results])
-        found |= {i: (begin, number) for i, number in zip(results, answers, strict=True) if number is not None}
+    for places, results in _rounds(context):
+        answers = _matched(context, places, results)
+        found |= {i: places[number] for i, number in zip(results, answers, strict=True) if number is not None}
     return found
 
 
@@ -34,46 +33,54 @@ def in_call_order(context: Sequence[Message]) -> list[Message]:
             earlier call has none.
     """
     ordered = list(context)
-    for begin, end in _rounds(context):
-        calls, results = context[begin].tool_calls, _results(context, begin, end)
-        if len(calls) < 2 or not results:
+    for places, results in _rounds(context):
+        if len(places) < 2 or not results:
             continue
-        answers = _matched(calls, [context[i].tool_call_id for i in results])
-        if None in answers and any(call.id is not None for call in calls):
+        answers = _matched(context, places, results)
+        if None in answers and any(_call(context, place).id is not None for place in places):
             index = results[answers.index(None)]
             raise NotRenderable(
-                f"messages[{index}] answers the call {context[index].tool_call_id!r}, which messages[{begin}] does not "
-                "make, and the prompt shows no ids"
+                f"messages[{index}] answers the call {context[index].tool_call_id!r}, which is none of the "
+                f"{len(places)} before it, and the prompt shows no ids"
             )
-        numbers = [len(calls) if number is None else number for number in answers]
-        if set(numbers) - {len(calls)} != set(range(len(set(numbers) - {len(calls)}))):
+        known = {number for number in answers if number is not None}
+        if known != set(range(len(known))):
             raise NotRenderable(
-                f"messages[{begin}] makes parallel calls, and a later one has a result while an earlier one has none; "
-                "the prompt shows no ids"
+                f"messages[{places[0][0]}] makes parallel calls, and a later one has a result while an earlier one has "
+                "none; the prompt shows no ids"
             )
+        numbers = [len(places) if number is None else number for number in answers]
         by_call = sorted(zip(numbers, results, strict=True))
         for place, (_, index) in zip(results, by_call, strict=True):
             ordered[place] = context[index]
     return ordered
 
 
-def _results(context: Sequence[Message], begin: int, end: int) -> list[int]:
-    return [index for index in range(begin, end) if context[index].role == "tool"]
+def _rounds(context: Sequence[Message]) -> list[tuple[list[Place], list[int]]]:
+    """(the calls of assistant messages that follow each other, the indices of the results before the next ones)."""
+    rounds: list[tuple[list[Place], list[int]]] = [([], [])]
+    for index, message in enumerate(context):
+        if message.role == "assistant":
+            if index == 0 or context[index - 1].role != "assistant":
+                rounds.append(([], []))
+            rounds[-1][0].extend((index, number) for number in range(len(message.tool_calls)))
+        elif message.role == "tool":
+            rounds[-1][1].append(index)
+    return rounds
 
 
-def _rounds(context: Sequence[Message]) -> list[tuple[int, int]]:
-    """(first, end) of the stretches that begin with an assistant's message, and of what stands before the first one."""
-    begins = [0, *(i for i, message in enumerate(context) if message.role == "assistant" and i > 0), len(context)]
-    return [(begin, end) for begin, end in itertools.pairwise(begins) if begin < end]
+def _call(context: Sequence[Message], place: Place) -> ToolCall:
+    return context[place[0]].tool_calls[place[1]]
 
 
-def _matched(calls: Sequence[ToolCall], ids: Sequence[str | None]) -> list[int | None]:
+def _matched(context: Sequence[Message], places: Sequence[Place], results: Sequence[int]) -> list[int | None]:
     """The number of the call that each result answers."""
+    calls, ids = [_call(context, place) for place in places], [context[index].tool_call_id for index in results]
     answers: list[int | None] = []
     for name in ids:
         same = [number for number, call in enumerate(calls) if name is not None and call.id == name]
         still_open = [number for number in same if number not in answers]
-        answers.append((still_open or same or [None])[0])
+        answers.append(next(iter(still_open or same), None))
     waiting = [number for number in range(len(calls)) if number not in answers]
     if not any(call.id is not None for call in calls):
         ids = [None] * len(ids)
