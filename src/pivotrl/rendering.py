@@ -78,10 +78,9 @@ class Renderer:
         self.tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
         has_chatml = "<|im_start|>" in vocabulary and "<|im_end|>" in vocabulary
+        mixed = style == "auto" and has_chatml
         if style == "auto":
-            style, mixed = "template" if tokenizer.chat_template or not has_chatml else "chatml", has_chatml
-        else:
-            mixed = False
+            style = "template" if tokenizer.chat_template or not has_chatml else "chatml"
         if style == "chatml" and not has_chatml:
             raise InputError("the tokenizer has no <|im_start|> and <|im_end|>; leave out style='chatml'")
         if style == "template" and not tokenizer.chat_template:

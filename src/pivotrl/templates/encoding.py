@@ -122,9 +122,10 @@ class Templated:
         prompt = template.prompt(context, tools).marked
         if thought and template.reasoning != "strip":
             try:
-                return self._encoded(
-                    prompt, template.answered(context, tools, action, thought), tools, action, own_calls
-                )
+                whole = template.answered(context, tools, action, thought)
+                if thought not in template.controls.plain(whole):
+                    raise NotRenderable("the chat template rewrites the thought before the action")
+                return self._encoded(prompt, whole, tools, action, own_calls)
             except NotRenderable:
                 if template.reasoning == "keep":
                     raise
