@@ -37,7 +37,12 @@ def protocol() -> Protocol:
         verifier=setting.verifier,
         exact_verifier=exact,
         make_policy=lambda seed: Policy(
-            model=setting.MODEL, adapter=str(setting.WARM_START), lora_rank=16, frozen_layers=10, seed=seed
+            model=setting.MODEL,
+            adapter=str(setting.WARM_START),
+            style=setting.STYLE,
+            lora_rank=16,
+            frozen_layers=10,
+            seed=seed,
         ),
         environments=setting.environments("test", 40, 0),
         turns=TurnOptions(max_per_task=3, max_turns=120),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pivotrl.environments.plancraft import PlancraftTask, make_environments
 from pivotrl.readers.plancraft import read
@@ -18,6 +19,8 @@ from pivotrl.verifiers.plancraft import verify as verifier
 MODEL = "smollm2-135m-instruct"
 WARM_START = Path(__file__).parent / "warm_start"
 """LoRA adapter made by warm_start.py: 320 expert turns of imitation, so that the model acts at all."""
+STYLE: Literal["chatml"] = "chatml"
+"""The warm start was trained on these prompts; the model's own template would begin them with a system message."""
 RETENTION = Path(__file__).parent / "data" / "gsm8k_60.jsonl"
 RESULTS = Path(__file__).parent / "results"
 MAX_TOKENS = 24
@@ -48,6 +51,7 @@ __all__ = [
     "MODEL",
     "RESULTS",
     "RETENTION",
+    "STYLE",
     "WARM_START",
     "environments",
     "reader",

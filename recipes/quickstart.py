@@ -62,6 +62,7 @@ def main() -> None:
             policy=Policy(
                 model=setting.MODEL,
                 adapter=str(setting.WARM_START),
+                style=setting.STYLE,
                 lora_rank=16,
                 frozen_layers=10,
                 seed=arguments.seed,

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/warm_start"))
     arguments = parser.parse_args()
     turns, _ = cut(setting.reader(Path("train")), TurnOptions(max_per_task=3, max_turns=NUM_TURNS))
-    policy = Policy(model=setting.MODEL, lora_rank=8, lora_alpha=16, frozen_layers=10)
+    policy = Policy(model=setting.MODEL, style=setting.STYLE, lora_rank=8, lora_alpha=16, frozen_layers=10)
     options = TrainingOptions(
         method="sft",
         num_steps=NUM_TURNS // 8,

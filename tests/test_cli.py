@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from chat_tokenizers import tokenizer_for
 from pivotrl.cli import COMMANDS, main
 from test_pipeline import write_logs
 from tiny import save_tiny_model
@@ -91,6 +92,40 @@ def test_check_show_and_list_tell_what_is_there(tmp_path: Path, logs: Path, caps
         ("policies", "hf"),
         ("samplers", "scripted"),
     } <= listed
+
+
+def test_show_says_what_writes_a_prompt_and_what_it_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs, out = tmp_path / "logs.jsonl", tmp_path / "run"
+    say = {"role": "assistant", "content": "No.", "reasoning_content": "91 is 7 times 13."}
+    asks = {"role": "user", "content": "Is 91 prime?"}
+    messages = [asks, say, {**asks, "content": "And 49?"}, {**say, "reasoning_content": "7 times 7."}]
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    rows = [
+        {"id": "a", "messages": messages},
+        {"id": "b", "messages": [{**asks, "content": "Is 7 odd?"}, say], "tools": tools},
+        {"id": "c", "messages": [{"role": "system", "content": "Be brief."}, {**asks, "content": "Is 2 even?"}, say]},
+    ]
+    logs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    call("read", logs, "-o", out, "--heldout-fraction", "0")
+    for name in ("qwen3", "qwen2_5_vl", "gemma"):
+        (tmp_path / name).mkdir()
+        tokenizer_for(name).save_pretrained(tmp_path / name)
+        (tmp_path / name / "config.json").write_text('{"model_type": "qwen2"}')
+
+    def shown(name: str, turn: str) -> str:
+        capsys.readouterr()
+        assert call("show", out, turn, "--model", tmp_path / name) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    text = shown("qwen3", "a#3")
+    assert "Written by the model's own chat template. Left out: messages[1]: reasoning." in text
+    assert text.endswith("<think> 7 times 7. </think> No.<|im_end|>")  # the demonstration as imitation trains it
+    assert "Written by the model's own chat template. Left out: nothing." in shown("qwen2_5_vl", "a#1")
+    assert "Written by our ChatML, as the model's own chat template knows no tools." in shown("qwen2_5_vl", "b#1")
+    told = refused(capsys, 2, "show", out, "c#2", "--model", tmp_path / "gemma")
+    assert "c#2 cannot be written for this model" in told and "System role not supported" in told
 
 
 @pytest.mark.parametrize("command", COMMANDS)

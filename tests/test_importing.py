@@ -136,12 +136,49 @@ def test_tools_are_supplied_or_inferred_and_marked(tmp_path: Path) -> None:
     assert bare[0].tools == () and counts["losses"] == {"tools_missing": 2}
 
 
+SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("value", "parameters"),
+    [
+        ([{"type": "function", "function": {"name": "find", "parameters": SCHEMA}}], SCHEMA),
+        ([{"name": "find", "parameters": SCHEMA, "strict": True}], SCHEMA),
+        ({"tools": [{"name": "find", "parameters": SCHEMA}]}, SCHEMA),
+        ({"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "find", "parameters": SCHEMA}]}}, SCHEMA),
+        ([{"functionDeclarations": [{"name": "find", "parameters": SCHEMA}]}], SCHEMA),
+        ({"name": "find", "parameters": SCHEMA}, SCHEMA),
+        ([{"name": "find", "description": "Find it", "parameters": None}], {}),
+        ([{"name": "find"}], {}),
+    ],
+)
+def test_a_file_of_tools_may_have_any_usual_shape(value: object, parameters: object, tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    path.write_text(json.dumps(value))
+    trajectories, _, _ = imported(tmp_path, [row(0)], ReadOptions(heldout_fraction=0.0, tools=path))
+    assert [(tool.name, tool.parameters) for tool in trajectories[0].tools] == [("find", parameters)]
+
+
+@pytest.mark.parametrize("key", ["inputSchema", "input_schema", "parametersJsonSchema"])
+def test_a_tools_arguments_are_read_or_refused_and_never_lost(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    path.write_text(json.dumps([{"name": "find", key: SCHEMA}]))
+    try:
+        trajectories, _, _ = imported(tmp_path, [row(0)], ReadOptions(heldout_fraction=0.0, tools=path))
+    except InputError as error:
+        assert key in str(error)
+    else:
+        assert trajectories[0].tools[0].parameters == SCHEMA
+
+
 @pytest.mark.parametrize(
     ("name", "text", "fault"),
     [
         ("tools", "{bad", "is not JSON"),
         ("tools", "[5]", "holds no tool schemas"),
         ("tools", "[]", "holds no tool"),
+        ("tools", '[{"name": "find", "arg_spec": {"q": "text"}}]', "the tool find has no arguments .*'arg_spec'"),
+        ("tools", '{"find": {"parameters": {}}}', "name is missing"),
         ("tools", None, "does not exist"),
         ("system", " \n", "is empty"),
         ("system", None, "cannot be read"),

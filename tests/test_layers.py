@@ -28,7 +28,9 @@ LAYERS = [
         ),
         *("logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "killable"),
     },
-    {"call_text", "styles", "parsing", "templates", "chatml", "losses", "engine", "environments"},
+    {"call_text", "thoughts", "bare_values", "call_results"}
+    | {"styles", "parsing", "templates", "chatml"}
+    | {"losses", "engine", "environments"},
     {"rendering", "export_rows", "export_readme"},
     {"rollouts"},
     {"episodes"},

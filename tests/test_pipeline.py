@@ -16,6 +16,7 @@ from pivotrl.readers.chat import read
 from pivotrl.records import (
     Action,
     Completion,
+    Message,
     SampleGroup,
     Selection,
     SkippedTurn,
@@ -186,6 +187,17 @@ def test_a_context_longer_than_the_model_is_refused_with_a_count_and_never_cut(t
     assert groups and all(g.num_prompt_tokens <= 296 for g in groups)
 
 
+def test_a_demonstration_longer_than_the_model_is_not_imitated(tmp_path: Path) -> None:
+    policy = HfPolicy(
+        model=str(save_tiny_model(tmp_path / "model", max_positions=100)), lora_rank=2, dtype="float32", device="cpu"
+    )
+    messages = (Message(role="user", content="hi"), Message(role="assistant", content="long " * 20))
+    turn = Turn(Trajectory(id="a", task_id="t", messages=messages), 1)
+    assert policy.encode_action(turn, Action(content="short")).finish_reason == "stop"
+    with pytest.raises(NotRenderable, match="tokens with the action exceed the model's context of 100"):
+        policy.encode_action(turn, turn.expected_action)
+
+
 def test_turns_that_the_chat_template_cannot_write_are_skipped_with_that_reason(tmp_path: Path) -> None:
     class Narrow(TabularPolicy):
         def fits(self, turn: Turn, max_tokens: int) -> bool:
@@ -196,6 +208,22 @@ def test_turns_that_the_chat_template_cannot_write_are_skipped_with_that_reason(
     run(str(write_logs(tmp_path / "logs.jsonl")), tmp_path / "run", policy=Narrow(), **TABULAR)
     skipped = read_records(tmp_path / "run" / "skipped.jsonl", SkippedTurn)
     assert {(skip.turn_id.partition("#")[2], skip.reason) for skip in skipped} == {("4", "not_renderable")}
+    assert {skip.detail for skip in skipped} == {"the template has no place for it"}
+
+
+def test_a_template_that_refuses_every_turn_says_why(tmp_path: Path) -> None:
+    class Refusing(TabularPolicy):
+        def fits(self, turn: Turn, max_tokens: int) -> bool:
+            if turn.trajectory.id == "log0":
+                return False
+            raise NotRenderable(f"the chat template refuses: messages[{turn.index - 1}] is a system message")
+
+    with pytest.raises(InputError) as caught:
+        run(str(write_logs(tmp_path / "logs.jsonl")), tmp_path / "run", policy=Refusing(), **TABULAR)
+    told = str(caught.value)
+    assert " not_renderable, the chat template refuses: messages[1] is a system message (such as log" in told
+    assert "3 context_too_long (such as log0#2)" in told and told.count("the chat template refuses") == 1
+    assert "a longer context" in told and "a model whose chat template writes such turns" in told
 
 
 def test_imitation_leaves_out_what_the_chat_template_cannot_write_and_counts_it(tmp_path: Path) -> None:

@@ -93,25 +93,27 @@ def calls_after(
     return beside + text[position:], calls
 
 
-def bare_arguments(
-    text: str, position: int, pattern: re.Pattern[str], tools: Sequence[Tool], name: str
-) -> tuple[str, int]:
-    """The arguments of a call to the tool, written without quotes one after another, as JSON; and where they end.
+def is_bare_call(text: str, position: int, tools: Sequence[Tool]) -> bool:
+    """Whether the JSON at a position, without any mark before it, is a tool call and not a message in JSON.
 
-    Args:
-        pattern: of one argument; its groups are the key and the value.
-
-    Raises:
-        Unparsable: ``argument_occurs_twice``.
+    A call has a name, and arguments or parameters; where the tools are known, it names one of them or has nothing else.
+    A tool's name alone is a call without arguments. JSON that is broken or cut off counts as a call.
     """
-    schemas = property_schemas(tools, name)
-    arguments: dict[str, Any] = {}
-    while found := pattern.match(text, position):
-        if found[1] in arguments:
-            raise Unparsable("argument_occurs_twice")
-        arguments[found[1]] = typed_value(found[2], schemas.get(found[1]))
-        position = found.end()
-    return json.dumps(arguments, ensure_ascii=False), position
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text, position)
+    except (ValueError, RecursionError):
+        return True
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(item, dict) and _is_call(item, {tool.name for tool in tools}) for item in values)
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is one JSON value."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def json_call(call: ToolCall, arguments_key: str) -> str:
@@ -149,10 +151,10 @@ def action_of(text: str, calls: Sequence[ToolCall], marks: Sequence[str] = ()) -
     Raises:
         Unparsable: ``tool_call_not_closed``, ``thought_not_closed``, ``thought_inside_text``.
     """
-    if any(mark in text or _ends_in_stump(text, mark) for mark in marks):
+    if any(mark in text or ends_in_stump(text, mark) for mark in marks):
         raise Unparsable("tool_call_not_closed")
     opened, closed = THOUGHT[0] in text, THOUGHT[1] in text
-    if (opened and not closed) or _ends_in_stump(text, THOUGHT[0]):
+    if (opened and not closed) or ends_in_stump(text, THOUGHT[0]):
         raise Unparsable("thought_not_closed")
     if opened or closed:
         raise Unparsable("thought_inside_text")
@@ -200,32 +202,14 @@ def single_call(action: Action, style: str) -> ToolCall | None:
     return action.tool_calls[0] if action.tool_calls else None
 
 
-def property_schemas(tools: Sequence[Tool], name: str) -> Mapping[str, Any]:
-    """The schemas of a tool's arguments, by name; empty when there is no such tool or it declares none."""
-    found = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
-    return found if isinstance(found, Mapping) else {}
-
-
-def typed_value(text: str, schema: Any) -> Any:
-    """What an argument written without quotes means, by the JSON schema of its type; text when that says nothing."""
-    types = _types(schema)
-    if not types:
-        return text
-    if "null" in types and text in ("null", "None"):
-        return None
-    if "string" in types:
-        return text
-    if "boolean" in types and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return text  # of the wrong type, which is for a verifier to say
-
-
-def bare_value(value: Any) -> str:
-    """An argument as :func:`typed_value` reads it: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _is_call(value: Mapping[str, Any], names: set[str]) -> bool:
+    has_arguments = not value.keys().isdisjoint({"arguments", "parameters"})
+    if not isinstance(value.get("name"), str):  # with its name under another key it is a call, if a broken one
+        nested = value.get("function")
+        named = has_arguments and any(isinstance(item, str) and item in names for item in value.values())
+        return named or (isinstance(nested, Mapping) and _is_call(nested, names))
+    known, bare = value["name"] in names, value.keys() <= {"name", "arguments", "parameters", "id", "type"}
+    return known or bare or not names if has_arguments else known and bare
 
 
 def _check(value: Any, members: Mapping[str, Field]) -> None:
@@ -243,18 +227,8 @@ def _check(value: Any, members: Mapping[str, Field]) -> None:
             _check(item, member.items or {})
 
 
-def _types(schema: Any) -> set[str]:
-    if not isinstance(schema, Mapping):
-        return set()
-    declared = schema.get("type")
-    found = {declared} if isinstance(declared, str) else {name for name in declared or () if isinstance(name, str)}
-    for keyword in ("anyOf", "oneOf"):
-        for part in schema.get(keyword) or ():
-            found |= _types(part)
-    return found
-
-
-def _ends_in_stump(text: str, mark: str) -> bool:
+def ends_in_stump(text: str, mark: str) -> bool:
+    """Whether a text ends in a mark that is cut off."""
     return any(text.endswith(mark[:length]) for length in range(_SHORTEST_STUMP, len(mark)))
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pivotrl.call_results import in_call_order
 from pivotrl.call_text import THOUGHT
 from pivotrl.parsing import action_text
 from pivotrl.records import Action, Message, Tool
@@ -22,7 +23,7 @@ class ChatML:
     """Writes conversations for a tokenizer that has ``<|im_start|>`` and ``<|im_end|>``.
 
     Args:
-        keep_reasoning: thoughts of earlier turns are written; otherwise they are left out.
+        keep_reasoning: thoughts are written; otherwise they are left out.
     """
 
     def __init__(self, tokenizer: Any, keep_reasoning: bool) -> None:
@@ -37,36 +38,38 @@ class ChatML:
         return {"style": "chatml", "template_sha256": hashlib.sha256(_TOOL_PROMPT.encode()).hexdigest()}
 
     def prompt(self, context: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
-        """Token ids of everything before the answer, the generation prompt included."""
+        """Token ids of everything before the answer, the generation prompt included.
+
+        Raises:
+            NotRenderable: see :func:`pivotrl.call_results.in_call_order`; this form shows no ids.
+        """
         texts: list[tuple[str, str]] = []
         if tools:
             listed = "\n".join(json.dumps(_tool_json(tool), ensure_ascii=False) for tool in tools)
             texts.append(("system", _TOOL_PROMPT.format(tools=listed)))
-        for message in context:
+        for message in in_call_order(context):
             if message.role == "system" and texts and texts[-1][0] == "system":
                 texts[-1] = ("system", f"{message.content or ''}\n\n{texts[-1][1]}")
             elif message.role == "tool":
                 texts.append(("user", f"<tool_response>\n{message.content or ''}\n</tool_response>"))
             else:
-                texts.append((message.role, self._thought(message) + action_text(message)))
+                texts.append((message.role, self._thought(message.reasoning) + action_text(message)))
         ids: list[int] = []
         for role, text in texts:
             ids += [self.start_id, *self.encode_text(f"{role}\n{text}"), self.end_id, *self.encode_text("\n")]
         return [*ids, self.start_id, *self.encode_text("assistant\n")]
 
-    def answer(self, action: Action) -> list[int]:
-        """Token ids of an action, the end token included."""
-        return [*self.encode_text(action_text(action)), self.end_id]
+    def answer(self, action: Action, thought: str | None = None) -> list[int]:
+        """Token ids of an action, the end token included; with what the agent thought where thoughts are kept."""
+        return [*self.encode_text(self._thought(thought) + action_text(action)), self.end_id]
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of data: control strings inside it are spelled out, never taken as control tokens."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
         return ids
 
-    def _thought(self, message: Message) -> str:
-        if not (self._keep_reasoning and message.reasoning):
-            return ""
-        return f"{THOUGHT[0]}\n{message.reasoning}\n{THOUGHT[1]}\n\n"
+    def _thought(self, thought: str | None) -> str:
+        return f"{THOUGHT[0]}\n{thought}\n{THOUGHT[1]}\n\n" if self._keep_reasoning and thought else ""
 
 
 def _tool_json(tool: Tool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pivotrl.protocols import Environment, Sampler, Turn
 from pivotrl.records import EpisodeResult, Message, Sampling, Trajectory
-from pivotrl.rollouts import misfit
+from pivotrl.rollouts import misfit, storable
 
 
 def play_episodes(environments: Sequence[Environment], sampler: Sampler, sampling: Sampling) -> Iterator[EpisodeResult]:
@@ -20,9 +20,9 @@ def play_episodes(environments: Sequence[Environment], sampler: Sampler, samplin
         still: list[tuple[Environment, list[Message], int]] = []
         for (environment, messages, tokens), fault in zip(playing, faults, strict=True):
             if fault is not None:
-                yield _result(environment, messages, tokens, 0.0, fault)
+                yield _result(environment, messages, tokens, 0.0, fault.reason)
                 continue
-            completion = next(groups).completions_G[0]
+            completion = storable(next(groups).completions_G[0])
             tokens += len(completion.token_ids_T)
             action = completion.action
             messages.append(Message(role="assistant", content=action.content, tool_calls=action.tool_calls))

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import pkgutil
+import re
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -19,6 +21,7 @@ from pivotrl.call_text import THOUGHT, Unparsable, canonical_arguments
 from pivotrl.protocols import InputError
 from pivotrl.records import Action, Message, Tool
 from pivotrl.styles import hermes
+from pivotrl.thoughts import Marks, after_thoughts, require_no_thought
 
 
 def style_names() -> list[str]:
@@ -26,28 +29,39 @@ def style_names() -> list[str]:
 
 
 def parse_completion(
-    text: str, style: str = "hermes", *, tools: Sequence[Tool] = (), inside_thought: bool = False
+    text: str,
+    style: str = "hermes",
+    *,
+    tools: Sequence[Tool] = (),
+    inside_thought: bool = False,
+    thoughts: Sequence[Marks] = (),
 ) -> tuple[Action, str | None]:
     """(action, what is wrong with the text or None). With an error the action is empty.
 
     Args:
         style: how actions are written; see :func:`style_names`.
         tools: their schemas give the types of arguments in styles that write them without quotes.
-        inside_thought: the prompt has already opened a thought, so the text begins within it.
+        inside_thought: the prompt has already opened a thought with ``<think>``, so the text begins within it.
+        thoughts: what stands before and after the model's thoughts, beside the known marks and the style's own.
 
     Error codes: thought_not_closed, thought_inside_text, tool_call_not_closed, tool_call_is_not_json,
     tool_call_is_malformed, tool_call_has_no_name, tool_call_has_no_arguments, tool_call_inside_text,
     text_after_tool_call, tool_call_in_code_fence, argument_occurs_twice, code_block_not_closed, several_code_blocks,
-    answer_is_not_json, answer_breaks_schema, message_has_no_header.
+    answer_is_not_json, answer_breaks_schema, message_has_no_header, half_of_a_surrogate_pair.
 
     Raises:
         InputError: there is no such style.
     """
     module = _style(style)
+    own = (*getattr(module, "THOUGHTS", ()), *thoughts)
     try:
-        action: Action = module.parse(_after_thoughts(text, inside_thought), tools)
+        action: Action = module.parse(after_thoughts(THOUGHT[0] + text if inside_thought else text, own), tools)
+        require_no_thought(action.content or "", [marks for marks in own if marks != THOUGHT])
+        _require_text(action)
     except Unparsable as fault:
         return Action(), str(fault)
+    except RecursionError:  # nested at the very limit
+        return Action(), "tool_call_is_malformed"
     return action, None
 
 
@@ -82,15 +96,24 @@ def action_text(action: Action | Message) -> str:
     return hermes.write(Action(content=action.content, tool_calls=action.tool_calls), ())
 
 
-def _after_thoughts(text: str, inside: bool) -> str:
-    opening, closing = THOUGHT
-    if inside:
-        text = opening + text
-    while text.lstrip().startswith(opening):
-        _, closed, text = text.partition(closing)
-        if not closed:
-            raise Unparsable("thought_not_closed")
-    return text
+def _require_text(action: Action) -> None:
+    """
+    Raises:
+        Unparsable: half of a surrogate pair stands in it, plainly or as an escape; no record could hold it.
+    """
+    texts = [action.content or "", *(text for call in action.tool_calls for text in (call.name, call.arguments))]
+    try:
+        "".join(texts).encode()
+        for call in action.tool_calls:
+            if _ESCAPED_HALF.search(call.arguments):
+                json.dumps(json.loads(call.arguments), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Unparsable("half_of_a_surrogate_pair") from None
+    except (ValueError, RecursionError):
+        return  # that the arguments are not JSON is for a verifier to say
+
+
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @functools.cache

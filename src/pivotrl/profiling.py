@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from pivotrl.records import SampleGroup, Sampling, SkippedTurn
 from pivotrl.rollouts import misfit, sample_groups
 from pivotrl.store import RecordFile
 from pivotrl.turns import whole_trajectories
+
+_NUM_REASONS = 3
+_NUMBER = re.compile(r"\d+")
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, a few words) as work goes on."""
@@ -64,7 +68,7 @@ def profile(
     )
     faults = {turn.id: misfit(sampler, turn, options.max_tokens) for turn in turns}
     fitting = [turn for turn in turns if faults[turn.id] is None]
-    left_out = [SkippedTurn(turn_id=name, reason=reason) for name, reason in faults.items() if reason is not None]
+    left_out = [fault for fault in faults.values() if fault is not None]
     file = RecordFile(path, SampleGroup, key=lambda group: group.turn_id)
     done = 0
     for batch in whole_trajectories(fitting, options.batch_turns):
@@ -75,6 +79,26 @@ def profile(
         progress(done, len(fitting), "turns profiled")
     by_turn = {group.turn_id: group for group in file}
     return [by_turn[turn.id] for turn in fitting], left_out
+
+
+def why_none_fits(left_out: Sequence[SkippedTurn], max_tokens: int) -> str:
+    """Why no turn can be sampled, and what helps: each reason with its count and the first turn that has it."""
+    by_reason: dict[tuple[str, str], list[SkippedTurn]] = {}
+    for skip in left_out:
+        by_reason.setdefault((skip.reason, _NUMBER.sub("", skip.detail)), []).append(skip)
+    often = sorted(by_reason.values(), key=len, reverse=True)
+    told = [
+        f"{len(skips)} {skips[0].reason}{skips[0].detail and f', {skips[0].detail}'} (such as {skips[0].turn_id})"
+        for skips in often[:_NUM_REASONS]
+    ]
+    told += [f"{len(often) - _NUM_REASONS} more reasons"] if len(often) > _NUM_REASONS else []
+    remedies = {
+        "context_too_long": f"For the long ones, use a model with a longer context, or --max-tokens below {max_tokens}",
+        "not_renderable": "For the ones that cannot be rendered, use a model whose chat template writes such turns, or "
+        "--policy \"hf(style='chatml')\" where the tokenizer has ChatML's tokens",
+    }
+    helps = [remedy for reason, remedy in remedies.items() if any(skip.reason == reason for skip in left_out)]
+    return ". ".join(["; ".join(told), *helps])
 
 
 def outcome_counts(groups: Sequence[SampleGroup]) -> dict[str, int]:

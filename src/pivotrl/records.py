@@ -215,6 +215,8 @@ class SkippedTurn(Record):
 
     turn_id: str
     reason: str
+    detail: str = ""
+    """The reason in words, such as what the chat template says of a turn that it refuses."""
 
 
 class TurnResult(Record):

@@ -1,8 +1,8 @@
 """Messages <-> token ids, and a completion's text -> an action.
 
-Each turn is rendered alone. Two ways, chosen once per tokenizer: ``chatml`` writes ChatML with Hermes tool blocks
-itself; ``template`` uses the tokenizer's own chat template. Either way text inside a log never becomes a control token.
-Training uses the token ids that were sampled; text is for people and verifiers.
+Each turn is rendered alone, by the tokenizer's own chat template (``template``) or as ChatML with Hermes tool blocks
+that we write ourselves (``chatml``). Either way text inside a log never becomes a control token. Training uses the
+token ids that were sampled; text is for people and verifiers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import datetime
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -21,11 +22,14 @@ from pivotrl.parsing import action_text, parse_completion, style_names, write_ac
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, Tool
 from pivotrl.templates.control_tokens import NotRenderable
+from pivotrl.templates.prompt import Prompt
 
 if TYPE_CHECKING:
     from pivotrl.templates.encoding import Templated
 
 __all__ = ["NotRenderable", "Rendered", "Renderer", "action_text", "parse_completion", "prompt_hash"]
+
+_logger = logging.getLogger(__name__)
 
 DATE = datetime.date(2024, 7, 26)
 """What a template that asks for today's date is told, unless another one is given."""
@@ -47,10 +51,11 @@ class Renderer:
 
     Args:
         tokenizer: a fast tokenizer.
-        style: ``chatml``, ``template``, or ``auto``: ChatML when the tokenizer has its control tokens and no template
-            that knows tools, else the template.
-        reasoning: what becomes of thoughts in earlier turns. ``template``: what the template does (our ChatML leaves
-            them out); ``keep``: they are written, or the turn is refused; ``strip``: they are left out.
+        style: ``template``, ``chatml``, or ``auto``: the template wherever there is one; but ours when the template
+            knows nothing of tools, the turn needs them, and the tokenizer has ChatML's control tokens.
+        reasoning: what becomes of thoughts, in earlier turns and before a demonstrated action. ``template``: what the
+            template does (our ChatML leaves them out); ``keep``: they are written, or the turn is refused; ``strip``:
+            they are left out.
         actions: how the agent writes its actions, a style of :mod:`pivotrl.parsing`; ``auto``: as ChatML or the
             template writes tool calls. Any other is text to the model.
         date: what a template is told that asks for today's; a prompt must not depend on the day.
@@ -73,31 +78,35 @@ class Renderer:
         self.tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
         has_chatml = "<|im_start|>" in vocabulary and "<|im_end|>" in vocabulary
-        template = tokenizer.chat_template
+        mixed = style == "auto" and has_chatml
         if style == "auto":
-            style = "chatml" if has_chatml and (template is None or "tools" not in str(template)) else "template"
+            style = "template" if tokenizer.chat_template or not has_chatml else "chatml"
         if style == "chatml" and not has_chatml:
-            raise InputError("the tokenizer has no <|im_start|> and <|im_end|>; use --style template")
-        if style == "template" and template is None:
+            raise InputError("the tokenizer has no <|im_start|> and <|im_end|>; leave out style='chatml'")
+        if style == "template" and not tokenizer.chat_template:
             raise InputError("the tokenizer has no chat template; use an instruct model, or one with ChatML tokens")
         if actions != "auto" and actions not in style_names():
             raise InputError(f"no style of actions called {actions!r}; there are auto, {', '.join(style_names())}")
         self.style, self.actions = style, actions
-        if style == "chatml":
-            self._chatml = ChatML(tokenizer, reasoning == "keep")
-            self.start_id, self.end_id = self._chatml.start_id, self._chatml.end_id
-            self.stop_ids, self.identity = self._chatml.stop_ids, self._chatml.identity
-        else:
-            from pivotrl.templates.encoding import Templated  # needs jinja2, which ChatML does not
-
-            # There may be one template with tools and one without.
-            sources: list[str] = [tokenizer.get_chat_template(None, tools=tools) for tools in ([{"": ""}], None)]
-            found = {s: Templated(tokenizer, s, reasoning, date, variables or {}) for s in dict.fromkeys(sources)}
-            self._with_tools, self._without_tools = found[sources[0]], found[sources[1]]
-            self.end_id, self.identity = self._with_tools.end_id, self._with_tools.identity
-            self.stop_ids = self._with_tools.stop_ids | self._without_tools.stop_ids
+        self._chatml = ChatML(tokenizer, reasoning == "keep") if style == "chatml" or mixed else None
+        self._own: tuple[Templated, Templated] | None = None
+        if style == "template":
+            try:
+                self._own = _templates(tokenizer, reasoning, date, variables or {})
+            except InputError as error:
+                other = "; --policy \"hf(style='chatml')\" writes prompts without it" if has_chatml else ""
+                raise InputError(f"{error}{other}") from None
+            if self._own[0].answers.knows_tools:
+                self._chatml = None
+        writers = [writer for writer in (*(self._own or ()), self._chatml) if writer]
+        self.end_id = writers[0].end_id
+        self.stop_ids = frozenset().union(*(writer.stop_ids for writer in writers))
+        self.identity = writers[0].identity
+        if self._own and self._chatml:
+            self.identity["turns_with_tools"] = f"chatml {self._chatml.identity['template_sha256']}"
         self.identity |= {"reasoning": reasoning} if reasoning != "template" else {}
         self.identity |= {"actions": actions} if actions != "auto" else {}
+        self._has_warned = False
         self._prompt = functools.lru_cache(maxsize=4096)(self._render)
 
     def encode_text(self, text: str) -> list[int]:
@@ -111,18 +120,42 @@ class Renderer:
         Raises:
             NotRenderable: the chat template cannot write the turn as it is.
         """
-        tools = json.dumps([tool.model_dump() for tool in turn.trajectory.tools])
-        return self._prompt(turn.context, tools)
+        return self._prompt_at(turn).token_ids_T
 
-    def _render(self, context: tuple[Message, ...], tools: str) -> tuple[int, ...]:
+    def _prompt_at(self, turn: Turn) -> Prompt:
+        return self._prompt(turn.context, json.dumps([tool.model_dump() for tool in turn.trajectory.tools]))
+
+    def _render(self, context: tuple[Message, ...], tools: str) -> Prompt:
         """``tools``: their JSON text, so that it can be part of the cache key."""
         declared = [Tool(**tool) for tool in json.loads(tools)]
-        if self.style == "chatml":
-            return tuple(self._chatml.prompt(context, declared))
-        return tuple(self._templated(declared).prompt(context, declared, own_calls=self.actions == "auto"))
+        if own := self._template_for(context, declared):
+            return own.prompt(context, declared, own_calls=self.actions == "auto")
+        if self._own and not self._has_warned:
+            _logger.warning("warning: the model's own chat template knows no tools; turns with tools are our ChatML")
+            self._has_warned = True
+        return Prompt(tuple(self._our_chatml.prompt(context, declared)))
 
-    def _templated(self, tools: Sequence[Tool]) -> Templated:
-        return self._with_tools if tools else self._without_tools
+    def _template_for(self, context: Sequence[Message], tools: Sequence[Tool]) -> Templated | None:
+        """The chat template that writes a turn; None where our ChatML does."""
+        if self._own is None:
+            return None
+        needs_tools = bool(tools) or any(message.tool_calls or message.role == "tool" for message in context)
+        if needs_tools and self._chatml is not None:
+            return None
+        return self._own[0] if tools else self._own[1]
+
+    @property
+    def _our_chatml(self) -> ChatML:
+        assert self._chatml is not None
+        return self._chatml
+
+    def written_by(self, turn: Turn) -> str:
+        """What writes a turn, in words."""
+        if self._template_for(turn.context, turn.trajectory.tools):
+            return "the model's own chat template"
+        if self._own:
+            return "our ChatML, as the model's own chat template knows no tools"
+        return "our ChatML"
 
     def left_out(self, turn: Turn) -> tuple[str, ...]:
         """What the chat template leaves out of a turn's context by its own rules, such as earlier thoughts.
@@ -130,36 +163,46 @@ class Renderer:
         Raises:
             NotRenderable: as :meth:`prompt`.
         """
-        if self.style == "chatml":
-            return ()
-        return self._templated(turn.trajectory.tools).left_out(turn.context, turn.trajectory.tools)
+        own = self._template_for(turn.context, turn.trajectory.tools)
+        return own.left_out(turn.context, turn.trajectory.tools) if own else ()
 
     def encode_action(self, action: Action, turn: Turn | None = None) -> list[int]:
         """The action's token ids as a policy would emit them, end token included.
+
+        The demonstrated action of a turn is written with the thought that the log holds before it, where the template
+        writes thoughts; an empty thought is never written in its place. Where the log holds none, the action is
+        written as the template writes one without a thought.
 
         Args:
             turn: where it acts. A chat template may write the same action differently at another turn.
 
         Raises:
-            NotRenderable: the chat template cannot write the action, or would write it as something else.
+            NotRenderable: the chat template cannot write the action, or would write it as something else, or would
+                write an empty thought in place of the log's.
         """
         context = turn.context if turn else (Message(role="user", content="Hello"),)
         tools = turn.trajectory.tools if turn else ()
+        thought = _thought_before(action, turn) if turn else None
         if self.actions != "auto":
             try:
                 action = Action(content=write_action(action, self.actions, tools=tools))
             except ValueError as error:
                 raise NotRenderable(str(error)) from None
-        if self.style == "chatml":
-            return self._chatml.answer(action)
-        return self._templated(tools).answer(context, tools, action, own_calls=self.actions == "auto")
+        if own := self._template_for(context, tools):
+            return own.answer(context, tools, action, self.actions == "auto", thought)
+        return self._our_chatml.answer(action, thought)
 
     def parse(self, text: str, turn: Turn) -> tuple[Action, str | None]:
         """(the action that a completion's text means at this turn, what is wrong with the text or None)"""
         tools = turn.trajectory.tools
-        if self.style == "chatml":
+        own = self._template_for(turn.context, tools)
+        if own is None:
             return parse_completion(text, "hermes" if self.actions == "auto" else self.actions, tools=tools)
-        return self._templated(tools).answers.read(text, tools, None if self.actions == "auto" else self.actions)
+        try:
+            prompt = self._prompt_at(turn)
+        except NotRenderable:
+            prompt = None
+        return own.read(text, tools, None if self.actions == "auto" else self.actions, prompt)
 
     def rendered(self, turn: Turn, action: Action) -> Rendered:
         """The turn's prompt with an action, and which tokens are the action.
@@ -175,3 +218,28 @@ class Renderer:
         kept = list(token_ids[:-1]) if token_ids and token_ids[-1] in self.stop_ids else list(token_ids)
         text: str = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
+
+
+def _templates(
+    tokenizer: Any, reasoning: Literal["template", "keep", "strip"], date: datetime.date, variables: Mapping[str, Any]
+) -> tuple[Templated, Templated]:
+    """The chat templates of a tokenizer for turns with tools and for turns without; often one and the same."""
+    from pivotrl.templates.encoding import Templated  # needs jinja2, which ChatML does not
+
+    sources: list[str] = [tokenizer.get_chat_template(None, tools=tools) for tools in ([{"": ""}], None)]
+    found = {source: Templated(tokenizer, source, reasoning, date, variables) for source in dict.fromkeys(sources)}
+    return found[sources[0]], found[sources[1]]
+
+
+def _thought_before(action: Action, turn: Turn) -> str | None:
+    """What the agent of the log thought before it took this action; empty when the log lost it, None without one."""
+    messages, losses = turn.trajectory.messages, turn.trajectory.losses
+    if turn.index >= len(messages) or action != turn.expected_action:
+        return None
+    if thought := (messages[turn.index].reasoning or "").strip():
+        return thought
+    lost = any(loss.code in _LOST_THOUGHTS and loss.message in (None, turn.index) for loss in losses)
+    return "" if lost else None
+
+
+_LOST_THOUGHTS = ("reasoning_encrypted", "reasoning_stripped")

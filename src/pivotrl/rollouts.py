@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
-from pivotrl.records import Action, Completion, SampleGroup, Sampling, Verdict
+from pivotrl.records import Action, Completion, SampleGroup, Sampling, SkippedTurn, Verdict
 from pivotrl.templates.control_tokens import NotRenderable
 
 
@@ -17,8 +17,25 @@ def sample_groups(
     for turn, group in zip(turns, sampler.sample(turns, num_samples, sampling), strict=True):
         if len(group.completions_G) != num_samples:
             raise RuntimeError(f"{turn.id}: the sampler returned {len(group.completions_G)} of {num_samples} samples")
-        verdicts = tuple(judge(turn, completion, verifier) for completion in group.completions_G)
-        yield group.model_copy(update={"verdicts_G": verdicts})
+        completions = tuple(map(storable, group.completions_G))
+        verdicts = tuple(judge(turn, completion, verifier) for completion in completions)
+        yield group.model_copy(update={"completions_G": completions, "verdicts_G": verdicts})
+
+
+def storable(completion: Completion) -> Completion:
+    """The completion; one without an action and with a parse error, when it holds half of a surrogate pair, which is no
+    character and which no record can hold."""
+    action = completion.action
+    parts = [completion.text, action.content or ""]
+    parts += [text for call in action.tool_calls for text in (call.name, call.arguments, call.id or "")]
+    try:
+        "".join(parts).encode()
+    except UnicodeEncodeError:
+        text = completion.text.encode(errors="replace").decode()
+        return completion.model_copy(
+            update={"text": text, "action": Action(), "parse_error": "half_of_a_surrogate_pair"}
+        )
+    return completion
 
 
 def prompt_tokens(groups: Sequence[SampleGroup]) -> tuple[int, int]:
@@ -67,6 +84,8 @@ def judge_action(turn: Turn, action: Action, verifier: Verifier) -> Verdict:
         verdict = verifier(turn, action)
         if not isinstance(verdict, Verdict):
             raise TypeError(f"the verifier returned {verdict!r} instead of a Verdict")
+        if verdict.details:
+            verdict.model_dump_json()  # raises when no record can hold them
         return verdict
     except InputError:
         raise
@@ -74,9 +93,9 @@ def judge_action(turn: Turn, action: Action, verifier: Verifier) -> Verdict:
         return Verdict.unknown("verifier_error", error=f"{type(error).__name__}: {error}"[:500])
 
 
-def misfit(sampler: Sampler, turn: Turn, max_tokens: int) -> str | None:
+def misfit(sampler: Sampler, turn: Turn, max_tokens: int) -> SkippedTurn | None:
     """Why the sampler cannot act at the turn: ``context_too_long`` or ``not_renderable``; None when it can."""
     try:
-        return None if sampler.fits(turn, max_tokens) else "context_too_long"
-    except NotRenderable:
-        return "not_renderable"
+        return None if sampler.fits(turn, max_tokens) else SkippedTurn(turn_id=turn.id, reason="context_too_long")
+    except NotRenderable as error:
+        return SkippedTurn(turn_id=turn.id, reason="not_renderable", detail=str(error))

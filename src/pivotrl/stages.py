@@ -20,7 +20,7 @@ from pivotrl.evaluation import (
     evaluate_turns,
 )
 from pivotrl.plugins import describe, source_sha256
-from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent
+from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent, why_none_fits
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
 from pivotrl.rollouts import continuation_turns, prompt_tokens
@@ -133,8 +133,7 @@ def profile_stage(
         if not groups:
             raise InputError(
                 f"none of the {len(turns)} candidate turns can be sampled: "
-                f"{dict(Counter(skip.reason for skip in left_out))}; use a model with a longer context than they and "
-                f"--max-tokens {options.max_tokens} need, and with a chat template that can write them"
+                f"{why_none_fits(left_out, options.max_tokens)}"
             )
         skipped_file = RecordFile(directory / "skipped.jsonl", SkippedTurn, key=lambda skip: skip.turn_id)
         skipped_file.append([skip for skip in skipped + left_out if skip.turn_id not in skipped_file])

@@ -17,7 +17,7 @@ from pivotrl import plugins
 from pivotrl.intervals import Estimate
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Message, SampleGroup, Selection, Trajectory
-from pivotrl.rendering import Renderer, action_text
+from pivotrl.rendering import NotRenderable, Renderer, action_text
 from pivotrl.store import RecordFile, read_manifest, read_records
 from pivotrl.summary import Comparison, Summary
 from pivotrl.turns import cut
@@ -175,11 +175,24 @@ def print_prompt(directory: Path, turn_id: str, renderer: Renderer, boundaries: 
         InputError: there is no such turn, or the model's chat template cannot write it.
     """
     turn = _find_turn(directory, turn_id)
-    prompt, action = renderer.prompt(turn), renderer.encode_action(turn.expected_action)
-    for title, ids in (("prompt", list(prompt)), ("expected action", action)):
-        out.print(f"[bold cyan]{title}[/], {len(ids):,} tokens")
-        pieces = [renderer.tokenizer.decode([i]) for i in ids] if boundaries else [renderer.tokenizer.decode(ids)]
-        out.print("[red]|[/]".join(plain(piece) for piece in pieces), soft_wrap=True)
+    try:
+        prompt, left_out = renderer.prompt(turn), renderer.left_out(turn)
+    except NotRenderable as error:
+        raise InputError(f"{turn_id} cannot be written for this model: {error}") from None
+    out.print(f"Written by {renderer.written_by(turn)}. Left out: {plain('; '.join(left_out) or 'nothing')}.")
+    _print_tokens("prompt", list(prompt), renderer, boundaries)
+    try:
+        action = renderer.encode_action(turn.expected_action, turn)
+    except NotRenderable as error:
+        out.print(f"[bold cyan]expected action[/] cannot be written: {plain(str(error))}")
+    else:
+        _print_tokens("expected action", action, renderer, boundaries)
+
+
+def _print_tokens(title: str, ids: list[int], renderer: Renderer, boundaries: bool) -> None:
+    out.print(f"[bold cyan]{title}[/], {len(ids):,} tokens")
+    pieces = [renderer.tokenizer.decode([i]) for i in ids] if boundaries else [renderer.tokenizer.decode(ids)]
+    out.print("[red]|[/]".join(plain(piece) for piece in pieces), soft_wrap=True)
 
 
 def _find_turn(directory: Path, turn_id: str) -> Turn:

@@ -5,7 +5,7 @@ Whatever is supplied is listed among the trajectory's losses: it is not what the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,10 @@ def _format(trajectory: Trajectory) -> str:
 
 def _given_tools(path: Path) -> tuple[Tool, ...]:
     try:
-        tools = declared_tools(load_document(path))
+        entries = list(_entries(load_document(path)))
+        tools = declared_tools(entries)
+        for entry, tool in zip(entries, tools, strict=True):
+            _require_read(entry, tool)
     except InputError:
         raise
     except ValueError as error:
@@ -107,6 +110,44 @@ def _given_tools(path: Path) -> tuple[Tool, ...]:
     if not tools:
         raise InputError(f"{path} holds no tool; give a JSON array of OpenAI-style tools")
     return tools
+
+
+def _entries(value: Any) -> Iterator[Any]:
+    """The tools of a list, or of an answer or request that has them under one of the usual keys, one by one."""
+    inner = [value[key] for key in _LISTS if isinstance(value.get(key), list | dict)] if isinstance(value, dict) else []
+    if isinstance(value, list):
+        for item in value:
+            yield from _entries(item) if isinstance(item, dict) and "name" not in item else [item]
+    elif inner and "name" not in value:
+        for part in inner:
+            yield from _entries(part)
+    else:
+        yield value
+
+
+_LISTS = ("tools", "functions", "functionDeclarations", "function_declarations", "result")
+_BESIDE_SCHEMA = {
+    *("name", "description", "type", "title", "strict", "annotations", "cache_control", "icons", "_meta", "meta"),
+    *("outputSchema", "output_schema", "response", "responseJsonSchema", "defer_loading", "behavior", "execution"),
+    *("format", "namespace", "input_examples", "eager_input_streaming"),
+}
+"""Keys of a tool that say nothing of its arguments."""
+
+
+def _require_read(entry: Any, tool: Tool) -> None:
+    """
+    Raises:
+        ValueError: the entry says something of the tool's arguments that was not read.
+    """
+    if tool.parameters or not isinstance(entry, dict):
+        return
+    nested = entry.get("function")
+    unread = [key for key, value in (nested if isinstance(nested, dict) else entry).items() if value]
+    if unread := sorted(set(unread) - _BESIDE_SCHEMA):
+        raise ValueError(
+            f"the tool {tool.name} has no arguments under a key that is known, but {', '.join(map(repr, unread))}; "
+            "put their JSON schema under 'parameters'"
+        )
 
 
 def _given_system(path: Path) -> Message:

@@ -21,7 +21,7 @@ from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
-from pivotrl.rendering import Renderer, prompt_hash
+from pivotrl.rendering import NotRenderable, Renderer, prompt_hash
 
 _MAX_SKIPPED_IN_A_ROW = 3
 
@@ -213,7 +213,16 @@ class Policy:
         )
 
     def encode_action(self, turn: Turn, action: Action) -> Completion:
+        """See :class:`pivotrl.protocols.Policy`.
+
+        Raises:
+            NotRenderable: see :meth:`pivotrl.rendering.Renderer.encode_action`; also when the turn with the action, and
+                with the thought before it, is longer than the model's context.
+        """
         token_ids = self.renderer.encode_action(action, turn)
+        num_tokens = len(self.renderer.prompt(turn)) + len(token_ids)
+        if num_tokens > self.max_context:
+            raise NotRenderable(f"{num_tokens} tokens with the action exceed the model's context of {self.max_context}")
         return Completion(
             action=action,
             text=self.renderer.decode(token_ids),

@@ -14,6 +14,7 @@ from pivotrl.call_text import Unparsable, action_of, calls_after, read_json
 from pivotrl.records import Action, Tool, ToolCall
 
 _OPEN, _CLOSE, _QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
+THOUGHTS = (("<|channel>thought", "<channel|>"),)
 _NAME = re.compile(r"call:([^{}<>\s]+)\{")
 _KEY = re.compile(r'(?:<\|"\|>)?([^{}\[\],:<>]+)(?:<\|"\|>)?:')
 _WORD = re.compile(r"(?:true|false|None|null)\b")

@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Sequence
 
-from pivotrl.call_text import Unparsable, action_of, bare_arguments, bare_value, calls_after, skip_blanks
+from pivotrl.bare_values import bare_arguments, bare_value
+from pivotrl.call_text import Unparsable, action_of, calls_after, skip_blanks
 from pivotrl.records import Action, Tool, ToolCall
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"

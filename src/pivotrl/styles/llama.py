@@ -1,11 +1,14 @@
-"""``{"name": ..., "parameters": {...}}``: Llama 3.1 and later; after text the call follows ``<|python_tag|>``."""
+"""``{"name": ..., "parameters": {...}}``: Llama 3.1 and later; after text the call follows ``<|python_tag|>``.
+
+Any other JSON object is a message.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from pivotrl.call_text import Unparsable, action_of, json_call, read_call, skip_blanks
+from pivotrl.call_text import Unparsable, action_of, is_bare_call, is_json, json_call, read_call, skip_blanks
 from pivotrl.records import Action, Tool
 
 _MARK = "<|python_tag|>"
@@ -13,13 +16,13 @@ _LEAKED = re.compile(r'\{\s*"name"\s*:\s*"[^"]*"\s*,\s*"(?:parameters|arguments)
 
 
 def parse(text: str, tools: Sequence[Tool]) -> Action:
-    beside, mark, written = ("", "", text) if text.lstrip().startswith("{") else text.partition(_MARK)
-    if not mark and beside:
-        if _LEAKED.search(text):
+    start = skip_blanks(text, 0)
+    in_json = text.startswith("{", start)
+    beside, mark, written = ("", "", text) if in_json and is_bare_call(text, start, tools) else text.partition(_MARK)
+    if not mark and not written:
+        if _LEAKED.search(text) and not is_json(text):
             raise Unparsable("tool_call_inside_text")
         return action_of(text, (), (_MARK,))
-    if not written.strip() and not mark:
-        return Action()
     calls, position = [], skip_blanks(written, 0)
     while True:
         call, position = read_call(written, position, "parameters")

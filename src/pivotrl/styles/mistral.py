@@ -12,6 +12,7 @@ from pivotrl.call_text import Unparsable, action_of, json_call, read_call, read_
 from pivotrl.records import Action, Tool, ToolCall
 
 MARK, ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
+THOUGHTS = (("[THINK]", "[/THINK]"),)
 _HEADER = re.compile(r"\s*([\w.-]+)\s*(?:\[CALL_ID\][\w-]*)?\s*\[ARGS\]\s*")
 
 

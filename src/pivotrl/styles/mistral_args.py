@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pivotrl.records import Action, Tool
-from pivotrl.styles.mistral import ARGUMENTS, MARK, parse
+from pivotrl.styles.mistral import ARGUMENTS, MARK, THOUGHTS, parse
 
-__all__ = ["parse", "write"]
+__all__ = ["THOUGHTS", "parse", "write"]
 
 
 def write(action: Action, tools: Sequence[Tool]) -> str:

@@ -1,11 +1,14 @@
-"""A completion that is JSON and nothing else: ``{"name": ..., "arguments": {...}}``, or a list of such objects."""
+"""A completion that is JSON and nothing else: ``{"name": ..., "arguments": {...}}``, or a list of such objects.
+
+Any other JSON is a message.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from pivotrl.call_text import Unparsable, action_of, json_call, read_call, skip_blanks
+from pivotrl.call_text import Unparsable, action_of, is_bare_call, is_json, json_call, read_call, skip_blanks
 from pivotrl.records import Action, Tool
 
 _LISTED = re.compile(r"\s*\[\s*[{\]]")
@@ -13,12 +16,14 @@ _LEAKED = re.compile(r'\{\s*"name"\s*:\s*"[^"]*"\s*,\s*"arguments"')
 
 
 def parse(text: str, tools: Sequence[Tool]) -> Action:
+    start = skip_blanks(text, 0)
     listed = _LISTED.match(text)
-    if not listed and not text.lstrip().startswith("{"):
-        if _LEAKED.search(text):
+    in_json = listed or text.startswith("{", start)
+    if not in_json or not is_bare_call(text, start, tools):
+        if _LEAKED.search(text) and not is_json(text):
             raise Unparsable("tool_call_inside_text")
         return action_of(text, ())
-    calls, position = [], skip_blanks(text, 0) + (1 if listed else 0)
+    calls, position = [], start + (1 if listed else 0)
     while True:
         call, position = read_call(text, skip_blanks(text, position), "arguments")
         calls.append(call)

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pivotrl.call_results import Place, answered_calls, in_call_order
 from pivotrl.call_text import THOUGHT, canonical_arguments
 from pivotrl.records import Action, Message, Tool, ToolCall
 from pivotrl.templates.control_tokens import ControlTokens, NotRenderable
 from pivotrl.templates.sandbox import ChatProgram
-from pivotrl.templates.stand_ins import CallIds, Seals, StandIns, replaced
+from pivotrl.templates.stand_ins import Seals, StandIns, replaced
 
 Reasoning = Literal["template", "keep", "strip"]
 
@@ -30,6 +31,8 @@ class Form:
     """Arguments are JSON text instead of an object."""
     short_ids: bool = False
     """Ids of calls have nine letters or digits."""
+    shows_ids: bool = False
+    """Ids of calls stand at the calls and at their results; else results stand in the order of their calls."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,35 @@ class ChatTemplate:
         """
         return self._write(context, tools, True)
 
-    def answered(self, context: Sequence[Message], tools: Sequence[Tool], action: Action) -> str:
+    def answered(
+        self, context: Sequence[Message], tools: Sequence[Tool], action: Action, thought: str | None = None
+    ) -> str:
         """Marked text of the conversation with an action at its end.
 
+        Args:
+            thought: what the agent thought before it acted.
+
         Raises:
-            NotRenderable: as :meth:`prompt`; also when the action is not written whole.
+            NotRenderable: as :meth:`prompt`; also when the action or the thought is not written whole.
         """
-        last = Message(role="assistant", content=action.content, tool_calls=action.tool_calls)
+        last = Message(role="assistant", content=action.content, tool_calls=action.tool_calls, reasoning=thought)
         written = self._write([*context, last], tools, False)
-        place = f"messages[{len(context)}]"
-        if any(loss.startswith(place) for loss in written.left_out):
-            raise NotRenderable("the chat template leaves out the text beside the tool calls of the action")
+        if lost := [loss for loss in written.left_out if loss.startswith(f"messages[{len(context)}]")]:
+            what = "thought" if lost[0].endswith("reasoning") else "text beside the tool calls"
+            raise NotRenderable(f"the chat template leaves out the {what} of the action")
         return written.marked
 
+    def render(self, context: Sequence[Message], tools: Sequence[Tool]) -> str:
+        """The text up to the answer as the template writes it, whatever becomes of the data.
+
+        Raises:
+            NotRenderable: the template refuses the conversation.
+        """
+        return self._render(context, tools, True, False)
+
     def _write(self, context: Sequence[Message], tools: Sequence[Tool], generation: bool) -> Written:
+        if not self.form.shows_ids:
+            context = in_call_order(context)
         if self.reasoning == "strip":
             context = [message.model_copy(update={"reasoning": None}) for message in context]
         for thoughts_in_text in (False, True):
@@ -148,33 +166,43 @@ class ChatTemplate:
             raise NotRenderable(str(error)) from None
 
     def _entries(self, context: Sequence[Message], thoughts_in_text: bool) -> list[dict[str, Any]]:
-        entries, ids, names = [], CallIds(self.form.short_ids), dict[str, str]()
-        for message in context:
+        entries, answered = [], answered_calls(context)
+        ids = self._call_ids(context)
+        latest = {call.id: (i, n) for i, message in enumerate(context) for n, call in enumerate(message.tool_calls)}
+        for index, message in enumerate(context):
             content = message.content or ""
             entry: dict[str, Any] = {"role": message.role}
             if message.reasoning and thoughts_in_text:
                 content = f"{THOUGHT[0]}\n{message.reasoning}\n{THOUGHT[1]}\n\n{content}"
             elif message.reasoning:
-                entry |= {"thinking": message.reasoning, "reasoning_content": message.reasoning}
+                entry |= dict.fromkeys(("thinking", "reasoning_content", "reasoning"), message.reasoning)
             entry["content"] = [{"type": "text", "text": content}] if self.form.parts else content
             if message.tool_calls:
-                entry["tool_calls"] = [self._call_entry(call, ids) for call in message.tool_calls]
-                names |= {call.id: call.name for call in message.tool_calls if call.id is not None}
+                entry["tool_calls"] = [
+                    self._call_entry(call, ids[index, number]) for number, call in enumerate(message.tool_calls)
+                ]
             if message.role == "tool":
-                answered = ids.answered(message.tool_call_id)
-                entry |= {"tool_call_id": answered} if answered is not None else {}
-                entry |= {"name": names[message.tool_call_id]} if message.tool_call_id in names else {}
+                place = answered.get(index) or latest.get(message.tool_call_id or "")
+                number = (ids[place] if place else None) if self.form.short_ids else message.tool_call_id
+                entry |= {"tool_call_id": number} if number is not None else {}
+                entry |= {"name": context[place[0]].tool_calls[place[1]].name} if place else {}
             entries.append(entry)
         return entries
 
-    def _call_entry(self, call: ToolCall, ids: CallIds) -> dict[str, Any]:
+    def _call_ids(self, context: Sequence[Message]) -> dict[Place, str | None]:
+        """The ids of calls as the template wants them: as they are, or numbered in nine letters and digits."""
+        calls = [(i, n) for i, message in enumerate(context) for n in range(len(message.tool_calls))]
+        if self.form.short_ids:
+            return {place: f"call{number:05d}" for number, place in enumerate(calls, start=1)}
+        return {(i, n): context[i].tool_calls[n].id for i, n in calls}
+
+    def _call_entry(self, call: ToolCall, number: str | None) -> dict[str, Any]:
         try:
             text = canonical_arguments(call)
         except ValueError as error:
             raise NotRenderable(str(error)) from None
         arguments = text if self.form.text_arguments else json.loads(text)
         entry = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
-        number = ids.called(call.id)
         return entry if number is None else {**entry, "id": number}
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pivotrl.call_text import THOUGHT
+from pivotrl.call_text import Unparsable
 from pivotrl.parsing import canonical, parse_completion
 from pivotrl.protocols import InputError
 from pivotrl.records import Action, Message, Tool, ToolCall
 from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.templates.conversation import ChatTemplate, Form
+from pivotrl.thoughts import Marks, after_thoughts, opened_thought
 
 _STYLES = ("hermes", "qwen_xml", "glm", "mistral", "deepseek", "harmony", "llama", "lfm2", "gemma", "plain_json")
 _QUESTION = Message(role="user", content="probe question")
@@ -44,8 +46,11 @@ class Answers:
         fault: why there is no style.
         reads_text: a message can be read back.
         is_plain: a message is nothing but its text.
-        inside_thought: its generation prompt opens a thought.
+        knows_tools: it lists tools or writes calls in some way, one that can be read back or another.
+        thoughts: what stands before and after the model's thoughts.
+        opened: the marks of the thought that its generation prompt opens.
         ends: control tokens that end an answer; the first ends a message.
+        opening: control tokens, as text, that stand before a message.
         closing: control tokens, as text, that stand between a message and its end.
     """
 
@@ -54,8 +59,11 @@ class Answers:
     fault: str
     reads_text: bool
     is_plain: bool
-    inside_thought: bool
+    knows_tools: bool
+    thoughts: tuple[Marks, ...]
+    opened: Marks | None
     ends: tuple[str, ...]
+    opening: str
     closing: str
 
     def until_end(self, marked: str) -> tuple[str, str | None]:
@@ -65,45 +73,93 @@ class Answers:
                 return marked[:start], control
         return marked, None
 
-    def read(self, text: str, tools: Sequence[Tool], style: str | None = None) -> tuple[Action, str | None]:
+    def read(
+        self, text: str, tools: Sequence[Tool], style: str | None = None, opened: Marks | None = None
+    ) -> tuple[Action, str | None]:
         """What an answer means; see :func:`pivotrl.parsing.parse_completion`.
 
         Args:
             style: how the agent writes actions inside its messages, when not as the template writes tool calls.
+            opened: the marks of the thought that the prompt has opened.
         """
-        text = text.removesuffix(self.closing)
+        try:
+            text = after_thoughts((opened[0] if opened else "") + text.removesuffix(self.closing), self.thoughts)
+        except Unparsable as fault:
+            return Action(), str(fault)
+        if self.opening and text.lstrip().startswith(self.opening):
+            text = text.lstrip().removeprefix(self.opening)
         outer = style if style and self.is_plain else self.style or "text"
-        action, error = parse_completion(text, outer, tools=tools, inside_thought=self.inside_thought)
+        action, error = parse_completion(text, outer, tools=tools, thoughts=self.thoughts)
         if error or style is None or style == outer:
             return action, error
-        return parse_completion(action.content or "", style, tools=tools)
+        return parse_completion(action.content or "", style, tools=tools, thoughts=self.thoughts)
 
 
-def probe(template: ChatTemplate, eos: str | None) -> Answers:
+def probe(template: ChatTemplate, eos: str | None, thoughts: tuple[Marks, ...]) -> Answers:
     """How answers look under a template.
 
     Args:
         template: its form does not matter.
         eos: the tokenizer's end token.
+        thoughts: what may stand before and after the model's thoughts.
 
     Raises:
         InputError: it does not even write what a user says.
     """
     template = _with_contents(template)
-    opened = template.controls.plain(template.prompt([_QUESTION], ()).marked).rstrip().endswith(THOUGHT[0])
-    ends, closing = ((eos,) if eos else ()), ""
-    answers = Answers(template, None, "", False, False, opened, ends, closing)
+    opened = opened_thought(template.controls.plain(template.prompt([_QUESTION], ()).marked), thoughts)
+    answers = Answers(
+        template=template,
+        style=None,
+        fault="",
+        reads_text=False,
+        is_plain=False,
+        knows_tools=_knows_tools(template),
+        thoughts=thoughts,
+        opened=opened,
+        ends=(eos,) if eos else (),
+        opening="",
+        closing="",
+    )
     try:
-        message = _answer(template, _ANSWER, ())
+        message = _answer(answers, _ANSWER, ())
     except NotRenderable:
         return answers
     run = _specials_at(template, message, message.rfind("answer") + len("answer"))
     if run:
-        ends, closing = tuple(dict.fromkeys((run[-1], *ends))), "".join(run[:-1])
-    answers = replace(answers, ends=ends, closing=closing)
+        ends = tuple(dict.fromkeys((run[-1], *answers.ends)))
+        answers = replace(answers, ends=ends, closing="".join(run[:-1]))
+    answers = replace(answers, opening=_opening(answers, message))
     plain = _is_read(answers, _ANSWER, message, ())
     answers = replace(answers, reads_text=plain, is_plain=plain)
     return _with_calls(answers, message)
+
+
+def _opening(answers: Answers, message: str) -> str:
+    """The special tokens that a message begins with, a thought before them left out."""
+    controls = answers.template.controls
+    before = message[: message.rfind("probe answer")]
+    run = "".join(control for control, _, _ in controls.marks_in(before) if control in controls.special)
+    for opened in (answers.opened[0] if answers.opened else "", ""):  # a template may close it, or write none itself
+        with contextlib.suppress(Unparsable):
+            bare = after_thoughts(opened + controls.plain(before), answers.thoughts).strip()
+            return bare if run.endswith(bare) else ""
+    return ""
+
+
+def _knows_tools(template: ChatTemplate) -> bool:
+    """Whether the template writes tools or calls at all: a conversation looks different with and without them."""
+    called = Message(role="assistant", content="probe answer", tool_calls=_CALL.tool_calls)
+    plain = Message(role="assistant", content="probe answer")
+    try:
+        without = [template.render([_QUESTION], ()), template.render([_QUESTION, plain, _QUESTION], ())]
+    except NotRenderable:
+        return True
+    try:
+        listed, shown = template.render([_QUESTION], (_TOOL,)), template.render([_QUESTION, called, _QUESTION], ())
+    except NotRenderable:
+        return True
+    return [listed, shown] != without
 
 
 def _with_contents(template: ChatTemplate) -> ChatTemplate:
@@ -126,26 +182,42 @@ def _with_calls(answers: Answers, message: str) -> Answers:
         for short_ids in (False, True):
             form = replace(answers.template.form, text_arguments=text_arguments, short_ids=short_ids)
             template = replace(answers.template, form=form)
+            candidate = replace(answers, template=template, reads_text=True)
             try:
-                call = _answer(template, _CALL, (_TOOL,))
+                call = _answer(candidate, _CALL, (_TOOL,))
             except NotRenderable as error:
                 faults.append(str(error))
                 continue
             faults.append("the chat template writes tool calls in a form that cannot be read back")
             for ends in (answers.ends, (*answers.ends, *_last_special(template, call))):
                 for style in _STYLES:
-                    found = replace(answers, template=template, style=style, ends=ends, reads_text=True)
+                    found = replace(candidate, style=style, ends=ends)
                     if _is_read(found, _CALL, call, (_TOOL,)) and _is_read(found, _ANSWER, message, ()):
-                        return found
+                        return replace(found, template=_with_ids(template))
     return replace(answers, fault=faults[0])
 
 
-def _answer(template: ChatTemplate, action: Action, tools: Sequence[Tool]) -> str:
+def _with_ids(template: ChatTemplate) -> ChatTemplate:
+    """The template, and whether it shows which result answers which call."""
+    calls = tuple(_CALL.tool_calls[0].model_copy(update={"id": f"probe000{i}"}) for i in (1, 2))
+    results = [Message(role="tool", content="probe result", tool_call_id=call.id) for call in calls]
+    try:
+        text = template.render([_QUESTION, Message(role="assistant", tool_calls=calls), *results], (_TOOL,))
+    except NotRenderable:
+        return template
+    ids = ["call00001", "call00002"] if template.form.short_ids else [call.id or "" for call in calls]
+    return replace(template, form=replace(template.form, shows_ids=all(text.count(name) >= 2 for name in ids)))
+
+
+def _answer(answers: Answers, action: Action, tools: Sequence[Tool]) -> str:
     """What the template writes for an action, to the very end, as marked text."""
+    template = answers.template
     prompt = template.prompt([_QUESTION], tools).marked
     whole = template.answered([_QUESTION], tools, action)
-    if not whole.startswith(prompt):  # it may open a thought for the model and write none for a turn of its own
-        prompt = prompt.rstrip().removesuffix(template.controls.marked(THOUGHT[0]))
+    if not whole.startswith(prompt) and answers.opened:  # and writes none for a turn of its own
+        prompt = prompt.rstrip()
+        for mark in (template.controls.marked(answers.opened[0]), answers.opened[0]):
+            prompt = prompt.removesuffix(mark)
     if not whole.startswith(prompt):
         raise NotRenderable("the chat template does not continue its own generation prompt")
     return whole[len(prompt) :]
@@ -154,7 +226,7 @@ def _answer(template: ChatTemplate, action: Action, tools: Sequence[Tool]) -> st
 def _is_read(answers: Answers, action: Action, marked: str, tools: Sequence[Tool]) -> bool:
     text = answers.template.controls.plain(answers.until_end(marked)[0])
     wanted = (canonical(action), None)
-    return answers.read(text, tools) == wanted or replace(answers, inside_thought=False).read(text, tools) == wanted
+    return wanted in (answers.read(text, tools, opened=answers.opened), answers.read(text, tools))
 
 
 def _specials_at(template: ChatTemplate, marked: str, position: int) -> list[str]:

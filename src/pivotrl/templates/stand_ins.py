@@ -83,38 +83,6 @@ class Seals:
         return sealed
 
 
-class CallIds:
-    """The ids of calls as a template wants them: as they are, or numbered in nine letters and digits.
-
-    Args:
-        short: number them; results without an id then answer the calls in order.
-    """
-
-    def __init__(self, short: bool) -> None:
-        self._short = short
-        self._given: dict[str, str] = {}
-        self._waiting: list[str] = []
-        self._num_calls = 0
-
-    def called(self, number: str | None) -> str | None:
-        if not self._short:
-            return number
-        self._num_calls += 1
-        short = f"call{self._num_calls:05d}"
-        self._waiting.append(short)
-        if number is not None:
-            self._given[number] = short
-        return short
-
-    def answered(self, number: str | None) -> str | None:
-        if not self._short:
-            return number
-        short = self._given.get(number or "") or next(iter(self._waiting), None)
-        if short in self._waiting:
-            self._waiting.remove(short)
-        return short
-
-
 def replaced(context: Sequence[Message], tools: Sequence[Tool], by: Replacement) -> tuple[list[Message], list[Tool]]:
     """The conversation with its data replaced; roles and ids stay."""
     messages = [
