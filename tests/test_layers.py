@@ -16,6 +16,7 @@ LAYERS = [
     {"records", "protocols"},
     {
         *(
+            "atomic_folder",
             "store",
             "plugins",
             "turns",
@@ -28,7 +29,7 @@ LAYERS = [
         ),
         *("logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "killable"),
     },
-    {"call_text", "styles", "parsing", "templates", "chatml", "losses", "engine", "environments"},
+    {"call_text", "styles", "parsing", "templates", "chatml", "chatml_template", "losses", "engine", "environments"},
     {"rendering", "export_rows", "export_readme"},
     {"rollouts"},
     {"episodes"},
