@@ -47,12 +47,11 @@ def merge_adapter(model: Any, adapter: AdapterFiles) -> Merged:
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
     with quiet():
         adapted = _with_adapter(model, adapter)
-        _load(adapted, adapter)
+        changed = _load(adapted, adapter)
         token_ids = _probe(adapted, adapter)
         before = _logits(adapted, token_ids)
-        additions = None if _untie(adapted) else plain_additions(adapted)
-        if any(".lora_" not in name for name in adapter.tensors):
-            additions = None
+        untied = _untie(adapted)
+        additions = None if changed or untied else plain_additions(adapted)
         try:
             merged = adapted.merge_and_unload()
         except Exception as error:  # peft has many ways of saying that it cannot
@@ -85,7 +84,8 @@ def _with_adapter(model: Any, adapter: AdapterFiles) -> PeftModel:
     return adapted
 
 
-def _load(adapted: PeftModel, adapter: AdapterFiles) -> None:
+def _load(adapted: PeftModel, adapter: AdapterFiles) -> bool:
+    """Whether the file changes weights of the model itself."""
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     allowed = get_peft_model_state_dict(adapted, save_embedding_layers=True)  # peft saves these beside, for some
     missing, extra = wanted.keys() - adapter.tensors.keys(), adapter.tensors.keys() - allowed.keys()
@@ -99,11 +99,16 @@ def _load(adapted: PeftModel, adapter: AdapterFiles) -> None:
                 adapter,
                 f"does not fit the model: {name} has the shape {list(tensor.shape)}, not {list(allowed[name].shape)}",
             )
+    beside = {name: tensor for name, tensor in adapter.tensors.items() if ".lora_" not in name}
+    changed = any(
+        not torch.equal(allowed[name].cpu(), tensor.to(allowed[name].dtype)) for name, tensor in beside.items()
+    )
     set_peft_model_state_dict(adapted, dict(adapter.tensors))
     loaded = get_peft_model_state_dict(adapted, save_embedding_layers=True)
     for name, tensor in adapter.tensors.items():
         if not torch.equal(loaded[name].cpu(), tensor.to(loaded[name].dtype)):
             raise _misfit(adapter, f"holds two values for one tensor of the model ({name})")
+    return changed
 
 
 def _untie(adapted: PeftModel) -> bool:

@@ -74,10 +74,10 @@ def _what(origin: Origin, rank: int | None) -> list[str]:
     kind = "the whole weights of a model" if rank is None else f"a LoRA adapter of rank {rank}"
     lines = ["# A policy trained by pivotrl", "", f"This folder holds {kind} and the tokenizer."]
     if origin.adapter:
-        into = (
-            "into the weights before training; they are in here" if rank is None else "before training; it is in here"
-        )
-        lines += ["", f"The adapter `{origin.adapter}` was merged {into} as well, so load nothing beside this folder."]
+        lines += [
+            "",
+            f"It also holds the adapter `{origin.adapter}` that training began with: load nothing else.",
+        ]
     lines += ["", f"Base model: `{origin.base}`. {origin.note}".rstrip()]
     if origin.is_folder:
         lines += ["", *(f"- `{file}`: sha256 {digest}" for file, digest in origin.files.items())]
@@ -118,8 +118,8 @@ def _load(origin: Origin, rank: int | None) -> list[str]:
     ]
 
 
-_CHATML = """The policy was trained and measured with pivotrl's own ChatML, not with the chat template of the base model. The tokenizer
-in this folder has it as its chat template, so
+_CHATML = """The policy was trained and measured with pivotrl's own ChatML, not with the base model's chat template.
+The tokenizer in this folder has it as its chat template, so
 
     tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True)
 
@@ -140,6 +140,10 @@ message between `<tool_response>` and `</tool_response>`, and a call is written 
 
 An answer ends with `<|im_end|>`."""
 
+_CONTROL_TOKENS = (
+    "Text that looks like a control token was spelled out in pivotrl's prompts; `apply_chat_template` does not do that."
+)
+
 _TEMPLATE = """The policy was trained and measured with the chat template of its tokenizer, which is in this folder:
 
     tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True)"""
@@ -154,8 +158,4 @@ def _prompts(origin: Origin) -> list[str]:
         lines += ["", "Thoughts of earlier turns are left out."]
     elif origin.reasoning == "keep":
         lines += ["", "Thoughts of earlier turns are kept."]
-    lines += [
-        "",
-        "Text that looks like a control token was spelled out in pivotrl's prompts; never pass on such text unchecked.",
-    ]
-    return lines
+    return [*lines, "", _CONTROL_TOKENS]
