@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pivotrl import Message, Trajectory
 from pivotrl.policies.hf import Policy
 from pivotrl.protocols import InputError, Turn
-from pivotrl.records import Tool, ToolCall
+from pivotrl.records import Action, Tool, ToolCall
+from pivotrl.rendering import Renderer
 from tiny import save_tiny_model
 
 STRANGER = """
@@ -195,13 +196,6 @@ def test_the_lines_of_the_readme_load_the_policy(way: str, loaded: Any, monkeypa
 
 def test_bfloat16_weights_are_written_as_they_act(bases: dict[str, Path], tmp_path: Path) -> None:
     adapter = make_adapter(bases["tied"], tmp_path / "first", ADAPTERS["plain"])
-    options = {
-        "model": str(bases["tied"]),
-        "adapter": str(adapter),
-        "lora_rank": 4,
-        "dtype": "bfloat16",
-        "device": "cpu",
-    }
     for export in ("adapter", "merged"):
         policy = make_policy(bases["tied"], adapter, dtype="bfloat16", export=export)
         shake(policy._trainable().values())
@@ -329,3 +323,15 @@ def test_the_exported_chat_template_writes_our_chatml(
     found = tokenizer.apply_chat_template(messages, tools=tools or None, add_generation_prompt=True)["input_ids"]
     assert tokenizer.decode(found) == tokenizer.decode(policy.renderer.prompt(Turn(whole, len(kept) - 1)))
     assert list(found) == list(policy.renderer.prompt(Turn(whole, len(kept) - 1)))
+
+
+def test_pivotrl_itself_reads_the_exported_chat_template(bases: dict[str, Path], loaded: Any) -> None:
+    turn, ours = conversation(), Policy(model=str(bases["tied"]), trainable=False, device="cpu").renderer
+    again = Renderer(AutoTokenizer.from_pretrained(loaded[0] / "lora"), "template")
+    assert again.prompt(turn) == ours.prompt(turn) and again.stop_ids == ours.stop_ids
+    action = turn.trajectory.messages[2]
+    called = Action(content=action.content, tool_calls=action.tool_calls)
+    assert again.encode_action(called, turn) == ours.encode_action(called, turn)
+    assert again.parse(ours.decode(ours.encode_action(called)), turn) == ours.parse(
+        ours.decode(ours.encode_action(called)), turn
+    )

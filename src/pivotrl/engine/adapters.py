@@ -99,16 +99,18 @@ def _load(adapted: PeftModel, adapter: AdapterFiles) -> bool:
                 adapter,
                 f"does not fit the model: {name} has the shape {list(tensor.shape)}, not {list(allowed[name].shape)}",
             )
-    beside = {name: tensor for name, tensor in adapter.tensors.items() if ".lora_" not in name}
-    changed = any(
-        not torch.equal(allowed[name].cpu(), tensor.to(allowed[name].dtype)) for name, tensor in beside.items()
-    )
+    beside = (name for name in adapter.tensors if ".lora_" not in name)
+    changed = not all(_is_equal(allowed[name], adapter.tensors[name]) for name in beside)
     set_peft_model_state_dict(adapted, dict(adapter.tensors))
     loaded = get_peft_model_state_dict(adapted, save_embedding_layers=True)
     for name, tensor in adapter.tensors.items():
-        if not torch.equal(loaded[name].cpu(), tensor.to(loaded[name].dtype)):
+        if not _is_equal(loaded[name], tensor):
             raise _misfit(adapter, f"holds two values for one tensor of the model ({name})")
     return changed
+
+
+def _is_equal(held: Tensor, given: Tensor) -> bool:
+    return torch.equal(held.cpu(), given.to(held.dtype))
 
 
 def _untie(adapted: PeftModel) -> bool:

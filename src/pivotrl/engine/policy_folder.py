@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,9 @@ def write_policy(
             dataclasses.replace(config, base_model_name_or_path=origin.base).save_pretrained(folder)
         else:
             with folded():
-                _write_model(folder, model)
+                _write_model(folder, model, origin.prompts.stop_ids)
         spoken = copy.copy(tokenizer)
-        spoken.chat_template = CHATML_TEMPLATE if origin.style == "chatml" else tokenizer.chat_template
+        spoken.chat_template = CHATML_TEMPLATE if origin.prompts.style == "chatml" else tokenizer.chat_template
         spoken.save_pretrained(folder)
         write_file(folder / "README.md", readme(origin, rank=None if config is None else config.r))
 
@@ -108,7 +109,7 @@ def _place(name: str) -> tuple[int | None, str]:
     return (numbers[0] if len(numbers) == 1 else None), parts[-1]
 
 
-def _write_model(folder: Path, model: Any) -> None:
+def _write_model(folder: Path, model: Any, stop_ids: Sequence[int]) -> None:
     base, state = model, model.state_dict()
     if isinstance(model, PeftModel):
         base = model.get_base_model()
@@ -119,6 +120,10 @@ def _write_model(folder: Path, model: Any) -> None:
         }
     _refuse_not_finite(state)
     base.save_pretrained(folder, state_dict=state)
+    file = folder / "generation_config.json"
+    if file.is_file():  # what ends an answer here may be another token than the base model's
+        settings = json.loads(file.read_bytes()) | {"eos_token_id": list(stop_ids)}
+        write_file(file, json.dumps(settings, indent=2) + "\n")
 
 
 def _refuse_not_finite(tensors: Mapping[str, Tensor]) -> None:

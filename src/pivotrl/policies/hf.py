@@ -21,7 +21,7 @@ from pivotrl.engine.low_rank import LowRank
 from pivotrl.engine.memory import rows_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.policy_folder import write_policy
-from pivotrl.engine.policy_readme import Origin
+from pivotrl.engine.policy_readme import Origin, Prompts
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.engine.texts import first_ids
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
@@ -86,9 +86,8 @@ class Policy:
         self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)
         self.max_context: int = int(self.model.config.get_text_config().max_position_embeddings)
         self.batch_rows = batch_rows
-        self._origin = Origin.of(
-            self.model, model, identity, adapter, self.renderer.style, reasoning=reasoning, variables=variables or {}
-        )
+        prompts = Prompts(self.renderer.style, reasoning, variables or {}, tuple(sorted(self.renderer.stop_ids)))
+        self._origin = Origin.of(self.model, model, identity, adapter, prompts)
         self._export_as = export
         self._merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None when more was done
         if adapter is not None:
