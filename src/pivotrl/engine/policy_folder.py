@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -66,52 +68,46 @@ def _adapter(model: Any, merged: Mapping[str, LowRank] | None) -> tuple[Any, dic
     """(settings, tensors) of one adapter on the plain weights; (None, {}) when there is none."""
     if not isinstance(model, PeftModel) or merged is None:
         return None, {}
-    config = dataclasses.replace(model.peft_config[_NAME], inference_mode=True)
     trained = plain_additions(model)
     if trained is None:
         return None, {}
     additions = of_one_rank(add(merged, trained) if merged else trained)
     rank, alpha = next((part.down.shape[0], part.scaling * part.down.shape[0]) for part in additions.values())
-    tensors = {}
-    for name, part in additions.items():
-        tensors[f"base_model.model.{name}.lora_A.weight"] = part.down.contiguous()
-        tensors[f"base_model.model.{name}.lora_B.weight"] = part.up.contiguous()
-    names, layers = _targets(list(additions), [name for name, _ in model.get_base_model().named_modules()])
-    return dataclasses.replace(
-        config,
+    config = dataclasses.replace(
+        model.peft_config[_NAME],
+        inference_mode=True,
         r=rank,
         lora_alpha=int(alpha) if alpha.is_integer() else alpha,
         use_rslora=False,
         rank_pattern={},
         alpha_pattern={},
-        target_modules=names,
-        layers_to_transform=layers,
-    ), tensors
+    )
+    tensors = {}
+    for name, part in additions.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = part.down.contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = part.up.contiguous()
+    return _aimed_at(set(additions), [name for name, _ in model.get_base_model().named_modules()], config), tensors
 
 
-def _targets(adapted: list[str], present: list[str]) -> tuple[list[str], list[int] | None]:
-    """``target_modules`` and ``layers_to_transform`` that mean exactly these modules, in short names where that is
-    possible."""
-    places = [_place(name) for name in adapted]
-    if all(layer is not None for layer, _ in places):
-        layers = sorted({layer for layer, _ in places if layer is not None})
-        names = sorted({last for _, last in places})
-        meant = {name for name in present if _place(name)[0] in layers and _place(name)[1] in names}
-        if meant == set(adapted):
-            return names, layers
-    return sorted(adapted), None
-
-
-def _place(name: str) -> tuple[int | None, str]:
-    """(number of the layer, last part of the name): ``model.layers.3.self_attn.q_proj`` -> (3, ``q_proj``)."""
-    parts = name.split(".")
-    numbers = [int(part) for part in parts if part.isdigit()]
-    return (numbers[0] if len(numbers) == 1 else None), parts[-1]
+def _aimed_at(adapted: set[str], present: Sequence[str], config: Any) -> Any:
+    """The settings with exactly these modules as their targets, by short names and layers where that says it."""
+    layers = {int(part) for name in adapted for part in name.split(".") if part.isdigit()}
+    short = dataclasses.replace(
+        config,
+        target_modules=sorted({name.rpartition(".")[2] for name in adapted}),
+        layers_to_transform=sorted(layers) or None,
+        layers_pattern=None,
+        exclude_modules=None,
+    )
+    if {name for name in present if check_target_module_exists(short, name)} == adapted:
+        return short
+    return dataclasses.replace(short, target_modules=sorted(adapted), layers_to_transform=None)
 
 
 def _write_model(folder: Path, model: Any, stop_ids: Sequence[int]) -> None:
     base, state = model, model.state_dict()
     if isinstance(model, PeftModel):
+        assert all(layer.merged for layer in model.modules() if isinstance(layer, LoraLayer))
         base = model.get_base_model()
         state = {
             name.replace(".base_layer", ""): tensor

@@ -81,6 +81,7 @@ class Policy:
     ) -> None:
         if export not in ("adapter", "merged"):
             raise InputError(f"export must be 'adapter' or 'merged', not {export!r}")
+        given = read_adapter(Path(adapter)) if adapter is not None else None  # before the model, which takes long
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
         self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)
@@ -90,10 +91,9 @@ class Policy:
         self._origin = Origin.of(self.model, model, identity, adapter, prompts)
         self._export_as = export
         self._merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None when more was done
-        if adapter is not None:
-            files = read_adapter(Path(adapter))
-            self.model, self._merged = merge_adapter(self.model, files)
-            identity = {**identity, "adapter": files.sha256}
+        if given is not None:
+            self.model, self._merged = merge_adapter(self.model, given)
+            identity = {**identity, "adapter": given.sha256}
         self.training_identity: dict[str, Any] = (
             {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "frozen_layers": frozen_layers, "seed": seed}
             if lora_rank > 0
