@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, help="at most so many")
     arguments = parser.parse_args()
     try:
-        faults = check(arguments.run, load("verifier", arguments.verifier), arguments.turns)
+        faults = check(arguments.run, load("verifiers", arguments.verifier), arguments.turns)
     except InputError as error:
         faults = [str(error)]
     for fault in faults:

@@ -335,3 +335,21 @@ def test_pivotrl_itself_reads_the_exported_chat_template(bases: dict[str, Path],
     assert again.parse(ours.decode(ours.encode_action(called)), turn) == ours.parse(
         ours.decode(ours.encode_action(called)), turn
     )
+
+
+def test_a_policy_that_uses_its_own_template_says_so(tmp_path: Path) -> None:
+    base = save_tiny_model(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = (
+        "{{ strftime_now('%Y') }}{% for m in messages %}<|im_start|>{{ m['role'] }}: {{ m['content'] }}<|im_end|>"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant: {% endif %}"
+    )
+    tokenizer.save_pretrained(base)
+    policy = make_policy(base, None, style="template", variables={"enable_thinking": False}, export="merged")
+    policy.export(tmp_path / "policy")
+    text = (tmp_path / "policy" / "README.md").read_text()
+    assert "the chat template of its tokenizer" in text and "enable_thinking=False" in text and "2024-07-26" in text
+    assert AutoTokenizer.from_pretrained(tmp_path / "policy").chat_template == tokenizer.chat_template
+    ends = json.loads((tmp_path / "policy" / "generation_config.json").read_text())["eos_token_id"]
+    assert set(ends) == set(policy.renderer.stop_ids)

@@ -23,6 +23,8 @@ class Prompts:
     variables: Mapping[str, Any]
     stop_ids: tuple[int, ...]
     """Tokens that end an answer."""
+    date: str | None
+    """What a template that asks for today's date was told; None when it does not ask."""
 
 
 @dataclass(frozen=True)
@@ -143,5 +145,7 @@ def _prompts(prompts: Prompts) -> list[str]:
         parts.append("Thoughts of earlier turns are left out.")
     if prompts.reasoning == "keep":
         parts.append("Thoughts of earlier turns are kept.")
-    parts.append("In pivotrl's prompts text that looks like a control token is spelled out; here it is not.")
+    if prompts.date is not None:
+        parts.append(f"The template asks for today's date. The policy was always told {prompts.date}.")
+    parts.append("pivotrl spells out text that looks like a control token; this call does not.")
     return parts

@@ -26,7 +26,7 @@ from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.engine.texts import first_ids
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
-from pivotrl.rendering import Renderer, prompt_hash
+from pivotrl.rendering import DATE, Renderer, prompt_hash
 
 _MAX_SKIPPED_IN_A_ROW = 3
 
@@ -87,7 +87,9 @@ class Policy:
         self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)
         self.max_context: int = int(self.model.config.get_text_config().max_position_embeddings)
         self.batch_rows = batch_rows
-        prompts = Prompts(self.renderer.style, reasoning, variables or {}, tuple(sorted(self.renderer.stop_ids)))
+        asks_date = self.renderer.style == "template" and "strftime_now" in str(tokenizer.chat_template)
+        stop_ids, date = tuple(sorted(self.renderer.stop_ids)), DATE.isoformat() if asks_date else None
+        prompts = Prompts(self.renderer.style, reasoning, variables or {}, stop_ids, date)
         self._origin = Origin.of(self.model, model, identity, adapter, prompts)
         self._export_as = export
         self._merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None when more was done

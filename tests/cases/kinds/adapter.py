@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pivotrl.engine.adapter_files import read_adapter
-from pivotrl.engine.adapters import merge_adapter
+from pivotrl.engine.adapters import merge_adapter, quiet
 from pivotrl.protocols import InputError
 
 SIZES = {
@@ -51,13 +51,15 @@ def save_adapter(model: Any, settings: dict[str, Any], folder: Path) -> torch.Te
     if "trainable_token_indices" not in settings:
         settings = {"target_modules": ["q_proj", "v_proj"], **settings}
     config = peft.LoraConfig(**{"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM", **settings})
-    adapted = peft.get_peft_model(model, config).eval()
+    with quiet():
+        adapted = peft.get_peft_model(model, config).eval()
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
-    adapted.save_pretrained(folder)
+    with quiet():
+        adapted.save_pretrained(folder)
     return logits(adapted)
 
 
