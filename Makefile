@@ -4,12 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart demo compare warm-start test cases test-slow test-gpu lint format bench clean
+.PHONY: quickstart check-export demo compare warm-start test cases test-slow test-gpu lint format bench clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
 quickstart: $(VENV)/.run
 	$(BIN)/python recipes/quickstart.py
+
+# After it: the exported policy, loaded with transformers and peft alone, does what the report says.
+check-export: $(VENV)/.run
+	$(BIN)/python recipes/check_export.py
 
 demo: $(VENV)/.run
 	$(BIN)/python recipes/quickstart.py --long

@@ -293,3 +293,33 @@ def test_ctrl_c_once_or_twice_keeps_what_is_finished(tmp_path: Path, logs: Path,
     from pivotrl.store import read_records
 
     assert read_records(profiles, SampleGroup)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("somebody/adapter", "hf download somebody/adapter --local-dir FOLDER"),
+        ("empty", "has no adapter_config.json"),
+        ("pickled", "adapter_model.bin, which is not read"),
+    ],
+)
+def test_an_adapter_that_cannot_be_used_is_told_in_one_line(
+    given: str,
+    words: str,
+    tmp_path: Path,
+    logs: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("empty", "pickled"):
+        (tmp_path / name).mkdir()
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    (tmp_path / "pickled" / "adapter_config.json").write_text(json.dumps(settings))
+    (tmp_path / "pickled" / "adapter_model.bin").write_bytes(b"cos\nsystem\n(S'touch executed'\ntR.")
+    assert call("read", logs, "-o", "run") == 0
+    model = save_tiny_model(tmp_path / "model")
+    capsys.readouterr()
+    told = refused(capsys, 2, "profile", "run", "--model", model, "--adapter", given, "--verifier", "exact")
+    assert words in told and given in told
+    assert not (tmp_path / "executed").exists() and not (tmp_path / "run" / "profiles.jsonl").exists()

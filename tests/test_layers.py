@@ -16,6 +16,7 @@ LAYERS = [
     {"records", "protocols"},
     {
         *(
+            "atomic_folder",
             "store",
             "plugins",
             "turns",
@@ -29,7 +30,7 @@ LAYERS = [
         *("logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "killable"),
     },
     {"call_text", "thoughts", "bare_values", "call_results"}
-    | {"styles", "parsing", "templates", "chatml"}
+    | {"styles", "parsing", "templates", "chatml", "chatml_template"}
     | {"losses", "engine", "environments"},
     {"rendering", "export_rows", "export_readme"},
     {"rollouts"},

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 
-def save_tiny_model(folder: Path, max_positions: int = 2048, seed: int = 0) -> Path:
-    """A LlamaForCausalLM of 0.1 M parameters with its tokenizer, as a folder that transformers loads."""
+def save_tiny_model(folder: Path, max_positions: int = 2048, seed: int = 0, **more: Any) -> Path:
+    """A LlamaForCausalLM of 0.1 M parameters with its tokenizer, as a folder that transformers loads.
+
+    ``more``: options of the configuration.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {"<pad>": 0, "<|im_start|>": 1, "<|im_end|>": 2} | {c: i + 3 for i, c in enumerate(alphabet)}
     core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -34,7 +38,7 @@ def save_tiny_model(folder: Path, max_positions: int = 2048, seed: int = 0) -> P
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
-        tie_word_embeddings=True,
+        **{"tie_word_embeddings": True, **more},
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

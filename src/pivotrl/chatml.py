@@ -12,7 +12,7 @@ from pivotrl.call_text import THOUGHT
 from pivotrl.parsing import action_text
 from pivotrl.records import Action, Message, Tool
 
-_TOOL_PROMPT = (
+TOOL_PROMPT = (
     "You may call tools. They are listed as JSON between <tools> and </tools>:\n<tools>\n{tools}\n</tools>\n"
     "To call one, write its name and arguments as JSON between tool_call tags:\n"
     '<tool_call>\n{{"name": "...", "arguments": {{...}}}}\n</tool_call>'
@@ -35,7 +35,7 @@ class ChatML:
 
     @property
     def identity(self) -> dict[str, str]:
-        return {"style": "chatml", "template_sha256": hashlib.sha256(_TOOL_PROMPT.encode()).hexdigest()}
+        return {"style": "chatml", "template_sha256": hashlib.sha256(TOOL_PROMPT.encode()).hexdigest()}
 
     def prompt(self, context: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids of everything before the answer, the generation prompt included.
@@ -46,7 +46,7 @@ class ChatML:
         texts: list[tuple[str, str]] = []
         if tools:
             listed = "\n".join(json.dumps(_tool_json(tool), ensure_ascii=False) for tool in tools)
-            texts.append(("system", _TOOL_PROMPT.format(tools=listed)))
+            texts.append(("system", TOOL_PROMPT.format(tools=listed)))
         for message in in_call_order(context):
             if message.role == "system" and texts and texts[-1][0] == "system":
                 texts[-1] = ("system", f"{message.content or ''}\n\n{texts[-1][1]}")

@@ -71,7 +71,7 @@ def evaluate_turns(
 
 
 def _turn_result(turn: Turn, group: SampleGroup) -> TurnResult:
-    """The mean reward of the samples that got a verdict; text and reason of the first sample stand for the turn."""
+    """The mean reward of the samples that got a verdict; text, tokens and reason of the first stand for the turn."""
     return TurnResult(
         turn_id=turn.id,
         task_id=turn.trajectory.task_id,
@@ -81,6 +81,9 @@ def _turn_result(turn: Turn, group: SampleGroup) -> TurnResult:
         num_samples=len(group.completions_G),
         num_tokens=sum(len(completion.token_ids_T) for completion in group.completions_G),
         num_continuation_turns=continuation_turns([group]),
+        prompt_sha256=group.prompt_sha256,
+        token_ids_T=group.completions_G[0].token_ids_T,
+        logprobs_T=group.completions_G[0].logprobs_T,
     )
 
 

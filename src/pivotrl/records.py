@@ -234,6 +234,10 @@ class TurnResult(Record):
     """Over all samples."""
     num_continuation_turns: int = 0
     """Actions that the verifier had sampled to see how the episode goes on."""
+    prompt_sha256: str = ""
+    token_ids_T: tuple[int, ...] = ()
+    logprobs_T: tuple[float, ...] = ()
+    """Of the first sample, see :class:`Completion`: what an exported policy is compared with."""
 
 
 class EpisodeResult(Record):

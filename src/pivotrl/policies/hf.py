@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 
+from pivotrl.engine.adapter_files import read_adapter
+from pivotrl.engine.adapters import merge_adapter, quiet
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
+from pivotrl.engine.low_rank import LowRank
 from pivotrl.engine.memory import rows_that_fit
 from pivotrl.engine.objective import Batch, Objective
+from pivotrl.engine.policy_folder import write_policy
+from pivotrl.engine.policy_readme import Origin, Prompts
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
+from pivotrl.engine.texts import first_ids
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
-from pivotrl.rendering import NotRenderable, Renderer, prompt_hash
+from pivotrl.rendering import DATE, NotRenderable, Renderer, prompt_hash
 
 _MAX_SKIPPED_IN_A_ROW = 3
 
@@ -31,7 +36,8 @@ class Policy:
 
     Args:
         model: a Hugging Face id, a folder, or ``smollm2-135m-instruct``.
-        adapter: a LoRA adapter folder merged into the weights first; the result is the reference policy.
+        adapter: folder of a LoRA adapter that is merged into the weights first, see
+            :func:`pivotrl.engine.adapters.merge_adapter`; the result is the reference policy.
         lora_rank: rank of the LoRA adapter that is trained; 0 trains the weights themselves and keeps a frozen copy
             of them as the reference.
         frozen_layers: so many of the lowest layers (and the embeddings) are not trained.
@@ -45,6 +51,8 @@ class Policy:
             model's own numbers.
         trainable: False keeps no optimizer and no adapter (a frozen reference).
         seed: of the adapter's initialisation.
+        export: what :meth:`export` writes: ``adapter``, with LoRA an adapter where one can hold all that was trained
+            (``adapter`` included), else the whole weights; or always the whole weights, ``merged``.
 
     Raises:
         InputError: the model or adapter cannot be loaded.
@@ -69,15 +77,25 @@ class Policy:
         executor: ExecutorName = "auto",
         trainable: bool = True,
         seed: int = 0,
+        export: Literal["adapter", "merged"] = "adapter",
     ) -> None:
+        if export not in ("adapter", "merged"):
+            raise InputError(f"export must be 'adapter' or 'merged', not {export!r}")
+        given = read_adapter(Path(adapter)) if adapter is not None else None  # before the model, which takes long
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
         self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)
         self.max_context: int = int(self.model.config.get_text_config().max_position_embeddings)
         self.batch_rows = batch_rows
-        if adapter is not None:
-            self._merge_adapter(Path(adapter))
-            identity = {**identity, "adapter": _adapter_hash(Path(adapter))}
+        asks_date = self.renderer.style == "template" and "strftime_now" in str(tokenizer.chat_template)
+        stop_ids, date = tuple(sorted(self.renderer.stop_ids)), DATE.isoformat() if asks_date else None
+        prompts = Prompts(self.renderer.style, reasoning, variables or {}, stop_ids, date)
+        self._origin = Origin.of(self.model, model, identity, adapter, prompts)
+        self._export_as = export
+        self._merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None when more was done
+        if given is not None:
+            self.model, self._merged = merge_adapter(self.model, given)
+            identity = {**identity, "adapter": given.sha256}
         self.training_identity: dict[str, Any] = (
             {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "frozen_layers": frozen_layers, "seed": seed}
             if lora_rank > 0
@@ -100,15 +118,6 @@ class Policy:
 
     # --- construction -------------------------------------------------------------------------------------------
 
-    def _merge_adapter(self, folder: Path) -> None:
-        if not (folder / "adapter_config.json").is_file():
-            raise InputError(f"{folder} is not a LoRA adapter: it has no adapter_config.json")
-        try:
-            with _quiet():
-                self.model = PeftModel.from_pretrained(self.model, str(folder)).merge_and_unload()
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise InputError(f"the adapter {folder} does not fit the model: {str(error).splitlines()[0]}") from error
-
     def _make_trainable(self, lora_rank: int, lora_alpha: int, frozen_layers: int, seed: int) -> None:
         num_layers = self.model.config.get_text_config().num_hidden_layers
         if not 0 <= frozen_layers < num_layers:
@@ -121,7 +130,7 @@ class Policy:
                 layers_to_transform=list(range(frozen_layers, num_layers)),
                 task_type="CAUSAL_LM",
             )
-            with torch.random.fork_rng(devices=[]), _quiet():
+            with torch.random.fork_rng(devices=[]), quiet():
                 torch.manual_seed(seed)
                 self.model = get_peft_model(self.model, config)
             self.model.eval()
@@ -308,7 +317,20 @@ class Policy:
 
     @torch.no_grad()
     def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
-        prompt_ids, answer_ids = self.renderer.encode_text(prompt), self.renderer.encode_text(answer)
+        """See :class:`pivotrl.protocols.Policy`. The text begins as the tokenizer begins texts (``<s>``); a first token
+        with nothing before it is not scored.
+
+        Raises:
+            InputError: no token of the answer can be scored.
+        """
+        prompt_ids = [*first_ids(self.renderer.tokenizer), *self.renderer.encode_text(prompt)]
+        answer_ids = self.renderer.encode_text(answer)
+        if not prompt_ids:
+            prompt_ids, answer_ids = answer_ids[:1], answer_ids[1:]
+        if not answer_ids:
+            raise InputError(
+                f"the answer {answer!r} has no token to score after the prompt {prompt!r}; give a longer one"
+            )
         logprobs_SV = self._all_logprobs(prompt_ids, answer_ids)
         nll = -logprobs_SV.gather(-1, torch.tensor(answer_ids, device=self.device)[:, None]).mean().item()
         if not self._lora and self._frozen_copy is None:
@@ -354,11 +376,16 @@ class Policy:
             self._optimizer.state[trainable[name]][kind] = moved.clone()
 
     def export(self, path: Path) -> None:
-        """A PEFT adapter folder with LoRA, else a model folder with its tokenizer."""
-        path.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(path, safe_serialization=True)
-        if not self._lora:
-            self.renderer.tokenizer.save_pretrained(path)
+        """A PEFT adapter folder or a model folder, each with its tokenizer and a README: see
+        :func:`pivotrl.engine.policy_folder.write_policy`."""
+        write_policy(
+            path,
+            self.model,
+            self.renderer.tokenizer,
+            self._origin,
+            merged=self._merged if self._export_as == "adapter" else None,
+            folded=self._folded,
+        )
 
 
 class Reference:
@@ -372,21 +399,7 @@ class Reference:
         return self._policy._sample(turns, num_samples, sampling, self._policy._as_reference)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside, peft's calls into deprecated parts of transformers say nothing to our users."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
-
-
 def _linear_names(decoder: Any) -> list[str]:
     """Last part of the name of every linear layer in the decoder blocks (q_proj, up_proj, ...)."""
     found = {name.rpartition(".")[2] for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear)}
     return sorted(found)
-
-
-def _adapter_hash(folder: Path) -> str:
-    from pivotrl.store import sha256_of_file
-
-    return sha256_of_file(folder / "adapter_model.safetensors")

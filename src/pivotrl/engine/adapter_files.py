@@ -1,0 +1,144 @@
+"""Read the folder of a LoRA adapter that peft saved, and check what can be checked without the model.
+
+Only ``adapter_config.json`` and ``adapter_model.safetensors`` are opened, so nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pivotrl.protocols import InputError
+from pivotrl.store import sha256_of_file, sha256_of_json
+from pivotrl.strict_json import parse_json
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+_USED = (
+    *("task_type", "r", "lora_alpha", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("rank_pattern", "alpha_pattern", "modules_to_save", "bias", "use_rslora", "use_dora", "fan_in_fan_out"),
+    *("trainable_token_indices", "lora_bias", "target_parameters", "ensure_weight_tying"),
+)
+_WITHOUT_EFFECT = (
+    *("peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
+    *("lora_dropout", "init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config"),
+    *("megatron_core", "qalora_group_size", "runtime_config"),
+)
+"""About training, about how training began, or details of what :func:`_refuse_other_kinds` refuses anyway."""
+
+_MOVES_THE_BASE = ("pissa", "olora", "loftq", "corda", "lora_ga")
+"""Ways to begin training that change the base model's weights; the file holds the difference to the changed ones."""
+
+
+class AdapterFiles(NamedTuple):
+    """What an adapter's folder holds. ``tensors`` have the names of the file and are in at least single precision."""
+
+    folder: Path
+    config: LoraConfig
+    tensors: dict[str, torch.Tensor]
+    sha256: str
+    """Of what fixes the adapter: the settings that are used and the tensors."""
+
+
+def read_adapter(folder: Path) -> AdapterFiles:
+    """The adapter in a folder.
+
+    Raises:
+        InputError: the folder is no LoRA adapter in safetensors, or one of a kind that cannot be merged exactly.
+    """
+    settings = _settings(folder)
+    _refuse_other_kinds(folder, settings)
+    tensors = _tensors(folder)
+    _check_numbers(folder, settings, tensors)
+    try:
+        used = {name: settings[name] for name in _USED if name in settings}
+        config = LoraConfig(**used)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder / CONFIG} cannot be used: {_first_line(error)}. Save the adapter again") from error
+    in_order = {name: sorted(map(str, value)) if isinstance(value, list) else value for name, value in used.items()}
+    sha256 = sha256_of_json({"settings": in_order, "tensors": sha256_of_file(folder / WEIGHTS)})
+    return AdapterFiles(folder, config, tensors, sha256)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise InputError(
+            f"the adapter {folder} is not a folder. Give the folder that peft saved; one of the Hub is fetched with "
+            f"`hf download {folder} --local-dir FOLDER`"
+        )
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} is not a LoRA adapter: it has no {CONFIG}. Give the folder that peft saved")
+    try:
+        settings = parse_json((folder / CONFIG).read_bytes())
+    except ValueError as error:
+        raise InputError(f"{folder / CONFIG} is not JSON: {error}. Save the adapter again") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"{folder / CONFIG} is not a JSON object. Save the adapter again")
+    return settings
+
+
+def _refuse_other_kinds(folder: Path, settings: dict[str, Any]) -> None:
+    """Only what is merged exactly passes; a setting that we do not know may not be there unless it is empty."""
+    file, mend = folder / CONFIG, "merge it with the program that made it and give the result as --model"
+    if settings.get("peft_type") != "LORA":
+        raise InputError(f"{file} describes an adapter of the kind {settings.get('peft_type')}, not LORA; {mend}")
+    if settings.get("task_type") not in (None, "CAUSAL_LM"):
+        raise InputError(f"{file} is for {settings['task_type']}; give an adapter for CAUSAL_LM")
+    if lacking := [name for name in ("r", "lora_alpha", "target_modules") if name not in settings]:
+        raise InputError(f"{file} lacks {', '.join(lacking)}; save the adapter again")
+    begun = settings.get("init_lora_weights")
+    if isinstance(begun, str) and begun.startswith(_MOVES_THE_BASE):
+        raise InputError(
+            f"{file} says init_lora_weights={begun!r}, which changes the base model's weights; save the adapter again "
+            "with peft's path_initial_model_for_weight_conversion, which makes it an ordinary one"
+        )
+    for name, value in settings.items():
+        if name not in (*_USED, *_WITHOUT_EFFECT) and value not in (None, False, "", [], {}):
+            raise InputError(f"{file} uses {name}, which pivotrl cannot merge exactly; {mend}")
+
+
+def _check_numbers(folder: Path, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    ranks = {"r": settings["r"], **_pattern(folder, settings, "rank_pattern")}
+    alphas = {"lora_alpha": settings["lora_alpha"], **_pattern(folder, settings, "alpha_pattern")}
+    longest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    for name, rank in ranks.items():
+        if type(rank) is not int or not 1 <= rank <= longest:
+            raise InputError(f"{folder / CONFIG}: {name} is {rank!r}, which no tensor of {WEIGHTS} has as its rank")
+    for name, alpha in alphas.items():
+        if type(alpha) not in (int, float) or not math.isfinite(alpha):
+            raise InputError(f"{folder / CONFIG}: {name} is {alpha!r}, not a number; save the adapter again")
+
+
+def _pattern(folder: Path, settings: dict[str, Any], name: str) -> dict[str, Any]:
+    pattern = settings.get(name) or {}
+    if not isinstance(pattern, dict):
+        raise InputError(f"{folder / CONFIG}: {name} is not an object; save the adapter again")
+    return pattern
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    file = folder / WEIGHTS
+    if not file.is_file():
+        other = next((path.name for path in sorted(folder.glob("adapter_model*"))), None)
+        found = f"only {other}, which is not read because it may hold code" if other else "no weights"
+        raise InputError(f"{folder} holds {found}; save the adapter as safetensors ({WEIGHTS})")
+    try:
+        tensors = load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read: {_first_line(error)}. Fetch or save it again") from error
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise InputError(f"{file}: {name} holds {tensor.dtype}, not floating-point numbers; save it in float32")
+        if not torch.isfinite(tensor.float()).all():
+            raise InputError(f"{file}: {name} holds values that are not finite; the adapter is damaged, take another")
+    return {name: tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for name, tensor in tensors.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
