@@ -13,7 +13,7 @@ import pivotrl
 
 ROOT = Path(pivotrl.__file__).parent
 LAYERS = [
-    {"records", "protocols"},
+    {"options", "records", "protocols"},
     {
         *(
             "store",
@@ -21,6 +21,7 @@ LAYERS = [
             "turns",
             "alternatives",
             "advantages",
+            "sample_faults",
             "selection",
             "seeding",
             "intervals",
@@ -35,7 +36,7 @@ LAYERS = [
     {"readers", "verifiers", "policies", "exporters", "samplers"},
     {"verification", "probes", "row_rewards"},
     {"checking"},
-    {"profiling", "training", "evaluation", "exporting"},
+    {"profiling", "training", "training_options", "evaluation", "exporting"},
     {"importing"},
     {"stages", "summary"},
     {"wording"},
