@@ -37,8 +37,8 @@ def test_the_published_values_for_groups_of_16(estimator, num_successes, success
 
 
 def test_by_hand():
-    """Rewards 1, 0, 0.5, 0.5: the others of a 0.5 have mean 0.5 and unbiased deviation 0.5. Those of 1 have mean 1/3 and
-    deviation sqrt(1/12), which lies below sqrt(1/6) and so counts for less."""
+    """Rewards 1, 0, 0.5, 0.5: the others of a 0.5 have mean 0.5 and unbiased deviation 0.5. Those of 1 have mean 1/3
+    and deviation sqrt(1/12), which lies below sqrt(1/6) and so counts for less."""
     first, second, third, fourth = group_advantages([1.0, 0.0, 0.5, 0.5])
     divisor = math.sqrt(1 / 6) ** math.sqrt(1 / 2)
     assert first == pytest.approx(2 / 3 / (divisor + 1e-6), rel=1e-12)

@@ -28,6 +28,8 @@ from pivotrl.exporting import ExportOptions
 from pivotrl.exporting import export as export_pivots
 from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.live_progress import errors, live_progress
+from pivotrl.options import AtLeast1
+from pivotrl.options import check as check_options
 from pivotrl.pipeline import run as run_pipeline
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Environment, InputError, NoPivots
@@ -67,8 +69,11 @@ class HeldOut:
     """Environment plugin with options, for held-out episodes: plancraft(split='test')."""
     retention: Path | None = None
     """JSON-lines file of reference texts (id, source, prompt, answer) outside the task."""
-    retention_texts: int | None = None
+    retention_texts: AtLeast1 | None = None
     """Use the first so many reference texts; None uses all."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def make_environments(self) -> Callable[[], Sequence[Environment]] | None:
         if self.environments is None:

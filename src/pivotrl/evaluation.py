@@ -131,8 +131,8 @@ def evaluate_retention(
             nll, kl, num_tokens = policy.score_text(text["prompt"], text["answer"])
             if not (num_tokens and math.isfinite(nll) and math.isfinite(kl or 0.0)):
                 raise InputError(
-                    f"reference text {text['id']!r}: its {num_tokens} answer tokens have no finite likelihood under this "
-                    "policy; leave the text out, or mend the weights"
+                    f"reference text {text['id']!r}: its {num_tokens} answer tokens have no finite likelihood under "
+                    "this policy; leave the text out, or mend the weights"
                 )
             result = RetentionResult(item_id=text["id"], source=text["source"], nll=nll, kl=kl, num_tokens=num_tokens)
             file.append([result])

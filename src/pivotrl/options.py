@@ -15,8 +15,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import types
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NoReturn, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -25,6 +26,7 @@ AtLeast1 = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class InputError(ValueError):
@@ -42,13 +44,17 @@ def check(options: object) -> None:
 
 
 def check_arguments(target: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """The same for the keyword options of a plugin, as far as their annotations state a range.
+    """The same for the keyword options of a plugin: numbers, truth values and choices. What else it takes it checks
+    itself.
 
     Raises:
         InputError: as :func:`check`; the message names the option.
     """
-    model = _model_of_arguments(target)
-    _validate(model, {name: value for name, value in given.items() if name in model.model_fields}, str)
+    fields = _kinds_of_arguments(target)
+    asked = {name: (fields[name], ...) for name in given if name in fields}
+    if asked:
+        model: type[BaseModel] = create_model("Arguments", __config__=_STRICT, **asked)  # type: ignore[call-overload]
+        _validate(model, {name: given[name] for name in asked}, lambda name: f"the option {name}")
 
 
 def flag(name: str) -> str:
@@ -76,12 +82,23 @@ def _model(kind: type) -> type[BaseModel]:
 
 
 @functools.cache
-def _model_of_arguments(target: Callable[..., Any]) -> type[BaseModel]:
-    function = target.__init__ if inspect.isclass(target) else target
-    hints = get_type_hints(function, include_extras=True)
-    parameters = inspect.signature(target).parameters
-    fields: dict[str, Any] = {name: (hints[name], None) for name in parameters if "FieldInfo(" in repr(hints.get(name))}
-    return create_model("Arguments", __config__=_STRICT, **fields)
+def _kinds_of_arguments(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except Exception:  # annotations of a user's own that name what is imported for type checkers only
+        return {}
+    return {name: hint for name, hint in hints.items() if _is_simple(hint)}
+
+
+def _is_simple(hint: Any) -> bool:
+    """Made of numbers, truth values, None and choices alone."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _is_simple(parts[0])
+    if origin in (Union, types.UnionType):
+        return all(map(_is_simple, parts))
+    return origin is Literal or hint in (int, float, bool, types.NoneType)
 
 
 def _validate(model: type[BaseModel], values: Mapping[str, Any], write: Callable[[str], str]) -> None:

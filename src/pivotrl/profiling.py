@@ -92,8 +92,8 @@ def profile(
 
 
 def outcome_counts(groups: Sequence[SampleGroup]) -> dict[str, int]:
-    """Groups by outcome: always_pass, always_fail, mixed, no_verdict; and samples that were cut off, malformed or got no
-    verdict."""
+    """Groups by outcome: always_pass, always_fail, mixed, no_verdict; and samples that were cut off, malformed or got
+    no verdict."""
     counts = Counter({"always_pass": 0, "always_fail": 0, "mixed": 0, "no_verdict": 0})
     for group in groups:
         rewards = group.rewards

@@ -28,7 +28,6 @@ from pivotrl.training_options import TrainingOptions as TrainingOptions
 from pivotrl.training_options import rate_at, warn_of_rate, with_learning_rate
 from pivotrl.turns import in_rounds
 
-
 _MAX_SKIPPED_IN_A_ROW = 3
 
 

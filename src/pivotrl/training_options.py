@@ -127,8 +127,8 @@ def rate_complaint(rate: float, usual: float) -> str | None:
     fate = "hardly learn" if rate < usual else "probably collapse"
     times = max(rate / usual, usual / rate)
     return (
-        f"the learning rate {rate:g} is {times:,.0f} times {'below' if rate < usual else 'above'} the {usual:g} that is "
-        f"usual for what is trained here: the policy will {fate}. Leave {flag('learning_rate')} out to take {usual:g}"
+        f"the learning rate {rate:g} is {times:,.0f} times {'below' if rate < usual else 'above'} the {usual:g} that "
+        f"is usual for what is trained here: the policy will {fate}. Leave out {flag('learning_rate')} to take that"
     )
 
 

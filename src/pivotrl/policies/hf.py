@@ -21,6 +21,7 @@ from pivotrl.engine.lora import FoldedAdapter
 from pivotrl.engine.memory import rows_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
+from pivotrl.options import AtLeast0, AtLeast1, Seed, check_arguments
 from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import Renderer, prompt_hash
@@ -55,7 +56,7 @@ class Policy:
         seed: of the adapter's initialisation.
 
     Raises:
-        InputError: the model or adapter cannot be loaded.
+        InputError: an option is out of its range, or the model or adapter cannot be loaded.
     """
 
     def __init__(
@@ -63,21 +64,22 @@ class Policy:
         *,
         model: str = "smollm2-135m-instruct",
         adapter: str | None = None,
-        lora_rank: int = 16,
-        lora_alpha: int = 32,
-        frozen_layers: int = 0,
+        lora_rank: AtLeast0 = 16,
+        lora_alpha: AtLeast1 = 32,
+        frozen_layers: AtLeast0 = 0,
         dtype: Dtype = "auto",
         device: str = "auto",
         style: Literal["auto", "chatml", "template"] = "auto",
         reasoning: Literal["template", "keep", "strip"] = "template",
         actions: str = "auto",
         variables: Mapping[str, Any] | None = None,
-        batch_rows: int | None = None,
-        pass_tokens: int | None = None,
+        batch_rows: AtLeast1 | None = None,
+        pass_tokens: AtLeast1 | None = None,
         executor: ExecutorName = "auto",
         trainable: bool = True,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
+        check_arguments(Policy, locals())
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
         self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)

@@ -248,8 +248,8 @@ class Policy:
             rows = {turn_id: kept * self._logits(turn_id) + scale * step_M for turn_id, step_M in gradients.items()}
             if not all((abs(row) < _MAX_LOGIT).all() for row in rows.values()):
                 raise InputError(
-                    f"a step at learning rate {learning_rate:g} would make logits beyond {_MAX_LOGIT:g}. The samples and "
-                    "the last checkpoint stay; train again with a lower --learning-rate"
+                    f"a step at learning rate {learning_rate:g} would make logits beyond {_MAX_LOGIT:g}. The samples "
+                    "and the last checkpoint stay; train again with a lower --learning-rate"
                 )
             self._trained |= rows
         return {
