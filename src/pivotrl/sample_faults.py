@@ -55,7 +55,7 @@ class SampleFaults:
             (self.malformed, "are no well-formed action, and so failed: look at them with `pivotrl show`"),
             (self.without_verdict, "got no verdict: look at the reasons with `pivotrl show`"),
         ):
-            if 2 * number > self.total:
+            if 2 * number > self.total > 0:
                 return f"{number:,} of {self.total:,} samples {words}"
         return None
 
