@@ -1,4 +1,4 @@
-"""One step of training against equation 7 written out anew: which groups count, in which denominators, where KL acts."""
+"""One step of training against equation 7 written anew: which groups count in which denominators, and where KL acts."""
 
 from __future__ import annotations
 

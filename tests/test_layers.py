@@ -43,7 +43,7 @@ LAYERS = [
     {"plots"},
     {"reporting"},
     {"pipeline", "comparison"},
-    {"tables", "import_table", "check_table", "doctor", "doctor_table", "live_progress", "cli"},
+    {"tables", "import_table", "check_table", "doctor", "doctor_table", "live_progress", "command_line", "cli"},
 ]
 ROOMS_OF_PARTS = {
     *("engine", "templates", "styles", "logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "probes"),

@@ -23,6 +23,7 @@ import tyro
 
 from pivotrl import check_table, doctor_table, import_table, plugins, stages, tables
 from pivotrl.checking import CheckOptions, check_stage
+from pivotrl.command_line import parse
 from pivotrl.evaluation import EvaluationOptions, load_retention
 from pivotrl.exporting import ExportOptions
 from pivotrl.exporting import export as export_pivots
@@ -451,13 +452,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.append(str(Path.cwd()))
     given = sys.argv[1:] if arguments is None else arguments
     with guarded("the same command and --resume" if list(given[:1]) in (["run"], ["read"]) else "the same command"):
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="pivotrl",
-            description="Train agents at the turns that matter.",
-            args=arguments,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        parse(COMMANDS, arguments)()
 
 
 def _fail(message: str, code: int) -> None:

@@ -125,9 +125,10 @@ def rate_complaint(rate: float, usual: float) -> str | None:
     if usual / _FAR <= rate <= usual * _FAR:
         return None
     fate = "hardly learn" if rate < usual else "probably collapse"
-    times = max(rate / usual, usual / rate)
+    factor = max(rate / usual, usual / rate)
+    times = f"{factor:,.0f}" if factor < 1e6 else f"{factor:.0e}"
     return (
-        f"the learning rate {rate:g} is {times:,.0f} times {'below' if rate < usual else 'above'} the {usual:g} that "
+        f"the learning rate {rate:g} is {times} times {'below' if rate < usual else 'above'} the {usual:g} that "
         f"is usual for what is trained here: the policy will {fate}. Leave out {flag('learning_rate')} to take that"
     )
 
