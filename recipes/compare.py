@@ -55,6 +55,7 @@ def protocol() -> Protocol:
             group_size=8,
             learning_rate=2e-4,
             warmup_steps=3,
+            average_over="signal",
             clip_high=0.28,
             train_max_tokens=setting.MAX_TOKENS,
         ),

@@ -13,7 +13,7 @@ import pivotrl
 
 ROOT = Path(pivotrl.__file__).parent
 LAYERS = [
-    {"records", "protocols"},
+    {"options", "records", "protocols"},
     {
         *(
             "atomic_folder",
@@ -22,6 +22,7 @@ LAYERS = [
             "turns",
             "alternatives",
             "advantages",
+            "sample_faults",
             "selection",
             "seeding",
             "intervals",
@@ -38,14 +39,14 @@ LAYERS = [
     {"readers", "verifiers", "policies", "exporters", "samplers"},
     {"verification", "probes", "row_rewards"},
     {"checking"},
-    {"profiling", "training", "evaluation", "exporting"},
+    {"profiling", "training", "training_options", "evaluation", "exporting"},
     {"importing"},
     {"stages", "summary"},
     {"wording"},
     {"plots"},
     {"reporting"},
     {"pipeline", "comparison"},
-    {"tables", "import_table", "check_table", "doctor", "doctor_table", "live_progress", "cli"},
+    {"tables", "import_table", "check_table", "doctor", "doctor_table", "live_progress", "command_line", "cli"},
 ]
 ROOMS_OF_PARTS = {
     *("engine", "templates", "styles", "logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "probes"),

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pivotrl.options import AtLeast1, Positive, Share
+from pivotrl.options import check as check_options
 from pivotrl.plugins import describe, source_sha256
 from pivotrl.probes.making import make_probes
 from pivotrl.probes.probe import Probe
@@ -37,24 +39,18 @@ _WITHOUT_EFFECT = frozenset({"empty", "malformed", "talk", "judge", "shell_missi
 class CheckOptions:
     """How the verifier is checked, and what training puts up with."""
 
-    check_turns: int = 200
+    check_turns: AtLeast1 = 200
     """At most so many turns, drawn round-robin over tasks."""
     check_seed: int = 0
-    probes_per_kind: int = 2
+    probes_per_kind: AtLeast1 = 2
     """At most so many probes of one kind at a turn."""
-    check_seconds: float = 120.0
+    check_seconds: Positive = 120.0
     """No further turn is begun after so long; for verifiers that run programs or ask a model."""
-    max_false_pass: float = 0.02
+    max_false_pass: Share = 0.02
     """Training is refused when more than this share of the certain attacks passes (docs/verifiers.md says why 2 %)."""
 
     def __post_init__(self) -> None:
-        if self.check_turns < 1 or self.probes_per_kind < 1 or not self.check_seconds > 0:
-            raise InputError(
-                "a check needs check_turns >= 1, probes_per_kind >= 1 and check_seconds > 0, not "
-                f"{self.check_turns}, {self.probes_per_kind} and {self.check_seconds}"
-            )
-        if not 0.0 <= self.max_false_pass <= 1.0:
-            raise InputError(f"max_false_pass is a share between 0 and 1, not {self.max_false_pass}")
+        check_options(self)
 
 
 def silent(done: int, total: int, note: str) -> None:

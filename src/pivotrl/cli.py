@@ -23,11 +23,14 @@ import tyro
 
 from pivotrl import check_table, doctor_table, import_table, plugins, stages, tables
 from pivotrl.checking import CheckOptions, check_stage
+from pivotrl.command_line import parse
 from pivotrl.evaluation import EvaluationOptions, load_retention
 from pivotrl.exporting import ExportOptions
 from pivotrl.exporting import export as export_pivots
 from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.live_progress import errors, live_progress
+from pivotrl.options import AtLeast1
+from pivotrl.options import check as check_options
 from pivotrl.pipeline import run as run_pipeline
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Environment, InputError, NoPivots
@@ -67,8 +70,11 @@ class HeldOut:
     """Environment plugin with options, for held-out episodes: plancraft(split='test')."""
     retention: Path | None = None
     """JSON-lines file of reference texts (id, source, prompt, answer) outside the task."""
-    retention_texts: int | None = None
+    retention_texts: AtLeast1 | None = None
     """Use the first so many reference texts; None uses all."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def make_environments(self) -> Callable[[], Sequence[Environment]] | None:
         if self.environments is None:
@@ -446,13 +452,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.append(str(Path.cwd()))
     given = sys.argv[1:] if arguments is None else arguments
     with guarded("the same command and --resume" if list(given[:1]) in (["run"], ["read"]) else "the same command"):
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="pivotrl",
-            description="Train agents at the turns that matter.",
-            args=arguments,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        parse(COMMANDS, arguments)()
 
 
 def _fail(message: str, code: int) -> None:

@@ -118,6 +118,8 @@ def _run_arm(
             turns_per_step=imitation_turns_per_step(groups, protocol.training),
             learning_rate=protocol.imitation_rate,
             decay="linear",
+            kl_coefficient=0.0,
+            importance_cap=None,
         )
     stages.train_stage(directory, policy, verifier, options, progress, protocol.checking)
     _evaluate(directory, "after", policy, protocol, progress)

@@ -5,7 +5,7 @@ Every item is stored; every number is computed from the items by :mod:`pivotrl.i
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,14 @@ from typing import Any
 
 from pivotrl.episodes import play_episodes
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired_difference
+from pivotrl.options import AtLeast0, AtLeast1, NotNegative, check, flag, refuse
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import EpisodeResult, RetentionResult, SampleGroup, Sampling, TurnResult
 from pivotrl.rollouts import continuation_turns, misfit, sample_groups
+from pivotrl.sample_faults import SampleFaults
 from pivotrl.store import RecordFile
+from pivotrl.strict_json import parse_json
 from pivotrl.turns import whole_trajectories
 
 
@@ -25,18 +28,24 @@ from pivotrl.turns import whole_trajectories
 class EvaluationOptions:
     """What is measured before and after training."""
 
-    heldout_turns: int | None = 200
-    """At most so many held-out turns, drawn round-robin over tasks; None takes all."""
-    eval_temperature: float = 0.0
+    heldout_turns: AtLeast0 | None = 200
+    """At most so many held-out turns, drawn round-robin over tasks; None takes all, 0 none."""
+    eval_temperature: NotNegative = 0.0
     """Of episodes, and of turns unless said otherwise; 0 is greedy."""
-    turn_samples: int = 1
+    turn_samples: AtLeast1 = 1
     """Actions sampled at each held-out turn; the turn's result is the mean of their rewards."""
-    turn_temperature: float | None = None
+    turn_temperature: NotNegative | None = None
     """Of held-out turns; None takes eval_temperature. 1 with several samples measures what training optimises."""
-    eval_max_tokens: int = 256
+    eval_max_tokens: AtLeast1 = 256
+    """Longest action; a longer one is cut off there and fails."""
     eval_seed: int = 0
-    eval_batch: int = 64
+    eval_batch: AtLeast1 = 64
     """Turns or episodes side by side; results reach the disk after each batch."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.turn_samples > 1 and self.turn_sampling.temperature == 0:
+            refuse("turn_samples", self.turn_samples, "at temperature 0 are one sample; give --turn-temperature")
 
     @property
     def sampling(self) -> Sampling:
@@ -67,7 +76,9 @@ def evaluate_turns(
             file.append([result for result in results if result.turn_id not in file])
         done += len(batch)
         progress(done, len(fitting), "held-out turns")
-    return list(file)
+    found = list(file)
+    SampleFaults.of_results(found).warn(f"--eval-max-tokens (now {options.eval_max_tokens})")
+    return found
 
 
 def _turn_result(turn: Turn, group: SampleGroup) -> TurnResult:
@@ -80,6 +91,7 @@ def _turn_result(turn: Turn, group: SampleGroup) -> TurnResult:
         text=group.completions_G[0].text,
         num_samples=len(group.completions_G),
         num_tokens=sum(len(completion.token_ids_T) for completion in group.completions_G),
+        num_cut_off=group.num_cut_off,
         num_continuation_turns=continuation_turns([group]),
         prompt_sha256=group.prompt_sha256,
         token_ids_T=group.completions_G[0].token_ids_T,
@@ -111,33 +123,71 @@ def evaluate_episodes(
 def evaluate_retention(
     policy: Policy, texts: Sequence[dict[str, str]], path: Path, progress: Progress = silent
 ) -> list[RetentionResult]:
-    """Teacher-forced likelihood of reference answers outside the task, and KL to the reference on the same tokens."""
+    """Teacher-forced likelihood of reference answers outside the task, and KL to the reference on the same tokens.
+
+    Raises:
+        InputError: the policy has no finite likelihood for a text.
+    """
     file = RecordFile(path, RetentionResult, key=lambda result: result.item_id)
     for number, text in enumerate(texts, start=1):
         if text["id"] not in file:
             nll, kl, num_tokens = policy.score_text(text["prompt"], text["answer"])
+            if not (num_tokens and math.isfinite(nll) and math.isfinite(kl or 0.0)):
+                raise InputError(
+                    f"reference text {text['id']!r}: its {num_tokens} answer tokens have no finite likelihood under "
+                    "this policy; leave the text out, or mend the weights"
+                )
             result = RetentionResult(item_id=text["id"], source=text["source"], nll=nll, kl=kl, num_tokens=num_tokens)
             file.append([result])
         progress(number, len(texts), "retention texts")
     return list(file)
 
 
+_TEXT_KEYS = ("id", "source", "prompt", "answer")
+
+
 def load_retention(path: Path, max_texts: int | None = None) -> list[dict[str, str]]:
-    """Reference texts, one JSON object a line with ``id``, ``source``, ``prompt`` and ``answer``.
+    """Reference texts, one JSON object a line with ``id``, ``source``, ``prompt`` and ``answer``. A line ends at a line
+    feed alone.
+
+    Args:
+        max_texts: take the first so many.
 
     Raises:
-        InputError: the file is missing or a line is not such an object.
+        InputError: the file is missing, or a line is not such an object, has an empty text, or an id that was there
+            before.
     """
+    if max_texts is not None and max_texts < 1:
+        raise InputError(f"{flag('retention_texts')} must be at least 1, not {max_texts}; leave it out to take all")
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a JSON-lines file with id, source, prompt and answer")
-    texts = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    texts: dict[str, dict[str, str]] = {}
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
         try:
-            entry = json.loads(line)
-            texts.append({key: str(entry[key]) for key in ("id", "source", "prompt", "answer")})
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}:{number} is not a reference text: {error!r}") from error
-    return texts[:max_texts]
+            text = _reference_text(parse_json(line))
+            if text["id"] in texts:
+                raise ValueError(f"the id {text['id']!r} was there before")
+        except ValueError as error:  # of JSON and UTF-8 too
+            raise InputError(f"{path}:{number} is not a reference text: {error}. Mend or remove the line") from error
+        texts[text["id"]] = text
+    if not texts:
+        raise InputError(f"{path} holds no reference text; give one JSON object a line")
+    return list(texts.values())[:max_texts]
+
+
+def _reference_text(entry: Any) -> dict[str, str]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"not an object with {', '.join(_TEXT_KEYS)}")
+    for key in _TEXT_KEYS:
+        if key not in entry:
+            raise ValueError(f"{key!r} is missing")
+        if not isinstance(entry[key], str):
+            raise ValueError(f"{key!r} is no text")
+        if not entry[key].strip():
+            raise ValueError(f"{key!r} is empty")
+    return {key: entry[key] for key in _TEXT_KEYS}
 
 
 # --- numbers from items -------------------------------------------------------------------------------------------

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from pivotrl.export_rows import Pivots, ProfiledTurn
+from pivotrl.options import check
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import find_secrets
 from pivotrl.protocols import InputError, Turn
@@ -37,9 +40,12 @@ class ExportOptions:
 
     turns: Literal["pivots", "profiled"] = "pivots"
     """pivots: the selected turns. profiled: every profiled turn, whatever its outcome."""
-    validation_fraction: float = 0.1
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of tasks whose turns become the validation split; 0 makes none."""
     split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def export(directory: Path, exporter: Exporter, out: Path, options: ExportOptions = ExportOptions()) -> Manifest:
@@ -52,8 +58,6 @@ def export(directory: Path, exporter: Exporter, out: Path, options: ExportOption
         InputError: ``out`` is not empty; the run has no finished profile or selection, or its files have changed
             since; no turn is left.
     """
-    if not 0.0 <= options.validation_fraction < 1.0:
-        raise InputError(f"validation_fraction is {options.validation_fraction}; give one from 0 to below 1")
     profile = _finished(directory, "profile", "trajectories.jsonl")
     inputs = {name: sha256_of_file(directory / name) for name in ("trajectories.jsonl", "profiles.jsonl")}
     selections: dict[str, Selection] | None = None

@@ -11,12 +11,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from pivotrl.copies.duplicates import DuplicateFinder
 from pivotrl.logs.audit import audit
 from pivotrl.logs.missing_parts import Complete, completion
 from pivotrl.logs.sources import printable, require_utf8
+from pivotrl.options import check
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import Redactor
 from pivotrl.profiling import Progress, silent
@@ -35,7 +38,7 @@ class ReadOptions:
 
     min_reward: float | None = 1.0
     """Keep trajectories whose known reward is at least this; those of unknown reward are kept. None keeps all."""
-    heldout_fraction: float = 0.2
+    heldout_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of tasks held out for evaluation; ignored when a held-out source is given."""
     split_seed: int = 0
     tools: Path | None = None
@@ -48,6 +51,9 @@ class ReadOptions:
     """drop: leave out exact copies and beginnings of another trajectory. Near copies are only counted."""
     redact: bool = False
     """Replace keys, tokens, e-mail addresses and home paths before anything is written."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def read_stage(

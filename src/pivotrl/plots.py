@@ -59,7 +59,7 @@ _MAX_LABEL = 48
 _PANELS = (
     ("reward/mean", "Mean reward at pivots", 1.0, "Fresh samples at each step."),
     ("reward/group_variance", "Reward variance within a group", None, "At 0 all samples of a turn fare alike."),
-    ("groups/signal", "Share of groups with signal", 1.0, "Groups whose rewards differ; only these train."),
+    ("groups/signal", "Share of groups with signal", 1.0, "Groups whose rewards differ; the others teach nothing."),
     ("policy/entropy", "Entropy", None, "Nats per token. Near 0 the policy no longer explores."),
     ("policy/sampler_gap", "Sampler gap", None, "Nats per token between sampler and trainer; 0 is exact."),
     ("gradient/norm", "Gradient norm", None, "Before clipping."),

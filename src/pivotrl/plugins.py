@@ -20,6 +20,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from pivotrl.options import check_arguments
 from pivotrl.protocols import InputError
 
 EXPORTS = {
@@ -137,7 +138,7 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
         extra: options given by the program, not by the text.
 
     Raises:
-        InputError: unknown plugin or option, or an option that is missing.
+        InputError: unknown plugin or option, an option that is missing, or one out of its range.
     """
     name, options = parse_spec(spec)
     target = find(kind, name)
@@ -149,6 +150,7 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
     options = {**extra, **options}
     if missing := [n for n, p in known.items() if p.default is inspect.Parameter.empty and n not in options]:
         raise InputError(f"{name} needs the option {missing[0]!r}: {name}({missing[0]}=...)")
+    check_arguments(target, options)
     if inspect.isclass(target):
         return target(**options)
     return functools.partial(target, **options) if options else target

@@ -7,10 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
+
+from pivotrl.advantages import have_spread
+from pivotrl.options import AtLeast1, NotNegative, check, refuse
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Sampling, SkippedTurn
 from pivotrl.rollouts import misfit, sample_groups
+from pivotrl.sample_faults import SampleFaults
 from pivotrl.store import RecordFile
 from pivotrl.turns import whole_trajectories
 
@@ -25,17 +31,23 @@ Progress = Callable[[int, int, str], None]
 class ProfileOptions:
     """How the reference policy is sampled."""
 
-    num_samples: int = 16
+    num_samples: AtLeast1 = 16
     """K, samples per candidate turn."""
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int | None = None
+    temperature: NotNegative = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: AtLeast1 | None = None
     """Only the k most probable tokens are drawn; None: all."""
-    max_tokens: int = 256
+    max_tokens: AtLeast1 = 256
+    """Longest action; a longer one is cut off there and fails."""
     profile_seed: int = 0
-    batch_turns: int = 16
+    batch_turns: AtLeast1 = 16
     """About so many turns are sampled together, those of a trajectory always; results reach the disk after each
     batch."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.num_samples > 1 and (self.temperature == 0 or self.top_k == 1):
+            refuse("num_samples", self.num_samples, "at --temperature 0 or --top-k 1 would be one sample many times")
 
 
 def silent(done: int, total: int, note: str) -> None:
@@ -78,7 +90,9 @@ def profile(
         done += len(batch)
         progress(done, len(fitting), "turns profiled")
     by_turn = {group.turn_id: group for group in file}
-    return [by_turn[turn.id] for turn in fitting], left_out
+    groups = [by_turn[turn.id] for turn in fitting]
+    SampleFaults.of(groups).warn(f"--max-tokens (now {options.max_tokens})")
+    return groups, left_out
 
 
 def why_none_fits(left_out: Sequence[SkippedTurn], max_tokens: int) -> str:
@@ -102,17 +116,23 @@ def why_none_fits(left_out: Sequence[SkippedTurn], max_tokens: int) -> str:
 
 
 def outcome_counts(groups: Sequence[SampleGroup]) -> dict[str, int]:
-    """Groups by outcome: always_pass, always_fail, mixed, no_verdict; and samples without a verdict."""
-    counts = Counter({"always_pass": 0, "always_fail": 0, "mixed": 0, "no_verdict": 0, "samples_without_verdict": 0})
+    """Groups by outcome: always_pass, always_fail, mixed, no_verdict; and samples that were cut off, malformed or got
+    no verdict."""
+    counts = Counter({"always_pass": 0, "always_fail": 0, "mixed": 0, "no_verdict": 0})
     for group in groups:
         rewards = group.rewards
-        counts["samples_without_verdict"] += len(group.verdicts_G) - len(rewards)
         if not rewards:
             counts["no_verdict"] += 1
-        elif min(rewards) != max(rewards):
+        elif have_spread(rewards):
             counts["mixed"] += 1
         elif rewards[0] > 0:
             counts["always_pass"] += 1
         else:
             counts["always_fail"] += 1
-    return dict(counts)
+    faults = SampleFaults.of(groups)
+    return {
+        **counts,
+        "samples_cut_off": faults.cut_off,
+        "samples_malformed": faults.malformed,
+        "samples_without_verdict": faults.without_verdict,
+    }

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
+from pydantic import Field
+
+from pivotrl.options import AtLeast1, NotNegative, Positive, check
+from pivotrl.options import InputError as InputError
 from pivotrl.records import Action, Completion, Message, Refusal, SampleGroup, Sampling, Trajectory, Verdict
 
 
@@ -47,7 +51,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """Completions at one turn with a weight each: the advantage in RL, 1 when imitating."""
+    """Completions at one turn with a weight each: the advantage in RL, 1 when imitating.
+
+    One of advantage 0 moves nothing by its reward, but it counts in the denominators and in the KL term.
+    """
 
     turn: Turn
     completions_G: Sequence[Completion]
@@ -55,26 +62,32 @@ class TrainingGroup:
     prompt_sha256: str = ""
 
 
+ObjectiveName = Literal["policy_gradient", "likelihood"]
+"""policy_gradient: clipped surrogate. likelihood: plain cross-entropy (SFT)."""
+
+
 @dataclass(frozen=True)
 class UpdateOptions:
     """The objective of one update (paper eq. 7; defaults of the published run, docs/method.md)."""
 
-    objective: Literal["policy_gradient", "likelihood"] = "policy_gradient"
-    """policy_gradient: clipped surrogate. likelihood: plain cross-entropy (SFT)."""
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    kl_coefficient: float = 0.0
+    objective: ObjectiveName = "policy_gradient"
+    clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
+    clip_high: Positive = 0.2
+    kl_coefficient: NotNegative = 0.0
     """Weight of KL(policy || reference), estimated per token by k3. 0 leaves the reference out."""
     loss_level: Literal["token", "sequence"] = "token"
     """token: every token of the batch weighs the same. sequence: every completion does."""
-    importance_cap: float | None = None
+    importance_cap: Positive | None = None
     """Weigh each token by min(policy / sampler, cap), for samples of another engine; None: no correction."""
-    num_epochs: int = 1
+    num_epochs: AtLeast1 = 1
     """Optimizer steps on the same groups; from the second on the ratio is no longer 1."""
-    max_gradient_norm: float = 1.0
-    weight_decay: float = 0.0
-    temperature: float = 1.0
+    max_gradient_norm: Positive = 1.0
+    weight_decay: NotNegative = 0.0
+    temperature: Positive = 1.0
     """Temperature the completions were drawn at; log-probabilities are taken at the same one."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 class Sampler(Protocol):
@@ -115,7 +128,19 @@ class Policy(Sampler, Protocol):
         ...
 
     def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
-        """One batch: backward over every group, clip, optimizer step. Returns metrics ``area/name``."""
+        """One batch: backward over every group, clip, optimizer step. Returns metrics ``area/name``.
+
+        Denominators count every completion of the batch, also those of advantage 0. A step whose loss or gradient is
+        not finite is skipped, and ``update/skipped`` is 1.
+
+        Raises:
+            InputError: the step made weights that are not finite numbers.
+        """
+        ...
+
+    def default_learning_rate(self, objective: ObjectiveName) -> float:
+        """What suits the weights that are trained: another rate for an adapter than for all weights, and another when
+        imitating."""
         ...
 
     def save(self, path: Path) -> None:
@@ -221,10 +246,6 @@ class Reader(Protocol):
 
 class TurnTooLong(ValueError):
     """A turn's prompt does not fit the model; it is refused, never truncated."""
-
-
-class InputError(ValueError):
-    """A line of a user's file is not what it should be: place, fault and remedy in the message."""
 
 
 class NoPivots(InputError):

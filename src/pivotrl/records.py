@@ -186,6 +186,16 @@ class SampleGroup(Record):
         return [verdict.reward for verdict in self.verdicts_G if verdict.reward is not None]
 
     @property
+    def num_cut_off(self) -> int:
+        """Completions that ended at the limit of tokens."""
+        return sum(completion.finish_reason == "length" for completion in self.completions_G)
+
+    @property
+    def num_malformed(self) -> int:
+        """Completions that ended by themselves and are no well-formed action."""
+        return sum(c.parse_error is not None and c.finish_reason == "stop" for c in self.completions_G)
+
+    @property
     def mean(self) -> float | None:
         rewards = self.rewards
         return sum(rewards) / len(rewards) if rewards else None
@@ -232,6 +242,8 @@ class TurnResult(Record):
     num_samples: int = 1
     num_tokens: int
     """Over all samples."""
+    num_cut_off: int = 0
+    """Samples that ended at the limit of tokens."""
     num_continuation_turns: int = 0
     """Actions that the verifier had sampled to see how the episode goes on."""
     prompt_sha256: str = ""

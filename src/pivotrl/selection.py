@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
-from pivotrl.advantages import action_variance
+from pivotrl.advantages import action_variance, have_spread
+from pivotrl.options import AtLeast1, Share, check
 from pivotrl.protocols import NoPivots
 from pivotrl.records import SampleGroup, Selection
 from pivotrl.seeding import derive_seed
@@ -22,19 +23,23 @@ class SelectionOptions:
     rule: Rule = "mixed"
     """mixed: variance > 0 and mean < max_mean (the paper). mean_only: mean <= max_mean, all-fail turns kept (the
     published run). random: as many turns as `mixed` would keep, drawn at random. all: every scored turn."""
-    max_mean: float = 0.6
+    max_mean: Share = 0.6
     """lambda: turns the reference policy already solves more often are too easy."""
-    max_pivots: int | None = None
+    max_pivots: AtLeast1 | None = None
     """Keep at most so many, drawn at random."""
     selection_seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def select(groups: Sequence[SampleGroup], options: SelectionOptions = SelectionOptions()) -> list[Selection]:
     """One row per profiled turn with the evidence and the reason, in the order of ``groups``.
 
-    Reasons: ``pivot``; ``always_pass``, ``always_fail``, ``too_easy``, ``only_noise``, ``no_verdict`` for turns the
-    rule drops;
-    ``not_drawn`` for turns that only the draw dropped.
+    Reasons: ``pivot``; ``always_pass``, ``always_fail``, ``cut_off``, ``malformed``, ``too_easy``, ``only_noise``,
+    ``no_verdict`` for turns the rule drops; ``not_drawn`` for turns that only the draw dropped. ``cut_off`` and
+    ``malformed`` are turns that always fail because most of their samples were cut off at the limit of tokens, or are
+    no well-formed action.
     """
     reasons = {group.turn_id: _reason(group, options) for group in groups}
     chosen = [turn_id for turn_id, reason in reasons.items() if reason == "pivot"]
@@ -92,11 +97,43 @@ def _mixed_reason(group: SampleGroup, max_mean: float) -> str:
     rewards, mean = group.rewards, group.mean
     if mean is None:
         return "no_verdict"
-    if min(rewards) == max(rewards):  # exact, where a variance of rounding errors would not be
-        return "always_pass" if rewards[0] > 0 else "always_fail"
+    if not have_spread(rewards):
+        return "always_pass" if rewards[0] > 0 else _why_it_fails(group)
     if signal_variance(group) == 0.0:
         return "only_noise"
     return "pivot" if mean < max_mean else "too_easy"
+
+
+def _why_it_fails(group: SampleGroup) -> str:
+    """Of a turn that always fails: what befell most of its samples before any verifier saw them."""
+    total = len(group.completions_G)
+    if 2 * group.num_cut_off > total:
+        return "cut_off"
+    return "malformed" if 2 * group.num_malformed > total else "always_fail"
+
+
+_WORDS = {
+    "always_fail": "always fail",
+    "cut_off": "always fail, most samples being cut off at --max-tokens",
+    "malformed": "always fail, most samples being no well-formed action",
+    "always_pass": "always succeed",
+    "too_easy": "are too easy",
+    "only_noise": "differ by the noise of their continuations alone",
+    "no_verdict": "got no verdict",
+    "not_drawn": "were not drawn",
+}
+_REMEDIES = {
+    "cut_off": "Profile again with a larger --max-tokens",
+    "malformed": "Look at the samples with `pivotrl show`: the model does not write actions in the form that its chat "
+    "template asks for. Take another model, or warm it up by imitation (--method sft)",
+    "no_verdict": "Look at the reasons with `pivotrl show` and mend what the verifier needs",
+    "always_pass": "Profile harder turns, or a verifier that is stricter",
+    "too_easy": "Raise --max-mean, or profile harder turns",
+}
+_OTHERWISE = (
+    "Check the verifier with `pivotrl check`, raise --max-mean, profile more turns, or start from a policy that "
+    "sometimes succeeds (a warm start)"
+)
 
 
 def require_pivots(selections: Sequence[Selection]) -> None:
@@ -107,18 +144,7 @@ def require_pivots(selections: Sequence[Selection]) -> None:
     """
     if any(selection.selected for selection in selections):
         return
-    counts = Counter(selection.reason for selection in selections)
-    words = {
-        "always_fail": "always fail",
-        "always_pass": "always succeed",
-        "too_easy": "are too easy",
-        "only_noise": "differ by the noise of their continuations alone",
-        "no_verdict": "got no verdict",
-        "not_drawn": "were not drawn",
-    }
-    told = ", ".join(f"{count} {words.get(reason, reason)}" for reason, count in counts.most_common())
-    raise NoPivots(
-        f"0 of {len(selections)} turns are pivots: {told or 'there are no candidate turns'}. "
-        "Check the verifier with `pivotrl check`, raise --max-mean, profile more turns, or start from a policy that "
-        "sometimes succeeds (a warm start)"
-    )
+    counts = Counter(selection.reason for selection in selections).most_common()
+    told = ", ".join(f"{count} {_WORDS.get(reason, reason)}" for reason, count in counts)
+    remedy = _REMEDIES.get(counts[0][0], _OTHERWISE) if counts else _OTHERWISE
+    raise NoPivots(f"0 of {len(selections)} turns are pivots: {told or 'there are no candidate turns'}. {remedy}")

@@ -27,6 +27,7 @@ from pivotrl.rollouts import continuation_turns, prompt_tokens
 from pivotrl.selection import SelectionOptions, require_pivots, select
 from pivotrl.store import RecordFile, Stage, read_manifest, read_records, sha256_of_file, sha256_of_json
 from pivotrl.training import TrainingOptions, options_dict, restore, train
+from pivotrl.training_options import usual_rate, with_learning_rate
 from pivotrl.turns import TurnOptions, cut, draw_by_task
 from pivotrl.verification import Verification, VerificationOptions
 
@@ -205,6 +206,7 @@ def train_stage(
     """
     require_pivots(read_records(directory / "selection.jsonl", Selection))
     turns = selected_turns(directory)
+    options = with_learning_rate(options, policy)
     settings = {**options_dict(options), "verifier": describe(verifier), **policy.training_identity}
     inputs = {
         "selection.jsonl": sha256_of_file(directory / "selection.jsonl"),
@@ -231,7 +233,12 @@ def train_stage(
         )
         skipped = sum(row.metrics.get("update/skipped", 0.0) for row in rows)
         stage.finish(
-            {"pivots": len(turns), "steps": len(rows), "skipped_updates": int(skipped)},
+            {
+                "pivots": len(turns),
+                "steps": len(rows),
+                "skipped_updates": int(skipped),
+                "usual_learning_rate": usual_rate(options, policy),
+            },
             num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
 
@@ -295,6 +302,7 @@ def evaluate_stage(
             {
                 "turns": len(turn_results),
                 "turns_too_long": len(turns) - len(turn_results),
+                "samples_cut_off": sum(result.num_cut_off for result in turn_results),
                 "episodes": len(episodes),
                 "retention_texts": len(texts),
             },

@@ -1,8 +1,7 @@
 """train: the loop, on one screen.
 
 At every step: draw turns, let the *current* policy act at them, verify, turn rewards into group-relative advantages,
-drop groups without signal, update once. Imitation (SFT) is the same loop with the demonstrated action as the only
-completion of weight 1.
+update once. Imitation (SFT) is the same loop with the demonstrated action as the only completion of weight 1.
 """
 
 from __future__ import annotations
@@ -13,69 +12,23 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pivotrl.advantages import Estimator, group_advantages
+from pivotrl.options import InputError, flag
 from pivotrl.profiling import Progress, silent
-from pivotrl.protocols import Policy, TrainingGroup, Turn, UpdateOptions, Verifier
+from pivotrl.protocols import Policy, TrainingGroup, Turn, Verifier
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
 from pivotrl.rollouts import continuation_turns, prompt_tokens, sample_groups
+from pivotrl.sample_faults import SampleFaults
 from pivotrl.seeding import derive_seed
 from pivotrl.store import RecordFile
 from pivotrl.templates.control_tokens import NotRenderable
+from pivotrl.training_options import TrainingOptions as TrainingOptions
+from pivotrl.training_options import rate_at, warn_of_rate, with_learning_rate
 from pivotrl.turns import in_rounds
 
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """The loop and its objective. Defaults are those of the published run (docs/method.md)."""
-
-    method: Literal["pivotrl", "sft"] = "pivotrl"
-    """pivotrl: sample, verify, policy gradient. sft: imitate the demonstrated action."""
-    num_steps: int = 100
-    turns_per_step: int = 64
-    """B, turns drawn for each step; a task comes back only after the others had their turn."""
-    turns_per_trajectory: int = 4
-    """Turns of one trajectory that are drawn for a step together: they share their prefix. More share more, and tell
-    less than as many turns of different trajectories."""
-    group_size: int = 16
-    """G, actions sampled at each turn."""
-    learning_rate: float = 1e-6
-    warmup_steps: int = 0
-    """Steps over which the learning rate rises linearly."""
-    decay: Literal["constant", "linear"] = "constant"
-    """What the learning rate does after the warm-up; linear falls to a tenth at the last step."""
-    advantage: Estimator = "leave_one_out"
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    kl_coefficient: float = 0.0
-    loss_level: Literal["token", "sequence"] = "token"
-    importance_cap: float | None = None
-    """Weigh each token by min(policy / sampler, cap), for samples of another engine. None: no correction."""
-    num_epochs: int = 1
-    """Optimizer steps on the same groups."""
-    max_gradient_norm: float = 1.0
-    weight_decay: float = 0.0
-    train_temperature: float = 1.0
-    train_max_tokens: int = 256
-    train_seed: int = 0
-    checkpoint_every: int = 5
-
-    def update_options(self) -> UpdateOptions:
-        return UpdateOptions(
-            objective="likelihood" if self.method == "sft" else "policy_gradient",
-            clip_low=self.clip_low,
-            clip_high=self.clip_high,
-            kl_coefficient=self.kl_coefficient,
-            loss_level=self.loss_level,
-            importance_cap=self.importance_cap,
-            num_epochs=self.num_epochs,
-            max_gradient_norm=self.max_gradient_norm,
-            weight_decay=self.weight_decay,
-            temperature=self.train_temperature if self.method == "pivotrl" else 1.0,
-        )
+_MAX_SKIPPED_IN_A_ROW = 3
 
 
 def train(
@@ -92,29 +45,53 @@ def train(
     ``checkpoints/step_NNNNNN``. An interrupted run ends with the same weights, bit for bit, as an uninterrupted one
     with the same number of threads: samples drawn before the interruption are read back, not drawn again.
 
+    A step at which nothing is to be learned, since no rewards differ and there is no KL term, changes nothing: there is
+    no update, by which Adam's momentum and weight decay would move the weights all the same.
+
     Returns:
         the metrics of every step, docs/runs.md says what each is.
+
+    Raises:
+        InputError: an update made weights that are not finite, or three in a row had no finite loss or gradient. The
+            samples and the last checkpoint stay.
     """
+    options = with_learning_rate(options, policy)
     groups_file = RecordFile(directory / "groups.jsonl", SampleGroup, key=lambda g: f"{g.step}/{g.turn_id}")
     metrics_file = RecordFile(directory / "metrics.jsonl", StepMetrics, key=lambda row: str(row.step))
     start = restore(policy, directory / "checkpoints")
-    schedule = _schedule(turns, options)
+    schedule, update_options = _schedule(turns, options), options.update_options()
+    num_skipped, has_warned = 0, False
+    if start < options.num_steps:
+        warn_of_rate(options, policy)
     for step in range(start, options.num_steps):
         began = time.monotonic()
         batch = schedule(step)
         if options.method == "sft":
             training_groups = _demonstrations(policy, batch)
             metrics = {"groups/not_renderable": float(len(batch) - len(training_groups))}
+            teaches = bool(training_groups)
         else:
             groups = _acquire(step, batch, policy, verifier, groups_file, options)
+            has_warned = has_warned or SampleFaults.of(groups).warn(f"--train-max-tokens ({options.train_max_tokens})")
             training_groups, metrics = _with_advantages(batch, groups, options.advantage)
+            teaches = any(any(group.advantages_G) for group in training_groups)
+            if options.average_over == "signal":
+                training_groups = [group for group in training_groups if any(group.advantages_G)]
+            elif options.kl_coefficient > 0:
+                teaches = bool(training_groups)
         sampled = time.monotonic()
-        if training_groups:
-            metrics |= policy.update(training_groups, _learning_rate(step, options), options.update_options())
+        if teaches:
+            metrics |= policy.update(training_groups, rate_at(step, options), update_options)
+            num_skipped = num_skipped + 1 if metrics.get("update/skipped") else 0
         metrics |= {"time/sample_seconds": sampled - began, "time/update_seconds": time.monotonic() - sampled}
+        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         if str(step) not in metrics_file:
-            known = {name: value for name, value in metrics.items() if math.isfinite(value)}
-            metrics_file.append([StepMetrics(step=step, metrics=known)])
+            metrics_file.append([StepMetrics(step=step, metrics=metrics)])
+        if num_skipped == _MAX_SKIPPED_IN_A_ROW:
+            raise InputError(
+                f"loss or gradient was not finite in {num_skipped} steps in a row, up to step {step + 1}; train again "
+                f"with a lower {flag('learning_rate')} than {options.learning_rate:g}, or with a dtype of more range"
+            )
         if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.num_steps:
             _checkpoint(policy, directory / "checkpoints", step + 1)
         progress(step + 1, options.num_steps, _note(metrics))
@@ -163,7 +140,8 @@ def _acquire(
 def _with_advantages(
     batch: Sequence[Turn], groups: Sequence[SampleGroup], estimator: Estimator
 ) -> tuple[list[TrainingGroup], dict[str, float]]:
-    """Groups with signal, and what the step's samples looked like. Completions without a verdict are left out."""
+    """Groups with a verdict, and what the step's samples looked like. Completions without a verdict are left out, and
+    so are groups without any: what is not known is no 0."""
     training_groups = []
     for turn, group in zip(batch, groups, strict=True):
         scored = [
@@ -172,25 +150,32 @@ def _with_advantages(
             if verdict.reward is not None
         ]
         advantages = group_advantages([reward for _, reward in scored], estimator)
-        if any(advantages):
+        if scored:
             training_groups.append(TrainingGroup(turn, [c for c, _ in scored], advantages, group.prompt_sha256))
     means = [group.mean for group in groups if group.mean is not None]
     variances = [group.variance for group in groups if group.variance is not None]
     completions = [completion for group in groups for completion in group.completions_G]
     unshared, computed = prompt_tokens(groups)
-    return training_groups, {
-        "reward/mean": statistics.fmean(means) if means else 0.0,
-        "reward/group_variance": statistics.fmean(variances) if variances else 0.0,
+    metrics = {
         "groups/sampled": float(len(groups)),
-        "groups/with_signal": float(len(training_groups)),
+        "groups/with_verdict": float(len(training_groups)),
+        "groups/with_signal": float(sum(any(group.advantages_G) for group in training_groups)),
         "samples/total": float(len(completions)),
         "samples/without_verdict": float(sum(len(g.verdicts_G) - len(g.rewards) for g in groups)),
         "samples/continuation_turns": float(continuation_turns(groups)),
         "samples/malformed": float(sum(completion.parse_error is not None for completion in completions)),
-        "samples/mean_tokens": statistics.fmean(len(c.token_ids_T) for c in completions),
+        "samples/cut_off": float(sum(group.num_cut_off for group in groups)),
         "prompts/unshared": float(unshared),
         "prompts/computed": float(computed),
     }
+    for name, values in (
+        ("reward/mean", means),
+        ("reward/group_variance", variances),
+        ("samples/mean_tokens", [len(completion.token_ids_T) for completion in completions]),
+    ):
+        if values:
+            metrics[name] = statistics.fmean(values)
+    return training_groups, metrics
 
 
 def _demonstrations(policy: Policy, batch: Sequence[Turn]) -> list[TrainingGroup]:
@@ -202,15 +187,6 @@ def _demonstrations(policy: Policy, batch: Sequence[Turn]) -> list[TrainingGroup
         except NotRenderable:
             continue
     return groups
-
-
-def _learning_rate(step: int, options: TrainingOptions) -> float:
-    if step < options.warmup_steps:
-        return options.learning_rate * (step + 1) / options.warmup_steps
-    if options.decay == "linear":
-        left = (options.num_steps - 1 - step) / max(1, options.num_steps - 1 - options.warmup_steps)
-        return options.learning_rate * (0.1 + 0.9 * left)
-    return options.learning_rate
 
 
 def _checkpoint(policy: Policy, folder: Path, step: int) -> None:
@@ -232,10 +208,19 @@ def restore(policy: Policy, folder: Path) -> int:
 
 
 def _note(metrics: dict[str, float]) -> str:
-    if "reward/mean" in metrics:
-        signal, sampled = metrics["groups/with_signal"], metrics["groups/sampled"]
-        return f"steps · reward {metrics['reward/mean']:.2f} · {signal:.0f}/{sampled:.0f} groups with signal"
-    return f"steps · loss {metrics.get('loss/total', 0.0):.3f}"
+    """What is known of a step, in a few words."""
+    words = ["steps"]
+    if "groups/sampled" in metrics:
+        reward, sampled = metrics.get("reward/mean"), metrics["groups/sampled"]
+        words += ["no verdict" if reward is None else f"reward {reward:.2f}"]
+        words += [f"{metrics['groups/with_signal']:.0f}/{sampled:.0f} groups with signal"]
+        if cut_off := metrics["samples/cut_off"]:
+            words += [f"{cut_off:.0f}/{metrics['samples/total']:.0f} samples cut off"]
+    elif "loss/total" in metrics:
+        words += [f"loss {metrics['loss/total']:.3f}"]
+    if metrics.get("update/skipped"):
+        words += ["update skipped"]
+    return " · ".join(words)
 
 
 def options_dict(options: object) -> dict[str, object]:

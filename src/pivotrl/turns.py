@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pivotrl.options import AtLeast1, check
 from pivotrl.protocols import Turn
 from pivotrl.records import SkippedTurn, Trajectory
 
@@ -29,11 +30,14 @@ class TurnOptions:
     domain: Domain = "conversation"
     """conversation: every assistant turn. swe: tool calls that did not end in an error. terminal: shell actions.
     search: search, open and evidence-gathering calls (paper appendix A.2)."""
-    max_per_task: int | None = None
+    max_per_task: AtLeast1 | None = None
     """At most so many candidates per task, drawn at random; None keeps all."""
-    max_turns: int | None = None
+    max_turns: AtLeast1 | None = None
     """At most so many candidates in all, drawn round-robin over tasks."""
     draw_seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def cut(

@@ -8,7 +8,6 @@ its parts are guarded one by one.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 from pivotrl.killable import Crashed, Killable, TookTooLong
+from pivotrl.options import AtLeast1, Positive, check
 from pivotrl.plugins import describe
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
 from pivotrl.records import Action, Record, Trajectory, Verdict
@@ -33,21 +33,15 @@ _MAX_KNOWN = 16
 class VerificationOptions:
     """How a verifier is kept in check while a stage runs."""
 
-    timeout_seconds: float = 10.0
+    timeout_seconds: Positive = 10.0
     """Longest that a verdict may take; the verifier is killed then, and the action gets no verdict."""
-    canary_every: int = 500
+    canary_every: AtLeast1 = 500
     """After so many verdicts the known actions are tried again."""
-    memory_gib: float | None = 8.0
+    memory_gib: Positive | None = 8.0
     """Memory that a verifier may take; more gives no verdict. None: no limit."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.timeout_seconds) and self.timeout_seconds > 0 and self.canary_every >= 1):
-            raise InputError(
-                "a verifier needs timeout_seconds > 0 and canary_every >= 1, not "
-                f"{self.timeout_seconds} and {self.canary_every}"
-            )
-        if self.memory_gib is not None and not (math.isfinite(self.memory_gib) and self.memory_gib > 0):
-            raise InputError(f"a verifier needs memory_gib > 0, or none at all, not {self.memory_gib}")
+        check(self)
 
 
 class Verification:

@@ -13,7 +13,9 @@ from typing import Literal
 
 from pivotrl.intervals import Estimate
 from pivotrl.records import Manifest, TurnResult
+from pivotrl.sample_faults import SampleFaults
 from pivotrl.summary import STAGES, Comparison, Summary
+from pivotrl.training_options import rate_complaint
 
 Direction = Literal["up", "down", "none"]
 
@@ -163,6 +165,29 @@ def metric_totals(metrics: Sequence[Mapping[str, float]]) -> defaultdict[str, fl
     return totals
 
 
+def _sample_faults(
+    manifests: Mapping[str, Manifest], totals: Mapping[str, float], results: Mapping[str, Sequence[TurnResult]]
+) -> list[str]:
+    """Where most samples of a stage were cut off, malformed or got no verdict."""
+    found = [(f"{name} training", SampleFaults.of_results(side), "--eval-max-tokens") for name, side in results.items()]
+    cut_off = int(totals["samples/cut_off"])
+    trained = SampleFaults(int(totals["samples/total"]), cut_off, int(totals["samples/malformed"]) - cut_off)
+    found.insert(0, ("in training", trained, "--train-max-tokens"))
+    if "profile" in manifests:
+        counts, options = manifests["profile"].counts, manifests["profile"].options
+        total = counts.get("profiled_turns", 0) * options.get("num_samples", 0)
+        told = (counts.get(f"samples_{name}", 0) for name in ("cut_off", "malformed", "without_verdict"))
+        found.insert(0, ("in profiling", SampleFaults(total, *told), "--max-tokens"))
+    complaints = ((where, faults.complaint(limit)) for where, faults, limit in found)
+    return [f"{where.capitalize()} {words}." for where, words in complaints if words is not None]
+
+
+def _rate_complaint(train: Manifest) -> str | None:
+    rate, usual = train.options.get("learning_rate"), train.counts.get("usual_learning_rate")
+    words = rate_complaint(rate, usual) if rate and usual else None
+    return None if words is None else f"{words[0].upper()}{words[1:]}."
+
+
 def caveats(
     summary: Summary,
     manifests: Mapping[str, Manifest],
@@ -219,6 +244,9 @@ def caveats(
                 f"failed the accuracy would be {worst}, counted as passed {best}."
             )
     totals = metric_totals(metrics)
+    told += _sample_faults(manifests, totals, results)
+    if "train" in manifests and (rate_told := _rate_complaint(manifests["train"])):
+        told.append(rate_told)
     if totals["groups/with_signal"] < 0.5 * totals["groups/sampled"]:
         share = amount(totals["groups/with_signal"] / totals["groups/sampled"], "share")
         told.append(f"Only {share} of the groups sampled in training had signal; the other samples taught nothing.")

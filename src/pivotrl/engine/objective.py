@@ -22,7 +22,8 @@ from pivotrl.protocols import TrainingGroup, UpdateOptions
 
 @dataclass(frozen=True)
 class Batch:
-    """Items with one number per token of each kind."""
+    """Items with one number per token of each kind. The weights hold the denominators of the whole batch, and sum to 1
+    less what left it because nothing flows through it."""
 
     items: Sequence[Item]
     advantages_S: Tensor
@@ -32,18 +33,26 @@ class Batch:
 
     @classmethod
     def of(cls, groups: Sequence[TrainingGroup], prompts: Sequence[Sequence[int]], options: UpdateOptions) -> Batch:
-        completions = [completion for group in groups for completion in group.completions_G]
-        lengths = [len(completion.token_ids_T) for completion in completions]
-        advantages = [advantage for group in groups for advantage in group.advantages_G]
-        repeats = torch.tensor(lengths)
+        """Completions of advantage 0 leave it when there is no KL term, once the weights are known; where all would
+        leave, all stay."""
+        rows = [
+            (number, completion, advantage)
+            for number, group in enumerate(groups)
+            for completion, advantage in zip(group.completions_G, group.advantages_G, strict=True)
+        ]
+        weights = token_weights([len(completion.token_ids_T) for _, completion, _ in rows], options.loss_level)
+        kept = [(*row, weight) for row, weight in zip(rows, weights, strict=True)]
+        if options.kl_coefficient == 0.0 and any(advantage for _, _, advantage in rows):
+            kept = [row for row in kept if row[2]]
+        by_group: dict[int, list[Sequence[int]]] = {}
+        for number, completion, _, _ in kept:
+            by_group.setdefault(number, []).append(completion.token_ids_T)
+        repeats = torch.tensor([len(completion.token_ids_T) for _, completion, _, _ in kept])
         return cls(
-            [
-                Item(prompt, [completion.token_ids_T for completion in group.completions_G])
-                for prompt, group in zip(prompts, groups, strict=True)
-            ],
-            torch.tensor(advantages).repeat_interleave(repeats),
-            torch.tensor(token_weights(lengths, options.loss_level)).repeat_interleave(repeats),
-            torch.tensor([logprob for completion in completions for logprob in completion.logprobs_T]),
+            [Item(prompts[number], completions) for number, completions in by_group.items()],
+            torch.tensor([advantage for _, _, advantage, _ in kept]).repeat_interleave(repeats),
+            torch.tensor([weight for _, _, _, weight in kept]).repeat_interleave(repeats),
+            torch.tensor([logprob for _, completion, _, _ in kept for logprob in completion.logprobs_T]),
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -97,7 +106,7 @@ class Objective:
         metrics = {"loss/total": loss.item()}
         if ratio_S is None:
             return metrics
-        weights_S, options = self._batch.weights_S, self._options
+        options, weights_S = self._options, self._batch.weights_S / self._batch.weights_S.sum()
         outside_S = (ratio_S < 1 - options.clip_low) | (ratio_S > 1 + options.clip_high)
         gap_S = (scored.logprobs_S - self._batch.sampled_S).abs()
         metrics |= {

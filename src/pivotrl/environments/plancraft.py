@@ -28,6 +28,7 @@ from plancraft.environment.actions import (
 from plancraft.environment.env import PlancraftEnvironment, target_and_inventory_to_text_obs
 from plancraft.environment.recipes import RECIPES, ShapelessRecipe, SmeltingRecipe, id_to_item
 
+from pivotrl.options import AtLeast1
 from pivotrl.protocols import InputError, NotRestorable, Observation, Turn
 from pivotrl.records import Action, Message
 
@@ -286,11 +287,11 @@ def make_environments(
     split: str = "test",
     difficulty: Sequence[str] = ("easy",),
     distractors: Sequence[int] = (4,),
-    max_tasks: int | None = None,
+    max_tasks: AtLeast1 | None = None,
     seed: int = 0,
     recipes: bool = True,
-    context_window: int | None = 1,
-    max_turns: int = 30,
+    context_window: AtLeast1 | None = 1,
+    max_turns: AtLeast1 = 30,
     stop_on_repeat: bool = True,
 ) -> Iterator[PlancraftTask]:
     """Tasks of a published split, for episode evaluation."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from pivotrl.equivalence.replay import replay
 from pivotrl.logs.shell_tasks import Task, load_tasks
+from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import NotRestorable, Observation, Turn
 from pivotrl.records import Action, Message, Tool, ToolCall
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, Session, open_sandbox
@@ -245,7 +246,7 @@ _ROTATED = bytes.maketrans(
 
 
 def make_environments(
-    *, root: str, backend: str = "bwrap", command_seconds: float = 5.0, max_turns: int = 30
+    *, root: str, backend: str = "bwrap", command_seconds: Positive = 5.0, max_turns: AtLeast1 = 30
 ) -> Iterator[ShellTask]:
     """The tasks under a folder, for episode evaluation.
 

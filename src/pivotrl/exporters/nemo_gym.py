@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from pivotrl.export_readme import readme
 from pivotrl.export_rows import Pivots, ProfiledTurn, Row, Unfit, convert, json_text, require_action, write_json_lines
+from pivotrl.options import Share
 from pivotrl.protocols import InputError
 from pivotrl.records import Message, SkippedTurn, ToolCall
 from pivotrl.store import write_file
@@ -36,7 +37,7 @@ def export(
     *,
     name: str = "pivotrl",
     batches: bool = False,
-    threshold: float = 0.1,
+    threshold: Share = 0.1,
     license: License = "TBD",
 ) -> list[SkippedTurn]:
     """Write ``train.jsonl``, ``validation.jsonl``, ``<name>.yaml`` and ``README.md``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from pivotrl.engine.adapter_files import read_adapter
 from pivotrl.engine.adapters import merge_adapter, quiet
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
+from pivotrl.engine.finite import require_finite
 from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
 from pivotrl.engine.low_rank import LowRank
@@ -24,11 +26,18 @@ from pivotrl.engine.policy_folder import write_policy
 from pivotrl.engine.policy_readme import Origin, Prompts
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.engine.texts import first_ids
-from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
+from pivotrl.options import AtLeast0, AtLeast1, Seed, check_arguments
+from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import DATE, NotRenderable, Renderer, prompt_hash
 
-_MAX_SKIPPED_IN_A_ROW = 3
+_LEARNING_RATES: dict[tuple[bool, ObjectiveName], float] = {
+    (True, "policy_gradient"): 5e-5,
+    (True, "likelihood"): 2e-4,
+    (False, "policy_gradient"): 1e-6,
+    (False, "likelihood"): 1e-5,
+}
+"""By whether an adapter is trained, and the objective (docs/method.md says where they come from)."""
 
 
 class Policy:
@@ -55,7 +64,7 @@ class Policy:
             (``adapter`` included), else the whole weights; or always the whole weights, ``merged``.
 
     Raises:
-        InputError: the model or adapter cannot be loaded.
+        InputError: an option is out of its range, or the model or adapter cannot be loaded.
     """
 
     def __init__(
@@ -63,24 +72,23 @@ class Policy:
         *,
         model: str = "smollm2-135m-instruct",
         adapter: str | None = None,
-        lora_rank: int = 16,
-        lora_alpha: int = 32,
-        frozen_layers: int = 0,
+        lora_rank: AtLeast0 = 16,
+        lora_alpha: AtLeast1 = 32,
+        frozen_layers: AtLeast0 = 0,
         dtype: Dtype = "auto",
         device: str = "auto",
         style: Literal["auto", "chatml", "template"] = "auto",
         reasoning: Literal["template", "keep", "strip"] = "template",
         actions: str = "auto",
         variables: Mapping[str, Any] | None = None,
-        batch_rows: int | None = None,
-        pass_tokens: int | None = None,
+        batch_rows: AtLeast1 | None = None,
+        pass_tokens: AtLeast1 | None = None,
         executor: ExecutorName = "auto",
         trainable: bool = True,
-        seed: int = 0,
+        seed: Seed = 0,
         export: Literal["adapter", "merged"] = "adapter",
     ) -> None:
-        if export not in ("adapter", "merged"):
-            raise InputError(f"export must be 'adapter' or 'merged', not {export!r}")
+        check_arguments(Policy, locals())
         given = read_adapter(Path(adapter)) if adapter is not None else None  # before the model, which takes long
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
@@ -108,7 +116,6 @@ class Policy:
         self._adapter: FoldedAdapter | None = None
         self._optimizer: torch.optim.AdamW | None = None
         self._lora = trainable and lora_rank > 0
-        self._num_skipped = 0
         if trainable:
             self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
         self._executor: Executor = make_executor(executor, self.model, pass_tokens)
@@ -243,11 +250,12 @@ class Policy:
     # --- learning -------------------------------------------------------------------------------------------------
 
     def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
-        """See :class:`pivotrl.protocols.Policy`. A step whose loss or gradient is not finite is skipped.
+        """See :class:`pivotrl.protocols.Policy`. What moves nothing does not go through the model: completions of
+        advantage 0, when there is no KL term.
 
         Raises:
+            InputError: the step made weights that are not finite, or that give logits that are not.
             ValueError: a group was sampled from another rendering of its turn.
-            RuntimeError: three steps in a row were not finite.
         """
         assert self._optimizer is not None, "this policy was made with trainable=False"
         batch = Batch.of(groups, [self._prompt(group) for group in groups], options).to(self.device)
@@ -257,15 +265,21 @@ class Policy:
                 reference_S = self._executor.score(batch.items, options.temperature).logprobs_S
         objective = Objective(batch, options, reference_S)
         metrics: dict[str, float] = {}
+        num_skipped = 0.0
         for _ in range(options.num_epochs):
             self._optimizer.zero_grad(set_to_none=True)
             metrics = objective.backward(self._executor)
             metrics |= self._step(learning_rate, options, metrics["loss/total"])
+            num_skipped += metrics["update/skipped"]
+        num_computed = self._executor.num_computed
+        first = batch.items[0]
+        require_finite(self.model, self._optimizer, [*first.prompt, *first.completions[0]], learning_rate)
         num_rows = sum(len(c) + len(item.prompt) for item in batch.items for c in item.completions)
         return {
             **metrics,
+            "update/skipped": float(num_skipped > 0),
             "tokens/trained": float(len(batch.weights_S)),
-            "tokens/computed": float(self._executor.num_computed),
+            "tokens/computed": float(num_computed),
             "tokens/unshared": float(num_rows),
         }
 
@@ -296,22 +310,20 @@ class Policy:
         assert self._optimizer is not None
         parameters = list(self._trainable().values())
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, options.max_gradient_norm))
-        finite = torch.isfinite(torch.tensor([norm, loss])).all().item()
+        finite = math.isfinite(norm) and math.isfinite(loss)
         if finite:
-            self._num_skipped = 0
             for group in self._optimizer.param_groups:
                 group["lr"], group["weight_decay"] = learning_rate, options.weight_decay
             self._optimizer.step()
-        else:
-            self._num_skipped += 1
-            if self._num_skipped >= _MAX_SKIPPED_IN_A_ROW:
-                raise RuntimeError("loss or gradient was not finite in three steps in a row; lower the learning rate")
         self._optimizer.zero_grad(set_to_none=True)
         return {
-            "gradient/norm": norm if finite else 0.0,
+            "gradient/norm": norm,
             "update/skipped": float(not finite),
             "update/learning_rate": learning_rate,
         }
+
+    def default_learning_rate(self, objective: ObjectiveName) -> float:
+        return _LEARNING_RATES[self._lora, objective]
 
     # --- judging text -----------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pivotrl.protocols import InputError, TrainingGroup, Turn, UpdateOptions
+from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import action_text
 from pivotrl.seeding import derive_seed, uniforms
@@ -28,6 +28,8 @@ Array = npt.NDArray[np.float64]
 
 _FILE = "table.json"
 _MAX_LOG_RATIO = 20.0
+_MAX_LOGIT = 1e100
+"""Beyond it a temperature or another step may give what is no number."""
 
 
 class Policy:
@@ -161,6 +163,7 @@ class Policy:
         loss or gradient is not finite is skipped.
 
         Raises:
+            InputError: a logit has grown beyond all bounds; the table stays as it was.
             ValueError: there are no completions, a completion is not of this policy, or a group was sampled from
                 another menu of its turn.
         """
@@ -241,14 +244,22 @@ class Policy:
         finite = math.isfinite(norm) and math.isfinite(loss)
         if finite:
             scale = learning_rate * min(1.0, options.max_gradient_norm / (norm + 1e-6))
-            for turn_id, gradient_M in gradients.items():
-                kept = (1.0 - learning_rate * options.weight_decay) * self._logits(turn_id)
-                self._trained[turn_id] = kept + scale * gradient_M
+            kept = 1.0 - learning_rate * options.weight_decay
+            rows = {turn_id: kept * self._logits(turn_id) + scale * step_M for turn_id, step_M in gradients.items()}
+            if not all((abs(row) < _MAX_LOGIT).all() for row in rows.values()):
+                raise InputError(
+                    f"a step at learning rate {learning_rate:g} would make logits beyond {_MAX_LOGIT:g}. The samples "
+                    "and the last checkpoint stay; train again with a lower --learning-rate"
+                )
+            self._trained |= rows
         return {
-            "gradient/norm": norm if finite else 0.0,
+            "gradient/norm": norm,
             "update/skipped": float(not finite),
             "update/learning_rate": learning_rate,
         }
+
+    def default_learning_rate(self, objective: ObjectiveName) -> float:
+        return 5.0
 
     # --- judging text -------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from plancraft.environment import planner
 from plancraft.environment.recipes import SmeltingRecipe, id_to_item
 
 from pivotrl.environments.plancraft import CraftingTable, load_tasks, observation_text, parse_action, recipes_for
+from pivotrl.options import AtLeast1
 from pivotrl.records import Message, Trajectory
 
 
@@ -65,10 +66,10 @@ def read(
     *,
     difficulty: Sequence[str] = ("easy", "medium"),
     distractors: Sequence[int] = (4,),
-    max_tasks: int | None = None,
+    max_tasks: AtLeast1 | None = None,
     seed: int = 0,
     recipes: bool = True,
-    context_window: int | None = 1,
+    context_window: AtLeast1 | None = 1,
 ) -> Iterator[Trajectory]:
     """Play the oracle on the tasks of a split (a split's name, or a file of tasks).
 

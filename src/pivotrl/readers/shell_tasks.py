@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pivotrl.environments.shell import BASH, make_environments
 from pivotrl.logs.shell_tasks import load_tasks
+from pivotrl.options import Positive
 from pivotrl.protocols import Observation
 from pivotrl.records import Action, Message, Refusal, ToolCall, Trajectory
 
 
 def read(
-    path: Path, *, backend: str = "bwrap", command_seconds: float = 5.0, last_message: str = "Done."
+    path: Path, *, backend: str = "bwrap", command_seconds: Positive = 5.0, last_message: str = "Done."
 ) -> Iterator[Trajectory | Refusal]:
     """One trajectory for each task that has expert commands; its reward is the check's.
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Literal, get_args
 
 from pivotrl.equivalence.answers import AnswerRules, Extraction, Kind, compare_answers, extract, quotes_question
+from pivotrl.options import NotNegative, Positive
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Verdict
 from pivotrl.strict_json import parse_arguments
@@ -30,9 +31,9 @@ def verify(
     argument: str = "answer",
     ordered: bool = False,
     units: Literal["exact", "optional"] = "exact",
-    relative_tolerance: float = 0.0,
-    absolute_tolerance: float = 0.0,
-    timeout_seconds: float = 5.0,
+    relative_tolerance: NotNegative = 0.0,
+    absolute_tolerance: NotNegative = 0.0,
+    timeout_seconds: Positive = 5.0,
 ) -> Verdict:
     r"""Pass when the action gives one answer, and it is that of an accepted action.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from pivotrl.gym_rules import single_step, swe_pivot, terminal_multi_harness, terminus_judge, xlam_fc
 from pivotrl.gym_rules.result import Call, GymFails, GymResult
+from pivotrl.options import NotNegative, Share
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, ToolCall, Verdict
 
@@ -28,14 +29,14 @@ def verify(
     action: Action,
     *,
     server: Server = "single_step_tool_use_with_argument_comparison",
-    word_count_similarity_threshold: float = 0.1,
-    floating_point_comparison_threshold: float = 1e-6,
+    word_count_similarity_threshold: Share = 0.1,
+    floating_point_comparison_threshold: NotNegative = 1e-6,
     parallel_tool_call_rewarding: bool = False,
     allow_subset: bool = False,
     allow_superset: bool = False,
     parallel_tool_call_reward_mode: single_step.RewardMode = "binary_strict",
     reward_mode: swe_pivot.RewardMode = "binary",
-    string_similarity_threshold: float = 0.9,
+    string_similarity_threshold: Share = 0.9,
     release: swe_pivot.Release = "0.6",
 ) -> Verdict:
     """Pass when Gym's reward is 1; below that fail, with Gym's reward, which some modes grade.

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 import httpx
 
 from pivotrl.equivalence.judge_endpoint import Endpoint, JudgeAnswer, NoAnswer
+from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, Verdict
 from pivotrl.store import sha256_of_json
@@ -95,12 +96,12 @@ class Judge:
     rubric: Rubric = "auto"
     key_variable: str | None = field(default=None, repr=False)
     cache: str | None = field(default=None, repr=False)
-    max_chars: int = 8000
-    context_chars: int = 16000
+    max_chars: AtLeast1 = 8000
+    context_chars: AtLeast1 = 16000
     seed: int = 0
-    deadline_seconds: float = field(default=60.0, repr=False)
-    max_tries: int = field(default=4, repr=False)
-    max_tokens: int = 1024
+    deadline_seconds: Positive = field(default=60.0, repr=False)
+    max_tries: AtLeast1 = field(default=4, repr=False)
+    max_tokens: AtLeast1 = 1024
     prompt_sha256: str = field(default=PROMPT_SHA256, init=False)
 
     in_process: ClassVar[bool] = True

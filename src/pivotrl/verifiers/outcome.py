@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pivotrl.environments import load_restore
 from pivotrl.episodes import play_episodes
+from pivotrl.options import AtLeast1, NotNegative
 from pivotrl.protocols import InputError, NotRestorable, Observation, Restore, RestoredEnvironment, Sampler, Turn
 from pivotrl.records import Action, Message, Sampling, Verdict
 from pivotrl.seeding import derive_seed
@@ -48,8 +49,8 @@ class Outcome:
     threshold: float = 0.5
     max_turns: int = 50
     policy: Literal["current", "reference"] = "current"
-    temperature: float = 1.0
-    max_tokens: int = 256
+    temperature: NotNegative = 1.0
+    max_tokens: AtLeast1 = 256
     seed: int = 0
     sampler: Sampler | None = field(default=None, repr=False)
 

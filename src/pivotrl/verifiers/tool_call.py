@@ -17,6 +17,7 @@ from pivotrl.equivalence.json_values import Difference, TooLarge, compare_json
 from pivotrl.equivalence.messages import compare_messages
 from pivotrl.equivalence.pairing import match_all
 from pivotrl.equivalence.rules import rules_for
+from pivotrl.options import AtLeast0, AtLeast1
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, ToolCall, Verdict
 from pivotrl.rendering import parse_completion
@@ -35,9 +36,9 @@ def verify(
     ignore_case: bool = False,
     ignore_arguments: Sequence[str] = (),
     harmless_tools: Sequence[str] = (),
-    max_surplus: int = 2,
+    max_surplus: AtLeast0 = 2,
     message_rule: MessageRule = "coverage",
-    max_argument_bytes: int = 200_000,
+    max_argument_bytes: AtLeast1 = 200_000,
 ) -> Verdict:
     """Pass when the action calls the same tools with equal arguments, or writes a message that says the same.
 

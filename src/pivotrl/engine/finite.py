@@ -1,0 +1,38 @@
+"""After an optimizer step: are the weights still numbers, and do they still make numbers?"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pivotrl.protocols import InputError
+
+_PROBE_TOKENS = 64
+
+
+@torch.no_grad()
+def require_finite(
+    model: Any, optimizer: torch.optim.Optimizer, token_ids: Sequence[int], learning_rate: float
+) -> None:
+    """Weights can be finite and yet so large that no probability comes out, so the end of a text goes through as well.
+
+    Args:
+        model: a causal LM whose parameters have just been changed.
+        token_ids: a text of the batch; its last 64 tokens are used.
+
+    Raises:
+        InputError: a weight, a moment or a logit is not a finite number.
+    """
+    weights = (weight for group in optimizer.param_groups for weight in group["params"])
+    moments = (value for state in optimizer.state.values() for value in state.values())
+    if all(bool(torch.isfinite(tensor).all()) for tensor in itertools.chain(weights, moments)):
+        input_ids = torch.tensor([list(token_ids[-_PROBE_TOKENS:])], device=model.device)
+        if torch.isfinite(model(input_ids=input_ids, use_cache=False, logits_to_keep=1).logits).all():
+            return
+    raise InputError(
+        f"a step at learning rate {learning_rate:g} made weights that give no finite numbers. The samples and the last "
+        "checkpoint stay; train again with a lower --learning-rate"
+    )
