@@ -16,6 +16,7 @@ import pytest
 from pivotrl import plugins
 from pivotrl.exporters import ms_swift, nemo_gym, skyrl, trl, verifiers
 from pivotrl.exporting import ExportOptions, export
+from pivotrl.manifest import read_manifest
 from pivotrl.parsing import action_text, parse_completion
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
@@ -26,7 +27,7 @@ from pivotrl.row_rewards import RowReward, trl_reward, turn_of_row
 from pivotrl.samplers.scripted import Sampler
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages import profile_stage, select_stage
-from pivotrl.store import RecordFile, read_manifest, read_records
+from pivotrl.store import RecordFile, read_records
 from pivotrl.turns import cut
 from pivotrl.verifiers.tool_call import verify
 

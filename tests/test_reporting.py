@@ -40,7 +40,8 @@ from pivotrl.records import (
 )
 from pivotrl.reporting import write_report
 from pivotrl.selection import SelectionOptions, select
-from pivotrl.store import RecordFile, Stage
+from pivotrl.stage import Stage
+from pivotrl.store import RecordFile
 from pivotrl.summary import STAGES, Comparison, Summary, summarise
 from pivotrl.training import TrainingOptions, options_dict
 from pivotrl.turns import TurnOptions

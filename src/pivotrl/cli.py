@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,70 +23,26 @@ import tyro
 
 from pivotrl import check_table, doctor_table, import_table, plugins, stages, tables
 from pivotrl.checking import CheckOptions, check_stage
-from pivotrl.evaluation import EvaluationOptions, load_retention
+from pivotrl.evaluation import EvaluationOptions
 from pivotrl.exporting import ExportOptions
 from pivotrl.exporting import export as export_pivots
 from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.live_progress import errors, live_progress
 from pivotrl.pipeline import run as run_pipeline
+from pivotrl.policy_choice import HeldOut, PolicyChoice
 from pivotrl.profiling import ProfileOptions
-from pivotrl.protocols import Environment, InputError, NoPivots
+from pivotrl.protocols import InputError, NoPivots, Notice
 from pivotrl.rendering import Renderer
 from pivotrl.reporting import write_report
+from pivotrl.run_directory import require_run, starting_in, working_in
+from pivotrl.run_layout import evaluation_stage, selection_stage, training_stage
 from pivotrl.selection import SelectionOptions
-from pivotrl.store import RunLock
 from pivotrl.summary import summarise
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
 from pivotrl.verification import VerificationOptions, needs_policy
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-
-
-@dataclass(frozen=True)
-class PolicyChoice:
-    """Which policy acts and learns."""
-
-    policy: str = "hf"
-    """Policy plugin, with options: hf(lora_rank=16, frozen_layers=10), tabular."""
-    model: str | None = None
-    """For hf: a Hugging Face id, a model folder, or smollm2-135m-instruct (the default)."""
-    adapter: str | None = None
-    """For hf: a LoRA adapter folder merged into the weights first."""
-
-    def load(self) -> Any:
-        given = {"model": self.model, "adapter": self.adapter}
-        return plugins.load("policies", self.policy, **{name: value for name, value in given.items() if value})
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What is played outside training."""
-
-    environments: str | None = None
-    """Environment plugin with options, for held-out episodes: plancraft(split='test')."""
-    retention: Path | None = None
-    """JSON-lines file of reference texts (id, source, prompt, answer) outside the task."""
-    retention_texts: int | None = None
-    """Use the first so many reference texts; None uses all."""
-
-    def make_environments(self) -> Callable[[], Sequence[Environment]] | None:
-        if self.environments is None:
-            return None
-        return _Made(self.environments, plugins.load("environments", self.environments))
-
-    def texts(self) -> list[dict[str, str]]:
-        return load_retention(self.retention, self.retention_texts) if self.retention else []
-
-
-class _Made:
-    """Calls an environment plugin; its manifest entry is the text it was named by."""
-
-    def __init__(self, spec: str, make: Callable[..., Any]) -> None:
-        self.__qualname__, self.__module__, self._make = spec, "environments", make
-
-    def __call__(self) -> Sequence[Environment]:
-        return list(self._make())
 
 
 def run(
@@ -118,7 +74,7 @@ def run(
         verifier: Verifier plugin with options, such as tool_call or command; see `pivotrl list verifiers`.
         heldout: A second source, held out for evaluation.
         resume: Go on with an interrupted run.
-        overwrite: Start again in a directory that holds a run.
+        overwrite: Start again in a directory that holds a run, which is moved to replaced/ in it.
         json: Print the summary as JSON.
     """
     with live_progress() as progress:
@@ -127,7 +83,7 @@ def run(
             out,
             reader=plugins.load("readers", reader),
             verifier=plugins.load("verifiers", verifier),
-            policy=policy.load(),
+            policy=policy.load_late(),
             heldout=heldout,
             environments=held_out.make_environments(),
             retention=held_out.texts(),
@@ -164,12 +120,12 @@ def read(
         reader: Reader plugin; auto tells the format by the content. `pivotrl list readers` names them.
         heldout: A second source, held out for evaluation.
         resume: Go on with an interrupted import.
-        overwrite: Start again in a directory that holds a run.
+        overwrite: Start again in a directory that holds a run, which is moved to replaced/ in it.
         json: Print the counts as JSON.
     """
-    stages.prepare_directory(out, resume, overwrite)
-    with RunLock(out), live_progress() as progress:
-        read_stage(source, out, plugins.load("readers", reader), reading, heldout, progress)
+    read_log = plugins.load("readers", reader)
+    with starting_in(out, resume, overwrite), live_progress() as progress:
+        read_stage(source, out, read_log, reading, heldout, progress, overwrite)
     if import_table.print_import(out, json):
         raise SystemExit(5)
 
@@ -190,30 +146,35 @@ def profile(
     Args:
         directory: A run directory with trajectories.
         verifier: Verifier plugin.
-        overwrite: Forget an earlier profile with other settings, and what was made from it.
+        overwrite: Move an earlier profile, and what was made from it, to replaced/.
         json: Print the counts as JSON.
     """
-    with _stage(directory, "profile", False), live_progress() as progress:
+    with working_in(directory), live_progress() as progress:
         loaded = plugins.load("verifiers", verifier)
         stages.profile_stage(
-            directory, policy.load(), loaded, turns, profiling, progress, checking, verification, overwrite
+            directory, policy.load_late(), loaded, turns, profiling, progress, checking, verification, overwrite
         )
     tables.print_stage(directory, "profile", json)
 
 
 def select(
-    directory: tyro.conf.Positional[Path], selection: SelectionOptions, overwrite: bool = False, json: bool = False
+    directory: tyro.conf.Positional[Path],
+    selection: SelectionOptions,
+    name: str | None = None,
+    overwrite: bool = False,
+    json: bool = False,
 ) -> None:
     """Choose pivots from the profile. Never samples, so thresholds are free to change.
 
     Args:
         directory: A run directory with a profile.
-        overwrite: Forget an earlier selection with other settings, and what was made from it.
+        name: Keep this selection beside that of the run, as selections/<name>.jsonl; `train --selection` takes it.
+        overwrite: Move an earlier selection that something was trained from, and those trainings, to replaced/.
         json: Print the counts as JSON.
     """
-    with _stage(directory, "select", overwrite):
-        stages.select_stage(directory, selection)
-    tables.print_stage(directory, "select", json)
+    with working_in(directory):
+        stages.select_stage(directory, selection, name, overwrite)
+    tables.print_stage(directory, selection_stage(name), json)
 
 
 def train(
@@ -223,6 +184,8 @@ def train(
     checking: CheckOptions,
     verification: VerificationOptions,
     verifier: str = "tool_call",
+    selection: str | None = None,
+    name: str | None = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -231,13 +194,25 @@ def train(
     Args:
         directory: A run directory with a selection.
         verifier: Verifier plugin.
-        overwrite: Forget an earlier training with other settings.
+        selection: Name of the selection to train on; without one, that of the run.
+        name: Keep this training beside that of the run, in trainings/<name>/; `evaluate --training` takes it.
+        overwrite: Move an earlier training, and its evaluations, to replaced/.
         json: Print the counts as JSON.
     """
-    with _stage(directory, "train", False), live_progress() as progress:
-        loaded = plugins.load("verifiers", verifier)
-        stages.train_stage(directory, policy.load(), loaded, training, progress, checking, verification, overwrite)
-    tables.print_stage(directory, "train", json)
+    with working_in(directory), live_progress() as progress:
+        stages.train_stage(
+            directory,
+            policy.load_late(),
+            plugins.load("verifiers", verifier),
+            training,
+            progress,
+            checking,
+            verification,
+            overwrite,
+            name,
+            selection,
+        )
+    tables.print_stage(directory, training_stage(name), json)
 
 
 def evaluate(
@@ -248,6 +223,7 @@ def evaluate(
     held_out: HeldOut,
     verification: VerificationOptions,
     name: str = "after",
+    training: str | None = None,
     verifier: str = "tool_call",
     overwrite: bool = False,
     json: bool = False,
@@ -257,18 +233,16 @@ def evaluate(
     Args:
         directory: A run directory.
         name: 'before' measures the policy as given; any other name loads the trained weights of the run first.
+        training: Name of the training whose weights are measured; without one, that of the run.
         verifier: Verifier plugin.
-        overwrite: Forget an earlier evaluation of that name.
+        overwrite: Move an earlier evaluation of that name to replaced/.
         json: Print the counts as JSON.
     """
-    with _stage(directory, f"evaluations/{name}", overwrite), live_progress() as progress:
-        loaded = policy.load()
-        if name != "before":
-            stages.load_trained(directory, loaded)
+    with working_in(directory), live_progress() as progress:
         stages.evaluate_stage(
             directory,
             name,
-            loaded,
+            policy.load_late(),
             plugins.load("verifiers", verifier),
             turns,
             evaluation,
@@ -276,8 +250,11 @@ def evaluate(
             held_out.texts(),
             progress,
             verification,
+            overwrite,
+            training,
+            load_weights=name != "before",
         )
-    tables.print_stage(directory, f"evaluations/{name}", json)
+    tables.print_stage(directory, evaluation_stage(name), json)
 
 
 def report(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
@@ -287,7 +264,7 @@ def report(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
         directory: A run directory.
         json: Print the summary as JSON.
     """
-    tables.require_run(directory)
+    require_run(directory)
     path = write_report(directory)
     errors.print(f"wrote {path}")
     tables.print_summary(summarise(directory), json)
@@ -298,6 +275,7 @@ def export(
     exporter: tyro.conf.Positional[str],
     out: Output,
     exporting: ExportOptions,
+    selection: str | None = None,
     json: bool = False,
 ) -> None:
     """Write the pivots as files for another training stack, with a README that says how to start it on them.
@@ -306,10 +284,11 @@ def export(
         directory: A run directory with a selection.
         exporter: Exporter plugin: ms_swift, nemo_gym, skyrl, trl, verifiers, verl.
         out: A new or empty folder.
+        selection: Name of the selection whose pivots are written; without one, that of the run.
         json: Print the counts as JSON.
     """
-    tables.require_run(directory)
-    export_pivots(directory, plugins.load("exporters", exporter), out, exporting)
+    require_run(directory)
+    export_pivots(directory, plugins.load("exporters", exporter), out, exporting, selection)
     tables.print_stage(out, "export", json)
 
 
@@ -329,11 +308,10 @@ def check(
         verifier: Verifier plugin.
         json: Print the report as JSON.
     """
-    tables.require_run(directory)
-    candidates, _ = stages.load_turns(directory, turns)
-    with RunLock(directory), live_progress() as progress:
+    with working_in(directory), live_progress() as progress:
         loaded = plugins.load("verifiers", verifier)
-        sampler = policy.load() if needs_policy(loaded) else None
+        candidates, _ = stages.load_turns(directory, turns)
+        sampler = policy.load_late() if needs_policy(loaded) else None
         report = check_stage(directory, candidates, loaded, checking, progress, sampler, verification)
     check_table.print_check(report, checking, json)
 
@@ -356,6 +334,7 @@ def show(
     directory: tyro.conf.Positional[Path],
     turn_id: tyro.conf.Positional[str | None] = None,
     num_messages: int = 4,
+    selection: str | None = None,
     model: str | None = None,
     tokens: bool = False,
 ) -> None:
@@ -365,12 +344,13 @@ def show(
         directory: A run directory.
         turn_id: trajectory_id#message_index; without one the pivots are listed.
         num_messages: Messages of the context to show.
+        selection: Name of the selection whose pivots are listed; without one, that of the run.
         model: Print the prompt as this model sees it instead: a Hugging Face id, a folder, or smollm2-135m-instruct.
         tokens: With --model, mark where each token ends.
     """
-    tables.require_run(directory)
+    require_run(directory)
     if model is None or turn_id is None:
-        tables.print_turn(directory, turn_id, num_messages)
+        tables.print_turn(directory, turn_id, num_messages, selection)
         return
     from pivotrl.engine.loading import load_tokenizer  # imports torch, which only this way of showing needs
 
@@ -385,15 +365,6 @@ def list_plugins(kind: tyro.conf.Positional[str | None] = None, json: bool = Fal
         json: Print as JSON.
     """
     tables.print_plugins(kind, json)
-
-
-@contextmanager
-def _stage(directory: Path, stage: str, overwrite: bool) -> Iterator[None]:
-    tables.require_run(directory)
-    with RunLock(directory):
-        if overwrite:
-            stages.reset_stage(directory, stage)
-        yield
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -421,7 +392,8 @@ def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield
+        with _shown_notices():
+            yield
     except NoPivots as error:
         _fail(str(error), 3)
     except InputError as error:
@@ -438,6 +410,23 @@ def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
         _fail(f"{reason}; what was finished is kept. Free space or mend the path, then go on with {go_on}", 4)
     except ValueError as error:
         _fail(str(error), 2)
+
+
+@contextmanager
+def _shown_notices() -> Iterator[None]:
+    """Inside, a notice is one line on stderr; any other warning is Python's own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if issubclass(category, Notice):
+                errors.print(f"[bold yellow]pivotrl:[/] {tables.plain(str(message))}", soft_wrap=True)
+            else:
+                shown(message, category, *place, **options)
+
+        warnings.showwarning = show
+        yield
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pivotrl.logs import audit
+from pivotrl.manifest import read_manifest
 from pivotrl.records import Refusal
-from pivotrl.store import read_manifest, read_records
+from pivotrl.store import read_records
 from pivotrl.tables import new_table, out, plain
 
 _NUM_REFUSED = 5

@@ -13,7 +13,8 @@ from typing import Literal
 
 from pivotrl.intervals import Estimate
 from pivotrl.records import Manifest, TurnResult
-from pivotrl.summary import STAGES, Comparison, Summary
+from pivotrl.run_layout import STAGES
+from pivotrl.summary import Comparison, Summary
 
 Direction = Literal["up", "down", "none"]
 
@@ -25,6 +26,7 @@ STAGE_WORDS = {
     "train": "training",
     "evaluations/after": "evaluation after training",
 }
+_NAMED = {"selections": "selection", "trainings": "training", "evaluations": "evaluation"}
 _SUBJECTS = {
     "held-out turns": "Held-out turn accuracy",
     "held-out episodes": "Held-out episode success",
@@ -114,6 +116,23 @@ def sentence(comparison: Comparison, summary: Summary) -> str:
         grown = amount(math.expm1(d.difference), "share")
         told += f" Higher is worse: this is forgetting; the perplexity of these texts grew by {grown}."
     return told
+
+
+def stage_words(stage: str) -> str:
+    """A stage in words; one beside those of the whole run by its name: ``training 'b'``."""
+    kind, _, name = stage.partition("/")
+    return STAGE_WORDS.get(stage) or f"{_NAMED.get(kind, kind)} {name!r}"
+
+
+def model_words(manifests: Mapping[str, Manifest]) -> str:
+    """What the policy is: its model, adapter, dtype and device; "" where the manifests do not say."""
+    described = [manifests[stage].policy for stage in ("profile", "train", "evaluations/before") if stage in manifests]
+    found = next(filter(None, described), {})
+    named = [str(found["model"] if found.get("model") else found.get("policy", ""))]
+    named += [f"with the adapter {found['adapter']}"] if found.get("adapter") else []
+    named += [f"as {found['policy']}"] if found.get("model") and found.get("policy") else []
+    named += [str(found[name]) for name in ("dtype", "device") if found.get(name)]
+    return ", ".join(filter(None, named))
 
 
 def missing_stages(manifests: Mapping[str, Manifest]) -> list[str]:

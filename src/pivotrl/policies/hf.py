@@ -19,6 +19,7 @@ from pivotrl.engine.lora import FoldedAdapter
 from pivotrl.engine.memory import rows_that_fit
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
+from pivotrl.plugins import spec_text
 from pivotrl.protocols import InputError, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import Renderer, prompt_hash
@@ -70,6 +71,7 @@ class Policy:
         trainable: bool = True,
         seed: int = 0,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "model", "adapter")}
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
         self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)
@@ -84,6 +86,13 @@ class Policy:
             else {"lora_rank": 0, "frozen_layers": frozen_layers}
         )
         self._identity = {**identity, **self.renderer.identity, "dtype": str(self.model.dtype)}
+        self.description = {
+            "policy": spec_text("hf", Policy, given),
+            "model": model,
+            "adapter": adapter,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": str(self.device),
+        }
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         self._frozen_copy: Any = None  # the reference of full fine-tuning; with LoRA it is the model without adapter
