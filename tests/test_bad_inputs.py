@@ -24,10 +24,10 @@ from bad_rows import GOOD, LINES, READ_ALL_THE_SAME, ROWS, encoded
 from bad_sessions import SESSIONS
 from pivotrl.cli import main
 from pivotrl.logs.sources import printable
-from pivotrl.manifest import read_manifest
 from pivotrl.protocols import InputError
 from pivotrl.readers import chat
 from pivotrl.records import Refusal, Trajectory
+from pivotrl.runs.manifest import read_manifest
 from pivotrl.store import read_records
 
 Capture = pytest.CaptureFixture[str]

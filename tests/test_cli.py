@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pivotrl.cli import COMMANDS, main
-from pivotrl.manifest import read_manifest
+from pivotrl.runs.manifest import read_manifest
 from test_pipeline import write_logs
 from tiny import save_tiny_model
 

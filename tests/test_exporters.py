@@ -16,7 +16,6 @@ import pytest
 from pivotrl import plugins
 from pivotrl.exporters import ms_swift, nemo_gym, skyrl, trl, verifiers
 from pivotrl.exporting import ExportOptions, export
-from pivotrl.manifest import read_manifest
 from pivotrl.parsing import action_text, parse_completion
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
@@ -24,6 +23,7 @@ from pivotrl.readers import chat, tau_bench
 from pivotrl.readers import nemo_gym as gym_reader
 from pivotrl.records import Manifest, Message, SampleGroup, Selection, Tool, ToolCall, Trajectory
 from pivotrl.row_rewards import RowReward, trl_reward, turn_of_row
+from pivotrl.runs.manifest import read_manifest
 from pivotrl.samplers.scripted import Sampler
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages import profile_stage, select_stage

@@ -10,10 +10,10 @@ import pytest
 
 from pivotrl.alternatives import with_alternatives
 from pivotrl.importing import ReadOptions, read_stage
-from pivotrl.manifest import read_manifest
 from pivotrl.protocols import InputError
 from pivotrl.readers import auto, chat, tau_bench
 from pivotrl.records import Action, Dropped, Refusal, Trajectory
+from pivotrl.runs.manifest import read_manifest
 from pivotrl.store import read_records
 
 DATA = Path(__file__).parent / "data"

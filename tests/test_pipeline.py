@@ -9,7 +9,6 @@ import pytest
 
 from pivotrl import EvaluationOptions, InputError, ProfileOptions, SelectionOptions, TrainingOptions, run
 from pivotrl.checking import CheckOptions
-from pivotrl.manifest import read_manifest
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import NoPivots, Turn
@@ -24,6 +23,7 @@ from pivotrl.records import (
     Trajectory,
     Verdict,
 )
+from pivotrl.runs.manifest import read_manifest
 from pivotrl.stages import train_stage
 from pivotrl.store import read_records
 from pivotrl.templates.control_tokens import NotRenderable

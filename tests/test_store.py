@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl.manifest import read_manifest
 from pivotrl.protocols import InputError, Notice
 from pivotrl.records import EpisodeResult, SkippedTurn
-from pivotrl.replacing import move_aside
-from pivotrl.run_directory import starting_in
-from pivotrl.run_lock import RunLock
-from pivotrl.stage import Stage
+from pivotrl.runs.directory import starting_in
+from pivotrl.runs.lock import RunLock
+from pivotrl.runs.manifest import read_manifest
+from pivotrl.runs.replacing import move_aside
+from pivotrl.runs.stage import Stage
 from pivotrl.store import RecordFile, write_file
 
 
@@ -198,7 +198,7 @@ def test_what_is_moved_aside_is_the_run_and_nothing_else(tmp_path: Path) -> None
 
 
 def test_two_processes_cannot_work_in_one_directory(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from pivotrl.run_lock import RunLock\nRunLock(pathlib.Path(sys.argv[1])).__enter__()"
+    code = "import sys, pathlib; from pivotrl.runs.lock import RunLock\nRunLock(pathlib.Path(sys.argv[1])).__enter__()"
     with RunLock(tmp_path):
         result = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False

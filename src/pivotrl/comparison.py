@@ -19,14 +19,14 @@ from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions, compare
 from pivotrl.importing import read_stage
 from pivotrl.intervals import PairedDifference, clustered_mean
-from pivotrl.manifest import manifest_path, outputs_of, read_manifest, write_manifest
 from pivotrl.plugins import describe
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, Policy, Reader, Verifier
 from pivotrl.records import EpisodeResult, Record, RetentionResult, SampleGroup, TurnResult
 from pivotrl.rollouts import judge
-from pivotrl.run_files import RunFiles
-from pivotrl.run_layout import outputs
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import outputs
+from pivotrl.runs.manifest import manifest_path, outputs_of, read_manifest, write_manifest
 from pivotrl.selection import Rule, SelectionOptions
 from pivotrl.store import encode_line, read_records, write_file
 from pivotrl.training import TrainingOptions

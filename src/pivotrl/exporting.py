@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pivotrl.export_rows import Pivots, ProfiledTurn
-from pivotrl.manifest import write_manifest
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import find_secrets
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest, Selection, SkippedTurn
-from pivotrl.run_files import RunFiles
-from pivotrl.run_layout import outputs, selection_stage
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import outputs, selection_stage
+from pivotrl.runs.manifest import write_manifest
 from pivotrl.store import package_versions, sync_directory, write_file
 from pivotrl.turns import split_by_task
 

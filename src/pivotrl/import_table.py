@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pivotrl.logs import audit
-from pivotrl.manifest import read_manifest
 from pivotrl.records import Refusal
+from pivotrl.runs.manifest import read_manifest
 from pivotrl.store import read_records
 from pivotrl.tables import new_table, out, plain
 

@@ -24,9 +24,9 @@ from pivotrl.privacy.redaction import Redactor
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import InputError, Notice, Reader
 from pivotrl.records import Dropped, Manifest, Refusal, Trajectory
-from pivotrl.replacing import move_aside
-from pivotrl.run_layout import outputs
-from pivotrl.stage import Stage
+from pivotrl.runs.layout import outputs
+from pivotrl.runs.replacing import move_aside
+from pivotrl.runs.stage import Stage
 from pivotrl.store import counted, sha256_of_file, sha256_of_json, write_file
 from pivotrl.training import options_dict
 from pivotrl.turns import TurnOptions, cut, guess_domain, task_share

@@ -32,7 +32,7 @@ from pivotrl.records import (
 )
 from pivotrl.rendering import action_text
 from pivotrl.run_command import resume_command
-from pivotrl.run_files import RunFiles
+from pivotrl.runs.files import RunFiles
 from pivotrl.store import RecordFile, write_file
 from pivotrl.summary import Breakdown, Summary, is_for_training, read_manifests, summarise
 

@@ -13,7 +13,7 @@ from pivotrl.evaluation import EvaluationOptions
 from pivotrl.importing import ReadOptions
 from pivotrl.profiling import ProfileOptions
 from pivotrl.records import Manifest
-from pivotrl.run_layout import STAGES
+from pivotrl.runs.layout import STAGES
 from pivotrl.selection import SelectionOptions
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions

@@ -20,17 +20,17 @@ from pivotrl.evaluation import (
     evaluate_turns,
 )
 from pivotrl.importing import nothing_held_out
-from pivotrl.manifest import find_manifest, manifest_path
 from pivotrl.plugins import describe, source_sha256
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier, describe_policy
 from pivotrl.records import SampleGroup, Selection, SkippedTurn
-from pivotrl.replacing import dependents, move_aside
 from pivotrl.rollouts import continuation_turns, prompt_tokens
-from pivotrl.run_files import RunFiles
-from pivotrl.run_layout import evaluation_stage, outputs, selection_stage, training_stage
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import evaluation_stage, outputs, selection_stage, training_stage
+from pivotrl.runs.manifest import find_manifest, manifest_path
+from pivotrl.runs.replacing import dependents, move_aside
+from pivotrl.runs.stage import Stage, require_same
 from pivotrl.selection import SelectionOptions, require_pivots, select
-from pivotrl.stage import Stage, require_same
 from pivotrl.store import RecordFile, encode_line, read_records, sha256_of_json, write_file
 from pivotrl.training import TrainingOptions, options_dict, restore, train
 from pivotrl.turns import TurnOptions, cut, draw_by_task

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pivotrl.costs import Cost, cost_of
 from pivotrl.evaluation import (
     compare_episodes,
     compare_retention,
@@ -18,11 +17,12 @@ from pivotrl.evaluation import (
     turn_accuracy,
 )
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, holm
-from pivotrl.manifest import manifest_path, read_manifest
 from pivotrl.protocols import InputError
 from pivotrl.records import EpisodeResult, Manifest, Record, RetentionResult, StepMetrics, TurnResult
-from pivotrl.run_files import RunFiles
-from pivotrl.run_layout import STAGES, known_stages, training_stage
+from pivotrl.runs.costs import Cost, cost_of
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import STAGES, known_stages, training_stage
+from pivotrl.runs.manifest import manifest_path, read_manifest
 
 R = TypeVar("R", bound=Record)
 
@@ -88,11 +88,11 @@ class Summary:
     kl_to_reference: Estimate | None
     """Mean KL(policy || reference) per token on the retention texts, nats."""
     costs: tuple[Cost, ...]
-    trainings: tuple[Training, ...]
-    """Every training, also those beside that of the whole run."""
-    evaluations: tuple[Evaluation, ...]
-    """Every evaluation by any name."""
     versions: dict[str, str]
+    trainings: tuple[Training, ...] = ()
+    """Every training, also those beside that of the whole run."""
+    evaluations: tuple[Evaluation, ...] = ()
+    """Every evaluation by any name."""
 
     @property
     def total_rollout_turns(self) -> int:

@@ -16,12 +16,12 @@ from rich.table import Table
 
 from pivotrl import plugins
 from pivotrl.intervals import Estimate
-from pivotrl.manifest import manifest_path, read_manifest
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Message, SampleGroup, Selection, Trajectory
 from pivotrl.rendering import Renderer, action_text
-from pivotrl.run_files import RunFiles
-from pivotrl.run_layout import outputs, selection_stage
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import outputs, selection_stage
+from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.summary import Comparison, Summary
 from pivotrl.turns import cut
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pivotrl.intervals import Estimate
 from pivotrl.records import Manifest, TurnResult
-from pivotrl.run_layout import STAGES
+from pivotrl.runs.layout import STAGES
 from pivotrl.summary import Comparison, Summary
 
 Direction = Literal["up", "down", "none"]

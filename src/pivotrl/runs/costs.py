@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pivotrl.manifest import find_manifest
 from pivotrl.protocols import InputError
 from pivotrl.records import EpisodeResult, Manifest, SampleGroup, StepMetrics, TurnResult
 from pivotrl.rollouts import continuation_turns
-from pivotrl.stage import seconds_spent
+from pivotrl.runs.manifest import find_manifest
+from pivotrl.runs.stage import seconds_spent
 from pivotrl.store import RecordFile, counted
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pivotrl import run_lock
-from pivotrl.manifest import manifest_path
 from pivotrl.protocols import InputError
-from pivotrl.replacing import finish_moves
-from pivotrl.run_layout import REPLACED
-from pivotrl.run_lock import RunLock
+from pivotrl.runs import lock
+from pivotrl.runs.layout import REPLACED
+from pivotrl.runs.lock import RunLock
+from pivotrl.runs.manifest import manifest_path
+from pivotrl.runs.replacing import finish_moves
 
 
 def require_run(directory: Path) -> None:
@@ -57,7 +57,7 @@ def starting_in(directory: Path, resume: bool, overwrite: bool) -> Iterator[None
 def _require_place(directory: Path, resume: bool, overwrite: bool) -> None:
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file; give a directory")
-    own = (run_lock.NAME, REPLACED)
+    own = (lock.NAME, REPLACED)
     if not directory.exists() or all(path.name in own for path in directory.iterdir()):
         return
     if overwrite and not (manifest_path(directory, "read").is_file() or (directory / REPLACED).is_dir()):

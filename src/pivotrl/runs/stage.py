@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pivotrl.manifest import again, find_manifest, manifest_path, outputs_of, verify_outputs, write_manifest
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest
-from pivotrl.run_layout import REPLACED, outputs
+from pivotrl.runs.layout import REPLACED, outputs
+from pivotrl.runs.manifest import again, find_manifest, manifest_path, outputs_of, verify_outputs, write_manifest
 from pivotrl.store import package_versions, timestamp
 
 _NAMED = ("select", "train", "evaluations/")
@@ -26,7 +26,7 @@ class Stage:
     others is refused, listing the differences. Times add up over resumptions.
 
     Args:
-        name: of :mod:`pivotrl.run_layout`, such as ``train`` or ``evaluations/after``.
+        name: of :mod:`pivotrl.runs.layout`, such as ``train`` or ``evaluations/after``.
         told: names of options that are noted and may differ, such as the path of a file whose content is an input.
         policy: what acts, see :func:`pivotrl.protocols.describe_policy`.
         is_verified: whether :func:`require_same` has looked at the files of a finished stage already.

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from pivotrl.alternatives import with_alternatives
-from pivotrl.manifest import again, find_manifest, manifest_path, verify_outputs
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Manifest, Record, SampleGroup, Selection, Trajectory
-from pivotrl.run_layout import outputs, selection_stage
+from pivotrl.runs.layout import outputs, selection_stage
+from pivotrl.runs.manifest import again, find_manifest, manifest_path, verify_outputs
 from pivotrl.store import RecordFile, read_records, require_whole, sha256_of_file
 
 R = TypeVar("R", bound=Record)
