@@ -78,7 +78,7 @@ def run(
         #    times by the reference policy and verified. The dear step; stored raw.
         profile_stage(directory, policy, verifier, turns, profiling, progress, checking, verification)
         # 3. Turns with mixed outcomes that are still hard become pivots. Free; never samples.
-        select_stage(directory, selection)
+        select_stage(directory, selection, repairs=False)
         # 4. What the reference policy can do on held-out tasks.
         measured = (policy, verifier, turns, evaluation, environments, retention, progress, verification)
         evaluate_stage(directory, "before", *measured, may_be_empty=not measures_turns)

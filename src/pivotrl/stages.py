@@ -7,6 +7,7 @@ a model takes long to load.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from pivotrl.evaluation import (
 from pivotrl.importing import nothing_held_out
 from pivotrl.plugins import describe, source_sha256
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent
-from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier, describe_policy
+from pivotrl.protocols import Environment, InputError, Notice, Policy, Sampler, Turn, Verifier, describe_policy
 from pivotrl.records import SampleGroup, Selection, SkippedTurn
 from pivotrl.rollouts import continuation_turns, prompt_tokens
 from pivotrl.runs.files import RunFiles
@@ -115,6 +116,7 @@ def select_stage(
     options: SelectionOptions = SelectionOptions(),
     name: str | None = None,
     overwrite: bool = False,
+    repairs: bool = True,
 ) -> list[Selection]:
     """``profiles.jsonl`` -> ``selection.jsonl``: every profiled turn with its reason.
 
@@ -123,32 +125,44 @@ def select_stage(
     Args:
         name: of a selection beside that of the whole run, ``selections/<name>.jsonl``.
         overwrite: move a selection with what was trained from it aside.
+        repairs: write a damaged selection that something was trained from again, as it was.
 
     Raises:
-        InputError: another selection stands there and something was trained from it.
+        InputError: another selection stands there and something was trained from it, or it is damaged.
         NoPivots: nothing was selected; the message says why by its counts.
     """
     files, stage_name = RunFiles(directory), selection_stage(name)
     path = directory / outputs(stage_name)[0]
     selections = select(files.profiles(), options)
     settings, inputs = options_dict(options), {"profiles.jsonl": files.sha256("profiles.jsonl")}
-    users = dependents(directory, stage_name)
+    users, data = dependents(directory, stage_name), b"".join(map(encode_line, selections))
     if overwrite:
         move_aside(directory, stage_name)
-    elif not users:
+    elif users:
+        require_same(directory, stage_name, settings, inputs, used_by=users, verifies=not repairs)
+        if not path.is_file() or path.read_bytes() != data:
+            write_file(path, data)
+            warnings.warn(f"{path} was damaged and is written again as it was", Notice, stacklevel=2)
+    elif not _stands(directory, stage_name, settings, inputs):
         path.unlink(missing_ok=True)
         manifest_path(directory, stage_name).unlink(missing_ok=True)
-    else:
-        require_same(directory, stage_name, settings, inputs, used_by=users, verifies=False)
-    data = b"".join(map(encode_line, selections))
-    if not path.is_file() or path.read_bytes() != data:
-        write_file(path, data)
     with Stage(directory, stage_name, settings, inputs) as stage:
         if not stage.done:
+            write_file(path, data)
             reasons = dict(Counter(row.reason for row in selections))
             stage.finish({"pivots": sum(row.selected for row in selections), "reasons": reasons})
     require_pivots(selections)
     return selections
+
+
+def _stands(directory: Path, stage: str, settings: dict[str, object], inputs: dict[str, str]) -> bool:
+    """Whether the stage is finished with these settings, and its files are whole."""
+    try:
+        require_same(directory, stage, settings, inputs)
+        manifest = find_manifest(directory, stage)
+    except InputError:
+        return False
+    return manifest is not None and manifest.status == "complete"
 
 
 def train_stage(

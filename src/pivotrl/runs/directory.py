@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pivotrl.protocols import InputError
 from pivotrl.runs import lock
-from pivotrl.runs.layout import REPLACED
+from pivotrl.runs.layout import REPLACED, known_stages
 from pivotrl.runs.lock import RunLock
 from pivotrl.runs.manifest import manifest_path
 from pivotrl.runs.replacing import finish_moves
@@ -60,7 +60,7 @@ def _require_place(directory: Path, resume: bool, overwrite: bool) -> None:
     own = (lock.NAME, REPLACED)
     if not directory.exists() or all(path.name in own for path in directory.iterdir()):
         return
-    if overwrite and not (manifest_path(directory, "read").is_file() or (directory / REPLACED).is_dir()):
+    if overwrite and not (known_stages(directory) or (directory / REPLACED).is_dir()):
         raise InputError(f"{directory} holds files but no pivotrl run; choose another directory")
     if not overwrite and not resume:
         raise InputError(f"{directory} is not empty; add --resume to go on, or --overwrite to start again")

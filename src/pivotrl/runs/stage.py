@@ -53,6 +53,7 @@ class Stage:
         fresh = _manifest(name, options, inputs, policy).model_copy(update={"started_at": now, "resumed_at": now})
         old = find_manifest(directory, name)
         if old is None:
+            _require_no_strangers(directory, name)
             self.manifest = write_manifest(self.path, fresh)
         else:
             _refuse(directory, name, _differences(old, fresh, told))
@@ -99,6 +100,17 @@ class Stage:
     ) -> None:
         if error is not None and not self.done and not isinstance(error, OSError):
             self.pause()
+
+
+def _require_no_strangers(directory: Path, name: str) -> None:
+    """A stage writes its manifest first, so files without one come from elsewhere, or the manifest was lost."""
+    for output in outputs(name):
+        if (directory / output).exists():
+            raise InputError(
+                f"{directory / output} stands there without {manifest_path(directory, name)}, so it is not known what "
+                f"made it. Restore the manifest, or do the stage again with `{again(directory, name)}`, which moves "
+                "what is there aside"
+            )
 
 
 def require_same(
@@ -154,8 +166,8 @@ def _refuse(directory: Path, name: str, differences: Sequence[str], used_by: Seq
         beside = " Or keep both: give the new one a name with --name." if name.startswith(_NAMED) else ""
         raise InputError(
             f"{manifest_path(directory, name)} was made with other settings:\n  {listed}{made}\n"
-            f"Give it the settings that it was made with, or start it again with `{command}`: what is there is moved "
-            f"to {directory / REPLACED}, not deleted.{beside}"
+            f"Use the settings that it was made with, or start it again with `{command}` and yours: what is there is "
+            f"moved to {directory / REPLACED}, not deleted.{beside}"
         )
 
 
