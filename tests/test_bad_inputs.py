@@ -27,7 +27,8 @@ from pivotrl.logs.sources import printable
 from pivotrl.protocols import InputError
 from pivotrl.readers import chat
 from pivotrl.records import Refusal, Trajectory
-from pivotrl.store import read_manifest, read_records
+from pivotrl.runs.manifest import read_manifest
+from pivotrl.store import read_records
 
 Capture = pytest.CaptureFixture[str]
 BESIDE = b'{"messages": [{"role": "user", "content": "beside"}, {"role": "assistant", "content": "yes"}]}\n'

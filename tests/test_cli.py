@@ -14,6 +14,7 @@ import pytest
 
 from chat_tokenizers import tokenizer_for
 from pivotrl.cli import COMMANDS, main
+from pivotrl.runs.manifest import read_manifest
 from test_pipeline import write_logs
 from tiny import save_tiny_model
 
@@ -66,12 +67,16 @@ def test_thresholds_change_without_sampling_again(
     tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    call("run", logs, "-o", out, *FAST)
+    call("read", logs, "-o", out)
+    call("profile", out, *FAST[:6])
     profiles = (out / "profiles.jsonl").read_bytes()
-    assert "max_mean: was 0.6, now 0.9" in refused(capsys, 2, "select", out, "--max-mean", "0.9")
-    assert call("select", out, "--max-mean", "0.9", "--overwrite") == 0
+    pivots = []
+    for max_mean in (0.3, 0.9, 0.6):
+        assert call("select", out, "--max-mean", max_mean) == 0
+        pivots.append(read_manifest(out / "select.manifest.json").counts["pivots"])
+    assert pivots[0] < pivots[2] < pivots[1]
     assert (out / "profiles.jsonl").read_bytes() == profiles
-    assert not (out / "train").exists()
+    assert not (out / "replaced").exists()
 
 
 def test_check_show_and_list_tell_what_is_there(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

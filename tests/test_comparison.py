@@ -19,7 +19,8 @@ from pivotrl.comparison import ARMS, Protocol, collect, imitation_turns_per_step
 from pivotrl.policies.tabular import Policy
 from pivotrl.readers.chat import read
 from pivotrl.records import SampleGroup, StepMetrics
-from pivotrl.store import read_manifest, read_records
+from pivotrl.runs.manifest import read_manifest
+from pivotrl.store import read_records
 from pivotrl.verifiers.exact import verify as exact
 from test_pipeline import write_logs
 

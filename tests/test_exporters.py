@@ -23,10 +23,11 @@ from pivotrl.readers import chat, tau_bench
 from pivotrl.readers import nemo_gym as gym_reader
 from pivotrl.records import Manifest, Message, SampleGroup, Selection, Tool, ToolCall, Trajectory
 from pivotrl.row_rewards import RowReward, trl_reward, turn_of_row
+from pivotrl.runs.manifest import read_manifest
 from pivotrl.samplers.scripted import Sampler
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages import profile_stage, select_stage
-from pivotrl.store import RecordFile, read_manifest, read_records
+from pivotrl.store import RecordFile, read_records
 from pivotrl.turns import cut
 from pivotrl.verifiers.tool_call import verify
 

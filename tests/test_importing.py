@@ -13,7 +13,8 @@ from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.protocols import InputError
 from pivotrl.readers import auto, chat, tau_bench
 from pivotrl.records import Action, Dropped, Refusal, Trajectory
-from pivotrl.store import read_manifest, read_records
+from pivotrl.runs.manifest import read_manifest
+from pivotrl.store import read_records
 
 DATA = Path(__file__).parent / "data"
 TAU = DATA / "tau_bench" / "gpt-4o-airline.json"

@@ -35,21 +35,34 @@ LAYERS = [
     | {"losses", "engine", "environments"},
     {"rendering", "export_rows", "export_readme"},
     {"rollouts"},
-    {"episodes"},
+    {"episodes", "runs"},
     {"readers", "verifiers", "policies", "exporters", "samplers"},
     {"verification", "probes", "row_rewards"},
     {"checking"},
-    {"profiling", "training", "training_options", "evaluation", "exporting"},
+    {"profiling", "training", "training_options", "evaluation", "exporting", "import_files"},
     {"importing"},
-    {"stages", "summary"},
+    {"stages", "summary", "run_command"},
     {"wording"},
     {"plots"},
     {"reporting"},
     {"pipeline", "comparison"},
-    {"tables", "import_table", "check_table", "doctor", "doctor_table", "live_progress", "command_line", "cli"},
+    {
+        "tables",
+        "import_table",
+        "check_table",
+        "doctor",
+        "doctor_table",
+        "live_progress",
+        "command_line",
+        "policy_choice",
+        "stage_commands",
+        "view_commands",
+        "cli",
+    },
 ]
 ROOMS_OF_PARTS = {
     *("engine", "templates", "styles", "logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "probes"),
+    "runs",
 }
 """Their modules make one thing together; those of the other rooms are plugins, apart from each other."""
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -24,8 +24,9 @@ from pivotrl.records import (
     Trajectory,
     Verdict,
 )
+from pivotrl.runs.manifest import read_manifest
 from pivotrl.stages import train_stage
-from pivotrl.store import read_manifest, read_records
+from pivotrl.store import read_records
 from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.verifiers.exact import verify
 from tiny import save_tiny_model
@@ -138,7 +139,7 @@ def test_a_finished_run_does_no_work_again(tmp_path: Path) -> None:
     ("change", "told"),
     [
         ({"profiling": ProfileOptions(num_samples=4)}, "num_samples: was 8, now 4"),
-        ({"policy": TabularPolicy(seed=1)}, "policy: was"),
+        ({"policy": TabularPolicy(seed=1)}, "policy, seed: was 0, now 1"),
     ],
 )
 def test_a_profile_is_never_mixed_with_another(tmp_path: Path, change: dict, told: str) -> None:

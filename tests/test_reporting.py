@@ -39,8 +39,9 @@ from pivotrl.records import (
     Verdict,
 )
 from pivotrl.reporting import write_report
+from pivotrl.runs.stage import Stage
 from pivotrl.selection import SelectionOptions, select
-from pivotrl.store import RecordFile, Stage
+from pivotrl.store import RecordFile
 from pivotrl.summary import STAGES, Comparison, Summary, summarise
 from pivotrl.training import TrainingOptions, options_dict
 from pivotrl.turns import TurnOptions

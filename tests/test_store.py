@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl.protocols import InputError
+from pivotrl.protocols import InputError, Notice
 from pivotrl.records import EpisodeResult, SkippedTurn
-from pivotrl.stages import prepare_directory
-from pivotrl.store import RecordFile, RunLock, Stage, read_manifest, write_file
+from pivotrl.runs.directory import starting_in
+from pivotrl.runs.lock import RunLock
+from pivotrl.runs.manifest import read_manifest
+from pivotrl.runs.replacing import move_aside
+from pivotrl.runs.stage import Stage
+from pivotrl.store import RecordFile, write_file
 
 
 def rows(count: int, start: int = 0) -> list[SkippedTurn]:
@@ -174,19 +178,27 @@ def test_time_adds_up_over_interruptions(tmp_path: Path) -> None:
 
 def test_a_directory_with_something_in_it_needs_a_word(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="--resume"):
-        prepare_directory(tmp_path, resume=False, overwrite=False)
-    with pytest.raises(InputError, match="no pivotrl run"):
-        prepare_directory(tmp_path, resume=False, overwrite=True)
+    with pytest.raises(InputError, match="--resume"), starting_in(tmp_path, resume=False, overwrite=False):
+        pass
+    with pytest.raises(InputError, match="no pivotrl run"), starting_in(tmp_path, resume=False, overwrite=True):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]  # not even a lock
+
+
+def test_what_is_moved_aside_is_the_run_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "read.manifest.json").write_text("{}")
-    (tmp_path / "evaluations").mkdir()
-    prepare_directory(tmp_path, resume=False, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "trajectories.jsonl").write_text("rows")
+    with pytest.warns(Notice, match="moved to .*replaced"):
+        move_aside(tmp_path, "read")
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "replaced"}
+    [folder] = (tmp_path / "replaced").iterdir()
+    assert (folder / "trajectories.jsonl").read_text() == "rows"
+    assert {path.name for path in folder.iterdir()} == {"trajectories.jsonl", "read.manifest.json"}
 
 
 def test_two_processes_cannot_work_in_one_directory(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from pivotrl.store import RunLock\nRunLock(pathlib.Path(sys.argv[1])).__enter__()"
+    code = "import sys, pathlib; from pivotrl.runs.lock import RunLock\nRunLock(pathlib.Path(sys.argv[1])).__enter__()"
     with RunLock(tmp_path):
         result = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False

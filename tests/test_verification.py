@@ -33,8 +33,9 @@ from pivotrl.readers import tau_bench
 from pivotrl.readers.chat import read
 from pivotrl.records import Action, Message, Trajectory, TurnResult, Verdict
 from pivotrl.rollouts import judge_action
+from pivotrl.runs.manifest import read_manifest
 from pivotrl.stages import evaluate_stage
-from pivotrl.store import read_manifest, read_records
+from pivotrl.store import read_records
 from pivotrl.turns import cut
 from pivotrl.verification import Verification, VerificationOptions
 from pivotrl.verifiers import exact, tool_call

@@ -19,12 +19,16 @@ from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions, compare
 from pivotrl.importing import read_stage
 from pivotrl.intervals import PairedDifference, clustered_mean
+from pivotrl.plugins import describe
 from pivotrl.profiling import ProfileOptions, Progress, silent
-from pivotrl.protocols import Environment, Policy, Reader, Turn, Verifier
+from pivotrl.protocols import Environment, Policy, Reader, Verifier
 from pivotrl.records import EpisodeResult, Record, RetentionResult, SampleGroup, TurnResult
 from pivotrl.rollouts import judge
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import outputs
+from pivotrl.runs.manifest import manifest_path, outputs_of, read_manifest, write_manifest
 from pivotrl.selection import Rule, SelectionOptions
-from pivotrl.store import RecordFile, read_manifest, read_records
+from pivotrl.store import encode_line, read_records, write_file
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
 
@@ -141,15 +145,19 @@ def _evaluate(directory: Path, name: str, policy: Policy, protocol: Protocol, pr
 
 def _judge_again(directory: Path, verifier: Verifier) -> None:
     """Give the samples that were bought already the verdicts of another verifier."""
-    trajectories = {t.id: t for t in stages.load_trajectories(directory / "trajectories.jsonl")}
+    files = RunFiles(directory)
+    groups = read_records(directory / "profiles.jsonl", SampleGroup)  # judged already, if it was killed here before
     judged = []
-    for group in read_records(directory / "profiles.jsonl", SampleGroup):
-        trajectory_id, _, index = group.turn_id.rpartition("#")
-        turn = Turn(trajectories[trajectory_id], int(index))
+    for turn, group in zip(files.turns(group.turn_id for group in groups), groups, strict=True):
         verdicts = tuple(judge(turn, completion, verifier) for completion in group.completions_G)
         judged.append(group.model_copy(update={"verdicts_G": verdicts}))
-    (directory / "profiles.jsonl").unlink()
-    RecordFile(directory / "profiles.jsonl", SampleGroup, key=lambda group: group.turn_id).append(judged)
+    write_file(directory / "profiles.jsonl", b"".join(map(encode_line, judged)))
+    manifest = read_manifest(manifest_path(directory, "profile"))
+    changed = {
+        "options": {**manifest.options, "verifier": describe(verifier)},
+        "outputs": outputs_of(directory, outputs("profile")),
+    }
+    write_manifest(manifest_path(directory, "profile"), manifest.model_copy(update=changed))
 
 
 def imitation_turns_per_step(groups: Sequence[SampleGroup], training: TrainingOptions) -> int:

@@ -17,16 +17,12 @@ from pivotrl.export_rows import Pivots, ProfiledTurn
 from pivotrl.options import check
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import find_secrets
-from pivotrl.protocols import InputError, Turn
-from pivotrl.records import Manifest, SampleGroup, Selection, SkippedTurn, Trajectory
-from pivotrl.store import (
-    package_versions,
-    read_manifest,
-    read_records,
-    sha256_of_file,
-    sync_directory,
-    write_file,
-)
+from pivotrl.protocols import InputError
+from pivotrl.records import Manifest, Selection, SkippedTurn
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import outputs, selection_stage
+from pivotrl.runs.manifest import write_manifest
+from pivotrl.store import package_versions, sync_directory, write_file
 from pivotrl.turns import split_by_task
 
 Exporter = Callable[[Pivots, Path], list[SkippedTurn]]
@@ -48,30 +44,41 @@ class ExportOptions:
         check(self)
 
 
-def export(directory: Path, exporter: Exporter, out: Path, options: ExportOptions = ExportOptions()) -> Manifest:
+def export(
+    directory: Path,
+    exporter: Exporter,
+    out: Path,
+    options: ExportOptions = ExportOptions(),
+    selection: str | None = None,
+) -> Manifest:
     """Write a folder for another stack: all of it, or nothing.
 
     Beside the exporter's files stand ``export.manifest.json`` (what it was made from, and the counts) and, where
     turns were left out, ``skipped.jsonl`` with a reason each. Held-out trajectories of the run are never exported.
 
+    Args:
+        selection: name of the selection whose pivots are written; None is that of the whole run.
+
     Raises:
         InputError: ``out`` is not empty; the run has no finished profile or selection, or its files have changed
             since; no turn is left.
     """
-    profile = _finished(directory, "profile", "trajectories.jsonl")
-    inputs = {name: sha256_of_file(directory / name) for name in ("trajectories.jsonl", "profiles.jsonl")}
+    files = RunFiles(directory)
+    profile = files.finished("profile")
+    read = ["trajectories.jsonl", "profiles.jsonl"]
     selections: dict[str, Selection] | None = None
-    selection: dict[str, Any] | None = None
+    chosen: dict[str, Any] | None = None
     if options.turns == "pivots":
-        selection = _finished(directory, "select", "profiles.jsonl").options
-        selections = {row.turn_id: row for row in read_records(directory / "selection.jsonl", Selection)}
-        inputs["selection.jsonl"] = sha256_of_file(directory / "selection.jsonl")
-    turns = _profiled_turns(directory, profile.inputs["policy"], selections)
+        chosen = files.finished(selection_stage(selection)).options
+        selections = {row.turn_id: row for row in files.selections(selection)}
+        read += outputs(selection_stage(selection))
+    turns = _profiled_turns(files, profile.inputs["policy"], selections)
+    inputs = {name: files.sha256(name) for name in read}
     if not turns:
         raise InputError(f"{directory} has no {options.turns} to export; look at `pivotrl show {directory}`")
     splits = _split(turns, options)
     secrets = _secrets(turns)
-    about = _about(profile, selection, secrets)
+    about = _about(profile, chosen, secrets)
     with _whole_folder(out) as folder:
         skipped = exporter(Pivots(splits=splits, verifier=profile.options["verifier"], about=about), folder)
         left = {turn.turn.id for turn in splits["train"]} - {skip.turn_id for skip in skipped}
@@ -87,39 +94,25 @@ def export(directory: Path, exporter: Exporter, out: Path, options: ExportOption
                 **asdict(options),
                 "exporter": describe(exporter),
                 "profile": profile.options,
-                "select": selection,
+                "select": chosen,
             },
             inputs={**inputs, "policy": profile.inputs["policy"]},
             counts=_counts(splits, skipped, secrets),
             versions=package_versions(),
         )
-        write_file(folder / "export.manifest.json", manifest.model_dump_json(indent=2) + "\n")
+        manifest = write_manifest(folder / "export.manifest.json", manifest)
     return manifest
 
 
-def _finished(directory: Path, stage: str, made_from: str) -> Manifest:
-    """The manifest of a stage that is complete and whose input has not changed since."""
-    path = directory / f"{stage}.manifest.json"
-    if not path.is_file():
-        raise InputError(f"{directory} has no {stage} stage; run `pivotrl {stage} {directory}` first")
-    manifest = read_manifest(path)
-    if manifest.status != "complete":
-        raise InputError(f"the {stage} stage of {directory} is not finished; run `pivotrl {stage} {directory}` again")
-    source = directory / made_from
-    if not source.is_file() or sha256_of_file(source) != manifest.inputs.get(made_from):
-        raise InputError(f"{source} is not what the {stage} stage was made from; run it again with --overwrite")
-    return manifest
-
-
-def _profiled_turns(directory: Path, policy: str, selections: Mapping[str, Selection] | None) -> list[ProfiledTurn]:
+def _profiled_turns(files: RunFiles, policy: str, selections: Mapping[str, Selection] | None) -> list[ProfiledTurn]:
     """In the order of the profile."""
-    trajectories = {t.id: t for t in read_records(directory / "trajectories.jsonl", Trajectory)}
+    groups = [
+        group
+        for group in files.profiles()
+        if selections is None or (group.turn_id in selections and selections[group.turn_id].selected)
+    ]
     found = []
-    for group in read_records(directory / "profiles.jsonl", SampleGroup):
-        if selections is not None and (group.turn_id not in selections or not selections[group.turn_id].selected):
-            continue
-        trajectory_id, _, index = group.turn_id.rpartition("#")
-        turn = Turn(trajectories[trajectory_id], int(index))
+    for turn, group in zip(files.turns(group.turn_id for group in groups), groups, strict=True):
         facts: dict[str, str | int | float | None] = {
             "pivotrl_turn_id": turn.id,
             "pivotrl_trajectory_id": turn.trajectory.id,

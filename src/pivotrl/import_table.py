@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pivotrl.logs import audit
 from pivotrl.records import Refusal
-from pivotrl.store import read_manifest, read_records
+from pivotrl.runs.manifest import read_manifest
+from pivotrl.store import read_records
 from pivotrl.tables import new_table, out, plain
 
 _NUM_REFUSED = 5

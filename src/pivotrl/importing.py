@@ -7,6 +7,7 @@ found, secrets are counted or replaced; then it is kept or dropped with a reason
 from __future__ import annotations
 
 import secrets as randomness
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from pivotrl.copies.duplicates import DuplicateFinder
+from pivotrl.import_files import Imported, ImportFiles
 from pivotrl.logs.audit import audit
 from pivotrl.logs.missing_parts import Complete, completion
 from pivotrl.logs.sources import printable, require_utf8
@@ -23,11 +25,14 @@ from pivotrl.options import check
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import Redactor
 from pivotrl.profiling import Progress, silent
-from pivotrl.protocols import InputError, Reader
-from pivotrl.records import Dropped, Refusal, Trajectory
-from pivotrl.store import RecordFile, Stage, sha256_of_file, sha256_of_json, write_file
+from pivotrl.protocols import InputError, Notice, Reader
+from pivotrl.records import Dropped, Manifest, Refusal, Trajectory
+from pivotrl.runs.layout import outputs
+from pivotrl.runs.replacing import move_aside
+from pivotrl.runs.stage import Stage
+from pivotrl.store import counted, sha256_of_file, sha256_of_json, write_file
 from pivotrl.training import options_dict
-from pivotrl.turns import TurnOptions, cut, guess_domain, split_by_task
+from pivotrl.turns import TurnOptions, cut, guess_domain, task_share
 
 _BATCH = 256
 
@@ -39,7 +44,8 @@ class ReadOptions:
     min_reward: float | None = 1.0
     """Keep trajectories whose known reward is at least this; those of unknown reward are kept. None keeps all."""
     heldout_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of tasks held out for evaluation; ignored when a held-out source is given."""
+    """Share of tasks held out for evaluation, at least one of two or more; 0 holds none out. Ignored when a held-out
+    source is given."""
     split_seed: int = 0
     tools: Path | None = None
     """JSON file with tool schemas, for trajectories that declare none."""
@@ -63,24 +69,38 @@ def read_stage(
     options: ReadOptions = ReadOptions(),
     heldout: str | None = None,
     progress: Progress = silent,
+    overwrite: bool = False,
 ) -> None:
     """Import a source, and a second one that is held out if there is one.
 
     Writes ``trajectories.jsonl``, ``heldout.jsonl``, ``dropped.jsonl`` (kept out, with the reason) and
-    ``refused.jsonl`` (could not be read, with its place).
+    ``refused.jsonl`` (could not be read, with its place). A source is known by its content: it may be moved.
+
+    Args:
+        overwrite: move the run that is there aside, once the sources can be read.
 
     Raises:
         InputError: a source is missing or holds no usable trajectory.
     """
     for place in (source, heldout):
         require_utf8(Path(place or ""))
-    inputs = {str(place): source_hash(place) for place in (source, heldout, options.tools, options.system) if place}
+    places = {"source": source, "heldout": heldout, "tools": options.tools, "system": options.system}
+    inputs = {role: source_hash(place) for role, place in places.items() if place}
     settings = {**options_dict(options), "reader": describe(reader), "source": source, "heldout": heldout}
-    with Stage(directory, "read", settings, inputs) as stage:
+    told = [role for role in places if inputs.get(role) != _NAMED]
+    if overwrite:
+        for place in filter(None, (source, heldout)):
+            next(iter(reader(Path(place))), None)
+        move_aside(directory, "read")
+    with Stage(directory, "read", settings, inputs, told) as stage:
         if stage.done:
             (directory / _KEY_FILE).unlink(missing_ok=True)  # the last run may have been killed just before it did
+            _tell_what_is_held_out(stage.manifest)
             return
-        files = _Files(directory)
+        if stage.is_moved:  # readers take ids and places from names
+            for name in outputs("read"):
+                (directory / name).unlink(missing_ok=True)
+        files = ImportFiles(directory)
         tally = Tally()
         duplicates = DuplicateFinder()
         redactor = Redactor(_redaction_key(directory)) if options.redact else Redactor()
@@ -96,6 +116,8 @@ def read_stage(
                     batch = [replace(item, is_heldout=place == heldout) for item in batch]
                 files.write(batch)
                 progress(tally.num_read, 0, "trajectories read")
+        if heldout is None and 0.0 < options.heldout_fraction < 1.0:
+            files.balance()
         _require_usable(source, files, tally, options)
         stage.finish(
             {
@@ -106,15 +128,32 @@ def read_stage(
             }
         )
         (directory / _KEY_FILE).unlink(missing_ok=True)
+        _tell_what_is_held_out(stage.manifest)
+
+
+def nothing_held_out(manifest: Manifest) -> str:
+    """Why an import left nothing to evaluate on, and what to do about it; "" where it left something."""
+    if manifest.counts.get("heldout_trajectories") != 0:
+        return ""
+    if manifest.options.get("heldout"):
+        return (
+            f"no trajectory of the held-out source {manifest.options['heldout']} was kept; give another with --heldout"
+        )
+    fraction, num_tasks = manifest.options.get("heldout_fraction"), manifest.counts.get("train_tasks")
+    if not fraction:
+        return "no task was held out, as --heldout-fraction 0 asks for"
+    return (
+        f"no task was held out: what was kept is of {counted(num_tasks, 'task')}, too few to set a share of {fraction} "
+        "aside. Import more tasks, or give --heldout a second source"
+    )
+
+
+def _tell_what_is_held_out(manifest: Manifest) -> None:
+    if manifest.options.get("heldout_fraction") and (reason := nothing_held_out(manifest)):
+        warnings.warn(f"nothing can be measured on held-out turns: {reason}", Notice, stacklevel=3)
 
 
 # --- one trajectory -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Imported:
-    record: Trajectory | Refusal | Dropped
-    is_heldout: bool = False
 
 
 def _treat(
@@ -124,12 +163,12 @@ def _treat(
     redactor: Redactor,
     options: ReadOptions,
     tally: Tally,
-) -> _Imported:
+) -> Imported:
     if isinstance(item, Refusal):
         tally.num_refused += 1
-        return _Imported(item.model_copy(update={"reason": redactor.redact_text(item.reason)[0]}))
+        return Imported(item.model_copy(update={"reason": redactor.redact_text(item.reason)[0]}))
     # By the task's id as it is logged: redacted, it is another one in every import.
-    _, heldout = split_by_task([item], options.heldout_fraction, options.split_seed)
+    share = task_share(item.task_id, options.split_seed)
     trajectory, found = redactor.redact(audit(complete(item)))
     trajectory = tally.renamed(trajectory)
     tally.num_read += 1
@@ -145,9 +184,9 @@ def _treat(
                 reason = f"{copy.kind}_copy"
     if reason is not None:
         tally.dropped[reason] += 1
-        return _Imported(Dropped(trajectory_id=trajectory.id, reason=reason))
+        return Imported(Dropped(trajectory_id=trajectory.id, reason=reason))
     tally.add(trajectory, found)
-    return _Imported(trajectory, bool(heldout))
+    return Imported(trajectory, share < options.heldout_fraction, share)
 
 
 def _without_turns(trajectory: Trajectory, num_messages: int) -> Trajectory:
@@ -211,34 +250,12 @@ class Tally:
 # --- files --------------------------------------------------------------------------------------------------------
 
 _KEY_FILE = ".redaction_key"
+_NAMED = "named"
+"""In place of a hash, for what a reader knows by name."""
 
 
-class _Files:
-    def __init__(self, directory: Path) -> None:
-        self.train = RecordFile(directory / "trajectories.jsonl", Trajectory, key=lambda t: t.id)
-        self.heldout = RecordFile(directory / "heldout.jsonl", Trajectory, key=lambda t: t.id)
-        self.dropped = RecordFile(directory / "dropped.jsonl", Dropped, key=lambda d: d.trajectory_id)
-        self.refused = RecordFile(directory / "refused.jsonl", Refusal, key=lambda r: r.place)
-        self.train_tasks: set[str] = set()
-        self.heldout_tasks: set[str] = set()
-
-    def write(self, batch: list[_Imported]) -> None:
-        kept = [(item.record, item.is_heldout) for item in batch if isinstance(item.record, Trajectory)]
-        for file, tasks, is_heldout in (
-            (self.train, self.train_tasks, False),
-            (self.heldout, self.heldout_tasks, True),
-        ):
-            own = [trajectory for trajectory, side in kept if side == is_heldout]
-            tasks.update(trajectory.task_id for trajectory in own)
-            file.append([trajectory for trajectory in own if trajectory.id not in file])
-        dropped = [item.record for item in batch if isinstance(item.record, Dropped)]
-        self.dropped.append([item for item in dropped if item.trajectory_id not in self.dropped])
-        refused = {item.record.place: item.record for item in batch if isinstance(item.record, Refusal)}
-        self.refused.append([item for place, item in refused.items() if place not in self.refused])
-
-
-def _batches(items: Iterator[_Imported]) -> Iterator[list[_Imported]]:
-    batch: list[_Imported] = []
+def _batches(items: Iterator[Imported]) -> Iterator[list[Imported]]:
+    batch: list[Imported] = []
     for item in items:
         batch.append(item)
         if len(batch) == _BATCH:
@@ -248,7 +265,7 @@ def _batches(items: Iterator[_Imported]) -> Iterator[list[_Imported]]:
         yield batch
 
 
-def _require_usable(source: str, files: _Files, tally: Tally, options: ReadOptions) -> None:
+def _require_usable(source: str, files: ImportFiles, tally: Tally, options: ReadOptions) -> None:
     if not len(files.train):
         first = next(iter(files.refused), None)
         told = f"; the first refused: {first.place} {first.reason}" if first else ""
@@ -277,7 +294,7 @@ def source_hash(source: str | Path) -> str:
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.is_file())
         return sha256_of_json([(printable(p.relative_to(path)), _file_hash(p)) for p in found])
-    return _file_hash(path) if path.is_file() else "named"
+    return _file_hash(path) if path.is_file() else _NAMED
 
 
 def _file_hash(path: Path) -> str:

@@ -9,24 +9,20 @@ and is skipped, or taken up where it stopped, when the run is started again with
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions
-from pivotrl.importing import ReadOptions, read_stage
+from pivotrl.importing import ReadOptions, nothing_held_out, read_stage
 from pivotrl.profiling import ProfileOptions, Progress, silent
-from pivotrl.protocols import Environment, Policy, Reader, Verifier
+from pivotrl.protocols import Environment, InputError, Notice, Policy, Reader, Verifier
 from pivotrl.reporting import require_packages, write_report
+from pivotrl.runs.directory import starting_in
+from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.selection import SelectionOptions
-from pivotrl.stages import (
-    evaluate_stage,
-    prepare_directory,
-    profile_stage,
-    select_stage,
-    train_stage,
-)
-from pivotrl.store import RunLock
+from pivotrl.stages import evaluate_stage, profile_stage, select_stage, train_stage
 from pivotrl.summary import Summary, summarise
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
@@ -59,7 +55,8 @@ def run(
 
     Args:
         source: a log file, or a name that the reader knows.
-        directory: where every file of the run goes; must be empty unless ``resume`` or ``overwrite``.
+        directory: where every file of the run goes; must be empty unless ``resume`` or ``overwrite``, which moves the
+            run that is there to ``replaced/``.
         reader: turns the source into trajectories.
         verifier: judges an action at a turn.
         policy: profiled first (frozen: it *is* the reference policy until the first update), then trained.
@@ -73,22 +70,36 @@ def run(
     """
     directory = Path(directory)
     require_packages()  # the report's: better now than after hours of training
-    prepare_directory(directory, resume, overwrite)
-    with RunLock(directory):
+    with starting_in(directory, resume, overwrite):
         # 1. Any log format becomes trajectories, split by task before anything else.
-        read_stage(source, directory, reader, reading, heldout, progress)
+        read_stage(source, directory, reader, reading, heldout, progress, overwrite)
+        measures_turns = _measures_turns(directory, reading, bool(environments or retention))
         # 2. The verifier is checked: one that pays for wrong actions is refused. Then every candidate turn is sampled K
         #    times by the reference policy and verified. The dear step; stored raw.
         profile_stage(directory, policy, verifier, turns, profiling, progress, checking, verification)
         # 3. Turns with mixed outcomes that are still hard become pivots. Free; never samples.
-        select_stage(directory, selection)
+        select_stage(directory, selection, repairs=False)
         # 4. What the reference policy can do on held-out tasks.
         measured = (policy, verifier, turns, evaluation, environments, retention, progress, verification)
-        evaluate_stage(directory, "before", *measured)
+        evaluate_stage(directory, "before", *measured, may_be_empty=not measures_turns)
         # 5. The current policy acts at pivots, is verified, and learns from the differences within each group.
         train_stage(directory, policy, verifier, training, progress, checking, verification)
         # 6. The same measurements again, item by item.
-        evaluate_stage(directory, "after", *measured)
+        evaluate_stage(directory, "after", *measured, may_be_empty=not measures_turns)
         # 7. The report is made from the files alone.
         write_report(directory)
         return summarise(directory)
+
+
+def _measures_turns(directory: Path, reading: ReadOptions, measures_more: bool) -> bool:
+    """Whether there are held-out tasks. To train without anything to measure it by takes a word of the user's."""
+    reason = nothing_held_out(read_manifest(manifest_path(directory, "read")))
+    if not reason or measures_more:
+        return not reason
+    if reading.heldout_fraction:
+        raise InputError(
+            f"training would end with nothing to measure it by: {reason}. To train all the same, start again with "
+            "--heldout-fraction 0 and --overwrite"
+        )
+    warnings.warn(f"nothing will be measured: {reason}", Notice, stacklevel=3)
+    return False

@@ -13,9 +13,10 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,45 @@ def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
+def require_options(kind: str, spec: str, **extra: Any) -> None:
+    """Whether a plugin has the options that it is given, without importing it where it comes with this package: some
+    import torch, which takes long.
+
+    Raises:
+        InputError: as :func:`load`, for what can be told so early.
+    """
+    name, options = parse_spec(spec)
+    found = None if ":" in name else importlib.util.find_spec(f"pivotrl.{kind}.{name}")
+    if found is None or found.origin is None:
+        known = list(options_of(find(kind, name)))
+    else:
+        known = _written_options(ast.parse(Path(found.origin).read_text("utf-8")).body, EXPORTS[kind])
+    _require_known(name, [*options, *extra], known)
+
+
+def _written_options(body: Sequence[ast.stmt], export: str) -> list[str]:
+    """The keyword-only parameters of a function, or of a class's ``__init__``, by its source."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and node.name == export:
+            return _written_options(node.body, "__init__")
+        if isinstance(node, ast.FunctionDef) and node.name == export:
+            return [argument.arg for argument in node.args.kwonlyargs]
+    return []
+
+
+def _require_known(name: str, options: Sequence[str], known: Collection[str]) -> None:
+    for option in options:
+        if option not in known:
+            raise InputError(f"{name} has no option {option!r}; its options are {', '.join(known) or 'none'}")
+
+
+def spec_text(name: str, target: Callable[..., Any], given: Mapping[str, Any]) -> str:
+    """``name(option=literal)`` with the options that are not at their defaults, as :func:`load` reads it."""
+    defaults = {option: parameter.default for option, parameter in options_of(target).items()}
+    changed = {option: value for option, value in given.items() if value != defaults.get(option)}
+    return f"{name}({_options(changed)})" if changed else name
+
+
 def load(kind: str, spec: str, **extra: Any) -> Any:
     """The plugin with its options bound. Classes are instantiated, functions partially applied.
 
@@ -143,10 +183,7 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
     name, options = parse_spec(spec)
     target = find(kind, name)
     known = options_of(target)
-    for option in [*options, *extra]:
-        if option not in known:
-            listed = ", ".join(known) or "none"
-            raise InputError(f"{name} has no option {option!r}; its options are {listed}")
+    _require_known(name, [*options, *extra], known)
     options = {**extra, **options}
     if missing := [n for n, p in known.items() if p.default is inspect.Parameter.empty and n not in options]:
         raise InputError(f"{name} needs the option {missing[0]!r}: {name}({missing[0]}=...)")

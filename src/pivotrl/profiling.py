@@ -85,8 +85,8 @@ def profile(
     done = 0
     for batch in whole_trajectories(fitting, options.batch_turns):
         if any(turn.id not in file for turn in batch):
-            groups = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
-            file.append([group for group in groups if group.turn_id not in file])
+            drawn = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
+            file.append([group for group in drawn if group.turn_id not in file])
         done += len(batch)
         progress(done, len(fitting), "turns profiled")
     by_turn = {group.turn_id: group for group in file}

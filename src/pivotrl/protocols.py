@@ -158,6 +158,12 @@ class Policy(Sampler, Protocol):
         ...
 
 
+def describe_policy(policy: Sampler) -> dict[str, Any]:
+    """For a manifest: the facts that fix what is sampled, under ``identity``, and what the policy's ``description``
+    says, if it has one: the plugin and its options, model, adapter, dtype and device."""
+    return {**getattr(policy, "description", {}), "identity": dict(policy.identity)}
+
+
 class Verifier(Protocol):
     """Judges one action at one turn. Raises nothing for a bad action: that is a ``fail``."""
 
@@ -246,6 +252,10 @@ class Reader(Protocol):
 
 class TurnTooLong(ValueError):
     """A turn's prompt does not fit the model; it is refused, never truncated."""
+
+
+class Notice(UserWarning):
+    """Something that a user should know and that stops nothing; the command line shows it as one line."""
 
 
 class NoPivots(InputError):

@@ -20,6 +20,15 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def key(self) -> str:
+        """What a record file holds it by, once.
+
+        Raises:
+            NotImplementedError: records of this kind do not stand in files of their own.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no key")
+
 
 class ToolCall(Record):
     """One tool call, with its arguments as the raw JSON text that the agent emitted."""
@@ -90,6 +99,10 @@ class Trajectory(Record):
     tools_inferred: bool = False
     """The tools are not the agent's own but were inferred from its calls."""
 
+    @property
+    def key(self) -> str:
+        return self.id
+
 
 class Refusal(Record):
     """A part of a log that could not be read."""
@@ -98,12 +111,20 @@ class Refusal(Record):
     """``runs.jsonl:17 (byte 5210)``, or ``runs.json, element 3``."""
     reason: str
 
+    @property
+    def key(self) -> str:
+        return self.place
+
 
 class Dropped(Record):
     """A trajectory that was read and kept out."""
 
     trajectory_id: str
     reason: str
+
+    @property
+    def key(self) -> str:
+        return self.trajectory_id
 
 
 class Verdict(Record):
@@ -208,6 +229,10 @@ class SampleGroup(Record):
             return None
         return sum((reward - mean) ** 2 for reward in rewards) / len(rewards)
 
+    @property
+    def key(self) -> str:
+        return self.turn_id if self.step is None else f"{self.step}/{self.turn_id}"
+
 
 class Selection(Record):
     """Whether a candidate turn became a pivot, and why (not)."""
@@ -219,6 +244,10 @@ class Selection(Record):
     reward_variance: float | None
     num_scored: int
 
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
 
 class SkippedTurn(Record):
     """An assistant turn that did not become a candidate."""
@@ -227,6 +256,10 @@ class SkippedTurn(Record):
     reason: str
     detail: str = ""
     """The reason in words, such as what the chat template says of a turn that it refuses."""
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
 
 
 class TurnResult(Record):
@@ -251,6 +284,10 @@ class TurnResult(Record):
     logprobs_T: tuple[float, ...] = ()
     """Of the first sample, see :class:`Completion`: what an exported policy is compared with."""
 
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
 
 class EpisodeResult(Record):
     """How a policy did in one held-out episode."""
@@ -263,6 +300,10 @@ class EpisodeResult(Record):
     tags: dict[str, str] = Field(default_factory=dict)
     """Facts to break results down by, such as the difficulty."""
     transcript: tuple[Message, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.task_id
 
 
 class RetentionResult(Record):
@@ -278,12 +319,29 @@ class RetentionResult(Record):
     kl: float | None
     num_tokens: int
 
+    @property
+    def key(self) -> str:
+        return self.item_id
+
 
 class StepMetrics(Record):
     """One row per optimizer step; each metric is defined in docs/runs.md."""
 
     step: int
     metrics: dict[str, float]
+
+    @property
+    def key(self) -> str:
+        return str(self.step)
+
+
+class Output(Record):
+    """A file that a stage wrote, as it was when the stage was finished."""
+
+    sha256: str
+    num_bytes: int
+    num_rows: int | None = None
+    """Records in it; None for a file of another kind."""
 
 
 class Manifest(Record):
@@ -295,11 +353,20 @@ class Manifest(Record):
     options: dict[str, Any]
     inputs: dict[str, str] = Field(default_factory=dict)
     """sha256 of each input file or identity, by name."""
+    policy: dict[str, Any] = Field(default_factory=dict)
+    """What acted and learned, for people and for a command that does it again; empty where nothing acted."""
+    outputs: dict[str, Output | None] | None = None
+    """Each file that the stage wrote, by its path in the run directory; None for one that it could have written and did
+    not. None in place of all of them: not finished, or finished by a version that did not note them."""
     counts: dict[str, Any] = Field(default_factory=dict)
     num_rollout_turns: int = 0
     """Sampled actions this stage bought."""
     versions: dict[str, str] = Field(default_factory=dict)
     started_at: str = ""
+    resumed_at: str = ""
+    """When it was last taken up, while it is running."""
     finished_at: str = ""
     wall_seconds: float = 0.0
     """Seconds of work, summed over every time the stage was resumed."""
+    checksum: str = ""
+    """sha256 of everything above; "" in manifests of older versions."""

@@ -6,23 +6,18 @@ the page itself forbids scripts and network. The same files give the same bytes.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pivotrl import wording
 from pivotrl.checking import known_report
-from pivotrl.evaluation import EvaluationOptions
-from pivotrl.importing import ReadOptions
 from pivotrl.logs.audit import DROPS, EXCLUSIONS, LOSSES
 from pivotrl.probes.report import CheckReport
-from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import (
     EpisodeResult,
@@ -36,15 +31,13 @@ from pivotrl.records import (
     TurnResult,
 )
 from pivotrl.rendering import action_text
-from pivotrl.selection import SelectionOptions
+from pivotrl.run_command import resume_command
+from pivotrl.runs.files import RunFiles
 from pivotrl.store import RecordFile, write_file
-from pivotrl.summary import STAGES, Breakdown, Summary, read_manifests, summarise
-from pivotrl.training import TrainingOptions
-from pivotrl.turns import TurnOptions
+from pivotrl.summary import Breakdown, Summary, is_for_training, read_manifests, summarise
 
 R = TypeVar("R", bound=Record)
 
-_OPTIONS = (ReadOptions, TurnOptions, ProfileOptions, SelectionOptions, TrainingOptions, EvaluationOptions)
 _NUM_PIVOTS, _NUM_FLIPS, _NUM_MESSAGES, _MAX_TAG_VALUES = 4, 3, 2, 8
 
 
@@ -67,15 +60,16 @@ def write_report(directory: Path) -> Path:
             all the same).
     """
     directory = Path(directory)
-    summary = summarise(directory)
+    files = RunFiles(directory)
+    summary = summarise(directory, files)
     write_file(directory / "report.json", json.dumps(summary.as_json(), indent=2, default=str) + "\n")
     require_packages()
-    page = _render(directory, summary)
+    page = _render(files, summary)
     write_file(directory / "report.html", page.encode("utf-8", "xmlcharrefreplace"))
     return directory / "report.html"
 
 
-def _render(directory: Path, summary: Summary) -> str:
+def _render(files: RunFiles, summary: Summary) -> str:
     import jinja2
 
     from pivotrl import plots
@@ -85,16 +79,16 @@ def _render(directory: Path, summary: Summary) -> str:
     )
     for name in ("plain", "clip", "amount", "signed", "interval", "duration", "p_value"):
         environment.filters[name] = getattr(wording, name)
-    template = environment.from_string(files("pivotrl").joinpath("report.html.jinja").read_text("utf-8"))
+    environment.filters["is_for_training"] = is_for_training
+    template = environment.from_string(resources("pivotrl").joinpath("report.html.jinja").read_text("utf-8"))
 
+    directory = files.directory
     manifests = read_manifests(directory)
-    metrics = [
-        _with_shares(row) for row in _load(directory / "train/metrics.jsonl", StepMetrics, lambda row: str(row.step))
-    ]
-    turns = _results(directory, "turns", TurnResult, lambda result: result.turn_id)
-    episodes = _results(directory, "episodes", EpisodeResult, lambda result: result.task_id)
-    selections = _load(directory / "selection.jsonl", Selection, lambda row: row.turn_id)
-    skipped = _load(directory / "skipped.jsonl", SkippedTurn, lambda row: row.turn_id)
+    metrics = [_with_shares(row) for row in files.records("train", "train/metrics.jsonl", StepMetrics)]
+    turns = _results(files, "turns", TurnResult)
+    episodes = _results(files, "episodes", EpisodeResult)
+    selections = files.records("select", "selection.jsonl", Selection)
+    skipped = files.records("profile", "skipped.jsonl", SkippedTurn)
     pivots = [row for row in selections if row.selected]
     rows = [row.metrics for row in metrics]
     breakdowns = _breakdowns(summary)
@@ -102,8 +96,8 @@ def _render(directory: Path, summary: Summary) -> str:
         name=directory.resolve().name,
         summary=summary,
         manifests=manifests,
-        stages=STAGES,
-        stage_words=wording.STAGE_WORDS,
+        stage_words={stage: wording.stage_words(stage) for stage in manifests},
+        model=wording.model_words(manifests),
         missing=wording.missing_stages(manifests),
         losses=LOSSES,
         exclusions=EXCLUSIONS,
@@ -121,11 +115,11 @@ def _render(directory: Path, summary: Summary) -> str:
         pivots=len(pivots),
         selected=Counter(row.reason for row in selections),
         skipped=Counter(row.reason for row in skipped),
-        tokens=_tokens(directory, rows, turns, episodes),
+        tokens=_tokens(files, rows, turns, episodes),
         sharing=_sharing(summary, wording.metric_totals(rows)),
-        examples=_pivots(directory, _drawn(pivots, _NUM_PIVOTS, lambda row: row.turn_id)),
-        flips=_flips(directory, turns),
-        command=_resume_command(directory, manifests),
+        examples=_pivots(files, _drawn(pivots, _NUM_PIVOTS, lambda row: row.turn_id)),
+        flips=_flips(files, turns),
+        command=resume_command(directory, manifests),
         check=_check(directory, manifests),
     )
 
@@ -142,12 +136,9 @@ def _check(directory: Path, manifests: Mapping[str, Manifest]) -> CheckReport | 
 # --- what the files hold ------------------------------------------------------------------------------------------
 
 
-def _load(path: Path, model: type[R], key: Callable[[R], str]) -> list[R]:
-    return list(RecordFile(path, model, key))
-
-
-def _results(directory: Path, kind: str, model: type[R], key: Callable[[R], str]) -> dict[str, list[R]]:
-    return {side: _load(directory / f"evaluations/{side}.{kind}.jsonl", model, key) for side in ("before", "after")}
+def _results(files: RunFiles, kind: str, model: type[R]) -> dict[str, list[R]]:
+    sides = ("before", "after")
+    return {side: files.records(f"evaluations/{side}", f"evaluations/{side}.{kind}.jsonl", model) for side in sides}
 
 
 def _with_shares(row: StepMetrics) -> StepMetrics:
@@ -190,13 +181,13 @@ def _sharing(summary: Summary, totals: Mapping[str, float]) -> dict[str, tuple[i
 
 
 def _tokens(
-    directory: Path,
+    files: RunFiles,
     metrics: Sequence[Mapping[str, float]],
     turns: Mapping[str, Sequence[TurnResult]],
     episodes: Mapping[str, Sequence[EpisodeResult]],
 ) -> dict[str, int]:
     """Sampled tokens by stage."""
-    profiles = RecordFile(directory / "profiles.jsonl", SampleGroup, key=lambda group: group.turn_id)
+    profiles = files.file("profile", "profiles.jsonl", SampleGroup)
     return {
         "profile": sum(len(completion.token_ids_T) for group in profiles for completion in group.completions_G),
         "train": round(sum(row.get("samples/total", 0.0) * row.get("samples/mean_tokens", 0.0) for row in metrics)),
@@ -205,26 +196,6 @@ def _tokens(
             for side in ("before", "after")
         },
     }
-
-
-def _resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
-    """The ``pivotrl run`` that goes on with this run; options at their defaults are left out.
-
-    Policy and reference texts stand in the manifests as hashes only and are left for the user to fill in.
-    """
-    known: dict[str, Any] = {}
-    for manifest in manifests.values():
-        known |= manifest.options
-    defaults = {field.name: field.default for options in _OPTIONS for field in dataclasses.fields(options)}
-    flags = {"out": directory.name or ".", "policy": "POLICY"}
-    for name in ("reader", "verifier", "heldout", "environments"):
-        if known.get(name) is not None:
-            spec = str(known[name]).removeprefix("environments:")
-            flags[name] = name.upper() if "<" in spec or spec.startswith("__main__:") else spec  # not importable
-    flags |= {name: str(value) for name, value in known.items() if name in defaults and value != defaults[name]}
-    start = shlex.join(["pivotrl", "run", str(known.get("source", "SOURCE"))])
-    lines = [shlex.join([f"--{name.replace('_', '-')}", value]) for name, value in flags.items()]
-    return " \\\n    ".join([start, *lines, "--resume"])
 
 
 # --- examples -----------------------------------------------------------------------------------------------------
@@ -250,15 +221,20 @@ def _describe(trajectories: RecordFile[Trajectory], turn_id: str) -> dict[str, A
     }
 
 
-def _pivots(directory: Path, chosen: Sequence[Selection]) -> list[dict[str, Any]]:
+def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]]:
     """Pivots with the reference policy's samples, equal ones together, and how each fared in training."""
     if not chosen:
         return []
-    trajectories = RecordFile(directory / "trajectories.jsonl", Trajectory, key=lambda trajectory: trajectory.id)
-    profiles = RecordFile(directory / "profiles.jsonl", SampleGroup, key=lambda group: group.turn_id)
-    trained = RecordFile(directory / "train/groups.jsonl", SampleGroup, key=lambda g: f"{g.step}/{g.turn_id}")
+    trajectories = files.file("read", "trajectories.jsonl", Trajectory)
+    profiles = files.file("profile", "profiles.jsonl", SampleGroup)
+    trained = files.file("train", "train/groups.jsonl", SampleGroup)
     examples = []
     for row in chosen:
+        if row.turn_id not in profiles:
+            raise InputError(
+                f"{profiles.path} lacks {row.turn_id!r}, which selection.jsonl names: they are of different profiles. "
+                f"Restore the file, or select again with `pivotrl select {files.directory} --overwrite`"
+            )
         group = profiles.get(row.turn_id)
         samples = Counter(
             (completion.text, verdict.outcome, verdict.reason, verdict.reward)
@@ -277,9 +253,9 @@ def _pivots(directory: Path, chosen: Sequence[Selection]) -> list[dict[str, Any]
     return examples
 
 
-def _flips(directory: Path, results: Mapping[str, Sequence[TurnResult]]) -> list[dict[str, Any]]:
+def _flips(files: RunFiles, results: Mapping[str, Sequence[TurnResult]]) -> list[dict[str, Any]]:
     """Held-out turns that fared better, then worse, after training, with both actions."""
-    trajectories = RecordFile(directory / "heldout.jsonl", Trajectory, key=lambda trajectory: trajectory.id)
+    trajectories = files.file("read", "heldout.jsonl", Trajectory)
     before = {result.turn_id: result for result in results["before"]}
     pairs = [(before[result.turn_id], result) for result in results["after"] if result.turn_id in before]
     changes = [

@@ -1,17 +1,18 @@
 """The stages of a run on its directory: each reads files, writes files, and leaves a manifest beside them.
 
 A stage that is complete with the same options and inputs is skipped; one that was interrupted goes on; one that
-was made with other settings is refused.
+was made with other settings is refused. Files are checked first, the verifier next, and the policy is touched last:
+a model takes long to load.
 """
 
 from __future__ import annotations
 
-import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pivotrl.alternatives import count_alternatives, with_alternatives
+from pivotrl.alternatives import count_alternatives
 from pivotrl.checking import CheckOptions, require_checked
 from pivotrl.evaluation import (
     EvaluationOptions,
@@ -19,74 +20,28 @@ from pivotrl.evaluation import (
     evaluate_retention,
     evaluate_turns,
 )
+from pivotrl.importing import nothing_held_out
 from pivotrl.plugins import describe, source_sha256
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent, why_none_fits
-from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
-from pivotrl.records import SampleGroup, Selection, SkippedTurn, Trajectory
+from pivotrl.protocols import Environment, InputError, Notice, Policy, Sampler, Turn, Verifier, describe_policy
+from pivotrl.records import SampleGroup, Selection, SkippedTurn
 from pivotrl.rollouts import continuation_turns, prompt_tokens
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import evaluation_stage, outputs, selection_stage, training_stage
+from pivotrl.runs.manifest import find_manifest, manifest_path
+from pivotrl.runs.replacing import dependents, move_aside
+from pivotrl.runs.stage import Stage, require_same
 from pivotrl.selection import SelectionOptions, require_pivots, select
-from pivotrl.store import RecordFile, Stage, read_manifest, read_records, sha256_of_file, sha256_of_json
+from pivotrl.store import RecordFile, encode_line, read_records, sha256_of_json, write_file
 from pivotrl.training import TrainingOptions, options_dict, restore, train
 from pivotrl.training_options import usual_rate, with_learning_rate
 from pivotrl.turns import TurnOptions, cut, draw_by_task
 from pivotrl.verification import Verification, VerificationOptions
 
-_OUTPUTS = {
-    "read": (
-        "trajectories.jsonl",
-        "heldout.jsonl",
-        "dropped.jsonl",
-        "refused.jsonl",
-        ".redaction_key",
-        "check.json",
-        "evaluations",
-        "report.html",
-        "report.json",
-    ),
-    "profile": ("profiles.jsonl", "skipped.jsonl"),
-    "select": ("selection.jsonl",),
-    "train": ("train", "evaluations/after.*", "report.html", "report.json"),
-}
-_NEXT = {"read": "profile", "profile": "select", "select": "train"}
-
-
-def reset_stage(directory: Path, stage: str) -> None:
-    """Remove what a stage wrote and everything made from it; what it was made from, and any other file, stays."""
-    for pattern in (*_OUTPUTS.get(stage, (f"{stage}.*",)), f"{stage}.manifest.json"):
-        for path in directory.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if stage in _NEXT:
-        reset_stage(directory, _NEXT[stage])
-
-
-def prepare_directory(directory: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse a directory that holds something unless told to go on or to start again.
-
-    Only what a run writes is removed by ``overwrite``; any other file in the directory stays.
-
-    Raises:
-        InputError: the directory is not empty and neither flag is given, or it is no directory.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file; give a directory")
-    if not directory.exists() or not any(path.name != ".lock" for path in directory.iterdir()):
-        directory.mkdir(parents=True, exist_ok=True)
-    elif overwrite:
-        if not (directory / "read.manifest.json").is_file():
-            raise InputError(f"{directory} holds files but no pivotrl run; choose another directory")
-        reset_stage(directory, "read")
-    elif not resume:
-        raise InputError(f"{directory} is not empty; add --resume to go on, or --overwrite to start again")
-
-
-def load_trajectories(path: Path) -> list[Trajectory]:
-    """Those of a file, each turn with the other actions that are known to be as right there."""
-    return with_alternatives(read_records(path, Trajectory))
-
 
 def load_turns(directory: Path, options: TurnOptions) -> tuple[list[Turn], list[SkippedTurn]]:
     """Candidate turns of the training trajectories."""
-    return cut(load_trajectories(directory / "trajectories.jsonl"), options)
+    return cut(RunFiles(directory).trajectories(), options)
 
 
 def _own_code(verifier: Verifier) -> dict[str, str]:
@@ -109,23 +64,23 @@ def profile_stage(
     """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts) and ``skipped.jsonl``.
 
     Args:
-        overwrite: forget an earlier profile, once the verifier is not refused.
+        overwrite: move an earlier profile, and what was made from it, aside: once the new one can begin.
     """
+    files = RunFiles(directory)
+    turns, skipped = cut(files.trajectories(), turn_options)
     settings = {**options_dict(turn_options), **options_dict(options), "verifier": describe(verifier)}
-    inputs = {
-        "trajectories.jsonl": sha256_of_file(directory / "trajectories.jsonl"),
-        "policy": sha256_of_json(sampler.identity),
-        **_own_code(verifier),
-    }
-    turns, skipped = load_turns(directory, turn_options)
+    inputs = {"trajectories.jsonl": files.sha256("trajectories.jsonl"), **_own_code(verifier)}
     if not turns:
         reasons = Counter(skip.reason for skip in skipped)
         raise InputError(f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}")
+    if not overwrite:
+        require_same(directory, "profile", settings, inputs)
     # Before the stage begins: one that has begun would hold on to the verifier that is refused here.
     report, _ = require_checked(directory, turns, verifier, checking, progress, sampler, verification)
+    inputs["policy"] = sha256_of_json(sampler.identity)
     if overwrite:
-        reset_stage(directory, "profile")
-    with Stage(directory, "profile", settings, inputs) as stage:
+        move_aside(directory, "profile")
+    with Stage(directory, "profile", settings, inputs, policy=describe_policy(sampler), is_verified=True) as stage:
         path = directory / "profiles.jsonl"
         if stage.done:
             return read_records(path, SampleGroup)
@@ -136,7 +91,7 @@ def profile_stage(
                 f"none of the {len(turns)} candidate turns can be sampled: "
                 f"{why_none_fits(left_out, options.max_tokens)}"
             )
-        skipped_file = RecordFile(directory / "skipped.jsonl", SkippedTurn, key=lambda skip: skip.turn_id)
+        skipped_file = RecordFile(directory / "skipped.jsonl", SkippedTurn)
         skipped_file.append([skip for skip in skipped + left_out if skip.turn_id not in skipped_file])
         unshared, computed = prompt_tokens(groups)
         stage.finish(
@@ -156,35 +111,58 @@ def profile_stage(
         return groups
 
 
-def select_stage(directory: Path, options: SelectionOptions = SelectionOptions()) -> list[Selection]:
+def select_stage(
+    directory: Path,
+    options: SelectionOptions = SelectionOptions(),
+    name: str | None = None,
+    overwrite: bool = False,
+    repairs: bool = True,
+) -> list[Selection]:
     """``profiles.jsonl`` -> ``selection.jsonl``: every profiled turn with its reason.
 
+    A selection costs nothing: as long as nothing was trained from it, it is made again with whatever options.
+
+    Args:
+        name: of a selection beside that of the whole run, ``selections/<name>.jsonl``.
+        overwrite: move a selection with what was trained from it aside.
+        repairs: write a damaged selection that something was trained from again, as it was.
+
     Raises:
-        InputError: nothing was selected; the message says why by its counts.
+        InputError: another selection stands there and something was trained from it, or it is damaged.
+        NoPivots: nothing was selected; the message says why by its counts.
     """
-    profiles = directory / "profiles.jsonl"
-    groups = read_records(profiles, SampleGroup)
-    with Stage(directory, "select", options_dict(options), {"profiles.jsonl": sha256_of_file(profiles)}) as stage:
-        selections = select(groups, options)
+    files, stage_name = RunFiles(directory), selection_stage(name)
+    path = directory / outputs(stage_name)[0]
+    selections = select(files.profiles(), options)
+    settings, inputs = options_dict(options), {"profiles.jsonl": files.sha256("profiles.jsonl")}
+    users, data = dependents(directory, stage_name), b"".join(map(encode_line, selections))
+    if overwrite:
+        move_aside(directory, stage_name)
+    elif users:
+        require_same(directory, stage_name, settings, inputs, used_by=users, verifies=not repairs)
+        if not path.is_file() or path.read_bytes() != data:
+            write_file(path, data)
+            warnings.warn(f"{path} was damaged and is written again as it was", Notice, stacklevel=2)
+    elif not _stands(directory, stage_name, settings, inputs):
+        path.unlink(missing_ok=True)
+        manifest_path(directory, stage_name).unlink(missing_ok=True)
+    with Stage(directory, stage_name, settings, inputs) as stage:
         if not stage.done:
-            file = RecordFile(directory / "selection.jsonl", Selection, key=lambda row: row.turn_id)
-            file.append([row for row in selections if row.turn_id not in file])
-            require_pivots(selections)
-            stage.finish(
-                {
-                    "pivots": sum(row.selected for row in selections),
-                    "reasons": dict(Counter(r.reason for r in selections)),
-                }
-            )
-        return selections
+            write_file(path, data)
+            reasons = dict(Counter(row.reason for row in selections))
+            stage.finish({"pivots": sum(row.selected for row in selections), "reasons": reasons})
+    require_pivots(selections)
+    return selections
 
 
-def selected_turns(directory: Path) -> list[Turn]:
-    """The pivots, as turns, in the order of the selection."""
-    trajectories = {t.id: t for t in load_trajectories(directory / "trajectories.jsonl")}
-    chosen = [row.turn_id for row in read_records(directory / "selection.jsonl", Selection) if row.selected]
-    places = [turn_id.rpartition("#") for turn_id in chosen]
-    return [Turn(trajectories[trajectory_id], int(index)) for trajectory_id, _, index in places]
+def _stands(directory: Path, stage: str, settings: dict[str, object], inputs: dict[str, str]) -> bool:
+    """Whether the stage is finished with these settings, and its files are whole."""
+    try:
+        require_same(directory, stage, settings, inputs)
+        manifest = find_manifest(directory, stage)
+    except InputError:
+        return False
+    return manifest is not None and manifest.status == "complete"
 
 
 def train_stage(
@@ -196,63 +174,59 @@ def train_stage(
     checking: CheckOptions = CheckOptions(),
     verification: VerificationOptions = VerificationOptions(),
     overwrite: bool = False,
+    name: str | None = None,
+    selection: str | None = None,
 ) -> None:
     """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
 
     Afterwards ``policy`` holds the trained weights, also when the stage was complete already.
 
     Args:
-        overwrite: forget an earlier training, once the verifier is not refused.
+        overwrite: move an earlier training aside, once the new one can begin.
+        name: of a training beside that of the whole run, ``trainings/<name>/``.
+        selection: name of the selection to train on; None is that of the whole run.
     """
-    require_pivots(read_records(directory / "selection.jsonl", Selection))
-    turns = selected_turns(directory)
-    options = with_learning_rate(options, policy)
-    settings = {**options_dict(options), "verifier": describe(verifier), **policy.training_identity}
-    inputs = {
-        "selection.jsonl": sha256_of_file(directory / "selection.jsonl"),
-        "policy": sha256_of_json(policy.identity),
-        **_own_code(verifier),
-    }
+    files, stage_name = RunFiles(directory), training_stage(name)
+    rows = files.selections(selection)
+    require_pivots(rows)
+    turns = files.turns(row.turn_id for row in rows if row.selected)
+    settings = {**options_dict(options), "verifier": describe(verifier), "selection": selection}
+    if options.learning_rate is None:
+        del settings["learning_rate"]  # the policy knows it, and a policy is loaded last
+    read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
+    inputs = {**{file: files.sha256(file) for file in read}, **_own_code(verifier)}
+    if not overwrite:
+        require_same(directory, stage_name, settings, inputs)
     verifies, checked = options.method != "sft", 0
     if verifies:
         report, is_new = require_checked(
             directory, turns, verifier, checking, progress, policy, verification, same_turns=False
         )
         checked = report.num_rollout_turns if is_new else 0
+    options = with_learning_rate(options, policy)
+    settings |= {**options_dict(options), **policy.training_identity}
+    inputs["policy"] = sha256_of_json(policy.identity)
     if overwrite:
-        reset_stage(directory, "train")
-    with Stage(directory, "train", settings, inputs) as stage:
+        move_aside(directory, stage_name)
+    with Stage(directory, stage_name, settings, inputs, policy=describe_policy(policy), is_verified=True) as stage:
         canaries = turns if verifies and not stage.done else ()
         with Verification(verifier, verification, canaries, policy) as guarded:
-            rows = train(policy, turns, guarded, directory / "train", options, progress)
+            steps = train(policy, turns, guarded, directory / stage_name, options, progress)
         if stage.done:
             return
-        policy.export(directory / "train" / "policy")
-        bought = sum(
-            row.metrics.get(name, 0.0) for row in rows for name in ("samples/total", "samples/continuation_turns")
-        )
-        skipped = sum(row.metrics.get("update/skipped", 0.0) for row in rows)
+        policy.export(directory / stage_name / "policy")
+        paid = ("samples/total", "samples/continuation_turns")
+        bought = sum(step.metrics.get(metric, 0.0) for step in steps for metric in paid)
+        skipped = sum(step.metrics.get("update/skipped", 0.0) for step in steps)
         stage.finish(
             {
                 "pivots": len(turns),
-                "steps": len(rows),
+                "steps": len(steps),
                 "skipped_updates": int(skipped),
                 "usual_learning_rate": usual_rate(options, policy),
             },
             num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
-
-
-def load_trained(directory: Path, policy: Policy) -> None:
-    """Give the policy the weights that training ended with.
-
-    Raises:
-        InputError: training is not finished.
-    """
-    manifest = directory / "train.manifest.json"
-    if not manifest.is_file() or read_manifest(manifest).status != "complete":
-        raise InputError(f"{directory} holds no finished training; run `pivotrl train {directory}` first")
-    restore(policy, directory / "train" / "checkpoints")
 
 
 def evaluate_stage(
@@ -266,38 +240,78 @@ def evaluate_stage(
     retention: Sequence[dict[str, str]] = (),
     progress: Progress = silent,
     verification: VerificationOptions = VerificationOptions(),
+    overwrite: bool = False,
+    training: str | None = None,
+    load_weights: bool = False,
+    may_be_empty: bool = False,
 ) -> None:
-    """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``."""
-    heldout_path = directory / "heldout.jsonl"
-    trajectories = load_trajectories(heldout_path) if heldout_path.is_file() else []
+    """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``.
+
+    Args:
+        name: ``before`` is the policy before training; every other one is after it.
+        overwrite: move an earlier evaluation of that name aside, once the new one can begin.
+        training: name of the training that the policy comes from; None is that of the whole run.
+        load_weights: give the policy the weights that the training ended with.
+        may_be_empty: whether it is well that there is nothing to measure.
+
+    Raises:
+        InputError: there is nothing to measure, or the training is not finished.
+    """
+    files, stage_name, trained = RunFiles(directory), evaluation_stage(name), training_stage(training)
+    if name == "before" and (training is not None or load_weights):
+        raise InputError("'before' is the policy before training; give the evaluation of a training another --name")
+    if load_weights:
+        files.finished(trained)
+    candidates, skipped = cut(files.heldout(), TurnOptions(domain=turn_options.domain))
+    turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
+    episodes_to_play = list(environments()) if environments else []
+    if not (turns or episodes_to_play or retention or may_be_empty):
+        raise InputError(f"there is nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
     settings = {
         **options_dict(options),
         "verifier": describe(verifier),
         "environments": describe(environments) if environments else None,
+        "training": training,
     }
+    heldout = directory / "heldout.jsonl"
     inputs = {
-        "heldout.jsonl": sha256_of_file(heldout_path) if heldout_path.is_file() else "",
-        "policy": sha256_of_json(policy.identity),
+        "heldout.jsonl": files.sha256("heldout.jsonl") if heldout.is_file() else "",
         "retention": sha256_of_json(list(retention)),
         **_own_code(verifier),
     }
-    trained = directory / "train" / "metrics.jsonl"
-    if name != "before" and trained.is_file():
-        inputs["train/metrics.jsonl"] = sha256_of_file(trained)
-    folder = directory / "evaluations"
-    with Stage(folder, name, settings, inputs) as stage:
+    metrics = f"{trained}/metrics.jsonl"
+    if name != "before" and (directory / metrics).is_file():
+        inputs[metrics] = files.sha256(metrics)
+    if not overwrite:
+        require_same(directory, stage_name, settings, inputs)
+    inputs["policy"] = sha256_of_json(policy.identity)
+    if load_weights:
+        restore(policy, directory / trained / "checkpoints")
+    if overwrite:
+        move_aside(directory, stage_name)
+    with Stage(directory, stage_name, settings, inputs, policy=describe_policy(policy), is_verified=True) as stage:
         if stage.done:
             return
-        candidates, _ = cut(trajectories, TurnOptions(domain=turn_options.domain))
-        turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
+        base = directory / stage_name
         with Verification(verifier, verification, turns, policy) as guarded:
-            turn_results = evaluate_turns(policy, turns, guarded, folder / f"{name}.turns.jsonl", options, progress)
+            turn_results = evaluate_turns(
+                policy, turns, guarded, base.with_name(f"{name}.turns.jsonl"), options, progress
+            )
         episodes = (
-            evaluate_episodes(policy, environments(), folder / f"{name}.episodes.jsonl", options, progress)
+            evaluate_episodes(policy, episodes_to_play, base.with_name(f"{name}.episodes.jsonl"), options, progress)
             if environments
             else []
         )
-        texts = evaluate_retention(policy, retention, folder / f"{name}.retention.jsonl", progress) if retention else []
+        texts = (
+            evaluate_retention(policy, retention, base.with_name(f"{name}.retention.jsonl"), progress)
+            if retention
+            else []
+        )
+        if not (turn_results or episodes or texts or may_be_empty):
+            raise InputError(
+                f"none of the {len(turns)} held-out turns fits the model's context with --eval-max-tokens "
+                f"{options.eval_max_tokens}; lower it, or hold out shorter trajectories"
+            )
         stage.finish(
             {
                 "turns": len(turn_results),
@@ -310,3 +324,13 @@ def evaluate_stage(
             + sum(episode.num_turns for episode in episodes)
             + guarded.num_rollout_turns,
         )
+
+
+def _why_empty(directory: Path, skipped: Sequence[SkippedTurn]) -> str:
+    beside = "Episodes (--environments) and reference texts (--retention) can be measured without held-out tasks"
+    if skipped:
+        reasons = dict(Counter(skip.reason for skip in skipped))
+        return f"none of the {len(skipped)} turns of the held-out trajectories is a candidate: {reasons}. {beside}"
+    manifest = find_manifest(directory, "read")
+    reason = nothing_held_out(manifest) if manifest else "no trajectory is held out"
+    return f"{reason}. {beside}"

@@ -1,4 +1,4 @@
-"""Durable keyed record files and manifests.
+"""Durable keyed record files.
 
 A record file is JSON lines, append-only. Each line ends with the CRC-32 of the JSON before it, so that a torn last
 line is cut (and counted) and damage in the middle is reported with its place, never skipped. Work is a set of keys:
@@ -7,7 +7,6 @@ what is in the file is done and is never bought again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,13 +16,12 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from pivotrl.protocols import InputError
-from pivotrl.records import Manifest, Record
+from pivotrl.records import Record
 
 R = TypeVar("R", bound=Record)
 
@@ -43,15 +41,23 @@ def decode_line(line: bytes, model: type[R]) -> R:
     Raises:
         ValueError: the checksum is missing or wrong, or the JSON is not such a record.
     """
+    if _CHECKSUM.search(line) is None:
+        raise ValueError("the line does not end with its checksum")
+    body = _body(line)
+    if body is None:
+        raise ValueError("the checksum does not fit the line")
+    return model.model_validate_json(body)
+
+
+def _body(line: bytes) -> bytes | None:
+    """The JSON of a line without its checksum; None where that is missing or does not fit."""
     match = _CHECKSUM.search(line)
     if match is None:
-        raise ValueError("the line does not end with its checksum")
+        return None
     body = line[: match.start()] + b"}"
     if body == b'{"_empty":true}':
         body = b"{}"
-    if zlib.crc32(body) != int(match.group(1), 16):
-        raise ValueError("the checksum does not fit the line")
-    return model.model_validate_json(body)
+    return body if zlib.crc32(body) == int(match.group(1), 16) else None
 
 
 def validation_message(error: ValidationError) -> str:
@@ -61,20 +67,20 @@ def validation_message(error: ValidationError) -> str:
 
 
 class RecordFile(Generic[R]):
-    """An append-only file of records with a key each.
+    """An append-only file of records with a key each, :attr:`Record.key` unless another is given.
 
     Opening reads the keys and raises on damage, but for a torn last line: that is left out (``num_torn_bytes``) and
     cut by the next append. Reading changes nothing, so a reader may look while another process writes.
     An append returns when the data is on disk.
 
     Raises:
-        ValueError: a line in the middle is damaged (file, line, byte and reason are named), or a key is appended
-            twice.
+        ValueError: a line in the middle is damaged (file, line, byte and reason are named), a key stands in the file
+            twice, or is appended twice.
         OSError: the disk is full or not writable; what was appended before stays readable.
     """
 
-    def __init__(self, path: Path, model: type[R], key: Callable[[R], str]) -> None:
-        self.path, self.model, self._key = path, model, key
+    def __init__(self, path: Path, model: type[R], key: Callable[[R], str] | None = None) -> None:
+        self.path, self.model, self._key = path, model, key or (lambda record: record.key)
         self._offsets: dict[str, int] = {}
         self.num_torn_bytes = 0
         self._end = 0
@@ -83,6 +89,7 @@ class RecordFile(Generic[R]):
 
     def _index(self) -> None:
         offset, end = 0, self.path.stat().st_size
+        repeated: list[str] = []
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
@@ -92,7 +99,7 @@ class RecordFile(Generic[R]):
                 except ValidationError as error:
                     raise ValueError(
                         f"{self.path}:{number} is not a {self.model.__name__}: {validation_message(error)}. "
-                        "It was written by another version; start a new run directory"
+                        "It was written by another version of pivotrl, or by hand"
                     ) from error
                 except ValueError as error:
                     if offset + len(line) >= end:
@@ -100,11 +107,19 @@ class RecordFile(Generic[R]):
                         break
                     raise ValueError(
                         f"{self.path}:{number} (byte {offset}) is damaged: {error}. "
-                        "Restore the file, or delete it and run the stage again with --resume"
+                        "Restore the file, or start its stage again with --overwrite, which moves it aside"
                     ) from error
-                self._offsets[self._key(record)] = offset
+                key = self._key(record)
+                if key in self._offsets:
+                    repeated.append(f"{key!r} in line {number}")
+                self._offsets[key] = offset
                 offset += len(line)
         self._end = offset
+        if repeated:
+            raise ValueError(
+                f"{self.path} holds {counted(len(repeated), 'row')} twice (first {repeated[0]}). Remove the repeated "
+                "lines, or start its stage again with --overwrite, which moves it aside"
+            )
 
     def append(self, records: Iterable[R]) -> None:
         """Write the records after each other and return when they are on disk."""
@@ -167,15 +182,54 @@ class RecordFile(Generic[R]):
 
 
 def read_records(path: Path, model: type[R]) -> list[R]:
-    """All records of a finished file.
+    """All records of a file that is finished, in order.
 
     Raises:
         InputError: the file is missing.
-        ValueError: a line is damaged.
+        ValueError: a line is damaged, the last one included, or stands in it twice.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; run the stage that writes it first")
-    return list(RecordFile(path, model, key=lambda _: ""))  # the order is all that is asked for
+    return list(require_whole(RecordFile(path, model)))
+
+
+def require_whole(file: RecordFile[R]) -> RecordFile[R]:
+    """The file, if its last record is no torn one.
+
+    Raises:
+        ValueError: it is.
+    """
+    if file.num_torn_bytes:
+        raise ValueError(
+            f"{file.path} ends in {counted(file.num_torn_bytes, 'byte')} that are no whole record, after "
+            f"{counted(len(file), 'row')}. Restore the file, or start its stage again with --overwrite, which "
+            "moves it aside"
+        )
+    return file
+
+
+def examine(path: Path) -> tuple[int, str]:
+    """(whole records that a file holds, what is wrong with its lines or ""), whatever their model."""
+    num_rows, fault, seen, repeated = 0, "", set(), 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            body = _body(line[:-1]) if line.endswith(b"\n") else None
+            if body is None:
+                fault = fault or f"line {number} is damaged"
+                continue
+            num_rows += 1
+            digest = hashlib.sha256(body).digest()
+            repeated += digest in seen
+            seen.add(digest)
+    if repeated:
+        fault = f"{fault}, and {repeated}" if fault else f"{repeated}"
+        fault += " of them stand in it a second time" if repeated > 1 else " of them stands in it a second time"
+    return num_rows, fault
+
+
+def counted(number: int, noun: str) -> str:
+    """1 row, 1,200 rows."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -232,117 +286,5 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-class RunLock:
-    """Keeps two processes off one run directory; released when the process ends, however it ends."""
-
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._path = directory / ".lock"
-
-    def __enter__(self) -> RunLock:
-        self._file = self._path.open("w")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise InputError(
-                f"another process is working in {self._path.parent}; wait for it, or choose another directory"
-            ) from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
 def timestamp() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-class Stage:
-    """One stage of a run: its manifest, started or taken up again.
-
-    A finished stage with the same options and inputs is skipped (``done``); one with others is refused, listing the
-    differences. Times add up over resumptions.
-
-    Raises:
-        InputError: the directory holds this stage with other options or inputs.
-    """
-
-    def __init__(self, directory: Path, name: str, options: dict[str, Any], inputs: dict[str, str]) -> None:
-        self.path = directory / f"{name}.manifest.json"
-        options = json.loads(json.dumps(options, default=str))
-        self._start = time.monotonic()
-        fresh = Manifest(
-            stage=name,
-            status="running",
-            options=options,
-            inputs=inputs,
-            versions=package_versions(),
-            started_at=timestamp(),
-        )
-        if self.path.exists():
-            old = read_manifest(self.path)
-            differences = [
-                f"{field}: was {before.get(field)!r}, now {after.get(field)!r}"
-                for before, after in ((old.options, options), (old.inputs, inputs))
-                for field in sorted(before.keys() | after.keys())
-                if before.get(field) != after.get(field)
-            ]
-            differences += [
-                f"version of {package}: was {old.versions[package]}, now {fresh.versions[package]}"
-                for package in ("pivotrl", "torch", "transformers")
-                if package in old.versions
-                and package in fresh.versions
-                and old.versions[package] != fresh.versions[package]
-            ]
-            if differences:
-                listed = "\n  ".join(differences)
-                raise InputError(
-                    f"{self.path} was made with other settings:\n  {listed}\n"
-                    "Use another output directory, or --overwrite to start again"
-                )
-            self.manifest = old
-        else:
-            self.manifest = fresh
-            self._write()
-        self.done = self.manifest.status == "complete"
-
-    def _write(self) -> None:
-        write_file(self.path, self.manifest.model_dump_json(indent=2) + "\n")
-
-    def finish(self, counts: dict[str, Any], num_rollout_turns: int = 0) -> None:
-        self.manifest = self.manifest.model_copy(
-            update={
-                "status": "complete",
-                "counts": counts,
-                "num_rollout_turns": num_rollout_turns,
-                "finished_at": timestamp(),
-                "wall_seconds": round(self.manifest.wall_seconds + time.monotonic() - self._start, 3),
-            }
-        )
-        self._write()
-        self.done = True
-
-    def pause(self) -> None:
-        """Keep the time spent so far; called when the stage is interrupted."""
-        spent = self.manifest.wall_seconds + time.monotonic() - self._start
-        self.manifest = self.manifest.model_copy(update={"wall_seconds": round(spent, 3)})
-        self._write()
-
-    def __enter__(self) -> Stage:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None and not self.done and not isinstance(error, OSError):
-            self.pause()
-
-
-def read_manifest(path: Path) -> Manifest:
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{path} is not a manifest: {validation_message(error)}") from error

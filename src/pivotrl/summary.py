@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pivotrl.evaluation import (
     compare_episodes,
@@ -18,8 +18,13 @@ from pivotrl.evaluation import (
 )
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, holm
 from pivotrl.protocols import InputError
-from pivotrl.records import EpisodeResult, Manifest, RetentionResult, TurnResult
-from pivotrl.store import read_manifest, read_records
+from pivotrl.records import EpisodeResult, Manifest, Record, RetentionResult, StepMetrics, TurnResult
+from pivotrl.runs.costs import Cost, cost_of
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import STAGES, known_stages, training_stage
+from pivotrl.runs.manifest import manifest_path, read_manifest
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,29 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Sampled actions (rollout turns) and seconds by stage; profiling is counted."""
+class Training:
+    """One training of the run, finished or not."""
 
     stage: str
-    rollout_turns: int
-    seconds: float
+    selection: str | None
+    """Name of the selection it was made from; None for that of the whole run."""
+    options: dict[str, Any]
+    num_steps: int
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation, finished or not, and how it differs from the one before training."""
+
+    stage: str
+    training: str | None
+    """The training whose weights were measured; None before training."""
+    finished: bool
+    turns: Estimate | None
+    episodes: Estimate | None
+    turns_difference: PairedDifference | None
+    episodes_difference: PairedDifference | None
 
 
 @dataclass(frozen=True)
@@ -67,47 +89,54 @@ class Summary:
     """Mean KL(policy || reference) per token on the retention texts, nats."""
     costs: tuple[Cost, ...]
     versions: dict[str, str]
+    trainings: tuple[Training, ...] = ()
+    """Every training, also those beside that of the whole run."""
+    evaluations: tuple[Evaluation, ...] = ()
+    """Every evaluation by any name."""
 
     @property
     def total_rollout_turns(self) -> int:
-        """What training cost in rollout turns: profiling and training, evaluation left out."""
-        return sum(cost.rollout_turns for cost in self.costs if cost.stage in ("profile", "train"))
+        """What training cost in rollout turns: profiling and every training, evaluation left out."""
+        return sum(cost.rollout_turns for cost in self.costs if is_for_training(cost.stage))
+
+    @property
+    def training_seconds(self) -> float:
+        return sum(cost.seconds for cost in self.costs if is_for_training(cost.stage))
 
     def as_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "total_rollout_turns": self.total_rollout_turns}
 
 
-STAGES = ("read", "profile", "select", "evaluations/before", "train", "evaluations/after")
+def is_for_training(stage: str) -> bool:
+    """Whether what a stage costs is a cost of training: profiling and every training are."""
+    return stage in ("profile", "train") or stage.startswith("trainings/")
 
 
 def read_manifests(directory: Path) -> dict[str, Manifest]:
-    """The manifests found, by stage."""
-    return {
-        stage: read_manifest(directory / f"{stage}.manifest.json")
-        for stage in STAGES
-        if (directory / f"{stage}.manifest.json").is_file()
-    }
+    """The manifests found, by stage: those of the whole run in order, then the named ones."""
+    return {stage: read_manifest(manifest_path(directory, stage)) for stage in known_stages(directory)}
 
 
-def _results(directory: Path, name: str, kind: str, model: Any) -> list[Any]:
-    path = directory / "evaluations" / f"{name}.{kind}.jsonl"
-    return read_records(path, model) if path.is_file() else []
-
-
-def summarise(directory: Path) -> Summary:
+def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
     """Read a run directory.
 
+    Args:
+        files: of the directory, if they are open already.
+
     Raises:
-        InputError: it holds no run.
+        InputError: it holds no run, or a file of a finished stage was damaged.
     """
     directory = Path(directory)
     manifests = read_manifests(directory)
     if not manifests:
         raise InputError(f"{directory} holds no run: there is no manifest in it")
+    files = files or RunFiles(directory)
+    for stage in manifests:
+        files.verify_records(stage)
     comparisons = []
-    turns = [_results(directory, name, "turns", TurnResult) for name in ("before", "after")]
-    episodes = [_results(directory, name, "episodes", EpisodeResult) for name in ("before", "after")]
-    texts = [_results(directory, name, "retention", RetentionResult) for name in ("before", "after")]
+    turns = [_results(files, name, "turns", TurnResult) for name in ("before", "after")]
+    episodes = [_results(files, name, "episodes", EpisodeResult) for name in ("before", "after")]
+    texts = [_results(files, name, "retention", RetentionResult) for name in ("before", "after")]
     for name, unit, (old, new), estimate, compare, better in (
         ("held-out turns", "share of actions passed", turns, turn_accuracy, compare_turns, True),
         ("held-out episodes", "share solved", episodes, episode_success, compare_episodes, True),
@@ -118,6 +147,7 @@ def summarise(directory: Path) -> Summary:
         if before is not None and after is not None and difference is not None:
             comparisons.append(Comparison(name, unit, before, after, difference, better))
     p_values = {c.name: c.difference.p_value for c in comparisons if c.higher_is_better}
+    costs = {stage: cost_of(directory, stage, manifest) for stage, manifest in manifests.items()}
     return Summary(
         directory=str(directory),
         complete=all(stage in manifests and manifests[stage].status == "complete" for stage in STAGES),
@@ -126,8 +156,50 @@ def summarise(directory: Path) -> Summary:
         adjusted_p_values=holm(p_values) if p_values else {},
         breakdowns=_breakdowns(*episodes),
         kl_to_reference=_mean_kl(texts[1]),
-        costs=tuple(Cost(stage, m.num_rollout_turns, m.wall_seconds) for stage, m in manifests.items()),
+        costs=tuple(costs.values()),
+        trainings=tuple(
+            Training(
+                stage,
+                manifest.options.get("selection"),
+                manifest.options,
+                len(files.records(stage, f"{stage}/metrics.jsonl", StepMetrics)),
+                costs[stage],
+            )
+            for stage, manifest in manifests.items()
+            if stage == "train" or stage.startswith("trainings/")
+        ),
+        evaluations=tuple(
+            _evaluation(files, stage, manifest, turns[0], episodes[0])
+            for stage, manifest in manifests.items()
+            if stage.startswith("evaluations/")
+        ),
         versions=next(iter(manifests.values())).versions,
+    )
+
+
+def _results(files: RunFiles, name: str, kind: str, model: type[R]) -> list[R]:
+    return files.records(f"evaluations/{name}", f"evaluations/{name}.{kind}.jsonl", model)
+
+
+def _evaluation(
+    files: RunFiles,
+    stage: str,
+    manifest: Manifest,
+    turns_before: Sequence[TurnResult],
+    episodes_before: Sequence[EpisodeResult],
+) -> Evaluation:
+    name = stage.removeprefix("evaluations/")
+    turns, episodes = _results(files, name, "turns", TurnResult), _results(files, name, "episodes", EpisodeResult)
+    is_after = any(source.endswith("/metrics.jsonl") for source in manifest.inputs)
+    training = training_stage(manifest.options.get("training")) if is_after else None
+    return Evaluation(
+        stage,
+        training,
+        manifest.status == "complete",
+        turn_accuracy(turns),
+        episode_success(episodes),
+        compare_turns(turns_before, turns) if name != "before" else None,
+        compare_episodes(episodes_before, episodes) if name != "before" else None,
     )
 
 

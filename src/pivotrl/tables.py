@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from pivotrl.intervals import Estimate
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Message, SampleGroup, Selection, Trajectory
 from pivotrl.rendering import NotRenderable, Renderer, action_text
-from pivotrl.store import RecordFile, read_manifest, read_records
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import outputs, selection_stage
+from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.summary import Comparison, Summary
 from pivotrl.turns import cut
 
@@ -30,18 +33,6 @@ def plain(text: str) -> str:
     """Safe to print: no markup, no control bytes other than line breaks and tabs."""
     kept = "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
     return escape(kept)
-
-
-def require_run(directory: Path) -> None:
-    """Raises:
-    InputError: the directory holds no run.
-    """
-    if not directory.is_dir():
-        raise InputError(f"{directory} is not a directory; give the directory of a run")
-    if not (directory / "read.manifest.json").is_file():
-        raise InputError(
-            f"{directory} holds no run: it has no read.manifest.json. Start with `pivotrl read` or `pivotrl run`"
-        )
 
 
 def new_table(*columns: str) -> Table:
@@ -97,7 +88,8 @@ def print_summary(summary: Summary, as_json: bool) -> None:
             )
     cost = new_table("stage", "rollout turns", "seconds")
     for entry in summary.costs:
-        cost.add_row(entry.stage, f"{entry.rollout_turns:,}", f"{entry.seconds:,.0f}")
+        told = entry.stage if entry.finished else f"{entry.stage} (unfinished, so far)"
+        cost.add_row(plain(told), f"{entry.rollout_turns:,}", f"{entry.seconds:,.0f}")
     cost.add_row("profile + train", f"{summary.total_rollout_turns:,}", "")
     if not summary.complete:
         out.print("[bold yellow]This run is not finished; the numbers below are not final.[/]")
@@ -106,6 +98,7 @@ def print_summary(summary: Summary, as_json: bool) -> None:
         out.print("One training seed. Intervals: 95 %, clustered by task; changes: paired by item.")
     else:
         out.print("Nothing was measured on held-out tasks both before and after training.")
+    _print_named(summary)
     if summary.kl_to_reference is not None:
         out.print(f"KL to the reference outside the task: {_interval(summary.kl_to_reference, 'nats')} nats per token")
     out.print(cost)
@@ -114,9 +107,27 @@ def print_summary(summary: Summary, as_json: bool) -> None:
         out.print(f"report: {plain(str(report))}")
 
 
+def _print_named(summary: Summary) -> None:
+    """Trainings and evaluations beside those of the whole run."""
+    if len(summary.trainings) <= 1 and len(summary.evaluations) <= 2:
+        return
+    table = new_table("training", "selection", "steps", "rollout turns")
+    for training in summary.trainings:
+        told = training.stage if training.cost.finished else f"{training.stage} (unfinished)"
+        bought = f"{training.cost.rollout_turns:,}"
+        table.add_row(plain(told), plain(training.selection or ""), f"{training.num_steps:,}", bought)
+    out.print(table)
+    table = new_table("evaluation", "of", "held-out turns [95 %]", "episodes [95 %]")
+    for one in summary.evaluations:
+        told = one.stage if one.finished else f"{one.stage} (unfinished)"
+        scores = ["" if score is None else _interval(score, "share") for score in (one.turns, one.episodes)]
+        table.add_row(plain(told), plain(one.training or ""), *scores)
+    out.print(table)
+
+
 def print_stage(directory: Path, stage: str, as_json: bool) -> None:
     """The counts of one stage, from its manifest."""
-    manifest = read_manifest(directory / f"{stage}.manifest.json")
+    manifest = read_manifest(manifest_path(directory, stage))
     if as_json:
         print(manifest.model_dump_json(indent=2))
         return
@@ -133,27 +144,29 @@ def print_stage(directory: Path, stage: str, as_json: bool) -> None:
     out.print(table)
 
 
-def print_turn(directory: Path, turn_id: str | None, num_messages: int) -> None:
+def print_turn(directory: Path, turn_id: str | None, num_messages: int, selection: str | None = None) -> None:
     """One turn with its samples, or the list of pivots.
 
     Raises:
-        InputError: there is no such turn.
+        InputError: there is no such turn, or a file of a finished stage was damaged.
     """
+    files = RunFiles(directory)
     if turn_id is None:
-        if (directory / "selection.jsonl").is_file():
-            _print_pivots(directory)
+        stage = selection_stage(selection)
+        rows = files.records(stage, outputs(stage)[0], Selection)
+        if rows or selection is not None:
+            _print_pivots(rows or files.selections(selection))
         else:
-            _print_candidates(directory)
+            _print_candidates(files)
         return
-    turn = _find_turn(directory, turn_id)
+    turn = _find_turn(files, turn_id)
     context = turn.context
     if len(context) > num_messages:
         out.print(f"[dim]... {len(context) - num_messages} messages before[/]")
     for message in context[-num_messages:]:
         _print_message(message)
     out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
-    profiles = directory / "profiles.jsonl"
-    groups = RecordFile(profiles, SampleGroup, key=lambda group: group.turn_id)
+    groups = files.file("profile", "profiles.jsonl", SampleGroup)
     if turn_id in groups:
         group = groups.get(turn_id)
         table = new_table("sample", "verdict", "reward", "times")
@@ -174,7 +187,7 @@ def print_prompt(directory: Path, turn_id: str, renderer: Renderer, boundaries: 
     Raises:
         InputError: there is no such turn, or the model's chat template cannot write it.
     """
-    turn = _find_turn(directory, turn_id)
+    turn = _find_turn(RunFiles(directory), turn_id)
     try:
         prompt, left_out = renderer.prompt(turn), renderer.left_out(turn)
     except NotRenderable as error:
@@ -195,22 +208,24 @@ def _print_tokens(title: str, ids: list[int], renderer: Renderer, boundaries: bo
     out.print("[red]|[/]".join(plain(piece) for piece in pieces), soft_wrap=True)
 
 
-def _find_turn(directory: Path, turn_id: str) -> Turn:
+def _find_turn(files: RunFiles, turn_id: str) -> Turn:
     trajectory_id, _, index = turn_id.rpartition("#")
     for name in ("trajectories.jsonl", "heldout.jsonl"):
-        file = RecordFile(directory / name, Trajectory, key=lambda t: t.id)
+        file = files.file("read", name, Trajectory)
         if trajectory_id in file and index.isdigit():
             turn = Turn(file.get(trajectory_id), int(index))
             break
     else:
-        raise InputError(f"{directory} has no turn {turn_id!r}; `pivotrl show {directory}` lists the pivots")
+        raise InputError(
+            f"{files.directory} has no turn {turn_id!r}; `pivotrl show {files.directory}` lists the pivots"
+        )
     if turn.index >= len(turn.trajectory.messages) or turn.trajectory.messages[turn.index].role != "assistant":
         raise InputError(f"message {turn.index} of {trajectory_id} is not an assistant turn")
     return turn
 
 
-def _print_candidates(directory: Path) -> None:
-    turns, _ = cut(RecordFile(directory / "trajectories.jsonl", Trajectory, key=lambda t: t.id))
+def _print_candidates(files: RunFiles) -> None:
+    turns, _ = cut(files.file("read", "trajectories.jsonl", Trajectory))
     table = new_table(f"candidate ({len(turns):,} in all)", "expected action")
     for turn in turns[:_NUM_CANDIDATES]:
         table.add_row(plain(turn.id), plain(action_text(turn.expected_action).replace("\n", " ")[:60]))
@@ -221,9 +236,9 @@ def _print_message(message: Message) -> None:
     out.print(f"[bold cyan]{message.role}[/] {plain(action_text(message))}")
 
 
-def _print_pivots(directory: Path) -> None:
+def _print_pivots(rows: Sequence[Selection]) -> None:
     table = new_table("pivot", "mean", "variance", "samples")
-    for row in read_records(directory / "selection.jsonl", Selection):
+    for row in rows:
         if row.selected:
             table.add_row(
                 plain(row.turn_id), f"{row.reward_mean:.2f}", f"{row.reward_variance:.3f}", str(row.num_scored)

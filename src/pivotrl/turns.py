@@ -114,10 +114,14 @@ def split_by_task(
     train: list[Trajectory] = []
     heldout: list[Trajectory] = []
     for trajectory in trajectories:
-        digest = hashlib.sha256(f"{seed}/{trajectory.task_id}".encode()).digest()
-        share = int.from_bytes(digest[:8], "big") / 2**64
-        (heldout if share < heldout_fraction else train).append(trajectory)
+        (heldout if task_share(trajectory.task_id, seed) < heldout_fraction else train).append(trajectory)
     return train, heldout
+
+
+def task_share(task_id: str, seed: int = 0) -> float:
+    """Where a task lies between 0 and 1, by the hash of its id; those below a share are held out."""
+    digest = hashlib.sha256(f"{seed}/{task_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def draw_by_task(turns: Sequence[Turn], max_per_task: int | None, max_turns: int | None, seed: int) -> list[Turn]:

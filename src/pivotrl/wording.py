@@ -13,8 +13,9 @@ from typing import Literal
 
 from pivotrl.intervals import Estimate
 from pivotrl.records import Manifest, TurnResult
+from pivotrl.runs.layout import STAGES
 from pivotrl.sample_faults import SampleFaults
-from pivotrl.summary import STAGES, Comparison, Summary
+from pivotrl.summary import Comparison, Summary
 from pivotrl.training_options import rate_complaint
 
 Direction = Literal["up", "down", "none"]
@@ -27,6 +28,7 @@ STAGE_WORDS = {
     "train": "training",
     "evaluations/after": "evaluation after training",
 }
+_NAMED = {"selections": "selection", "trainings": "training", "evaluations": "evaluation"}
 _SUBJECTS = {
     "held-out turns": "Held-out turn accuracy",
     "held-out episodes": "Held-out episode success",
@@ -116,6 +118,23 @@ def sentence(comparison: Comparison, summary: Summary) -> str:
         grown = amount(math.expm1(d.difference), "share")
         told += f" Higher is worse: this is forgetting; the perplexity of these texts grew by {grown}."
     return told
+
+
+def stage_words(stage: str) -> str:
+    """A stage in words; one beside those of the whole run by its name: ``training 'b'``."""
+    kind, _, name = stage.partition("/")
+    return STAGE_WORDS.get(stage) or f"{_NAMED.get(kind, kind)} {name!r}"
+
+
+def model_words(manifests: Mapping[str, Manifest]) -> str:
+    """What the policy is: its model, adapter, dtype and device; "" where the manifests do not say."""
+    described = [manifests[stage].policy for stage in ("profile", "train", "evaluations/before") if stage in manifests]
+    found = next(filter(None, described), {})
+    named = [str(found["model"] if found.get("model") else found.get("policy", ""))]
+    named += [f"with the adapter {found['adapter']}"] if found.get("adapter") else []
+    named += [f"as {found['policy']}"] if found.get("model") and found.get("policy") else []
+    named += [str(found[name]) for name in ("dtype", "device") if found.get(name)]
+    return ", ".join(filter(None, named))
 
 
 def missing_stages(manifests: Mapping[str, Manifest]) -> list[str]:

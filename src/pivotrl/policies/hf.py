@@ -27,6 +27,7 @@ from pivotrl.engine.policy_readme import Origin, Prompts
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.engine.texts import first_ids
 from pivotrl.options import AtLeast0, AtLeast1, Seed, check_arguments
+from pivotrl.plugins import spec_text
 from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import DATE, NotRenderable, Renderer, prompt_hash
@@ -89,7 +90,8 @@ class Policy:
         export: Literal["adapter", "merged"] = "adapter",
     ) -> None:
         check_arguments(Policy, locals())
-        given = read_adapter(Path(adapter)) if adapter is not None else None  # before the model, which takes long
+        given = {name: value for name, value in locals().items() if name not in ("self", "model", "adapter")}
+        merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # the model takes long
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
         self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)
@@ -101,15 +103,22 @@ class Policy:
         self._origin = Origin.of(self.model, model, identity, adapter, prompts)
         self._export_as = export
         self._merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None when more was done
-        if given is not None:
-            self.model, self._merged = merge_adapter(self.model, given)
-            identity = {**identity, "adapter": given.sha256}
+        if merged_first is not None:
+            self.model, self._merged = merge_adapter(self.model, merged_first)
+            identity = {**identity, "adapter": merged_first.sha256}
         self.training_identity: dict[str, Any] = (
             {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "frozen_layers": frozen_layers, "seed": seed}
             if lora_rank > 0
             else {"lora_rank": 0, "frozen_layers": frozen_layers}
         )
         self._identity = {**identity, **self.renderer.identity, "dtype": str(self.model.dtype)}
+        self.description = {
+            "policy": spec_text("hf", Policy, given),
+            "model": model,
+            "adapter": adapter,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": str(self.device),
+        }
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         self._frozen_copy: Any = None  # the reference of full fine-tuning; with LoRA it is the model without adapter

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pivotrl.plugins import spec_text
 from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import action_text
@@ -59,6 +60,11 @@ class Policy:
             raise InputError(f"spread must be a finite number of at least 0, not {spread}")
         self.num_alternatives, self.spread, self.seed = num_alternatives, float(spread), seed
         self._trained: dict[str, Array] = {}
+
+    @property
+    def description(self) -> dict[str, str]:
+        given = {"num_alternatives": self.num_alternatives, "spread": self.spread, "seed": self.seed}
+        return {"policy": spec_text("tabular", Policy, given)}
 
     @property
     def training_identity(self) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""What a stage cost so far, finished or not: rollout turns, steps and seconds, added up from its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pivotrl.protocols import InputError
+from pivotrl.records import EpisodeResult, Manifest, SampleGroup, StepMetrics, TurnResult
+from pivotrl.rollouts import continuation_turns
+from pivotrl.runs.manifest import find_manifest
+from pivotrl.runs.stage import seconds_spent
+from pivotrl.store import RecordFile, counted
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Sampled actions (rollout turns) and seconds of a stage; profiling is counted."""
+
+    stage: str
+    rollout_turns: int
+    seconds: float
+    finished: bool = True
+    """False: the numbers are what was spent so far."""
+
+
+def cost_of(directory: Path, stage: str, manifest: Manifest) -> Cost:
+    """Raises:
+    ValueError: a file of an unfinished stage is damaged.
+    """
+    if manifest.status == "complete":
+        return Cost(stage, manifest.num_rollout_turns, manifest.wall_seconds)
+    return Cost(stage, _bought(directory, stage), seconds_spent(directory, stage, manifest), finished=False)
+
+
+def _bought(directory: Path, stage: str) -> int:
+    """Rollout turns that stand in the files of a stage; those on behalf of its checks are known at its end only."""
+    groups = {"profile": "profiles.jsonl"}.get(stage, f"{stage}/groups.jsonl")
+    found = list(RecordFile(directory / groups, SampleGroup))
+    turns = RecordFile(directory / f"{stage}.turns.jsonl", TurnResult)
+    episodes = RecordFile(directory / f"{stage}.episodes.jsonl", EpisodeResult)
+    return (
+        sum(len(group.completions_G) for group in found)
+        + continuation_turns(found)
+        + sum(result.num_samples + result.num_continuation_turns for result in turns)
+        + sum(episode.num_turns for episode in episodes)
+    )
+
+
+def describe_cost(directory: Path, stage: str) -> str:
+    """``train (3 steps, 192 rollout turns, 5 s)``; what cannot be read is called unknown."""
+    try:
+        manifest = find_manifest(directory, stage)
+        if manifest is None:
+            return stage
+        cost = cost_of(directory, stage, manifest)
+        steps = len(RecordFile(directory / stage / "metrics.jsonl", StepMetrics))
+    except (InputError, ValueError):
+        return f"{stage} (damaged, cost unknown)"
+    parts = [counted(steps, "step")] if steps else []
+    parts += [counted(cost.rollout_turns, "rollout turn")] if cost.rollout_turns else []
+    return f"{stage} ({', '.join([*parts, f'{cost.seconds:,.0f} s'])})"

@@ -1,0 +1,66 @@
+"""Ways into a run directory: whoever changes something holds the lock before the first change, and while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pivotrl.protocols import InputError
+from pivotrl.runs import lock
+from pivotrl.runs.layout import REPLACED, known_stages
+from pivotrl.runs.lock import RunLock
+from pivotrl.runs.manifest import manifest_path
+from pivotrl.runs.replacing import finish_moves
+
+
+def require_run(directory: Path) -> None:
+    """Raises:
+    InputError: the directory holds no run.
+    """
+    if not directory.is_dir():
+        raise InputError(f"{directory} is not a directory; give the directory of a run")
+    if not manifest_path(directory, "read").is_file():
+        raise InputError(
+            f"{directory} holds no run: it has no read.manifest.json. Start with `pivotrl read` or `pivotrl run`"
+        )
+
+
+@contextmanager
+def working_in(directory: Path) -> Iterator[None]:
+    """Alone in the directory of a run.
+
+    Raises:
+        InputError: it holds no run, or another process is working in it.
+    """
+    require_run(directory)
+    with RunLock(directory):
+        finish_moves(directory)
+        yield
+
+
+@contextmanager
+def starting_in(directory: Path, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Alone in a directory where a run starts or goes on; what ``overwrite`` replaces is moved by the stage itself.
+
+    Raises:
+        InputError: the directory is not empty and neither flag is given, it holds something else than a run, or another
+            process is working in it.
+    """
+    _require_place(directory, resume, overwrite)
+    with RunLock(directory):
+        finish_moves(directory)
+        _require_place(directory, resume, overwrite)
+        yield
+
+
+def _require_place(directory: Path, resume: bool, overwrite: bool) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file; give a directory")
+    own = (lock.NAME, REPLACED)
+    if not directory.exists() or all(path.name in own for path in directory.iterdir()):
+        return
+    if overwrite and not (known_stages(directory) or (directory / REPLACED).is_dir()):
+        raise InputError(f"{directory} holds files but no pivotrl run; choose another directory")
+    if not overwrite and not resume:
+        raise InputError(f"{directory} is not empty; add --resume to go on, or --overwrite to start again")

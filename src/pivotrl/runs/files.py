@@ -1,0 +1,132 @@
+"""The door to the files of a run: what a stage reads is opened here, once it is known to be what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from pivotrl.alternatives import with_alternatives
+from pivotrl.protocols import InputError, Turn
+from pivotrl.records import Manifest, Record, SampleGroup, Selection, Trajectory
+from pivotrl.runs.layout import outputs, selection_stage
+from pivotrl.runs.manifest import again, find_manifest, manifest_path, verify_outputs
+from pivotrl.store import RecordFile, read_records, require_whole, sha256_of_file
+
+R = TypeVar("R", bound=Record)
+
+
+class RunFiles:
+    """The files of one run directory, for one command: each finished stage is verified once.
+
+    Raises:
+        InputError: from every method, a file or manifest is missing or damaged, or its stage is not finished.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = Path(directory)
+        self._verified: dict[str, Manifest] = {}
+        self._records_verified: set[str] = set()
+        self._hashes: dict[str, str] = {}
+
+    def finished(self, stage: str) -> Manifest:
+        """The manifest of a stage that is complete, and whose files are what it wrote."""
+        if stage not in self._verified:
+            manifest = find_manifest(self.directory, stage)
+            command = again(self.directory, stage).removesuffix(" --overwrite")
+            if manifest is None:
+                raise InputError(f"{self.directory} has no {manifest_path(Path(), stage)}; run `{command}` first")
+            if manifest.status != "complete":
+                go_on = f"{command} --resume" if stage == "read" else command
+                raise InputError(f"{manifest_path(self.directory, stage)} is not finished; go on with `{go_on}`")
+            verify_outputs(self.directory, stage, manifest)
+            self._require_inputs(stage, manifest)
+            self._verified[stage] = manifest
+        return self._verified[stage]
+
+    def _require_inputs(self, stage: str, manifest: Manifest) -> None:
+        """What the stage was made from is still there and has not been made again since."""
+        for name, sha256 in manifest.inputs.items():
+            if stage != "read" and (self.directory / name).is_file() and self.sha256(name) != sha256:
+                raise InputError(
+                    f"{self.directory / name} is not what the {stage} stage was made from; restore it, or do the stage "
+                    f"again with `{again(self.directory, stage)}`"
+                )
+
+    def sha256(self, name: str) -> str:
+        """Of a file by its path in the directory; read from a verified manifest where there is one."""
+        if name not in self._hashes:
+            known = [m.outputs[name] for m in self._verified.values() if m.outputs and name in m.outputs]
+            found = known[0].sha256 if known and known[0] is not None else None
+            self._hashes[name] = found or sha256_of_file(self._existing(name))
+        return self._hashes[name]
+
+    def _existing(self, name: str) -> Path:
+        path = self.directory / name
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; run the stage that writes it first")
+        return path
+
+    def _read(self) -> None:
+        """Trajectories that were written by hand, without a manifest, are taken as they are."""
+        if manifest_path(self.directory, "read").is_file():
+            self.finished("read")
+
+    def trajectories(self) -> list[Trajectory]:
+        """To train on, each turn with the other actions that are known to be as right there."""
+        self._read()
+        return with_alternatives(read_records(self.directory / "trajectories.jsonl", Trajectory))
+
+    def heldout(self) -> list[Trajectory]:
+        """Those that training never sees, as :meth:`trajectories`; none where nothing was held out."""
+        self._read()
+        path = self.directory / "heldout.jsonl"
+        return with_alternatives(read_records(path, Trajectory)) if path.is_file() else []
+
+    def profiles(self) -> list[SampleGroup]:
+        self.finished("profile")
+        return read_records(self.directory / "profiles.jsonl", SampleGroup)
+
+    def selections(self, name: str | None = None) -> list[Selection]:
+        """Every row of a selection, chosen or not."""
+        stage = selection_stage(name)
+        self.finished(stage)
+        return read_records(self.directory / outputs(stage)[0], Selection)
+
+    def turns(self, turn_ids: Iterable[str]) -> list[Turn]:
+        """Turns to train on, by their ids and in their order."""
+        by_id = {trajectory.id: trajectory for trajectory in self.trajectories()}
+        found = []
+        for turn_id in turn_ids:
+            name, _, index = turn_id.rpartition("#")
+            if name not in by_id or not index.isdigit() or int(index) >= len(by_id[name].messages):
+                raise InputError(
+                    f"{self.directory / 'trajectories.jsonl'} has no turn {turn_id!r}; it belongs to another run. "
+                    "Restore the file, or import and profile again"
+                )
+            found.append(Turn(by_id[name], int(index)))
+        return found
+
+    def file(self, stage: str, name: str, model: type[R]) -> RecordFile[R]:
+        """A record file of a stage that need not be finished, empty where there is none.
+
+        Of a stage that is still running, a torn last line is left out.
+        """
+        is_finished = self.verify_records(stage)
+        file = RecordFile(self.directory / name, model)
+        return require_whole(file) if is_finished else file
+
+    def records(self, stage: str, name: str, model: type[R]) -> list[R]:
+        """What stands in :meth:`file`."""
+        return list(self.file(stage, name, model))
+
+    def verify_records(self, stage: str) -> bool:
+        """Whether a stage is finished; if so, its record files are looked at, and no others."""
+        if stage not in self._records_verified:
+            manifest = find_manifest(self.directory, stage)
+            if manifest is None or manifest.status != "complete":
+                return False
+            if stage not in self._verified:
+                verify_outputs(self.directory, stage, manifest, lambda name: name.endswith(".jsonl"))
+            self._records_verified.add(stage)
+        return True

@@ -1,0 +1,69 @@
+"""Where each stage of a run writes. A stage is known by the path of its manifest: ``train``, ``evaluations/after``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pivotrl.protocols import InputError
+
+STAGES = ("read", "profile", "select", "evaluations/before", "train", "evaluations/after")
+"""The stages of a whole run, in order. Further selections, trainings and evaluations stand beside them by name."""
+REPLACED = "replaced"
+"""Where ``--overwrite`` moves what it replaces."""
+
+_NAME = re.compile(r"\w[\w-]{0,63}\Z")
+_RESERVED = {"selections": ("default",), "trainings": ("default",), "evaluations": ()}
+
+
+def selection_stage(name: str | None = None) -> str:
+    """The stage that makes a selection: that of the whole run without a name.
+
+    Raises:
+        InputError: the name cannot be one.
+    """
+    return "select" if name is None else _named("selections", name)
+
+
+def training_stage(name: str | None = None) -> str:
+    """As :func:`selection_stage`, of a training."""
+    return "train" if name is None else _named("trainings", name)
+
+
+def evaluation_stage(name: str) -> str:
+    """As :func:`selection_stage`, of an evaluation; it always has a name."""
+    return _named("evaluations", name)
+
+
+def _named(folder: str, name: str) -> str:
+    if not _NAME.match(name) or name in _RESERVED[folder]:
+        taken = f" other than {', '.join(_RESERVED[folder])}" if _RESERVED[folder] else ""
+        raise InputError(f"{name!r} cannot be a name; give one of letters, digits, - and _, at most 64{taken}")
+    return f"{folder}/{name}"
+
+
+def outputs(stage: str) -> tuple[str, ...]:
+    """Files and folders that a stage may write, by their path in the run directory."""
+    folder, _, _ = stage.rpartition("/")
+    if folder == "selections":
+        return (f"{stage}.jsonl",)
+    if folder == "evaluations":
+        return tuple(f"{stage}.{kind}.jsonl" for kind in ("turns", "episodes", "retention"))
+    if folder == "trainings" or stage == "train":
+        return tuple(f"{stage}/{part}" for part in ("groups.jsonl", "metrics.jsonl", "checkpoints", "policy"))
+    return {
+        "read": ("trajectories.jsonl", "heldout.jsonl", "dropped.jsonl", "refused.jsonl"),
+        "profile": ("profiles.jsonl", "skipped.jsonl"),
+        "select": ("selection.jsonl",),
+    }.get(stage, ())
+
+
+def known_stages(directory: Path) -> list[str]:
+    """The stages that left a manifest, those of a whole run first, the others by name."""
+    found = [
+        f"{path.parent.relative_to(directory).as_posix()}/{path.name}".removeprefix("./").removesuffix(".manifest.json")
+        for pattern in ("*.manifest.json", *(f"{folder}/*.manifest.json" for folder in _RESERVED))
+        for path in sorted(directory.glob(pattern))
+    ]
+    own = [stage for stage in found if "/" in stage or stage in STAGES]
+    return sorted(own, key=lambda stage: (STAGES.index(stage) if stage in STAGES else len(STAGES), stage))

@@ -1,0 +1,39 @@
+"""The lock that keeps two processes off one run directory."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from types import TracebackType
+
+from pivotrl.protocols import InputError
+
+NAME = ".lock"
+
+
+class RunLock:
+    """Keeps two processes off one run directory; released when the process ends, however it ends.
+
+    Raises:
+        InputError: on entering, another process holds it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / NAME
+
+    def __enter__(self) -> RunLock:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise InputError(
+                f"another process is working in {self._path.parent}; wait for it, or choose another directory"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()

@@ -1,0 +1,126 @@
+"""``--overwrite`` deletes nothing: a stage, and what was made from it, goes to ``replaced/``, named with its cost.
+
+A move is a list on disk and one rename a file or folder. When the process is killed in the middle, the next command
+that works in the directory ends the move before it does anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from pivotrl.protocols import InputError, Notice
+from pivotrl.records import Manifest
+from pivotrl.runs.costs import describe_cost
+from pivotrl.runs.layout import REPLACED, evaluation_stage, known_stages, outputs, selection_stage, training_stage
+from pivotrl.runs.manifest import SUFFIX, find_manifest
+from pivotrl.store import sync_directory, timestamp, write_file
+
+_LIST = ".moving.json"
+_ORDER = ("evaluations", "trainings", "train", "selections", "select", "profile", "read")
+_BESIDE = {"read": ("check.json", ".redaction_key")}
+_REPORT = ("report.html", "report.json")
+
+
+def move_aside(directory: Path, stage: str) -> None:
+    """Move the files of a stage and of everything made from it, what it was made from stays. Says what went, what it
+    had cost and where it lies, as a :class:`pivotrl.protocols.Notice`.
+
+    Raises:
+        OSError: the disk refused; nothing is lost, and the next command ends the move.
+    """
+    stages = sorted([stage, *dependents(directory, stage)], key=_rank)
+    costs = [describe_cost(directory, name) for name in stages if _files(directory, name)]
+    names = [path for name in stages for path in _files(directory, name)]
+    if any(name.startswith(("train", "read")) for name in stages):
+        names += [name for name in _REPORT if (directory / name).exists()]
+    if not names:
+        return
+    folder = _new_folder(directory / REPLACED)
+    write_file(folder / _LIST, json.dumps(names) + "\n")
+    _finish(directory, folder)
+    warnings.warn(
+        f"moved to {folder}: {', '.join(costs) or ', '.join(names)}. Move the files back to undo this; delete the "
+        "folder when you no longer need it",
+        Notice,
+        stacklevel=2,
+    )
+
+
+def finish_moves(directory: Path) -> None:
+    """End what :func:`move_aside` was killed in. To be called by whoever holds the lock."""
+    for path in sorted((directory / REPLACED).glob(f"*/{_LIST}")):
+        _finish(directory, path.parent)
+
+
+def dependents(directory: Path, stage: str) -> list[str]:
+    """The stages that were made from a stage, directly or not."""
+    made_from = {name: _made_from(directory, name) for name in known_stages(directory)}
+    found, size = {stage}, 0
+    while len(found) > size:
+        size = len(found)
+        found |= {name for name, source in made_from.items() if source in found}
+    return sorted(found - {stage}, key=_rank)
+
+
+def _made_from(directory: Path, stage: str) -> str | None:
+    """What a stage was made from; of one whose manifest is damaged, what it is made from without a word."""
+    try:
+        manifest = find_manifest(directory, stage)
+    except InputError:
+        manifest = None
+    options = manifest.options if manifest else {}
+    kind, _, _ = stage.rpartition("/")
+    if stage == "read":
+        return None
+    if stage == "train" or kind == "trainings":
+        return selection_stage(options.get("selection"))
+    if kind == "evaluations":
+        return training_stage(options.get("training")) if _needs_training(stage, manifest) else "read"
+    return "read" if stage == "profile" else "profile"
+
+
+def _needs_training(stage: str, manifest: Manifest | None) -> bool:
+    if manifest is None:
+        return stage != evaluation_stage("before")
+    return any(name.endswith("/metrics.jsonl") for name in manifest.inputs)
+
+
+def _files(directory: Path, stage: str) -> list[str]:
+    """Files and folders of a stage that exist. Its manifest is the last of them: as long as it stands, what is missing
+    is told as missing."""
+    kind, _, _ = stage.rpartition("/")
+    names = [stage] if stage == "train" or kind == "trainings" else [*outputs(stage), *_BESIDE.get(stage, ())]
+    return [name for name in (*names, f"{stage}{SUFFIX}") if (directory / name).exists()]
+
+
+def _rank(stage: str) -> int:
+    """What was made last is moved first."""
+    return _ORDER.index(stage.partition("/")[0])
+
+
+def _new_folder(parent: Path) -> Path:
+    moment = timestamp().replace(":", "")
+    for number in range(1, 1_000):
+        folder = parent / (moment if number == 1 else f"{moment}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise InputError(f"{parent} is full of moves of this second; wait a moment")
+
+
+def _finish(directory: Path, folder: Path) -> None:
+    names: Sequence[str] = json.loads((folder / _LIST).read_bytes())
+    for name in names:
+        source, target = directory / name, folder / name
+        if source.exists() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(target)
+            sync_directory(target.parent)
+            sync_directory(source.parent)
+    (folder / _LIST).unlink()
+    sync_directory(folder)

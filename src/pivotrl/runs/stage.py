@@ -1,0 +1,223 @@
+"""One stage of a run: begun, taken up again, finished, and never mixed with one of other settings."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pivotrl.protocols import InputError
+from pivotrl.records import Manifest
+from pivotrl.runs.layout import REPLACED, outputs
+from pivotrl.runs.manifest import again, find_manifest, manifest_path, outputs_of, verify_outputs, write_manifest
+from pivotrl.store import package_versions, timestamp
+
+_NAMED = ("select", "train", "evaluations/")
+
+
+class Stage:
+    """The manifest of a stage, started or taken up again.
+
+    A finished stage with the same options and inputs is skipped (``done``), once its files are what it wrote; one with
+    others is refused, listing the differences. Times add up over resumptions.
+
+    Args:
+        name: of :mod:`pivotrl.runs.layout`, such as ``train`` or ``evaluations/after``.
+        told: names of options that are noted and may differ, such as the path of a file whose content is an input.
+        policy: what acts, see :func:`pivotrl.protocols.describe_policy`.
+        is_verified: whether :func:`require_same` has looked at the files of a finished stage already.
+
+    Raises:
+        InputError: the directory holds this stage with other options or inputs, or a file of the finished stage was
+            damaged.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        options: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        told: Collection[str] = (),
+        policy: Mapping[str, Any] | None = None,
+        is_verified: bool = False,
+    ) -> None:
+        self.directory, self.name, self.path = directory, name, manifest_path(directory, name)
+        self._start, now = time.monotonic(), timestamp()
+        self.is_moved = False
+        """Whether an option that may differ does, in a stage that is taken up again."""
+        fresh = _manifest(name, options, inputs, policy).model_copy(update={"started_at": now, "resumed_at": now})
+        old = find_manifest(directory, name)
+        if old is None:
+            _require_no_strangers(directory, name)
+            self.manifest = write_manifest(self.path, fresh)
+        else:
+            _refuse(directory, name, _differences(old, fresh, told))
+            if old.status == "complete":
+                if not is_verified:
+                    verify_outputs(directory, name, old)
+                self.manifest = old
+            else:
+                noted = {option: fresh.options[option] for option in told if option in fresh.options}
+                self.is_moved = any(old.options.get(option) != value for option, value in noted.items())
+                update = {
+                    "options": {**old.options, **noted},
+                    "resumed_at": now,
+                    "wall_seconds": seconds_spent(directory, name, old),
+                }
+                self.manifest = write_manifest(self.path, old.model_copy(update=update))
+        self.done = self.manifest.status == "complete"
+
+    def finish(self, counts: dict[str, Any], num_rollout_turns: int = 0) -> None:
+        """Note what was made, and what stands in every file of the stage."""
+        self._write(
+            status="complete",
+            counts=counts,
+            outputs=outputs_of(self.directory, outputs(self.name)),
+            num_rollout_turns=num_rollout_turns,
+            finished_at=timestamp(),
+        )
+        self.done = True
+
+    def pause(self) -> None:
+        """Keep the time spent so far; called when the stage is interrupted."""
+        self._write()
+
+    def _write(self, **update: Any) -> None:
+        spent = round(self.manifest.wall_seconds + time.monotonic() - self._start, 3)
+        changed = self.manifest.model_copy(update={**update, "wall_seconds": spent, "resumed_at": ""})
+        self.manifest = write_manifest(self.path, changed)
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not self.done and not isinstance(error, OSError):
+            self.pause()
+
+
+def _require_no_strangers(directory: Path, name: str) -> None:
+    """A stage writes its manifest first, so files without one come from elsewhere, or the manifest was lost."""
+    for output in outputs(name):
+        if (directory / output).exists():
+            raise InputError(
+                f"{directory / output} stands there without {manifest_path(directory, name)}, so it is not known what "
+                f"made it. Restore the manifest, or do the stage again with `{again(directory, name)}`, which moves "
+                "what is there aside"
+            )
+
+
+def require_same(
+    directory: Path,
+    name: str,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    used_by: Sequence[str] = (),
+    verifies: bool = True,
+) -> None:
+    """What :class:`Stage` will refuse, told before anything is loaded or checked: by the options and inputs that are
+    known already.
+
+    Args:
+        used_by: stages that were made from this one, to be named.
+        verifies: whether to look at the files of a finished stage, too.
+
+    Raises:
+        InputError: as :class:`Stage`.
+    """
+    old = find_manifest(directory, name)
+    if old is None:
+        return
+    new = _manifest(name, options, inputs)
+    known = old.model_copy(
+        update={
+            "options": {option: value for option, value in old.options.items() if option in new.options},
+            "inputs": {source: value for source, value in old.inputs.items() if source in new.inputs},
+        }
+    )
+    _refuse(directory, name, _differences(known, new, ()), used_by)
+    if verifies and old.status == "complete":
+        verify_outputs(directory, name, old)
+
+
+def _manifest(
+    name: str, options: Mapping[str, Any], inputs: Mapping[str, str], policy: Mapping[str, Any] | None = None
+) -> Manifest:
+    return Manifest(
+        stage=name,
+        status="running",
+        options=json.loads(json.dumps(options, default=str)),
+        inputs=dict(inputs),
+        policy=json.loads(json.dumps(policy or {}, default=str)),
+        versions=package_versions(),
+    )
+
+
+def _refuse(directory: Path, name: str, differences: Sequence[str], used_by: Sequence[str] = ()) -> None:
+    if differences:
+        command, listed = again(directory, name), "\n  ".join(differences)
+        made = f"\nMade from it: {', '.join(used_by)}." if used_by else ""
+        beside = " Or keep both: give the new one a name with --name." if name.startswith(_NAMED) else ""
+        raise InputError(
+            f"{manifest_path(directory, name)} was made with other settings:\n  {listed}{made}\n"
+            f"Use the settings that it was made with, or start it again with `{command}` and yours: what is there is "
+            f"moved to {directory / REPLACED}, not deleted.{beside}"
+        )
+
+
+def seconds_spent(directory: Path, stage: str, manifest: Manifest) -> float:
+    """Seconds of work; of a stage that was killed, until it last wrote something."""
+    if manifest.status == "complete" or not manifest.resumed_at:
+        return manifest.wall_seconds
+    began = calendar.timegm(time.strptime(manifest.resumed_at, "%Y-%m-%dT%H:%M:%SZ"))
+    files = (directory / name for name in outputs(stage))
+    last = max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+    return round(manifest.wall_seconds + max(0.0, last - began), 3)
+
+
+def _differences(old: Manifest, new: Manifest, told: Collection[str]) -> list[str]:
+    found = [
+        f"{name}: was {old.options.get(name)!r}, now {new.options.get(name)!r}"
+        for name in sorted(old.options.keys() | new.options.keys())
+        if name not in told and old.options.get(name) != new.options.get(name)
+    ]
+    for name in sorted(old.inputs.keys() | new.inputs.keys()):
+        if _same_input(name, old, new):
+            continue
+        if name == "policy" and (facts := _policy_differences(old, new)):
+            found += facts
+        else:
+            place = f" ({new.options[name]})" if name in told and new.options.get(name) else ""
+            found.append(f"{name}{place}: was {old.inputs.get(name)!r}, now {new.inputs.get(name)!r}")
+    found += [
+        f"version of {package}: was {old.versions[package]}, now {new.versions[package]}"
+        for package in ("pivotrl", "torch", "transformers")
+        if package in old.versions and package in new.versions and old.versions[package] != new.versions[package]
+    ]
+    return found
+
+
+def _same_input(name: str, old: Manifest, new: Manifest) -> bool:
+    if old.inputs.get(name) == new.inputs.get(name):
+        return True
+    if old.checksum:
+        return False
+    # Older versions named inputs by their path, and some not at all: what they did name must still be there.
+    return name not in old.inputs or (name not in new.inputs and old.inputs[name] in new.inputs.values())
+
+
+def _policy_differences(old: Manifest, new: Manifest) -> list[str]:
+    was, now = (manifest.policy.get("identity", {}) for manifest in (old, new))
+    if not was or not now:
+        return []
+    return [
+        f"policy, {fact}: was {was.get(fact)!r}, now {now.get(fact)!r}"
+        for fact in sorted(was.keys() | now.keys())
+        if was.get(fact) != now.get(fact)
+    ]
