@@ -86,7 +86,8 @@ def export(
             reasons = dict(Counter(skip.reason for skip in skipped))
             raise InputError(f"{describe(exporter)} can write none of the {len(splits['train'])} turns: {reasons}")
         if skipped:
-            write_file(folder / "skipped.jsonl", "".join(f"{skip.model_dump_json()}\n" for skip in skipped))
+            rows = "".join(f"{skip.model_dump_json(exclude_defaults=True)}\n" for skip in skipped)
+            write_file(folder / "skipped.jsonl", rows)
         manifest = Manifest(
             stage="export",
             status="complete",

@@ -214,7 +214,7 @@ def _answer(answers: Answers, action: Action, tools: Sequence[Tool]) -> str:
     template = answers.template
     prompt = template.prompt([_QUESTION], tools).marked
     whole = template.answered([_QUESTION], tools, action)
-    if not whole.startswith(prompt) and answers.opened:  # and writes none for a turn of its own
+    if not whole.startswith(prompt) and answers.opened:  # it writes no thought for a turn of its own
         prompt = prompt.rstrip()
         for mark in (template.controls.marked(answers.opened[0]), answers.opened[0]):
             prompt = prompt.removesuffix(mark)
