@@ -1,4 +1,4 @@
-"""What goes wrong in training is said by name: rates that do not fit, weights that blow up, samples that are cut off."""
+"""What goes wrong in training is said by name: rates that do not fit, weights that blow up, samples cut off."""
 
 from __future__ import annotations
 

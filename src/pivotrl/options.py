@@ -39,8 +39,7 @@ def check(options: object) -> None:
     Raises:
         InputError: a value is not of its type or out of its range; the message names the flag.
     """
-    assert dataclasses.is_dataclass(options)
-    _validate(_model(type(options)), vars(options), flag)
+    _validate(_model(options.__class__), vars(options), flag)
 
 
 def check_arguments(target: Callable[..., Any], given: Mapping[str, Any]) -> None:
@@ -53,7 +52,7 @@ def check_arguments(target: Callable[..., Any], given: Mapping[str, Any]) -> Non
     fields = _kinds_of_arguments(target)
     asked = {name: (fields[name], ...) for name in given if name in fields}
     if asked:
-        model: type[BaseModel] = create_model("Arguments", __config__=_STRICT, **asked)  # type: ignore[call-overload]
+        model: type[BaseModel] = create_model("Arguments", __config__=_STRICT, **asked)
         _validate(model, {name: given[name] for name in asked}, lambda name: f"the option {name}")
 
 
@@ -75,7 +74,7 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=T
 
 
 @functools.cache
-def _model(kind: type) -> type[BaseModel]:
+def _model(kind: Any) -> type[BaseModel]:
     hints = get_type_hints(kind, include_extras=True)
     fields: dict[str, Any] = {field.name: (hints[field.name], ...) for field in dataclasses.fields(kind)}
     return create_model(kind.__name__, __config__=_STRICT, **fields)

@@ -1,5 +1,4 @@
-"""`verdicts` of each group of a step (1 pass, 0 fail, ? none): metrics in `unknown` are left out, those in `known` have their
-values."""
+"""`verdicts` of each group of a step (1 pass, 0 fail, ? none). Metrics in `unknown` are left out, those in `known` are so."""
 
 from pathlib import Path
 from typing import Any
