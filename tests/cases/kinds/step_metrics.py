@@ -1,4 +1,4 @@
-"""`verdicts` of each group of a step (1 pass, 0 fail, ? none). Metrics in `unknown` are left out, those in `known` are so."""
+"""`verdicts` of each group of a step (1 pass, 0 fail, ? none): what is `unknown` is left out, what is `known` is so."""
 
 from pathlib import Path
 from typing import Any
