@@ -33,13 +33,12 @@ class InputError(ValueError):
     """What a user gave, a file or an option, is not what it should be: place, fault and remedy in the message."""
 
 
-def check(options: object) -> None:
+def check(options: Any) -> None:
     """To be called by a dataclass of options when it is made.
 
     Raises:
         InputError: a value is not of its type or out of its range; the message names the flag.
     """
-    assert dataclasses.is_dataclass(options)
     _validate(_model(type(options)), vars(options), flag)
 
 
@@ -51,9 +50,9 @@ def check_arguments(target: Callable[..., Any], given: Mapping[str, Any]) -> Non
         InputError: as :func:`check`; the message names the option.
     """
     fields = _kinds_of_arguments(target)
-    asked = {name: (fields[name], ...) for name in given if name in fields}
+    asked: dict[str, Any] = {name: (fields[name], ...) for name in given if name in fields}
     if asked:
-        model: type[BaseModel] = create_model("Arguments", __config__=_STRICT, **asked)  # type: ignore[call-overload]
+        model = create_model("Arguments", __config__=_STRICT, **asked)
         _validate(model, {name: given[name] for name in asked}, lambda name: f"the option {name}")
 
 
@@ -75,7 +74,7 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=T
 
 
 @functools.cache
-def _model(kind: type) -> type[BaseModel]:
+def _model(kind: Any) -> type[BaseModel]:
     hints = get_type_hints(kind, include_extras=True)
     fields: dict[str, Any] = {field.name: (hints[field.name], ...) for field in dataclasses.fields(kind)}
     return create_model(kind.__name__, __config__=_STRICT, **fields)
@@ -83,7 +82,7 @@ def _model(kind: type) -> type[BaseModel]:
 
 @functools.cache
 def _kinds_of_arguments(target: Callable[..., Any]) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     try:
         hints = get_type_hints(function, include_extras=True)
     except Exception:  # annotations of a user's own that name what is imported for type checkers only

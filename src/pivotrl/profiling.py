@@ -90,9 +90,9 @@ def profile(
         done += len(batch)
         progress(done, len(fitting), "turns profiled")
     by_turn = {group.turn_id: group for group in file}
-    groups = [by_turn[turn.id] for turn in fitting]
-    SampleFaults.of(groups).warn(f"--max-tokens (now {options.max_tokens})")
-    return groups, left_out
+    profiled = [by_turn[turn.id] for turn in fitting]
+    SampleFaults.of(profiled).warn(f"--max-tokens (now {options.max_tokens})")
+    return profiled, left_out
 
 
 def why_none_fits(left_out: Sequence[SkippedTurn], max_tokens: int) -> str:

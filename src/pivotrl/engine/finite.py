@@ -32,7 +32,25 @@ def require_finite(
         input_ids = torch.tensor([list(token_ids[-_PROBE_TOKENS:])], device=model.device)
         if torch.isfinite(model(input_ids=input_ids, use_cache=False, logits_to_keep=1).logits).all():
             return
-    raise InputError(
+    raise _blown_up(learning_rate)
+
+
+def optimizer_step(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """``optimizer.step()``.
+
+    Raises:
+        InputError: the rate itself is beyond the range of a weight.
+    """
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if "overflow" in str(error):
+            raise _blown_up(learning_rate) from error
+        raise
+
+
+def _blown_up(learning_rate: float) -> InputError:
+    return InputError(
         f"a step at learning rate {learning_rate:g} made weights that give no finite numbers. The samples and the last "
         "checkpoint stay; train again with a lower --learning-rate"
     )

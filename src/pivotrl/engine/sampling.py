@@ -8,6 +8,7 @@ Suffixes: _N branches that still grow, _G samples of a prompt, _T tokens, _V voc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from pivotrl.engine.head import Head
 from pivotrl.engine.recording import Capture, RecordedStep, Step, cuda_graph
 from pivotrl.engine.split_attention import ForestPass, TrunkState
 from pivotrl.engine.static_decoding import StaticPass
+from pivotrl.protocols import InputError
 from pivotrl.records import Sampling
 from pivotrl.seeding import uniforms
 
@@ -82,20 +84,22 @@ def inverse_cdf(weights_NV: Tensor, uniform_N: Tensor) -> Tensor:
     running sum over a whole vocabulary.
 
     Args:
-        weights_NV: not negative, one at least positive in each row.
+        weights_NV: not negative, one at least positive in each row. Of a row with NaN any entry is returned.
         uniform_N: in [0, 1).
     """
-    if missing := -weights_NV.shape[1] % _BLOCK:
+    num_entries = weights_NV.shape[1]
+    if missing := -num_entries % _BLOCK:
         weights_NV = torch.nn.functional.pad(weights_NV, (0, missing))
     padded = weights_NV.unflatten(1, (-1, _BLOCK))
     sums = torch.nn.functional.pad(padded.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1), (1, 0))
     target = uniform_N.to(sums)[:, None] * sums[:, -1:]
-    block = torch.searchsorted(sums[:, 1:].contiguous(), target, right=True)
+    block = torch.searchsorted(sums[:, 1:].contiguous(), target, right=True).clamp(max=padded.shape[1] - 1)
     within = padded.gather(1, block[..., None].expand(-1, -1, _BLOCK))[:, 0].double().cumsum(dim=-1)
     within += sums.gather(1, block)
     # The block was summed in another order: what lies in it must not fall behind its end.
     target = torch.minimum(target, torch.nextafter(within[:, -1:], torch.zeros_like(target)))
-    return (block * _BLOCK + torch.searchsorted(within, target, right=True))[:, 0]
+    place = torch.searchsorted(within, target, right=True).clamp(max=_BLOCK - 1)  # of NaN it is behind the end
+    return (block * _BLOCK + place)[:, 0].clamp(max=num_entries - 1)
 
 
 @torch.no_grad()
@@ -125,6 +129,7 @@ def draw(
         capture: how ``split`` records a step; None is a CUDA graph on a GPU, and no record elsewhere.
 
     Raises:
+        InputError: the model gives no finite probabilities.
         torch.OutOfMemoryError: the prompts or a single branch do not fit.
     """
     if capture is None and model.device.type == "cuda":
@@ -182,6 +187,7 @@ class _Branches:
         self, model: Any, keys: Sequence[tuple[str, int]], sampling: Sampling, stop_ids: frozenset[int]
     ) -> None:
         draws = [uniforms(sampling.seed, turn, sample, sampling.max_tokens) for turn, sample in keys]
+        self._turn_ids = [turn for turn, _ in keys]
         self._uniform_NT = torch.from_numpy(np.stack(draws)).to(model.device)
         self._sampling, self.max_tokens = sampling, sampling.max_tokens
         self._is_stop = torch.zeros(
@@ -195,11 +201,20 @@ class _Branches:
         """The branch that each row of logits belongs to."""
 
     def extend(self, logits_NV: Tensor, step: int) -> Tensor:
-        """Choose the next token [N] of each row's branch; finished branches take none."""
+        """Choose the next token [N] of each row's branch; finished branches take none.
+
+        Raises:
+            InputError: a token has no finite log-probability.
+        """
         token_N, logprob_N = choose(logits_NV, self._uniform_NT[self.rows, step], self._sampling)
         values = zip(self.rows, token_N.tolist(), logprob_N.tolist(), self._is_stop[token_N].tolist(), strict=True)
         for branch, token, logprob, stops in values:
             if self._alive[branch]:
+                if not math.isfinite(logprob):
+                    raise InputError(
+                        f"{self._turn_ids[branch]}: the model's probabilities are no finite numbers. Its weights are "
+                        "damaged, need a dtype of more range, or were blown up by training: then lower --learning-rate"
+                    )
                 self._tokens[branch].append(token)
                 self._logprobs[branch].append(logprob)
                 self._alive[branch] = not stops

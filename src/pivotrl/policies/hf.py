@@ -16,7 +16,7 @@ from pivotrl.engine.adapter_files import read_adapter
 from pivotrl.engine.adapters import merge_adapter, quiet
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
-from pivotrl.engine.finite import require_finite
+from pivotrl.engine.finite import optimizer_step, require_finite
 from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
 from pivotrl.engine.low_rank import LowRank
@@ -323,7 +323,7 @@ class Policy:
         if finite:
             for group in self._optimizer.param_groups:
                 group["lr"], group["weight_decay"] = learning_rate, options.weight_decay
-            self._optimizer.step()
+            optimizer_step(self._optimizer, learning_rate)
         self._optimizer.zero_grad(set_to_none=True)
         return {
             "gradient/norm": norm,
