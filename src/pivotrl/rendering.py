@@ -11,7 +11,7 @@ import datetime
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -55,6 +55,8 @@ class Renderer:
             template writes tool calls. Any other is text to the model.
         date: what a template is told that asks for today's; a prompt must not depend on the day.
         variables: further variables for the template, such as ``{"enable_thinking": False}``.
+        stop_ids: tokens that end a sample beside the template's own and the tokenizer's, such as those of the model's
+            generation_config.json.
 
     Raises:
         InputError: the tokenizer has neither a chat template nor ChatML control tokens, or its template cannot be used.
@@ -69,6 +71,7 @@ class Renderer:
         actions: str = "auto",
         date: datetime.date = DATE,
         variables: Mapping[str, Any] | None = None,
+        stop_ids: Collection[int] = (),
     ) -> None:
         self.tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
@@ -96,6 +99,7 @@ class Renderer:
             self._with_tools, self._without_tools = found[sources[0]], found[sources[1]]
             self.end_id, self.identity = self._with_tools.end_id, self._with_tools.identity
             self.stop_ids = self._with_tools.stop_ids | self._without_tools.stop_ids
+        self.stop_ids |= frozenset(stop_ids)
         self.identity |= {"reasoning": reasoning} if reasoning != "template" else {}
         self.identity |= {"actions": actions} if actions != "auto" else {}
         self._prompt = functools.lru_cache(maxsize=4096)(self._render)

@@ -1,0 +1,104 @@
+"""What config.json alone tells of a model that cannot be used here, in one sentence each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
+
+from pivotrl.protocols import InputError
+
+_LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_QUANTISED = ("quantization_config", "quantization", "compression_config")
+
+
+def read_config(folder: Path, name: str) -> Any:
+    """The configuration of a folder whose model type transformers itself knows.
+
+    Raises:
+        InputError: config.json cannot be read, or its model type needs code that comes with the model, which never runs.
+    """
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder / 'config.json'} is not JSON ({error}); copy it anew") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+        raise InputError(f"{folder / 'config.json'} names no model_type; give a folder saved by transformers")
+    kind = content["model_type"]
+    if kind not in CONFIG_MAPPING:
+        own = "it brings code of its own, which never runs here; " if "auto_map" in content else ""
+        raise InputError(
+            f"cannot use {name!r}: transformers {transformers.__version__} does not know the model type {kind!r}; {own}"
+            "give a model whose type it knows, or a newer transformers"
+        )
+    if method := _quantisation(content):
+        raise InputError(
+            f"cannot use {name!r} (model type {kind!r}): its weights are quantised ({method}); load full-precision "
+            "weights (bf16 or fp32)"
+        )
+    try:
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # each configuration has checks of its own
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"cannot use {name!r} (model type {kind!r}): its config.json is not valid ({type(error).__name__}: "
+            f"{reason}); copy it anew from the model it was made from"
+        ) from error
+
+
+def language_model_class(folder: Path, config: Any, name: str) -> Any:
+    """The class of transformers that loads the model.
+
+    Raises:
+        InputError: the model has an encoder, is not one that writes text, or its weights are no safetensors.
+    """
+    start = f"cannot use {name!r} (model type {config.model_type!r}): "
+    classes = [str(each) for each in config.architectures or ()]
+    if config.is_encoder_decoder:
+        raise InputError(f"{start}it is an encoder-decoder; give a decoder-only language model")
+    if (folder / "modules.json").is_file():
+        raise InputError(f"{start}it is an embedding model of sentence-transformers; give a chat model")
+    if classes and not any(each.endswith(_LANGUAGE_MODELS) for each in classes):
+        raise InputError(f"{start}it was saved as {classes[0]}, which writes no text; give a ...ForCausalLM")
+    require_safetensors(folder, start)
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    raise InputError(f"{start}transformers has no causal language model of that type; give one that writes text")
+
+
+def require_safetensors(folder: Path, start: str) -> None:
+    """
+    Raises:
+        InputError: the folder holds no such weights. The message begins with ``start``.
+    """
+    if any(folder.glob("*.safetensors")):
+        return
+    found = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.gguf") for file in folder.glob(pattern))
+    held = f"only {found[0]}" if found else "no weights"
+    raise InputError(
+        f"{start}the folder holds {held}, and only safetensors are loaded (a pickle can run code); load it where you "
+        "trust it and save it anew with model.save_pretrained(folder)"
+    )
+
+
+def _quantisation(config: dict[str, Any]) -> str | None:
+    """Method and bits, None for full precision."""
+    parts = [config, *(part for key, part in config.items() if isinstance(part, dict) and key not in _QUANTISED)]
+    for part in parts:
+        for settings in (part[key] for key in _QUANTISED if part.get(key)):
+            known = settings if isinstance(settings, dict) else {}
+            bits = known.get("bits") or {True: 4}.get(known.get("load_in_4bit"), {True: 8}.get(known.get("load_in_8bit")))
+            return f"{known.get('quant_method', 'unknown method')}{f', {bits} bits' if bits else ''}"
+    return None
