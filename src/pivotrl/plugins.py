@@ -15,10 +15,12 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pivotrl.protocols import InputError
 
@@ -137,7 +139,7 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
         extra: options given by the program, not by the text.
 
     Raises:
-        InputError: unknown plugin or option, or an option that is missing.
+        InputError: unknown plugin or option, an option of the wrong type, or one that is missing.
     """
     name, options = parse_spec(spec)
     target = find(kind, name)
@@ -147,11 +149,40 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
             listed = ", ".join(known) or "none"
             raise InputError(f"{name} has no option {option!r}; its options are {listed}")
     options = {**extra, **options}
+    _check_values(name, target, options)
     if missing := [n for n, p in known.items() if p.default is inspect.Parameter.empty and n not in options]:
         raise InputError(f"{name} needs the option {missing[0]!r}: {name}({missing[0]}=...)")
     if inspect.isclass(target):
         return target(**options)
     return functools.partial(target, **options) if options else target
+
+
+def _check_values(name: str, target: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse literals that are not of the type that the plugin declares."""
+    function: Any = target.__init__ if inspect.isclass(target) else target
+    try:
+        kinds = typing.get_type_hints(function)
+    except NameError:  # a name that is imported for type checkers only
+        return
+    for option, value in options.items():
+        kind = kinds.get(option, Any)
+        if not _is_of(value, kind):
+            choices = [repr(each) for each in typing.get_args(kind)] if typing.get_origin(kind) is Literal else []
+            wanted = f"one of {', '.join(choices)}" if choices else getattr(kind, "__name__", str(kind))
+            raise InputError(f"{name}: {option}={value!r} must be {wanted}")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type made of literals, numbers, texts and unions of them; true for any other type."""
+    if typing.get_origin(kind) is Literal:
+        return any(value == each and type(value) is type(each) for each in typing.get_args(kind))
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return any(_is_of(value, each) for each in typing.get_args(kind))
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind in (bool, int, str, type(None)):
+        return type(value) is kind
+    return True
 
 
 def load_each(kind: str, given: Sequence[Any]) -> tuple[Any, ...]:

@@ -22,11 +22,17 @@ _LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _QUANTISED = ("quantization_config", "quantization", "compression_config")
 
 
+def cannot_load(name: str, model_type: str) -> str:
+    """How every refusal of a model begins."""
+    return f"cannot load the model {name!r} of type {model_type!r}"
+
+
 def read_config(folder: Path, name: str) -> Any:
     """The configuration of a folder whose model type transformers itself knows.
 
     Raises:
-        InputError: config.json cannot be read, or its model type needs code that comes with the model, which never runs.
+        InputError: config.json cannot be read, its model type is unknown and would need code that comes with the model,
+            or the weights are quantised.
     """
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -38,12 +44,12 @@ def read_config(folder: Path, name: str) -> Any:
     if kind not in CONFIG_MAPPING:
         own = "it brings code of its own, which never runs here; " if "auto_map" in content else ""
         raise InputError(
-            f"cannot use {name!r}: transformers {transformers.__version__} does not know the model type {kind!r}; {own}"
+            f"cannot load the model {name!r}: transformers {transformers.__version__} does not know the model type {kind!r}; {own}"
             "give a model whose type it knows, or a newer transformers"
         )
     if method := _quantisation(content):
         raise InputError(
-            f"cannot use {name!r} (model type {kind!r}): its weights are quantised ({method}); load full-precision "
+            f"{cannot_load(name, kind)}: its weights are quantised ({method}); load full-precision "
             "weights (bf16 or fp32)"
         )
     try:
@@ -51,7 +57,7 @@ def read_config(folder: Path, name: str) -> Any:
     except Exception as error:  # each configuration has checks of its own
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
-            f"cannot use {name!r} (model type {kind!r}): its config.json is not valid ({type(error).__name__}: "
+            f"{cannot_load(name, kind)}: its config.json is not valid ({type(error).__name__}: "
             f"{reason}); copy it anew from the model it was made from"
         ) from error
 
@@ -62,7 +68,7 @@ def language_model_class(folder: Path, config: Any, name: str) -> Any:
     Raises:
         InputError: the model has an encoder, is not one that writes text, or its weights are no safetensors.
     """
-    start = f"cannot use {name!r} (model type {config.model_type!r}): "
+    start = f"{cannot_load(name, config.model_type)}: "
     classes = [str(each) for each in config.architectures or ()]
     if config.is_encoder_decoder:
         raise InputError(f"{start}it is an encoder-decoder; give a decoder-only language model")
@@ -94,11 +100,10 @@ def require_safetensors(folder: Path, start: str) -> None:
 
 
 def _quantisation(config: dict[str, Any]) -> str | None:
-    """Method and bits, None for full precision."""
-    parts = [config, *(part for key, part in config.items() if isinstance(part, dict) and key not in _QUANTISED)]
-    for part in parts:
-        for settings in (part[key] for key in _QUANTISED if part.get(key)):
-            known = settings if isinstance(settings, dict) else {}
-            bits = known.get("bits") or {True: 4}.get(known.get("load_in_4bit"), {True: 8}.get(known.get("load_in_8bit")))
-            return f"{known.get('quant_method', 'unknown method')}{f', {bits} bits' if bits else ''}"
+    """How the weights are packed, None for full precision."""
+    for part in (config, config.get("text_config")):
+        for settings in (part.get(key) for key in _QUANTISED) if isinstance(part, dict) else ():
+            if isinstance(settings, dict) and settings:
+                bits = settings.get("bits") or (4 if settings.get("load_in_4bit") else None)
+                return f"{settings.get('quant_method', 'unknown method')}{f', {bits} bits' if bits else ''}"
     return None

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from pivotrl.engine import split_attention
-from pivotrl.engine.configuration import language_model_class, read_config
+from pivotrl.engine.configuration import cannot_load, language_model_class, read_config
 from pivotrl.engine.locating import address, locate
 from pivotrl.engine.tokenizers import require_ids, tokenizer_in
 from pivotrl.protocols import InputError
@@ -77,9 +77,8 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
     auto_class = language_model_class(folder, config, name)
     with quiet_loading():
         tokenizer = tokenizer_in(folder, name)
-        with refusing(f"cannot load {name!r} (model type {config.model_type!r})"):
+        with refusing(cannot_load(name, config.model_type)):
             model = _load(auto_class, folder, dtype, name).to(device).eval()
-        with refusing(f"cannot run {name!r} (model type {config.model_type!r})"):
             _choose_attention(model)
             _require_next_tokens(model, name)
     require_ids(tokenizer, min(len(model.get_input_embeddings().weight), num_outputs(model)), name)
@@ -143,17 +142,17 @@ def _require_all_weights(model: Any, info: dict[str, Any], name: str) -> None:
     """
     unlike = sorted(str(each[0] if isinstance(each, tuple) else each) for each in info["mismatched_keys"])
     missing = sorted(info["missing_keys"]) or unlike
-    kind = f"{name!r} (model type {model.config.model_type!r})"
+    start = cannot_load(name, model.config.model_type)
     if missing:
         raise InputError(
-            f"cannot load {kind}: its files hold no weights that fit {_listed(missing)}; config.json and *.safetensors "
+            f"{start}: its files hold no weights that fit {_listed(missing)}; config.json and *.safetensors "
             "are not of one model"
         )
     modules = dict(model.named_modules())
     unused = sorted(key for key in info["unexpected_keys"] if not key.endswith(_BUFFERS))
     if any(_belongs(key, modules) for key in unused):
         raise InputError(
-            f"cannot load {kind}: transformers has no place for its weights {_listed(unused)}; config.json and "
+            f"{start}: transformers has no place for its weights {_listed(unused)}; config.json and "
             "*.safetensors are not of one model"
         )
     if unused:
@@ -190,11 +189,11 @@ def _require_next_tokens(model: Any, name: str) -> None:
     Raises:
         InputError: outputs are not finite, do not stand where they are asked for, or depend on later tokens.
     """
-    logprobs, kind = _probe(model), f"cannot use {name!r} (model type {model.config.model_type!r}): "
+    logprobs, start = _probe(model), cannot_load(name, model.config.model_type)
     if not torch.isfinite(logprobs).all():
-        raise InputError(f"{kind}its outputs are not finite in {model.dtype}; its weights are damaged")
+        raise InputError(f"{start}: its outputs are not finite in {model.dtype}; its weights are damaged")
     if (logprobs[0, :-1] - logprobs[1, :-1]).abs().max().item() > TOLERANCE[model.dtype]:
-        raise InputError(f"{kind}it reads tokens that come later, so it cannot write text; give a causal model")
+        raise InputError(f"{start}: it reads tokens that come later, so it cannot write text; give a causal model")
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ def locate(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise InputError(f"{name} is not a model folder: it has no config.json. Give a folder saved by transformers")
+            raise InputError(f"{name} is not a model folder: it has no config.json. Give one saved by transformers")
         return path
     if path.exists():
         raise InputError(f"{name} is a file; give the folder that holds config.json, the weights and the tokenizer")

@@ -62,7 +62,7 @@ def require_ids(tokenizer: Any, num_rows: int, name: str) -> None:
     if used:
         listed = ", ".join(map(repr, used[:3]))
         raise InputError(
-            f"the tokenizer of {name!r} is not the model's: {len(used)} of its tokens, such as {listed}, lie beyond the "
-            f"{num_rows} rows of the embedding. Give the tokenizer that the model was trained with, or resize the "
+            f"the tokenizer of {name!r} is not the model's: {len(used)} of its tokens, such as {listed}, lie beyond "
+            f"the {num_rows} rows of the embedding. Give the tokenizer that the model was trained with, or resize the "
             "model's embedding (model.resize_token_embeddings) and train it"
         )

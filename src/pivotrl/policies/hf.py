@@ -99,7 +99,7 @@ class Policy:
         self._optimizer: torch.optim.AdamW | None = None
         self._lora = trainable and lora_rank > 0
         self._num_skipped = 0
-        with refusing(f"cannot train {model!r} (model type {self.model.config.model_type!r})"):
+        with refusing(f"cannot train the model {model!r} of type {self.model.config.model_type!r}"):
             if trainable:
                 self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
             self._executor: Executor = make_executor(executor, self.model, pass_tokens)
