@@ -27,6 +27,13 @@ def cannot_load(name: str, model_type: str) -> str:
     return f"cannot load the model {name!r} of type {model_type!r}"
 
 
+def reason_of(error: Exception) -> str:
+    """What an error of transformers says, in one line; never its advice to trust code."""
+    if "trust_remote_code" in str(error):
+        return "it brings code of its own, which never runs here"
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+
+
 def read_config(folder: Path, name: str) -> Any:
     """The configuration of a folder whose model type transformers itself knows.
 
@@ -44,21 +51,19 @@ def read_config(folder: Path, name: str) -> Any:
     if kind not in CONFIG_MAPPING:
         own = "it brings code of its own, which never runs here; " if "auto_map" in content else ""
         raise InputError(
-            f"cannot load the model {name!r}: transformers {transformers.__version__} does not know the model type {kind!r}; {own}"
-            "give a model whose type it knows, or a newer transformers"
+            f"cannot load the model {name!r}: transformers {transformers.__version__} does not know the model type "
+            f"{kind!r}; {own}give a model whose type it knows, or install a newer transformers"
         )
     if method := _quantisation(content):
         raise InputError(
-            f"{cannot_load(name, kind)}: its weights are quantised ({method}); load full-precision "
-            "weights (bf16 or fp32)"
+            f"{cannot_load(name, kind)}: its weights are quantised ({method}); load full-precision weights (bf16 or fp32)"
         )
     try:
         return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # each configuration has checks of its own
-        reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
-            f"{cannot_load(name, kind)}: its config.json is not valid ({type(error).__name__}: "
-            f"{reason}); copy it anew from the model it was made from"
+            f"{cannot_load(name, kind)}: its config.json is not valid ({reason_of(error)}); copy it anew from the model "
+            "it was made from"
         ) from error
 
 
@@ -82,6 +87,27 @@ def language_model_class(folder: Path, config: Any, name: str) -> Any:
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return AutoModelForImageTextToText
     raise InputError(f"{start}transformers has no causal language model of that type; give one that writes text")
+
+
+def require_end_tokens(folder: Path, start: str) -> None:
+    """A generation_config.json that cannot be read would be left out by transformers, and its end tokens with it.
+
+    Raises:
+        InputError: the file is no JSON object, or its end tokens are no ids. The message begins with ``start``.
+    """
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return
+    try:
+        named = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+        ids = named if isinstance(named, list) else [] if named is None else [named]
+        if not all(type(each) is int for each in ids):
+            raise ValueError(f"eos_token_id is {named!r}")
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"{start}: its generation_config.json cannot be read ({error}); copy it anew, or delete it and the "
+            "end token of config.json counts"
+        ) from error
 
 
 def require_safetensors(folder: Path, start: str) -> None:

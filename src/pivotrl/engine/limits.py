@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pivotrl.engine.loading import num_outputs
 
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
+_logger = logging.getLogger(__name__)
+
 UNBOUNDED = 1 << 30
 """Tokens; the context of a model whose states or position biases have no end."""
 
@@ -21,11 +24,14 @@ def max_context(config: Any, tokenizer: Any) -> int:
 def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """End tokens that generation_config.json and config.json name.
 
-    Only control tokens count: an id of ordinary text is a default that nobody set for this tokenizer.
+    Only control tokens that the model can choose count: any other id is a default that nobody set for this tokenizer.
     """
     named: set[int] = set()
     for source in (model.generation_config, model.config, model.config.get_text_config()):
         ids = getattr(source, "eos_token_id", None)
         named |= {each for each in (ids if isinstance(ids, (list, tuple)) else [ids]) if isinstance(each, int)}
     control = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-    return frozenset(each for each in named & control if 0 <= each < num_outputs(model))
+    ends = {each for each in named & control if each < num_outputs(model)}
+    if ignored := sorted(named - ends):
+        _logger.warning("end tokens that are no control tokens of the tokenizer are not used: %s", ignored)
+    return frozenset(ends)

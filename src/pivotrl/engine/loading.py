@@ -18,7 +18,13 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from pivotrl.engine import split_attention
-from pivotrl.engine.configuration import cannot_load, language_model_class, read_config
+from pivotrl.engine.configuration import (
+    cannot_load,
+    language_model_class,
+    read_config,
+    reason_of,
+    require_end_tokens,
+)
 from pivotrl.engine.locating import address, locate
 from pivotrl.engine.tokenizers import require_ids, tokenizer_in
 from pivotrl.protocols import InputError
@@ -75,6 +81,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
     folder = locate(name)
     config = read_config(folder, name)
     auto_class = language_model_class(folder, config, name)
+    require_end_tokens(folder, cannot_load(name, config.model_type))
     with quiet_loading():
         tokenizer = tokenizer_in(folder, name)
         with refusing(cannot_load(name, config.model_type)):
@@ -106,9 +113,8 @@ def refusing(start: str) -> Iterator[None]:
     except (InputError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:  # hundreds of architectures, each with faults of its own
-        reason = (str(error).strip().splitlines() or [""])[0][:300]
         raise InputError(
-            f"{start}: {type(error).__name__}: {reason}. Give a decoder-only model that docs/limits.md lists, saved by "
+            f"{start}: {reason_of(error)}. Give a decoder-only model that docs/limits.md lists, saved by "
             "transformers as safetensors"
         ) from error
 
@@ -125,7 +131,6 @@ def _load(auto_class: Any, folder: Path, dtype: torch.dtype, name: str) -> Any:
     model, info = auto_class.from_pretrained(
         str(folder),
         dtype=dtype,
-        attn_implementation="eager",
         use_safetensors=True,
         output_loading_info=True,
         trust_remote_code=False,
@@ -172,16 +177,16 @@ def _listed(names: list[str]) -> str:
 
 
 def _choose_attention(model: Any) -> None:
-    """Our attention where it gives the numbers of the model's own, written out: some models have sinks, caps, biases or
-    masks that only their own code knows."""
-    expected = _probe(model)
+    """Our attention where it gives the numbers of the model's own: some have sinks, caps, biases or masks that only
+    their own code knows."""
+    own, expected = model.config.get_text_config()._attn_implementation, _probe(model)
     try:
         model.set_attn_implementation(split_attention.NAME)
         if (expected - _probe(model)).abs().max().item() <= TOLERANCE[model.dtype]:
             return
     except Exception as error:  # each has its own way of saying no
         _logger.debug("%s: %s", type(model).__name__, error)
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation(own)
 
 
 def _require_next_tokens(model: Any, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from pivotrl.engine.configuration import reason_of
 from pivotrl.engine.locating import locate
 from pivotrl.protocols import InputError
 
@@ -32,10 +33,7 @@ def tokenizer_in(folder: Path, name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # of transformers, tokenizers, a missing package: too many kinds to name
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise InputError(
-            f"cannot load the tokenizer of {name!r} ({type(error).__name__}: {reason}). {_REMEDY}"
-        ) from error
+        raise InputError(f"cannot load the tokenizer of {name!r} ({reason_of(error)}). {_REMEDY}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(f"{name!r} has only a slow tokenizer, which cannot say where control tokens are. {_REMEDY}")
     ids = tokenizer(_SAMPLE, add_special_tokens=False).input_ids

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
-from pivotrl.engine.executors.choosing import choose_sampler
+from pivotrl.engine.executors.choosing import choose_sampler, why_not
 from pivotrl.engine.limits import max_context, stop_ids
 from pivotrl.engine.loading import Dtype, load_model, refusing, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
@@ -74,6 +74,8 @@ class Policy:
         trainable: bool = True,
         seed: int = 0,
     ) -> None:
+        _require_least(lora_rank=(lora_rank, 0), lora_alpha=(lora_alpha, 1), frozen_layers=(frozen_layers, 0))
+        _require_least(batch_rows=(batch_rows, 1), pass_tokens=(pass_tokens, 1))
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
         ends = stop_ids(self.model, tokenizer)
@@ -103,6 +105,8 @@ class Policy:
             if trainable:
                 self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
             self._executor: Executor = make_executor(executor, self.model, pass_tokens)
+            if executor not in ("auto", "reference") and (reason := why_not(self._executor, self.model)):
+                raise InputError(f"executor={executor!r} does not serve this model: {reason}; use 'auto'")
             self._sampler = choose_sampler(self._executor.name, self.model)
             if self._frozen_copy is not None:
                 size = self._executor.max_tokens
@@ -375,6 +379,16 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
+
+
+def _require_least(**given: tuple[int | None, int]) -> None:
+    """
+    Raises:
+        InputError: an option is below its least value.
+    """
+    for name, (value, least) in given.items():
+        if value is not None and value < least:
+            raise InputError(f"{name} must be at least {least}, not {value}")
 
 
 def _adapter_hash(folder: Path) -> str:
