@@ -6,6 +6,7 @@ python recipes/limits_page.py            # writes the page, in seconds
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,9 +36,9 @@ refused in one sentence, with exit code 2.
 RULES = """
 Refused with any architecture, each by a case in `tests/cases/models.json` or a test in `tests/test_loading.py`:
 
-| what | why |
+| what | why, or what to do |
 | --- | --- |
-| code that comes with a model, tokenizer or reward model | it never runs, and nobody is asked; where transformers has a class of its own, that one is used |
+| code that comes with a model, tokenizer or reward model | it never runs, and nobody is asked |
 | weights that are no safetensors (`pytorch_model.bin`, GGUF) | a pickle can run code |
 | packed weights (bitsandbytes, GPTQ, AWQ, fp8, mxfp4, compressed-tensors, MLX) | load full-precision weights |
 | `dtype` other than float32 and bfloat16 | fp16 needs its loss scaled |
@@ -56,23 +57,27 @@ def page() -> str:
 
 def _architectures() -> Iterator[str]:
     counts = Counter(_outcome(each) for each in ARCHITECTURES.values())
-    yield (
-        f"{counts['works']} architectures work, {counts['in part']} work in part, {counts['refused']} are refused as examples "
-        "of their kind. Each is made with random weights, sampled, trained (LoRA and full fine-tuning, with and without "
-        "frozen layers), saved and loaded, and its export is loaded by plain transformers and peft "
-        "(`tests/test_architectures.py`; some only in `make test-slow`). The columns say how a prefix that samples have in "
-        "common is shared ([engine.md](engine.md)): *split* computes it once for all prompts, *cache* once for each prompt, "
-        "*rows* not at all, and *anew* computes the whole row again for each token, which is slow.\n\n"
-        "| model type | outcome | training shares | sampling shares | remarks |\n| --- | --- | --- | --- | --- |\n"
+    yield _wrapped(
+        f"{counts['works']} architectures work, {counts['in part']} work in part, and {counts['refused']} are refused, "
+        "as examples of their kind. Each is made with random weights, sampled, trained (LoRA and full fine-tuning, with "
+        "and without frozen layers), saved and loaded, and its export is loaded by plain transformers and peft: "
+        '`python -m pytest tests/test_architectures.py -k "llama or gpt2"`; all of it, and those marked *slow*, with '
+        "`-m slow`. The columns say how a prefix that samples have in common is shared ([engine.md](engine.md)): "
+        "*split* computes it once for all prompts, *cache* once for each prompt, *rows* not at all, and *anew* computes the whole "
+        "row again for each token, which is slow."
     )
+    yield "| model type | outcome | training | sampling | remarks | test |\n| --- | --- | --- | --- | --- | --- |\n"
     for name, each in ARCHITECTURES.items():
         shares = {"reference": "rows"}
         training, sampling = each.sharing, each.sampling or each.sharing
-        if each.refused:
-            yield f"| {name} | refused | | | it {_said(each.refused)} |\n"
-        else:
-            row = (name, _outcome(each), shares.get(training, training), shares.get(sampling, sampling), each.note)
-            yield f"| {' | '.join(row)} |\n"
+        ways = ("", "") if each.refused else (shares.get(training, training), shares.get(sampling, sampling))
+        remarks = f"it {_said(each.refused)}" if each.refused else each.note
+        test = "`refused_in_one_sentence`" if each.refused else "slow" if each.rare else "`sampled_and_trained`"
+        yield f"| {' | '.join((name, _outcome(each), *ways, remarks, test))} |\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n\n"
 
 
 def _outcome(each: Architecture) -> str:
@@ -94,13 +99,13 @@ RESULT = Message(role="tool", content="Seen", tool_call_id="call_0")
 def _templates() -> Iterator[str]:
     rows = {name: _row(name) for name in NAMES}
     counts = Counter(row[0] for row in rows.values())
-    yield (
-        f"Of the {len(NAMES)} templates in `tests/data/templates` {counts['works']} write everything below, {counts['in part']} "
+    yield _wrapped(
+        f"Of the {len(NAMES)} templates in `tests/data/templates` {counts['works']} write everything, {counts['in part']} "
         f"a part of it, and {counts['refused']} are refused. What a template cannot write is refused turn by turn as "
-        "`not_renderable`, and what it can is what transformers would write (`tests/test_templates.py`). *Calls*: how it writes "
-        "tool calls, a style of `pivotrl.parsing`.\n\n"
-        "| template | outcome | calls | what it does not write |\n| --- | --- | --- | --- |\n"
+        "`not_renderable`, and what it writes is what transformers would write: `python -m pytest tests/test_templates.py "
+        "-k llama3_1`. *Calls*: how it writes tool calls, a style of `pivotrl.parsing`."
     )
+    yield "| template | outcome | calls | what it does not write |\n| --- | --- | --- | --- |\n"
     for name, row in rows.items():
         yield f"| {name} | {' | '.join(row)} |\n"
 

@@ -37,6 +37,7 @@ EXPORTS = {
 _EXTRAS = {
     "torch": "hf",
     "transformers": "hf",
+    "huggingface_hub": "hf",
     "peft": "hf",
     "safetensors": "hf",
     "gguf": "smollm2",

@@ -272,7 +272,7 @@ def _draw_rows(
 ) -> list[Drawn]:
     branches = _Branches(model, [(turn_id, g) for g in range(num_samples)], sampling, stop_ids)
     input_ids = torch.tensor([list(prompt)] * (1 if executor == "cache" else num_samples), device=model.device)
-    cache = None
+    cache: Any = None
     for step in range(sampling.max_tokens):
         if executor == "anew":
             logits_NV = model(input_ids=input_ids, use_cache=False).logits[:, -1]

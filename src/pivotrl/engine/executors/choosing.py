@@ -91,7 +91,9 @@ def _lowest_weight(model: Any) -> torch.nn.Parameter:
 
     No bias: that of keys has a gradient of zero, and so nothing but rounding.
     """
-    weights = [p for name, p in backbone(model).get_decoder().named_parameters() if name.endswith("weight")]
+    weights: list[torch.nn.Parameter] = [
+        p for name, p in backbone(model).get_decoder().named_parameters() if name.endswith("weight")
+    ]
     norm = next((p for p in weights if p.dim() == 1), None)
     return norm if norm is not None else min(weights[1:], key=torch.Tensor.numel)  # the first is the embedding
 

@@ -48,7 +48,6 @@ class ReferenceExecutor(ChunkedExecutor):
             logits_to_keep=torch.arange(len(prompt) - 1, width, device=device),
         ).logits
         self.num_computed += input_ids.numel()
-        logits = logits[:, len(prompt) - 1 - width :]  # some models give all places whatever they are asked
         wide = torch.promote_types(logits.dtype, torch.float32)
         logprobs, entropies, places = [], [], []
         for row, (completion, start) in enumerate(rows):
