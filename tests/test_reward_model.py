@@ -114,7 +114,7 @@ def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
         RewardModel(model=str(plain), device="cpu")
     with pytest.raises(InputError, match="has 3 labels"):
         RewardModel(model=str(save(tmp_path / "three", 3)), device="cpu")
-    with pytest.raises(InputError, match="cannot load"):
+    with pytest.raises(InputError, match="there is no folder"):
         RewardModel(model=str(tmp_path / "nothing"), device="cpu")
     with pytest.raises(InputError, match="must lie in"):
         RewardModel(model=str(plain), threshold=2.0)
@@ -122,5 +122,5 @@ def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
     weights = pickled / "model.safetensors"
     torch.save({}, pickled / "pytorch_model.bin")
     weights.unlink()
-    with pytest.raises(InputError, match="cannot load"):
+    with pytest.raises(InputError, match=r"holds only pytorch_model\.bin"):
         RewardModel(model=str(pickled), device="cpu")

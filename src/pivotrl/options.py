@@ -43,8 +43,9 @@ def check(options: Any) -> None:
 
 
 def check_arguments(target: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """The same for the keyword options of a plugin: numbers, truth values and choices. What else it takes it checks
-    itself.
+    """The same for the keyword options of a plugin: numbers, truth values, texts and choices.
+
+    A plugin checks whatever else it takes itself.
 
     Raises:
         InputError: as :func:`check`; the message names the option.
@@ -91,13 +92,13 @@ def _kinds_of_arguments(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _is_simple(hint: Any) -> bool:
-    """Made of numbers, truth values, None and choices alone."""
+    """Made of numbers, truth values, texts, None and choices alone."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _is_simple(parts[0])
     if origin in (Union, types.UnionType):
         return all(map(_is_simple, parts))
-    return origin is Literal or hint in (int, float, bool, types.NoneType)
+    return origin is Literal or hint in (int, float, bool, str, types.NoneType)
 
 
 def _validate(model: type[BaseModel], values: Mapping[str, Any], write: Callable[[str], str]) -> None:

@@ -37,6 +37,7 @@ EXPORTS = {
 _EXTRAS = {
     "torch": "hf",
     "transformers": "hf",
+    "huggingface_hub": "hf",
     "peft": "hf",
     "safetensors": "hf",
     "gguf": "smollm2",
@@ -178,7 +179,7 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
         extra: options given by the program, not by the text.
 
     Raises:
-        InputError: unknown plugin or option, an option that is missing, or one out of its range.
+        InputError: unknown plugin or option, an option that is missing, or one of the wrong type or out of its range.
     """
     name, options = parse_spec(spec)
     target = find(kind, name)

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -60,6 +60,8 @@ class Renderer:
             template writes tool calls. Any other is text to the model.
         date: what a template is told that asks for today's; a prompt must not depend on the day.
         variables: further variables for the template, such as ``{"enable_thinking": False}``.
+        stop_ids: tokens that end a sample beside the template's own and the tokenizer's, such as those of the model's
+            generation_config.json.
 
     Raises:
         InputError: the tokenizer has neither a chat template nor ChatML control tokens, or its template cannot be used.
@@ -74,6 +76,7 @@ class Renderer:
         actions: str = "auto",
         date: datetime.date = DATE,
         variables: Mapping[str, Any] | None = None,
+        stop_ids: Collection[int] = (),
     ) -> None:
         self.tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
@@ -100,7 +103,7 @@ class Renderer:
                 self._chatml = None
         writers = [writer for writer in (*(self._own or ()), self._chatml) if writer]
         self.end_id = writers[0].end_id
-        self.stop_ids = frozenset().union(*(writer.stop_ids for writer in writers))
+        self.stop_ids = frozenset(stop_ids).union(*(writer.stop_ids for writer in writers))
         self.identity = writers[0].identity
         if self._own and self._chatml:
             self.identity["turns_with_tools"] = f"chatml {self._chatml.identity['template_sha256']}"

@@ -118,7 +118,7 @@ def show(
     if model is None or turn_id is None:
         tables.print_turn(directory, turn_id, num_messages, selection)
         return
-    from pivotrl.engine.loading import load_tokenizer  # imports torch, which only this way of showing needs
+    from pivotrl.engine.tokenizers import load_tokenizer  # imports torch, which only this way of showing needs
 
     tables.print_prompt(directory, turn_id, Renderer(load_tokenizer(model)), tokens)
 

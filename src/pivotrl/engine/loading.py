@@ -1,32 +1,72 @@
-"""Load a causal language model and its tokenizer: a Hugging Face id, a folder, or the packaged SmolLM2."""
+"""Load a causal language model and its tokenizer: a Hugging Face id, a folder, or the packaged SmolLM2.
+
+A model is used as its own configuration says or refused in one sentence. Code that comes with a model never runs, and
+weights are never unpickled.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from pivotrl.engine import smollm2, split_attention
+from pivotrl.engine import split_attention
+from pivotrl.engine.configuration import (
+    cannot_load,
+    language_model_class,
+    read_config,
+    reason_of,
+    require_end_tokens,
+)
+from pivotrl.engine.locating import address, locate
+from pivotrl.engine.tokenizers import require_ids, tokenizer_in
 from pivotrl.protocols import InputError
 from pivotrl.store import sha256_of_file
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
+TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.1}
+"""Largest difference of a log-probability between two ways of computing it, in nats. A wrong mask, state or layer is
+off by far more."""
+
+_BUFFERS = ("inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
+"""Tensors in older checkpoints that are computed, not trained."""
+
+_logger = logging.getLogger(__name__)
+
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
+    """``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: there is no such device.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"no device {device!r} here ({reason}); give 'cpu', 'cuda' or 'auto'") from error
+    return resolved
 
 
 def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
-    """``auto`` is bf16 on CUDA and fp32 on the CPU."""
+    """``auto`` is bf16 on CUDA and fp32 on the CPU.
+
+    Raises:
+        InputError: it is another one. fp16 would need its loss scaled.
+    """
+    if dtype not in get_args(Dtype):
+        raise InputError(f"dtype must be one of {', '.join(get_args(Dtype))}, not {dtype!r}")
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
@@ -35,64 +75,140 @@ def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, dict[str, str]]:
     """(model in evaluation mode, tokenizer, identity).
 
-    Never runs code that comes with a model (``trust_remote_code`` stays off) and never unpickles weights.
-
     Raises:
-        InputError: the folder is no model, or the id is unknown or cannot be reached.
+        InputError: there is no such model, or it cannot be used; the message says why and what to give instead.
     """
-    where = _locate(name)
-    with _loading(name):
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        try:
-            model = _load(where, dtype, split_attention.NAME)
-            with torch.no_grad():  # some say only when called that they need their own attention
-                model(torch.ones(1, 2, dtype=torch.long))
-        except (ValueError, KeyError):
-            model = _load(where, dtype, "eager")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    identity = _folder_identity(Path(where)) if Path(where).is_dir() else {"model": name}
-    return model.to(device).eval(), tokenizer, identity
-
-
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer alone.
-
-    Raises:
-        InputError: as :func:`load_model`.
-    """
-    where = _locate(name)
-    with _loading(name):
-        return AutoTokenizer.from_pretrained(where)
-
-
-def _locate(name: str) -> str:
-    source = smollm2.fetch() if name == smollm2.NAME else Path(name)
-    if not source.exists():
-        return name
-    if not (source / "config.json").is_file():
-        raise InputError(f"{source} is not a model folder: it has no config.json. Give a folder saved by transformers")
-    return str(source)
+    folder = locate(name)
+    config = read_config(folder, name)
+    auto_class = language_model_class(folder, config, name)
+    require_end_tokens(folder, cannot_load(name, config.model_type))
+    with quiet_loading():
+        tokenizer = tokenizer_in(folder, name)
+        with refusing(cannot_load(name, config.model_type)):
+            model = _load(auto_class, folder, dtype, name).to(device).eval()
+            _choose_attention(model)
+            _require_next_tokens(model, name)
+    require_ids(tokenizer, min(len(model.get_input_embeddings().weight), num_outputs(model)), name)
+    model.config.name_or_path = address(name, folder)
+    return model, tokenizer, _folder_identity(folder)
 
 
 @contextlib.contextmanager
-def _loading(name: str) -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
+    """Inside, transformers says nothing to our users; what matters is in our own messages."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    yield
+
+
+@contextlib.contextmanager
+def refusing(start: str) -> Iterator[None]:
+    """What the code of a model raises inside becomes one sentence. The model is not usable, whatever the kind.
+
+    Raises:
+        InputError: with ``start``, the reason and a remedy.
+    """
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (InputError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # hundreds of architectures, each with faults of its own
         raise InputError(
-            f"cannot load the model {name!r}: {reason}. Give {smollm2.NAME!r}, a folder saved by transformers "
-            "(safetensors), or a Hugging Face id that can be reached"
+            f"{start}: {reason_of(error)}. Give a decoder-only model that docs/limits.md lists, saved by "
+            "transformers as safetensors"
         ) from error
 
 
-def _load(where: str, dtype: torch.dtype, attention_name: str) -> Any:
-    return AutoModelForCausalLM.from_pretrained(
-        where, dtype=dtype, attn_implementation=attention_name, use_safetensors=True
+def num_outputs(model: Any) -> int:
+    """Tokens that the model can choose from."""
+    layer = model.get_output_embeddings()
+    if layer is None:
+        raise InputError(f"{type(model).__name__} has no output layer; give a model that was trained to write text")
+    return int(layer.weight.shape[0])
+
+
+def _load(auto_class: Any, folder: Path, dtype: torch.dtype, name: str) -> Any:
+    model, info = auto_class.from_pretrained(
+        str(folder),
+        dtype=dtype,
+        use_safetensors=True,
+        output_loading_info=True,
+        trust_remote_code=False,
     )
+    _require_all_weights(model, info, name)
+    return model
+
+
+def _require_all_weights(model: Any, info: dict[str, Any], name: str) -> None:
+    """
+    Raises:
+        InputError: a weight of the model is not in the files and would be made up, or a weight in the files belongs to
+            a layer that computes without it.
+    """
+    unlike = sorted(str(each[0] if isinstance(each, tuple) else each) for each in info["mismatched_keys"])
+    missing = sorted(info["missing_keys"]) or unlike
+    start = cannot_load(name, model.config.model_type)
+    if missing:
+        raise InputError(
+            f"{start}: its files hold no weights that fit {_listed(missing)}; config.json and *.safetensors "
+            "are not of one model"
+        )
+    modules = dict(model.named_modules())
+    unused = sorted(key for key in info["unexpected_keys"] if not key.endswith(_BUFFERS))
+    if any(_belongs(key, modules) for key in unused):
+        raise InputError(
+            f"{start}: transformers has no place for its weights {_listed(unused)}; config.json and "
+            "*.safetensors are not of one model"
+        )
+    if unused:
+        _logger.warning("%s: weights that are not used: %s", name, _listed(unused))
+
+
+def _belongs(key: str, modules: dict[str, Any]) -> bool:
+    """A tensor of a layer that is there, or of one more layer than there are."""
+    layer, _, _ = key.rpartition(".")
+    numbered = re.match(r"(.*?)\.\d+\.", key)
+    more = numbered is not None and isinstance(modules.get(numbered[1]), torch.nn.ModuleList)
+    return more or hasattr(modules.get(layer), "weight")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _choose_attention(model: Any) -> None:
+    """Our attention where it gives the numbers of the model's own: some have sinks, caps, biases or masks that only
+    their own code knows."""
+    own, expected = model.config.get_text_config()._attn_implementation, _probe(model)
+    try:
+        model.set_attn_implementation(split_attention.NAME)
+        if (expected - _probe(model)).abs().max().item() <= TOLERANCE[model.dtype]:
+            return
+    except Exception as error:  # each has its own way of saying no
+        _logger.debug("%s: %s", type(model).__name__, error)
+    model.set_attn_implementation(own)
+
+
+def _require_next_tokens(model: Any, name: str) -> None:
+    """
+    Raises:
+        InputError: outputs are not finite, do not stand where they are asked for, or depend on later tokens.
+    """
+    logprobs, start = _probe(model), cannot_load(name, model.config.model_type)
+    if not torch.isfinite(logprobs).all():
+        raise InputError(f"{start}: its outputs are not finite in {model.dtype}; its weights are damaged")
+    if (logprobs[0, :-1] - logprobs[1, :-1]).abs().max().item() > TOLERANCE[model.dtype]:
+        raise InputError(f"{start}: it reads tokens that come later, so it cannot write text; give a causal model")
+
+
+@torch.no_grad()
+def _probe(model: Any) -> Tensor:
+    """Log-probabilities [2, T, V] after two short texts that differ in their last token."""
+    num_tokens = len(model.get_input_embeddings().weight)
+    tokens = [(7 * i * i + 3 * i + 5) % num_tokens for i in range(20)]
+    input_ids = torch.tensor([[*tokens, 1 % num_tokens], [*tokens, 2 % num_tokens]], device=model.device)
+    logits = model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False).logits
+    return torch.log_softmax(logits.float(), dim=-1)
 
 
 def _folder_identity(folder: Path) -> dict[str, str]:

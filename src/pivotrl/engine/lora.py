@@ -11,14 +11,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from peft.tuners.lora import Linear
+from peft.tuners.lora import Linear, LoraLayer
+
+from pivotrl.protocols import InputError
 
 
 class FoldedAdapter:
-    """Holds the frozen weights of every adapted layer of a PEFT model (one extra copy of those weights)."""
+    """Holds the frozen weights of every adapted layer of a PEFT model (one extra copy of those weights).
 
-    def __init__(self, model: Any) -> None:
-        self._layers = [module for module in model.modules() if isinstance(module, Linear)]
+    Raises:
+        InputError: peft adapted another number of layers than ``num_layers``, as it does for experts under some names.
+    """
+
+    def __init__(self, model: Any, num_layers: int) -> None:
+        self._layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+        if len(self._layers) != num_layers or not all(isinstance(layer, Linear) for layer in self._layers):
+            raise InputError(
+                f"peft adapts {len(self._layers)} layers of the model type {model.config.model_type!r} where "
+                f"{num_layers} were asked for; train the weights themselves with lora_rank=0"
+            )
         self._frozen = [layer.get_base_layer().weight.detach().clone() for layer in self._layers]
 
     @contextlib.contextmanager

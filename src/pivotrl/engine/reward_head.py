@@ -9,7 +9,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from pivotrl.engine.loading import Dtype, load_tokenizer, resolve_device, resolve_dtype
+from pivotrl.engine.configuration import cannot_load, read_config, require_safetensors
+from pivotrl.engine.limits import max_context
+from pivotrl.engine.loading import Dtype, quiet_loading, refusing, resolve_device, resolve_dtype
+from pivotrl.engine.locating import locate
+from pivotrl.engine.tokenizers import require_ids, tokenizer_in
 from pivotrl.protocols import InputError
 from pivotrl.store import sha256_of_file, sha256_of_json
 
@@ -28,14 +32,18 @@ class RewardHead:
 
     def __init__(self, model: str, good_label: int = 1, dtype: Dtype = "auto", device: str = "auto") -> None:
         self.device = resolve_device(device)
-        self.tokenizer = load_tokenizer(model)
-        try:
+        folder = locate(model)
+        start = cannot_load(model, read_config(folder, model).model_type)
+        require_safetensors(folder, f"{start}: ")
+        with quiet_loading(), refusing(start):
+            self.tokenizer = tokenizer_in(folder, model)
             self.model, info = AutoModelForSequenceClassification.from_pretrained(
-                model, dtype=resolve_dtype(dtype, self.device), use_safetensors=True, output_loading_info=True
+                str(folder),
+                dtype=resolve_dtype(dtype, self.device),
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
-        except (OSError, ValueError, KeyError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"cannot load the reward model {model!r}: {reason}") from error
         self.num_labels = int(self.model.config.num_labels)
         if missing := sorted(info["missing_keys"]):
             raise InputError(f"{model!r} is no reward model: it has no weights for {', '.join(missing[:3])}")
@@ -45,8 +53,9 @@ class RewardHead:
             )
         self.good_label = good_label
         self.model.to(self.device).eval()
-        self.max_tokens = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 30))
-        self.identity = _identity(Path(model)) if Path(model).is_dir() else model
+        require_ids(self.tokenizer, len(self.model.get_input_embeddings().weight), model)
+        self.max_tokens = max_context(self.model.config, self.tokenizer)
+        self.identity = _identity(folder)
 
     @torch.no_grad()
     def probability(self, token_ids_T: Sequence[int]) -> float:

@@ -123,7 +123,8 @@ def draw(
         model: a causal LM of transformers.
         prompts: token ids, at least one each.
         executor: ``split`` grows all branches from one trunk; ``cache`` prefills each prompt once in the model's own
-            cache; ``reference`` prefills each sample's row.
+            cache; ``reference`` prefills each sample's row; ``anew`` computes the whole row for each token, for models
+            without a cache.
         max_rows: branches that decode together.
         max_tokens: prompt tokens prefilled together, see :func:`pivotrl.engine.forest.micro_batches`.
         capture: how ``split`` records a step; None is a CUDA graph on a GPU, and no record elsewhere.
@@ -136,7 +137,7 @@ def draw(
         capture = cuda_graph
     if executor != "split":
         return [
-            _draw_rows(model, prompt, turn, num_samples, sampling, stop_ids, share=executor == "cache")
+            _draw_rows(model, prompt, turn, num_samples, sampling, stop_ids, executor)
             for prompt, turn in zip(prompts, turn_ids, strict=True)
         ]
     groups: list[list[Drawn]] = [[] for _ in prompts]
@@ -282,20 +283,23 @@ def _draw_rows(
     num_samples: int,
     sampling: Sampling,
     stop_ids: frozenset[int],
-    share: bool,
+    executor: str,
 ) -> list[Drawn]:
     branches = _Branches(model, [(turn_id, g) for g in range(num_samples)], sampling, stop_ids)
-    input_ids = torch.tensor([list(prompt)] * (1 if share else num_samples), device=model.device)
-    cache = None
+    input_ids = torch.tensor([list(prompt)] * (1 if executor == "cache" else num_samples), device=model.device)
+    cache: Any = None
     for step in range(sampling.max_tokens):
-        output = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = output.past_key_values
-        logits_NV = output.logits[:, -1]
+        if executor == "anew":
+            logits_NV = model(input_ids=input_ids, use_cache=False).logits[:, -1]
+        else:
+            output = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache = output.past_key_values
+            logits_NV = output.logits[:, -1]
         if len(logits_NV) < num_samples:
             cache.reorder_cache(torch.zeros(num_samples, dtype=torch.long, device=model.device))
             logits_NV = logits_NV.expand(num_samples, -1)
         token_N = branches.extend(logits_NV, step)
         if not branches.growing:
             break
-        input_ids = token_N[:, None]
+        input_ids = torch.cat([input_ids, token_N[:, None]], dim=1) if executor == "anew" else token_N[:, None]
     return branches.drawn()

@@ -11,13 +11,16 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers.pytorch_utils import Conv1D
 
 from pivotrl.engine.adapter_files import read_adapter
 from pivotrl.engine.adapters import merge_adapter, quiet
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
+from pivotrl.engine.executors.choosing import choose_sampler, why_not
 from pivotrl.engine.finite import optimizer_step, require_finite
-from pivotrl.engine.loading import Dtype, load_model, resolve_device, resolve_dtype
+from pivotrl.engine.limits import max_context, stop_ids
+from pivotrl.engine.loading import Dtype, load_model, refusing, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
 from pivotrl.engine.low_rank import LowRank
 from pivotrl.engine.memory import rows_that_fit
@@ -26,6 +29,7 @@ from pivotrl.engine.policy_folder import write_policy
 from pivotrl.engine.policy_readme import Origin, Prompts
 from pivotrl.engine.sampling import Drawn, draw, num_prefilled
 from pivotrl.engine.texts import first_ids
+from pivotrl.engine.trainable import Trainable
 from pivotrl.options import AtLeast0, AtLeast1, Seed, check_arguments
 from pivotrl.plugins import spec_text
 from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, TurnTooLong, UpdateOptions
@@ -94,12 +98,16 @@ class Policy:
         merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # the model takes long
         self.device = resolve_device(device)
         self.model, tokenizer, identity = load_model(model, self.device, resolve_dtype(dtype, self.device))
-        self.renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables)
-        self.max_context: int = int(self.model.config.get_text_config().max_position_embeddings)
+        ends = stop_ids(self.model, tokenizer)
+        self.renderer = Renderer(
+            tokenizer, style, reasoning=reasoning, actions=actions, variables=variables, stop_ids=ends
+        )
+        self.max_context = max_context(self.model.config, tokenizer)
         self.batch_rows = batch_rows
         asks_date = self.renderer.style == "template" and "strftime_now" in str(tokenizer.chat_template)
-        stop_ids, date = tuple(sorted(self.renderer.stop_ids)), DATE.isoformat() if asks_date else None
-        prompts = Prompts(self.renderer.style, reasoning, variables or {}, stop_ids, date)
+        date = DATE.isoformat() if asks_date else None
+        written_until = tuple(sorted(self.renderer.stop_ids))
+        prompts = Prompts(self.renderer.style, reasoning, variables or {}, written_until, date)
         self._origin = Origin.of(self.model, model, identity, adapter, prompts)
         self._export_as = export
         self._merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None when more was done
@@ -111,7 +119,8 @@ class Policy:
             if lora_rank > 0
             else {"lora_rank": 0, "frozen_layers": frozen_layers}
         )
-        self._identity = {**identity, **self.renderer.identity, "dtype": str(self.model.dtype)}
+        how = {"dtype": str(self.model.dtype), "stop_ids": sorted(self.renderer.stop_ids)}
+        self._identity = {**identity, **self.renderer.identity, **how}
         self.description = {
             "policy": spec_text("hf", Policy, given),
             "model": model,
@@ -125,39 +134,39 @@ class Policy:
         self._adapter: FoldedAdapter | None = None
         self._optimizer: torch.optim.AdamW | None = None
         self._lora = trainable and lora_rank > 0
-        if trainable:
-            self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
-        self._executor: Executor = make_executor(executor, self.model, pass_tokens)
-        if self._frozen_copy is not None:
-            size = self._executor.max_tokens
-            self._frozen_executor: Executor = make_executor(self._executor.name, self._frozen_copy, size)
+        with refusing(f"cannot train the model {model!r} of type {self.model.config.model_type!r}"):
+            if trainable:
+                self._make_trainable(lora_rank, lora_alpha, frozen_layers, seed)
+            self._executor: Executor = make_executor(executor, self.model, pass_tokens)
+            if executor not in ("auto", "reference") and (reason := why_not(self._executor, self.model)):
+                raise InputError(f"executor={executor!r} does not serve this model: {reason}; use 'auto'")
+            self._sampler = choose_sampler(self._executor.name, self.model)
+            if self._frozen_copy is not None:
+                size = self._executor.max_tokens
+                self._frozen_executor: Executor = make_executor(self._executor.name, self._frozen_copy, size)
 
     # --- construction -------------------------------------------------------------------------------------------
 
     def _make_trainable(self, lora_rank: int, lora_alpha: int, frozen_layers: int, seed: int) -> None:
-        num_layers = self.model.config.get_text_config().num_hidden_layers
-        if not 0 <= frozen_layers < num_layers:
-            raise InputError(f"frozen_layers must lie in 0..{num_layers - 1}, not {frozen_layers}")
+        trained = Trainable(self.model, frozen_layers)
         if self._lora:
+            layers = trained.linear_layers()
             config = LoraConfig(
                 r=lora_rank,
                 lora_alpha=lora_alpha,
-                target_modules=_linear_names(self.model.get_decoder()),
-                layers_to_transform=list(range(frozen_layers, num_layers)),
+                target_modules=list(layers),
+                fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
                 task_type="CAUSAL_LM",
             )
             with torch.random.fork_rng(devices=[]), quiet():
                 torch.manual_seed(seed)
                 self.model = get_peft_model(self.model, config)
             self.model.eval()
-            self._adapter = FoldedAdapter(self.model)
+            self._adapter = FoldedAdapter(self.model, len(layers))
         else:
             self._frozen_copy = copy.deepcopy(self.model)
-            layers = self.model.get_decoder().layers
-            trained = [*layers[frozen_layers:], self.model.get_decoder().norm]
-            for module in self.model.modules() if frozen_layers == 0 else trained:
-                for parameter in module.parameters():
-                    parameter.requires_grad_(True)
+            for parameter in trained.parameters():
+                parameter.requires_grad_(True)
         self._optimizer = torch.optim.AdamW(self._trainable().values(), lr=0.0, weight_decay=0.0)
 
     def _trainable(self) -> dict[str, torch.nn.Parameter]:
@@ -209,10 +218,10 @@ class Policy:
                 num_samples,
                 sampling,
                 self.renderer.stop_ids,
-                executor=self._executor.name,
+                executor=self._sampler,
                 max_rows=rows,
             )
-        prefilled = num_prefilled(prompts, self._executor.name, num_samples)
+        prefilled = num_prefilled(prompts, self._sampler, num_samples)
         for i, turn in enumerate(turns):
             yield SampleGroup(
                 turn_id=turn.id,
@@ -418,9 +427,3 @@ class Reference:
 
     def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
         return self._policy._sample(turns, num_samples, sampling, self._policy._as_reference)
-
-
-def _linear_names(decoder: Any) -> list[str]:
-    """Last part of the name of every linear layer in the decoder blocks (q_proj, up_proj, ...)."""
-    found = {name.rpartition(".")[2] for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear)}
-    return sorted(found)

@@ -13,16 +13,16 @@ from pivotrl.engine.executors.contract import Executor, ExecutorName, Scored, ba
 from pivotrl.engine.executors.reference import ReferenceExecutor
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
+from pivotrl.engine.loading import TOLERANCE
 from pivotrl.engine.memory import budget, tokens_that_fit
+from pivotrl.engine.sampling import draw
+from pivotrl.records import Sampling
 
 _KINDS: dict[str, type[ChunkedExecutor]] = {
     "split": SplitExecutor,
     "cache": CacheExecutor,
     "reference": ReferenceExecutor,
 }
-_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.1}
-"""Largest difference of a log-probability on the probe, in nats. A wrong mask or state is off by far more."""
-
 _logger = logging.getLogger(__name__)
 
 
@@ -57,10 +57,7 @@ def why_not(executor: Executor, model: Any) -> str | None:
     items = _probe(int(backbone(model).config.get_text_config().vocab_size))
     parameters = list(model.parameters())
     asked = [parameter.requires_grad for parameter in parameters]
-    # A gradient that has to come through every layer and costs no memory: of the first norm's weight.
-    first = next((p for p in backbone(model).get_decoder().parameters() if p.dim() == 1), None)
-    if first is None:
-        return "it has no norm to probe with"
+    first = _lowest_weight(model)
     kept = [parameter.grad for parameter in parameters]
     try:
         for parameter in parameters:
@@ -81,12 +78,56 @@ def why_not(executor: Executor, model: Any) -> str | None:
             parameter.grad = grad
             parameter.requires_grad_(flag)
     (expected, expected_grad), (found, found_grad) = results
-    tolerance = _TOLERANCE[model.dtype]
+    tolerance = TOLERANCE[model.dtype]
     gap = (expected - found).abs().max().item()
     if not gap <= tolerance:
         return f"log-probabilities differ by {gap:.2g} nats"
     off = ((expected_grad - found_grad).norm() / expected_grad.norm().clamp_min(1e-12)).item()
     return None if off <= max(10 * tolerance, 1e-3) else f"gradients differ by {off:.2g}"
+
+
+def _lowest_weight(model: Any) -> torch.nn.Parameter:
+    """A parameter whose gradient has to come through every layer and costs little memory: the first norm's weight.
+
+    No bias: that of keys has a gradient of zero, and so nothing but rounding.
+    """
+    weights: list[torch.nn.Parameter] = [
+        p for name, p in backbone(model).get_decoder().named_parameters() if name.endswith("weight")
+    ]
+    norm = next((p for p in weights if p.dim() == 1), None)
+    return norm if norm is not None else min(weights[1:], key=torch.Tensor.numel)  # the first is the embedding
+
+
+@torch.no_grad()
+def choose_sampler(name: str, model: Any) -> str:
+    """How completions are drawn: as the executor of that name shares prefixes, or the first way whose log-probabilities
+    are those of plain rows.
+
+    Raises:
+        RuntimeError: none is.
+    """
+    faults = {}
+    for way in dict.fromkeys((name, "reference", "anew")):
+        items = _probe(int(backbone(model).config.get_text_config().vocab_size))
+        prompts, sampling = [item.prompt[:20] for item in items], Sampling(max_tokens=3, seed=0)
+        try:
+            groups = draw(model, prompts, ["a", "b"], 2, sampling, frozenset(), executor=way)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # caches are as many as models
+            faults[way] = f"{type(error).__name__}: {error}"
+            continue
+        drawn = [
+            Item(prompt, [each.token_ids_T for each in group]) for prompt, group in zip(prompts, groups, strict=True)
+        ]
+        found = [logprob for group in groups for each in group for logprob in each.logprobs_T]
+        expected = ReferenceExecutor(model, 4096).score(drawn).logprobs_S
+        gap = (expected.cpu() - torch.tensor(found)).abs().max().item()
+        if gap <= TOLERANCE[model.dtype]:
+            return way
+        faults[way] = f"log-probabilities differ by {gap:.2g} nats"
+        _logger.warning("%s: sampling by %s: %s", type(backbone(model)).__name__, way, faults[way])
+    raise RuntimeError(f"its samples are not those that it scores ({faults})")
 
 
 def _rope_types(config: Any) -> set[str]:

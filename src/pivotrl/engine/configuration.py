@@ -1,0 +1,136 @@
+"""What config.json alone tells of a model that cannot be used here, in one sentence each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
+
+from pivotrl.protocols import InputError
+
+_LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_QUANTISED = ("quantization_config", "quantization", "compression_config")
+
+
+def cannot_load(name: str, model_type: str) -> str:
+    """How every refusal of a model begins."""
+    return f"cannot load the model {name!r} of type {model_type!r}"
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of transformers says, in one line; never its advice to trust code."""
+    if "trust_remote_code" in str(error):
+        return "it brings code of its own, which never runs here"
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+
+
+def read_config(folder: Path, name: str) -> Any:
+    """The configuration of a folder whose model type transformers itself knows.
+
+    Raises:
+        InputError: config.json cannot be read, its model type is unknown and would need code that comes with the model,
+            or the weights are quantised.
+    """
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder / 'config.json'} is not JSON ({error}); copy it anew") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+        raise InputError(f"{folder / 'config.json'} names no model_type; give a folder saved by transformers")
+    kind = content["model_type"]
+    if kind not in CONFIG_MAPPING:
+        own = "it brings code of its own, which never runs here; " if "auto_map" in content else ""
+        raise InputError(
+            f"cannot load the model {name!r}: transformers {transformers.__version__} does not know the model type "
+            f"{kind!r}; {own}give a model whose type it knows, or install a newer transformers"
+        )
+    if method := _quantisation(content):
+        raise InputError(
+            f"{cannot_load(name, kind)}: its weights are quantised ({method}); load full-precision weights (bf16 or "
+            "fp32)"
+        )
+    try:
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # each configuration class checks itself
+        raise InputError(
+            f"{cannot_load(name, kind)}: its config.json is not valid ({reason_of(error)}); copy it anew from the "
+            "model it was made from"
+        ) from error
+
+
+def language_model_class(folder: Path, config: Any, name: str) -> Any:
+    """The class of transformers that loads the model.
+
+    Raises:
+        InputError: the model has an encoder, is not one that writes text, or its weights are no safetensors.
+    """
+    start = f"{cannot_load(name, config.model_type)}: "
+    classes = [str(each) for each in config.architectures or ()]
+    if config.is_encoder_decoder:
+        raise InputError(f"{start}it is an encoder-decoder; give a decoder-only language model")
+    if (folder / "modules.json").is_file():
+        raise InputError(f"{start}it is an embedding model of sentence-transformers; give a chat model")
+    if classes and not any(each.endswith(_LANGUAGE_MODELS) for each in classes):
+        raise InputError(f"{start}it was saved as {classes[0]}, which writes no text; give a ...ForCausalLM")
+    require_safetensors(folder, start)
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    raise InputError(f"{start}transformers has no causal language model of that type; give one that writes text")
+
+
+def require_end_tokens(folder: Path, start: str) -> None:
+    """A generation_config.json that cannot be read would be left out by transformers, and its end tokens with it.
+
+    Raises:
+        InputError: the file is no JSON object, or its end tokens are no ids. The message begins with ``start``.
+    """
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return
+    try:
+        named = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+        ids = named if isinstance(named, list) else [] if named is None else [named]
+        if not all(type(each) is int for each in ids):
+            raise ValueError(f"eos_token_id is {named!r}")
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"{start}: its generation_config.json cannot be read ({error}); copy it anew, or delete it and the "
+            "end token of config.json counts"
+        ) from error
+
+
+def require_safetensors(folder: Path, start: str) -> None:
+    """
+    Raises:
+        InputError: the folder holds no such weights. The message begins with ``start``.
+    """
+    if any(folder.glob("*.safetensors")):
+        return
+    found = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.gguf") for file in folder.glob(pattern))
+    held = f"only {found[0]}" if found else "no weights"
+    raise InputError(
+        f"{start}the folder holds {held}, and only safetensors are loaded (a pickle can run code); load it where you "
+        "trust it and save it anew with model.save_pretrained(folder)"
+    )
+
+
+def _quantisation(config: dict[str, Any]) -> str | None:
+    """How the weights are packed, None for full precision."""
+    for part in (config, config.get("text_config")):
+        for settings in (part.get(key) for key in _QUANTISED) if isinstance(part, dict) else ():
+            if isinstance(settings, dict) and settings:
+                bits = settings.get("bits") or (4 if settings.get("load_in_4bit") else None)
+                return f"{settings.get('quant_method', 'unknown method')}{f', {bits} bits' if bits else ''}"
+    return None

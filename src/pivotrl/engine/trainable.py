@@ -1,0 +1,115 @@
+"""Which parameters of a model are trained: those of its text decoder, never of a vision or audio tower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from pivotrl.protocols import InputError
+
+_NAMES_OF_EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+"""Where experts are one parameter, peft takes these names for them, also those of layers beside the experts."""
+
+_READ_AS_WEIGHTS = ("out_proj", "dt_proj")
+"""Linear layers of a state-space mixer whose weight its kernels read directly, past an adapter."""
+
+
+class Trainable:
+    """The decoder of a model, cut into its layers.
+
+    Args:
+        model: a causal LM of transformers, without an adapter.
+        frozen_layers: so many of the lowest layers, and all embeddings, are not trained.
+
+    Raises:
+        InputError: the model has no such layers, or not so many.
+    """
+
+    def __init__(self, model: Any, frozen_layers: int) -> None:
+        self._model, self._frozen_layers = model, frozen_layers
+        num_layers = int(model.config.get_text_config().num_hidden_layers)
+        if not 0 <= frozen_layers < num_layers:
+            raise InputError(f"frozen_layers must lie in 0..{num_layers - 1}, not {frozen_layers}")
+        self._decoder = model.get_decoder()
+        found = [
+            (name.count("."), module, each)
+            for name, module in self._decoder.named_modules()
+            for each in module.children()
+            if isinstance(each, nn.ModuleList) and len(each) == num_layers
+        ]
+        if not found:
+            raise InputError(
+                f"cannot train the model type {model.config.model_type!r}: no {num_layers} layers are found in its "
+                "decoder; give a decoder-only model that docs/limits.md lists"
+            )
+        _, self._holder, self._layers = min(found, key=lambda entry: entry[0])
+
+    def linear_layers(self) -> dict[str, nn.Module]:
+        """Full name -> every linear layer of the trained layers that an adapter can stand beside, in order."""
+        frozen = {id(module) for layer in self._layers[: self._frozen_layers] for module in layer.modules()}
+        trained = {id(module) for layer in self._layers[self._frozen_layers :] for module in layer.modules()} - frozen
+        modules = dict(self._model.named_modules())
+        fused = any(p.dim() == 3 for layer in self._layers for name, p in layer.named_parameters() if "expert" in name)
+        found = {}
+        for name, module in modules.items():
+            if id(module) not in trained or not _is_linear(module):
+                continue
+            mixer, _, last = name.rpartition(".")
+            if fused and last in _NAMES_OF_EXPERTS:
+                continue
+            if last in _READ_AS_WEIGHTS and hasattr(modules[mixer], "A_log") and hasattr(modules[mixer], "D"):
+                continue
+            found[name] = module
+        if not found:
+            raise InputError(
+                f"LoRA finds no linear layers in the model type {self._model.config.model_type!r}; train the weights "
+                "themselves with lora_rank=0"
+            )
+        return found
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What full fine-tuning trains: decoder and output layer, or the layers above the frozen ones and what the
+        decoder does after them."""
+        if self._frozen_layers == 0:
+            yield from self._decoder.parameters()
+            yield from self._model.get_output_embeddings().parameters()
+            return
+        frozen = {id(p) for layer in self._layers[: self._frozen_layers] for p in layer.parameters()}
+        for module in (*self._layers[self._frozen_layers :], *self._after_layers()):
+            yield from (p for p in module.parameters() if id(p) not in frozen)
+
+    @torch.no_grad()
+    def _after_layers(self) -> list[nn.Module]:
+        """Beside the layers, what runs after them: the final norm, whatever its name."""
+        last, called = self._layers[-1], []
+        beside = [module for module in self._holder.children() if module is not self._layers]
+        output = self._model.get_output_embeddings()
+        hooks = [
+            module.register_forward_pre_hook(lambda module, _: called.append(module)) for module in (*beside, last)
+        ]
+        try:
+            self._model(input_ids=torch.ones(1, 2, dtype=torch.long, device=self._model.device), use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [module for module in called[called.index(last) + 1 :] if module is not output]
+
+
+@torch.no_grad()
+def _is_linear(module: nn.Module) -> bool:
+    """Input times weight plus bias. A subclass may do something else, such as choose experts."""
+    if type(module) in (nn.Linear, Conv1D):
+        return True
+    if not isinstance(module, nn.Linear):
+        return False
+    inputs = torch.linspace(-1, 1, 2 * module.in_features).view(2, -1).to(module.weight)
+    try:
+        output = module(inputs)
+    except Exception:  # it wants other inputs, so it is no linear layer
+        return False
+    plain = nn.functional.linear(inputs, module.weight, module.bias)
+    return isinstance(output, torch.Tensor) and torch.allclose(output, plain, rtol=1e-2, atol=1e-2)
