@@ -16,6 +16,7 @@ LAYERS = [
     {"records", "protocols"},
     {
         *(
+            "atomic_folder",
             "store",
             "plugins",
             "turns",

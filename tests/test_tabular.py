@@ -344,7 +344,8 @@ def test_saving_and_loading_continues_bit_for_bit(tmp_path):
         (lambda file: file.write_text(file.read_text()[:-20]), "damaged"),
         (lambda file: file.write_text("[]"), "damaged"),
         (lambda file: file.write_text(file.read_text().replace("0.", "x.", 1)), "damaged"),
-        (lambda file: file.write_text(json.dumps({"identity": Policy().identity, "logits": {"t": [1.0]}})), "row of t"),
+        (lambda file: file.write_text(file.read_text().replace("0.", "1.", 1)), "its hash differs"),
+        (lambda file: file.write_text(json.dumps({"identity": Policy().identity, "logits": {"t": [1.0]}})), "damaged"),
         (lambda file: file.write_text(file.read_text().replace('"seed": 0', '"seed": 1')), "use the same options"),
     ],
 )

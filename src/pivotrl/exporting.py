@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pivotrl.atomic_folder import atomic_folder
 from pivotrl.export_rows import Pivots, ProfiledTurn
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import find_secrets
@@ -21,7 +20,6 @@ from pivotrl.store import (
     read_manifest,
     read_records,
     sha256_of_file,
-    sync_directory,
     write_file,
 )
 from pivotrl.turns import split_by_task
@@ -199,14 +197,5 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         raise InputError(f"{out} is a file; give a folder")
     if target.exists() and any(target.iterdir()):
         raise InputError(f"{out} is not empty; export never mixes files, give an empty or a new folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    folder.mkdir()
-    try:
+    with atomic_folder(target) as folder:
         yield folder
-        sync_directory(folder)
-        folder.rename(target)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    sync_directory(target.parent)

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from pivotrl.atomic_folder import remove_leftovers, scratch_path, sync_directory
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest, Record
 
@@ -184,18 +185,10 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_file(path: Path, data: bytes | str) -> None:
     """Replace a file as a whole: a reader sees the old or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = scratch_path(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         try:
@@ -248,6 +241,7 @@ class RunLock:
             raise InputError(
                 f"another process is working in {self._path.parent}; wait for it, or choose another directory"
             ) from error
+        remove_leftovers(self._path.parent)
         return self
 
     def __exit__(

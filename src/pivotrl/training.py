@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from pivotrl.advantages import Estimator, group_advantages
+from pivotrl.atomic_folder import remove_folder
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import Policy, TrainingGroup, Turn, UpdateOptions, Verifier
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
@@ -26,6 +27,8 @@ from pivotrl.seeding import derive_seed
 from pivotrl.store import RecordFile
 from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.turns import in_rounds
+
+_CHECKPOINT = re.compile(r"step_\d+")
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def train(
     groups_file = RecordFile(directory / "groups.jsonl", SampleGroup, key=lambda g: f"{g.step}/{g.turn_id}")
     metrics_file = RecordFile(directory / "metrics.jsonl", StepMetrics, key=lambda row: str(row.step))
     start = restore(policy, directory / "checkpoints")
+    _keep_newest(directory / "checkpoints")  # a process that was killed may have left an older one
     schedule = _schedule(turns, options)
     for step in range(start, options.num_steps):
         began = time.monotonic()
@@ -215,20 +219,32 @@ def _learning_rate(step: int, options: TrainingOptions) -> float:
 
 def _checkpoint(policy: Policy, folder: Path, step: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step_{step:06d}"
-    policy.save(path)
-    for older in folder.iterdir():  # only once the new one is whole on disk
-        if older != path:
-            shutil.rmtree(older)
+    policy.save(folder / f"step_{step:06d}")
+    _keep_newest(folder)  # only once the new one is whole on disk
+
+
+def _keep_newest(folder: Path) -> None:
+    for older in _checkpoints(folder)[:-1]:
+        remove_folder(older)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a training, the newest last."""
+    found = {path: _CHECKPOINT.fullmatch(path.name) for path in folder.glob("step_*") if path.is_dir()}
+    return sorted((path for path, name in found.items() if name), key=lambda path: int(path.name[5:]))
 
 
 def restore(policy: Policy, folder: Path) -> int:
-    """Load the newest checkpoint; the number of steps it has behind it, 0 without one."""
-    found = sorted(folder.glob("step_*")) if folder.is_dir() else []
+    """Load the newest checkpoint; the number of steps it has behind it, 0 without one.
+
+    Raises:
+        InputError: it is damaged; an older one is never taken instead.
+    """
+    found = _checkpoints(folder)
     if not found:
         return 0
     policy.load(found[-1])
-    return int(found[-1].name.removeprefix("step_"))
+    return int(found[-1].name[5:])
 
 
 def _note(metrics: dict[str, float]) -> str:
