@@ -8,6 +8,7 @@ what is in the file is done and is never bought again.
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -215,6 +216,7 @@ def sha256_of_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
+@functools.cache
 def package_versions() -> dict[str, str]:
     found = {}
     for name in ("pivotrl", "torch", "transformers", "peft", "numpy", "plancraft"):
