@@ -29,6 +29,8 @@ Array = npt.NDArray[np.float64]
 
 _FILE = "table.json"
 _MAX_LOG_RATIO = 20.0
+_REACH = 256
+"""So many messages before and after a turn are looked at for its menu: a turn of a long trajectory costs no more."""
 
 
 class Policy:
@@ -75,8 +77,8 @@ class Policy:
     def menu(self, turn: Turn) -> tuple[Action, ...]:
         """The actions among which this policy chooses at the turn; always ``num_alternatives + 1`` different ones."""
         messages = turn.trajectory.messages
-        others = (i for i, message in enumerate(messages) if message.role == "assistant" and i != turn.index)
-        nearest = sorted(others, key=lambda i: (abs(i - turn.index), i))
+        places = (turn.index + step for distance in range(1, _REACH + 1) for step in (-distance, distance))
+        nearest = (i for i in places if 0 <= i < len(messages) and messages[i].role == "assistant")
         entries = {}
         if turn.index < len(messages):
             entries[action_text(turn.expected_action)] = turn.expected_action
@@ -133,7 +135,7 @@ class Policy:
             yield SampleGroup(
                 turn_id=turn.id,
                 completions_G=tuple(completions),
-                num_prompt_tokens=len(turn.context),
+                num_prompt_tokens=turn.num_context_messages,
                 prompt_sha256=_prompt_hash(turn, menu),
             )
 
