@@ -17,6 +17,8 @@ LAYERS = [
     {
         *(
             "atomic_folder",
+            "extras",
+            "plugin_shapes",
             "store",
             "plugins",
             "turns",

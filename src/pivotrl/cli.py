@@ -446,6 +446,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.append(str(Path.cwd()))
     given = sys.argv[1:] if arguments is None else arguments
     with guarded("the same command and --resume" if list(given[:1]) in (["run"], ["read"]) else "the same command"):
+        if given and not given[0].startswith("-") and given[0] not in COMMANDS:
+            raise InputError(plugins.unknown(f"no command called {given[0]!r}", given[0], COMMANDS))
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="pivotrl",

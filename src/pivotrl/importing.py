@@ -17,6 +17,7 @@ from pivotrl.copies.duplicates import DuplicateFinder
 from pivotrl.logs.audit import audit
 from pivotrl.logs.missing_parts import Complete, completion
 from pivotrl.logs.sources import printable, require_utf8
+from pivotrl.plugin_shapes import trajectories
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import Redactor
 from pivotrl.profiling import Progress, silent
@@ -84,7 +85,8 @@ def read_stage(
             complete = completion(
                 reader, Path(place), tools=options.tools, system=options.system, infer_tools=options.infer_tools
             )
-            imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in reader(Path(place)))
+            found = trajectories(reader, Path(place))
+            imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in found)
             for batch in _batches(imported):
                 if heldout is not None:
                     batch = [replace(item, is_heldout=place == heldout) for item in batch]

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from pivotrl import wording
 from pivotrl.checking import known_report
 from pivotrl.evaluation import EvaluationOptions
+from pivotrl.extras import install_hint
 from pivotrl.importing import ReadOptions
 from pivotrl.logs.audit import DROPS, EXCLUSIONS, LOSSES
 from pivotrl.probes.report import CheckReport
@@ -56,7 +57,7 @@ def require_packages() -> None:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise InputError(f"the report needs {error.name}; install it with: pip install 'pivotrl[report]'") from error
+        raise InputError(f"the report needs {error.name}: {install_hint('report')}") from error
 
 
 def write_report(directory: Path) -> Path:

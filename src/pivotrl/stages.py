@@ -19,6 +19,13 @@ from pivotrl.evaluation import (
     evaluate_retention,
     evaluate_turns,
 )
+from pivotrl.plugin_shapes import (
+    make_checked,
+    require_environments,
+    require_policy,
+    require_sampler,
+    require_verifier,
+)
 from pivotrl.plugins import describe, source_sha256
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
@@ -110,6 +117,8 @@ def profile_stage(
     Args:
         overwrite: forget an earlier profile, once the verifier is not refused.
     """
+    require_verifier(verifier)
+    require_sampler(sampler)
     settings = {**options_dict(turn_options), **options_dict(options), "verifier": describe(verifier)}
     inputs = {
         "trajectories.jsonl": sha256_of_file(directory / "trajectories.jsonl"),
@@ -204,6 +213,8 @@ def train_stage(
     Args:
         overwrite: forget an earlier training, once the verifier is not refused.
     """
+    require_verifier(verifier)
+    require_policy(policy)
     require_pivots(read_records(directory / "selection.jsonl", Selection))
     turns = selected_turns(directory)
     settings = {**options_dict(options), "verifier": describe(verifier), **policy.training_identity}
@@ -262,6 +273,8 @@ def evaluate_stage(
     verification: VerificationOptions = VerificationOptions(),
 ) -> None:
     """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``."""
+    require_verifier(verifier)
+    require_policy(policy)
     heldout_path = directory / "heldout.jsonl"
     trajectories = load_trajectories(heldout_path) if heldout_path.is_file() else []
     settings = {
@@ -282,12 +295,14 @@ def evaluate_stage(
     with Stage(folder, name, settings, inputs) as stage:
         if stage.done:
             return
+        if environments:
+            require_environments(environments)
         candidates, _ = cut(trajectories, TurnOptions(domain=turn_options.domain))
         turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
         with Verification(verifier, verification, turns, policy) as guarded:
             turn_results = evaluate_turns(policy, turns, guarded, folder / f"{name}.turns.jsonl", options, progress)
         episodes = (
-            evaluate_episodes(policy, environments(), folder / f"{name}.episodes.jsonl", options, progress)
+            evaluate_episodes(policy, make_checked(environments), folder / f"{name}.episodes.jsonl", options, progress)
             if environments
             else []
         )

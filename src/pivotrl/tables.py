@@ -225,7 +225,7 @@ def print_plugins(kind: str | None, as_json: bool) -> None:
         InputError: there is no such kind.
     """
     if kind is not None and kind not in plugins.EXPORTS:
-        raise InputError(f"no kind of plugin called {kind!r}; there are {', '.join(plugins.EXPORTS)}")
+        raise InputError(plugins.unknown(f"no kind of plugin called {kind!r}", kind, plugins.EXPORTS))
     rows: list[dict[str, Any]] = []
     for group in [kind] if kind else plugins.EXPORTS:
         for name in plugins.names(group):
