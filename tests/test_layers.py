@@ -45,7 +45,7 @@ LAYERS = [
     {"plots"},
     {"reporting"},
     {"pipeline", "comparison"},
-    {"tables", "import_table", "check_table", "doctor", "doctor_table", "live_progress", "cli"},
+    {"fitting_table", "tables", "import_table", "check_table", "doctor", "doctor_table", "live_progress", "cli"},
 ]
 ROOMS_OF_PARTS = {
     *("engine", "templates", "styles", "logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "probes"),

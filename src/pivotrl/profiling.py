@@ -14,7 +14,7 @@ from pivotrl.store import RecordFile
 from pivotrl.turns import whole_trajectories
 
 Progress = Callable[[int, int, str], None]
-"""Called with (done, total, a few words) as work goes on."""
+"""Called with (done, total, a few words) before the first piece of work and after each."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,13 @@ def profile(
     fitting = [turn for turn in turns if faults[turn.id] is None]
     left_out = [SkippedTurn(turn_id=name, reason=reason) for name, reason in faults.items() if reason is not None]
     file = RecordFile(path, SampleGroup, key=lambda group: group.turn_id)
-    done = 0
-    for batch in whole_trajectories(fitting, options.batch_turns):
-        if any(turn.id not in file for turn in batch):
-            groups = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
-            file.append([group for group in groups if group.turn_id not in file])
+    batches = whole_trajectories(fitting, options.batch_turns)
+    open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
+    done = len(fitting) - sum(map(len, open_batches))
+    progress(done, len(fitting), "turns profiled")
+    for batch in open_batches:
+        groups = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
+        file.append([group for group in groups if group.turn_id not in file])
         done += len(batch)
         progress(done, len(fitting), "turns profiled")
     by_turn = {group.turn_id: group for group in file}

@@ -103,6 +103,7 @@ def train(
     start = restore(policy, directory / "checkpoints")
     _keep_newest(directory / "checkpoints")  # a process that was killed may have left an older one
     schedule = _schedule(turns, options)
+    progress(start, options.num_steps, "steps")
     for step in range(start, options.num_steps):
         began = time.monotonic()
         batch = schedule(step)
