@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart check-export demo compare warm-start test cases test-slow test-gpu lint format bench clean
+.PHONY: quickstart check-export demo compare warm-start test cases kills test-slow test-gpu lint format bench clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
@@ -31,6 +31,10 @@ test: $(VENV)/.dev
 # Inputs that once went wrong, with the right outcome: tests/cases.
 cases: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto tests/test_cases.py
+
+# SIGKILL, a full disk and a failing one at the file events of a run and at random moments, on three policies. Minutes.
+kills: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto -m slow -rP tests/test_kills.py
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

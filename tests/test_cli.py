@@ -144,7 +144,7 @@ def test_help_of_every_command_documents_every_option(command: str, capsys: pyte
     ("arguments", "told"),
     [
         (["run", "nowhere.jsonl", "-o", "OUT", *FAST], "nowhere.jsonl"),
-        (["run", "LOGS", "-o", "OUT", "--reader", "chatt"], "no reader called 'chatt'; there are"),
+        (["run", "LOGS", "-o", "OUT", "--reader", "chatt"], "no reader called 'chatt'; did you mean 'chat'? There are"),
         (
             ["run", "LOGS", "-o", "OUT", "--verifier", "tool_call(ignorecase=True)"],
             "tool_call has no option 'ignorecase'",

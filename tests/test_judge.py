@@ -449,6 +449,43 @@ def test_no_fault_is_cached(serve: Callable[..., Server], tmp_path: Path) -> Non
 # --- options ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "http://[::1",
+            "http://[::1]]/v1",
+            "http://[zz]/v1",
+            "http://",
+            "http:///v1",
+            "https:/x/v1",
+            "ftp://x/v1",
+            "",
+        ),
+        *("http://x:99999/v1", "http://x:abc/v1", "http://x:0/v1", "http://a..b/v1", "http://256.1.1.1/v1"),
+        *("http://a b/v1", " http://x/v1", "http://x/v1\n", "http://x\x00/v1", "http://%zz/v1", "http://x?y=1", None),
+        f"http://{'a' * 300}.com/v1",
+    ],
+)
+def test_an_address_that_nothing_can_be_sent_to_is_refused_at_once(address: Any) -> None:
+    with pytest.raises(InputError, match=r"judge: .* is no address \(.+\); write it as"):
+        Judge(model="m", base_url=address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://[::1]:8000/v1",
+        "http://[fe80::1%25eth0]/v1",
+        "https://bücher.example/v1/",
+        "http://u:p@a_b",
+        "HTTP://X/v1",
+    ],
+)
+def test_other_addresses_are_taken(address: str) -> None:
+    assert Judge(model="m", base_url=address).base_url == address
+
+
 def test_options_are_checked_and_described() -> None:
     for options, fault in (
         ({"rubric": "poetry"}, "no rubric called 'poetry'"),

@@ -17,6 +17,8 @@ LAYERS = [
     {
         *(
             "atomic_folder",
+            "extras",
+            "plugin_shapes",
             "store",
             "plugins",
             "turns",
@@ -47,6 +49,7 @@ LAYERS = [
     {"reporting"},
     {"pipeline", "comparison"},
     {
+        "fitting_table",
         "tables",
         "import_table",
         "check_table",

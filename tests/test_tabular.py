@@ -3,17 +3,21 @@
 import dataclasses
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 
 from pivotrl.plugins import load
 from pivotrl.policies.tabular import Policy
+from pivotrl.profiling import ProfileOptions, profile
 from pivotrl.protocols import InputError, TrainingGroup, Turn, UpdateOptions
 from pivotrl.records import Action, Message, Sampling, ToolCall, Trajectory
 from pivotrl.rendering import action_text
 from pivotrl.samplers.scripted import Sampler
 from pivotrl.seeding import derive_seed, uniforms
+from pivotrl.turns import cut
+from pivotrl.verifiers.exact import verify
 
 CALL = ToolCall(name="get_weather", arguments='{"city": "Paris"}')
 TRAJECTORY = Trajectory(
@@ -88,6 +92,48 @@ def test_a_menu_holds_the_expected_action_and_different_others(num_alternatives)
     assert len(policy.menu(still_to_play)) == num_alternatives + 1
     (group,) = policy.sample([still_to_play], 2, Sampling())
     assert len(group.completions_G) == 2
+
+
+def count_calls(work):
+    """Calls of functions, Python's and C's: the same on every machine."""
+    count = 0
+
+    def note(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_the_work_of_profiling_a_trajectory_grows_with_its_length_not_with_its_square(tmp_path, window):
+    counts = []
+    for length in (200, 800):
+        trajectory = numbered_turns(length)[0].trajectory.model_copy(update={"context_window": window})
+
+        def work(trajectory=trajectory, length=length):
+            candidates, _ = cut([trajectory])
+            groups, _ = profile(
+                candidates, Policy(), verify, tmp_path / f"{window}{length}", ProfileOptions(num_samples=2)
+            )
+            assert len(groups) == length
+
+        counts.append(count_calls(work))
+    assert counts[1] < 4.5 * counts[0]
+
+
+def test_a_menu_looks_both_ways_and_not_too_far():
+    moves = numbered_turns(400)
+    policy = Policy(num_alternatives=2)
+    assert [action_text(action) for action in policy.menu(moves[200])] == ["move 200", "move 199", "move 201"]
+    alike = [Message(role="assistant", content="ok"), Message(role="user", content="go")] * 1000
+    last = Trajectory(id="t", task_id="t", messages=(Message(role="assistant", content="first"), *alike))
+    assert [action_text(a) for a in policy.menu(Turn(last, 1999))] == ["ok", "made-up action 1", "made-up action 2"]
 
 
 def test_turns_are_hopeless_mixed_and_easy():
@@ -344,7 +390,8 @@ def test_saving_and_loading_continues_bit_for_bit(tmp_path):
         (lambda file: file.write_text(file.read_text()[:-20]), "damaged"),
         (lambda file: file.write_text("[]"), "damaged"),
         (lambda file: file.write_text(file.read_text().replace("0.", "x.", 1)), "damaged"),
-        (lambda file: file.write_text(json.dumps({"identity": Policy().identity, "logits": {"t": [1.0]}})), "row of t"),
+        (lambda file: file.write_text(file.read_text().replace("0.", "1.", 1)), "its hash differs"),
+        (lambda file: file.write_text(json.dumps({"identity": Policy().identity, "logits": {"t": [1.0]}})), "damaged"),
         (lambda file: file.write_text(file.read_text().replace('"seed": 0', '"seed": 1')), "use the same options"),
     ],
 )

@@ -482,3 +482,31 @@ class ToPolicy:
     def with_policy(self, sampler: Any) -> Verifier:
         assert isinstance(sampler, TabularPolicy)
         return lambda turn, action: Verdict.failed("empty") if action.is_empty else Verdict.passed("TabularPolicy")
+
+
+@pytest.mark.parametrize("in_process", [False, True])
+def test_details_are_bounded_with_a_note_and_small_ones_stay(in_process: bool) -> None:
+    def verify(_: Turn, action: Action) -> Verdict:
+        return Verdict.failed(
+            "r" * 10_000, num_rollout_turns=3, page="x" * 2_000_000, path="$.city", seen=["y"] * 9_000
+        )
+
+    verify.in_process = in_process  # type: ignore[attr-defined]
+    with Verification(verify) as guarded:
+        verdict = judge_action(turn(), say("a"), guarded)
+    assert judge_action(turn(), say("a"), lambda *_: verdict) == verdict
+    assert len(verdict.model_dump_json()) < 34_000
+    assert verdict.details["left_out"] == "2045022 bytes; a verdict keeps 32 KiB of details"
+    assert {name: verdict.details[name] for name in ("num_rollout_turns", "path")} == {
+        "num_rollout_turns": 3,
+        "path": "$.city",
+    }
+    assert verdict.reason == "r" * 200
+
+
+def test_details_within_the_bound_are_kept_as_they_are() -> None:
+    def verify(_: Turn, action: Action) -> Verdict:
+        return Verdict.failed("wrong", page="x" * 30_000)
+
+    with Verification(verify) as guarded:
+        assert judge_action(turn(), say("a"), guarded) == Verdict.failed("wrong", page="x" * 30_000)

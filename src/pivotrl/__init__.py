@@ -30,6 +30,8 @@ _HOMES = {
     "ReadOptions": "importing",
     "summarise": "summary",
     "write_report": "reporting",
+    "Environment": "protocols",
+    "Observation": "protocols",
     "Turn": "protocols",
     "InputError": "protocols",
     "Action": "records",
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from pivotrl.importing import ReadOptions
     from pivotrl.pipeline import run
     from pivotrl.profiling import ProfileOptions, profile
-    from pivotrl.protocols import InputError, Turn
+    from pivotrl.protocols import Environment, InputError, Observation, Turn
     from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory, Verdict
     from pivotrl.reporting import write_report
     from pivotrl.rollouts import sample_groups

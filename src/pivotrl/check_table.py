@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pivotrl.checking import CheckOptions, fault_of
+from pivotrl.fitting_table import new_table, print_table
 from pivotrl.probes.report import CheckReport, Example, Rate, Row
-from pivotrl.tables import new_table, out, plain
+from pivotrl.tables import out, plain
 
 _SHOWN_TEXT = 160
 _SHOWN_REWARDS = 8
@@ -32,7 +33,7 @@ def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> No
         ("no verdict", report.no_verdict),
     ):
         table.add_row(name, _share(rate), f"{rate.count:,} of {rate.num_probes:,}" if rate else "")
-    out.print(table)
+    print_table(out, table)
     for reason, count in report.reasons_of_refused.items():
         out.print(f"demonstrated action not accepted: {plain(reason)}, {count} turns")
     if report.first_error:
@@ -63,7 +64,7 @@ def _print_rows(title: str, rows: Mapping[str, Row]) -> None:
             _share(row.false_fail),
             _number(row.false_fail),
         )
-    out.print(table)
+    print_table(out, table)
 
 
 def _print_example(example: Example) -> None:

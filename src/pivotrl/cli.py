@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pivotrl import stage_commands, tables, view_commands
+from pivotrl import plugins, stage_commands, tables, view_commands
 from pivotrl.command_line import parse
 from pivotrl.live_progress import errors
 from pivotrl.protocols import InputError, NoPivots, Notice
@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.append(str(Path.cwd()))
     given = sys.argv[1:] if arguments is None else arguments
     with guarded("the same command and --resume" if list(given[:1]) in (["run"], ["read"]) else "the same command"):
+        if given and not given[0].startswith("-") and given[0] not in COMMANDS:
+            raise InputError(plugins.unknown(f"no command called {given[0]!r}", given[0], COMMANDS))
         parse(COMMANDS, arguments)()
 
 

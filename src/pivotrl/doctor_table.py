@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable
 
 from pivotrl.doctor import SandboxRecord, examine_sandbox
-from pivotrl.tables import new_table, out, plain
+from pivotrl.fitting_table import new_table, print_table
+from pivotrl.tables import out, plain
 
 _OUTCOMES = ("blocked", "breach", "not_controlled")
 
@@ -34,7 +35,7 @@ def print_sandbox(found: SandboxRecord, as_json: bool) -> bool:
     table = new_table("attacks", *(outcome.replace("_", " ") for outcome in _OUTCOMES))
     for category, counts in found.counts.items():
         table.add_row(plain(category), *(str(counts.get(outcome, 0)) for outcome in _OUTCOMES))
-    out.print(table)
+    print_table(out, table)
     faults = [check for check in found.checks if check.fault]
     out.print(f"{len(found.checks) - len(faults)} of {len(found.checks)} checks of ordinary behaviour hold")
     for check in faults:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pivotrl.plugin_shapes import begun, stepped
 from pivotrl.protocols import Environment, Sampler, Turn
 from pivotrl.records import EpisodeResult, Message, Sampling, Trajectory
 from pivotrl.rollouts import misfit, storable
 
 
 def play_episodes(environments: Sequence[Environment], sampler: Sampler, sampling: Sampling) -> Iterator[EpisodeResult]:
-    """One result per environment, each yielded when its episode ends."""
-    playing: list[tuple[Environment, list[Message], int]] = [(e, list(e.reset()), 0) for e in environments]
+    """One result per environment, each yielded when its episode ends.
+
+    Raises:
+        InputError: an environment breaks, or returns something else than it must.
+    """
+    playing: list[tuple[Environment, list[Message], int]] = [(e, begun(e), 0) for e in environments]
     while playing:
         turns = [_next_turn(environment, messages) for environment, messages, _ in playing]
         faults = [misfit(sampler, turn, sampling.max_tokens) for turn in turns]
@@ -26,7 +31,7 @@ def play_episodes(environments: Sequence[Environment], sampler: Sampler, samplin
             tokens += len(completion.token_ids_T)
             action = completion.action
             messages.append(Message(role="assistant", content=action.content, tool_calls=action.tool_calls))
-            observation = environment.step(action)
+            observation = stepped(environment, action)
             messages += observation.messages
             if observation.done:
                 yield _result(environment, messages, tokens, observation.reward, observation.reason)

@@ -68,12 +68,14 @@ def evaluate_turns(
     """``turn_samples`` actions at each held-out turn, verified. Turns in the file are not played again."""
     file = RecordFile(path, TurnResult, key=lambda result: result.turn_id)
     fitting = [turn for turn in turns if misfit(sampler, turn, options.eval_max_tokens) is None]
-    done = 0
-    for batch in whole_trajectories(fitting, options.eval_batch):
-        if any(turn.id not in file for turn in batch):
-            groups = sample_groups(batch, sampler, verifier, options.turn_samples, options.turn_sampling)
-            results = [_turn_result(turn, group) for turn, group in zip(batch, groups, strict=True)]
-            file.append([result for result in results if result.turn_id not in file])
+    batches = whole_trajectories(fitting, options.eval_batch)
+    open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
+    done = len(fitting) - sum(map(len, open_batches))
+    progress(done, len(fitting), "held-out turns")
+    for batch in open_batches:
+        groups = sample_groups(batch, sampler, verifier, options.turn_samples, options.turn_sampling)
+        results = [_turn_result(turn, group) for turn, group in zip(batch, groups, strict=True)]
+        file.append([result for result in results if result.turn_id not in file])
         done += len(batch)
         progress(done, len(fitting), "held-out turns")
     found = list(file)
@@ -108,15 +110,18 @@ def evaluate_episodes(
 ) -> list[EpisodeResult]:
     """Whole episodes. Tasks in the file are not played again."""
     file = RecordFile(path, EpisodeResult, key=lambda result: result.task_id)
-    for start in range(0, len(environments), options.eval_batch):
-        batch = environments[start : start + options.eval_batch]
-        if any(environment.task_id not in file for environment in batch):
-            finished = []
-            for result in play_episodes(batch, sampler, options.sampling):
-                finished.append(result)
-                progress(start + len(finished), len(environments), "held-out episodes")
-            file.append([result for result in finished if result.task_id not in file])
-        progress(min(start + len(batch), len(environments)), len(environments), "held-out episodes")
+    starts = range(0, len(environments), options.eval_batch)
+    batches = [environments[start : start + options.eval_batch] for start in starts]
+    open_batches = [batch for batch in batches if any(one.task_id not in file for one in batch)]
+    done = len(environments) - sum(map(len, open_batches))
+    progress(done, len(environments), "held-out episodes")
+    for batch in open_batches:
+        finished = []
+        for result in play_episodes(batch, sampler, options.sampling):
+            finished.append(result)
+            progress(done + len(finished), len(environments), "held-out episodes")
+        file.append([result for result in finished if result.task_id not in file])
+        done += len(batch)
     return list(file)
 
 
@@ -129,16 +134,18 @@ def evaluate_retention(
         InputError: the policy has no finite likelihood for a text.
     """
     file = RecordFile(path, RetentionResult, key=lambda result: result.item_id)
-    for number, text in enumerate(texts, start=1):
-        if text["id"] not in file:
-            nll, kl, num_tokens = policy.score_text(text["prompt"], text["answer"])
-            if not (num_tokens and math.isfinite(nll) and math.isfinite(kl or 0.0)):
-                raise InputError(
-                    f"reference text {text['id']!r}: its {num_tokens} answer tokens have no finite likelihood under "
-                    "this policy; leave the text out, or mend the weights"
-                )
-            result = RetentionResult(item_id=text["id"], source=text["source"], nll=nll, kl=kl, num_tokens=num_tokens)
-            file.append([result])
+    open_texts = [text for text in texts if text["id"] not in file]
+    done = len(texts) - len(open_texts)
+    progress(done, len(texts), "retention texts")
+    for number, text in enumerate(open_texts, start=done + 1):
+        nll, kl, num_tokens = policy.score_text(text["prompt"], text["answer"])
+        if not (num_tokens and math.isfinite(nll) and math.isfinite(kl or 0.0)):
+            raise InputError(
+                f"reference text {text['id']!r}: its {num_tokens} answer tokens have no finite likelihood under "
+                "this policy; leave the text out, or mend the weights"
+            )
+        result = RetentionResult(item_id=text["id"], source=text["source"], nll=nll, kl=kl, num_tokens=num_tokens)
+        file.append([result])
         progress(number, len(texts), "retention texts")
     return list(file)
 

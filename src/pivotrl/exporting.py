@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pivotrl.atomic_folder import atomic_folder
 from pivotrl.export_rows import Pivots, ProfiledTurn
 from pivotrl.options import check
 from pivotrl.plugins import describe
@@ -22,7 +21,7 @@ from pivotrl.records import Manifest, Selection, SkippedTurn
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import outputs, selection_stage
 from pivotrl.runs.manifest import write_manifest
-from pivotrl.store import package_versions, sync_directory, write_file
+from pivotrl.store import package_versions, write_file
 from pivotrl.turns import split_by_task
 
 Exporter = Callable[[Pivots, Path], list[SkippedTurn]]
@@ -197,14 +196,5 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         raise InputError(f"{out} is a file; give a folder")
     if target.exists() and any(target.iterdir()):
         raise InputError(f"{out} is not empty; export never mixes files, give an empty or a new folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    folder.mkdir()
-    try:
+    with atomic_folder(target) as folder:
         yield folder
-        sync_directory(folder)
-        folder.rename(target)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    sync_directory(target.parent)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pivotrl.fitting_table import new_table, print_table
 from pivotrl.logs import audit
 from pivotrl.records import Refusal
 from pivotrl.runs.manifest import read_manifest
 from pivotrl.store import read_records
-from pivotrl.tables import new_table, out, plain
+from pivotrl.tables import out, plain
 
 _NUM_REFUSED = 5
 
@@ -38,12 +39,12 @@ def print_import(directory: Path, as_json: bool) -> bool:
     for title, key in (("format", "formats"), ("domain, guessed", "domains")):
         found = ", ".join(f"{name} {count:,}" for name, count in counts[key].items() if name)
         kept.add_row(title, plain(found) or "as named")
-    out.print(kept)
+    print_table(out, kept)
     if counts["losses"]:
         lost = new_table("what the logs lack", "trajectories")
         for code, count in counts["losses"].items():
             lost.add_row(plain(audit.LOSSES.get(code, code)), f"{count:,}")
-        out.print(lost)
+        print_table(out, lost)
     _print_secrets(counts["secrets"], bool(manifest.options["redact"]))
     if unknown := counts["losses"].get("reward_unknown"):
         out.print(

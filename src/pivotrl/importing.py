@@ -22,6 +22,7 @@ from pivotrl.logs.audit import audit
 from pivotrl.logs.missing_parts import Complete, completion
 from pivotrl.logs.sources import printable, require_utf8
 from pivotrl.options import check
+from pivotrl.plugin_shapes import trajectories
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import Redactor
 from pivotrl.profiling import Progress, silent
@@ -110,7 +111,8 @@ def read_stage(
             complete = completion(
                 reader, Path(place), tools=options.tools, system=options.system, infer_tools=options.infer_tools
             )
-            imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in reader(Path(place)))
+            found = trajectories(reader, Path(place))
+            imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in found)
             for batch in _batches(imported):
                 if heldout is not None:
                     batch = [replace(item, is_heldout=place == heldout) for item in batch]
@@ -139,7 +141,7 @@ def nothing_held_out(manifest: Manifest) -> str:
         return (
             f"no trajectory of the held-out source {manifest.options['heldout']} was kept; give another with --heldout"
         )
-    fraction, num_tasks = manifest.options.get("heldout_fraction"), manifest.counts.get("train_tasks")
+    fraction, num_tasks = manifest.options.get("heldout_fraction"), manifest.counts["train_tasks"]
     if not fraction:
         return "no task was held out, as --heldout-fraction 0 asks for"
     return (

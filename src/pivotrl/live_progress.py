@@ -37,26 +37,41 @@ def live_progress() -> Iterator[Callable[[int, int, str], None]]:
             if kind in tasks and bars.tasks[tasks[kind]].finished and done < total:
                 del tasks[kind]
             if kind not in tasks:
-                tasks[kind] = bars.add_task(note, total=total or None)
+                tasks[kind] = bars.add_task(note, total=total or None, completed=done)
             bars.update(tasks[kind], completed=done, description=note)
 
         yield show
 
 
-def _plain_lines() -> Callable[[int, int, str], None]:
-    """For logs: a line every few seconds and at the end of each kind of work."""
-    began: dict[str, float] = {}
-    last = 0.0
+def _plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[[int, int, str], None]:
+    """For logs: a line every few seconds and at the end of each kind of work.
+
+    What is left is told from what was done since the first report of its kind, which says what was done before.
+    """
+    began: dict[str, tuple[float, int]] = {}
+    last = -_SECONDS_BETWEEN_LINES
 
     def show(done: int, total: int, note: str) -> None:
         nonlocal last
-        kind, now = note.partition(" ·")[0], time.monotonic()
-        start = began.setdefault(kind, now)
+        kind, now = note.partition(" ·")[0], clock()
+        if kind not in began or done < began[kind][1]:
+            began[kind] = now, done
+        start, done_before = began[kind]
         if done == total or now - last >= _SECONDS_BETWEEN_LINES:
             last = now
-            left = f", about {(now - start) * (total - done) / done:.0f} s left" if 0 < done < total else ""
+            is_known = done_before < done < total
+            left = (
+                f", about {_duration((now - start) * (total - done) / (done - done_before))} left" if is_known else ""
+            )
             errors.print(f"{done}/{total or '?'} {note}{left}", soft_wrap=True)
         if done == total:
             del began[kind]
 
     return show
+
+
+def _duration(seconds: float) -> str:
+    """In two digits or so: 45 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -16,6 +16,7 @@ from pathlib import Path
 from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.importing import ReadOptions, nothing_held_out, read_stage
+from pivotrl.plugin_shapes import require_environments, require_policy, require_reader, require_verifier
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, InputError, Notice, Policy, Reader, Verifier
 from pivotrl.reporting import require_packages, write_report
@@ -69,6 +70,11 @@ def run(
         InputError: what a user can mend; everything finished so far stays and is used by ``resume``.
     """
     directory = Path(directory)
+    require_reader(reader)
+    require_verifier(verifier)
+    require_policy(policy)
+    if environments:
+        require_environments(environments)
     require_packages()  # the report's: better now than after hours of training
     with starting_in(directory, resume, overwrite):
         # 1. Any log format becomes trajectories, split by task before anything else.

@@ -10,17 +10,19 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import difflib
 import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from pivotrl.extras import install_hint
 from pivotrl.options import check_arguments
 from pivotrl.protocols import InputError
 
@@ -105,17 +107,18 @@ def find(kind: str, name: str) -> Callable[..., Any]:
             loaded = next(iter(points)).load()
             return loaded if callable(loaded) else getattr(loaded, export)  # type: ignore[no-any-return]
         else:
+            own = [f"{name}:{export}"] if _is_module(name) else []
             raise InputError(
-                f"no {singular} called {name!r}; there are {', '.join(names(kind))}, "
+                f"{unknown(f'no {singular} called {name!r}', name, names(kind), unlisted=own)}, "
                 f"or give an import path such as 'my_package.my_module:{export}'"
             )
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in _EXTRAS:
-            raise InputError(
-                f"the {singular} {name!r} needs {package}: pip install 'pivotrl[{_EXTRAS[package]}]'"
-            ) from error
+            raise InputError(f"the {singular} {name!r} needs {package}: {install_hint(_EXTRAS[package])}") from error
         raise InputError(f"cannot import {error.name!r} for the {singular} {name!r}; is it installed?") from error
+    except InputError:
+        raise
     except Exception as error:  # a module of the user's own may raise anything
         raise InputError(
             f"cannot import the {singular} {name!r}: {type(error).__name__}: {error}; mend the module"
@@ -123,6 +126,28 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     if not callable(getattr(module, export, None)):
         raise InputError(f"{module.__name__} exports no callable {export!r}, which a {singular} must")
     return getattr(module, export)  # type: ignore[no-any-return]
+
+
+def unknown(
+    fault: str, word: str, known: Iterable[str], listing: str = "there are", unlisted: Sequence[str] = ()
+) -> str:
+    """``no verifier called 'tool_cal'; did you mean 'tool_call'? There are all_of, ...``
+
+    Args:
+        unlisted: what may be meant where no known word is near.
+    """
+    listed = list(known)
+    near = (difflib.get_close_matches(word, listed, n=1) or [*unlisted])[:1]
+    if near:
+        fault, listing = f"{fault}; did you mean {near[0]!r}?", listing[:1].upper() + listing[1:]
+    return f"{fault}{'' if near else ';'} {listing} {', '.join(listed) or 'none'}"
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -160,7 +185,7 @@ def _written_options(body: Sequence[ast.stmt], export: str) -> list[str]:
 def _require_known(name: str, options: Sequence[str], known: Collection[str]) -> None:
     for option in options:
         if option not in known:
-            raise InputError(f"{name} has no option {option!r}; its options are {', '.join(known) or 'none'}")
+            raise InputError(unknown(f"{name} has no option {option!r}", option, known, "its options are"))
 
 
 def spec_text(name: str, target: Callable[..., Any], given: Mapping[str, Any]) -> str:

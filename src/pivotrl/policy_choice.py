@@ -11,6 +11,7 @@ from typing import Any
 from pivotrl import plugins
 from pivotrl.evaluation import load_retention
 from pivotrl.options import AtLeast1, check
+from pivotrl.plugin_shapes import require_policy
 from pivotrl.protocols import Environment
 
 
@@ -41,12 +42,14 @@ class _LatePolicy:
     """Stands in for a policy until something is asked of it: what is wrong with files, options or verifier is told
     before a model is loaded."""
 
-    def __init__(self, spec: str, given: dict[str, str]) -> None:
+    def __init__(self, spec: str, given: dict[str, Any]) -> None:
         self._spec, self._given = spec, given
 
     @cached_property
     def _loaded(self) -> Any:
-        return plugins.load("policies", self._spec, **self._given)
+        policy = plugins.load("policies", self._spec, **self._given)
+        require_policy(policy)
+        return policy
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loaded, name)

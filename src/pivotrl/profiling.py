@@ -24,7 +24,7 @@ _NUM_REASONS = 3
 _NUMBER = re.compile(r"\d+")
 
 Progress = Callable[[int, int, str], None]
-"""Called with (done, total, a few words) as work goes on."""
+"""Called with (done, total, a few words) before the first piece of work and after each."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,13 @@ def profile(
     fitting = [turn for turn in turns if faults[turn.id] is None]
     left_out = [fault for fault in faults.values() if fault is not None]
     file = RecordFile(path, SampleGroup, key=lambda group: group.turn_id)
-    done = 0
-    for batch in whole_trajectories(fitting, options.batch_turns):
-        if any(turn.id not in file for turn in batch):
-            drawn = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
-            file.append([group for group in drawn if group.turn_id not in file])
+    batches = whole_trajectories(fitting, options.batch_turns)
+    open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
+    done = len(fitting) - sum(map(len, open_batches))
+    progress(done, len(fitting), "turns profiled")
+    for batch in open_batches:
+        drawn = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
+        file.append([group for group in drawn if group.turn_id not in file])
         done += len(batch)
         progress(done, len(fitting), "turns profiled")
     by_turn = {group.turn_id: group for group in file}

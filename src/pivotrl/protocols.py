@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,18 @@ class Turn:
     @property
     def context(self) -> tuple[Message, ...]:
         """What the agent saw: the messages before the turn, cut to the trajectory's context window."""
-        before = self.trajectory.messages[: self.index]
-        window = self.trajectory.context_window
+        messages, window = self.trajectory.messages, self.trajectory.context_window
         if window is None:
-            return before
-        system = tuple(message for message in before if message.role == "system")
-        rest = tuple(message for message in before if message.role != "system")
-        return system + rest[len(rest) - min(window, len(rest)) :]
+            return messages[: self.index]
+        system = itertools.takewhile(lambda place: place < self.index, _system_places(messages))
+        others = (place for place in range(self.index - 1, -1, -1) if messages[place].role != "system")
+        rest = sorted(itertools.islice(others, window))
+        return tuple(messages[place] for place in (*system, *rest))
+
+    @property
+    def num_context_messages(self) -> int:
+        """Length of the context, without making a long one."""
+        return self.index if self.trajectory.context_window is None else len(self.context)
 
     @property
     def expected_action(self) -> Action:
@@ -47,6 +53,20 @@ class Turn:
     def accepted_actions(self) -> tuple[Action, ...]:
         """The expected action, then the other actions that the log holds to be as right."""
         return (self.expected_action, *self.trajectory.alternatives.get(self.index, ()))
+
+
+_SYSTEM_PLACES: dict[int, tuple[tuple[Message, ...], list[int]]] = {}
+"""Of the messages last looked at, which stay here so that their identity stays theirs."""
+
+
+def _system_places(messages: tuple[Message, ...]) -> list[int]:
+    """Where the system messages stand; looked for once, not at every turn of a long trajectory."""
+    known = _SYSTEM_PLACES.get(id(messages))
+    if known is None:
+        known = messages, [place for place, message in enumerate(messages) if message.role == "system"]
+        _SYSTEM_PLACES.clear()
+        _SYSTEM_PLACES[id(messages)] = known
+    return known[1]
 
 
 @dataclass(frozen=True)

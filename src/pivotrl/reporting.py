@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pivotrl import wording
 from pivotrl.checking import known_report
+from pivotrl.extras import install_hint
 from pivotrl.logs.audit import DROPS, EXCLUSIONS, LOSSES
 from pivotrl.probes.report import CheckReport
 from pivotrl.protocols import InputError, Turn
@@ -49,7 +50,7 @@ def require_packages() -> None:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise InputError(f"the report needs {error.name}; install it with: pip install 'pivotrl[report]'") from error
+        raise InputError(f"the report needs {error.name}: {install_hint('report')}") from error
 
 
 def write_report(directory: Path) -> Path:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
 from pivotrl.records import Action, Completion, SampleGroup, Sampling, SkippedTurn, Verdict
 from pivotrl.templates.control_tokens import NotRenderable
+
+_MAX_DETAILS_BYTES = 32 << 10
+_NOTE_BYTES = 200
+"""Room for the note on what was left out."""
+_MAX_REASON = 200
 
 
 def sample_groups(
@@ -74,8 +80,8 @@ def judge(turn: Turn, completion: Completion, verifier: Verifier) -> Verdict:
 
 
 def judge_action(turn: Turn, action: Action, verifier: Verifier) -> Verdict:
-    """The verdict on one action. A verifier that breaks gives no verdict with the error as its reason, never a reward
-    of 0.
+    """The verdict on one action, with at most 32 KiB of details. A verifier that breaks gives no verdict with the error
+    as its reason, never a reward of 0.
 
     Raises:
         InputError: the verifier cannot work as it was set up; every further verdict would be lost as well.
@@ -83,14 +89,32 @@ def judge_action(turn: Turn, action: Action, verifier: Verifier) -> Verdict:
     try:
         verdict = verifier(turn, action)
         if not isinstance(verdict, Verdict):
-            raise TypeError(f"the verifier returned {verdict!r} instead of a Verdict")
+            raise TypeError(f"the verifier returned {verdict!r:.200} instead of a Verdict")
         if verdict.details:
             verdict.model_dump_json()  # raises when no record can hold them
-        return verdict
+        return _bounded(verdict)
     except InputError:
         raise
     except Exception as error:
         return Verdict.unknown("verifier_error", error=f"{type(error).__name__}: {error}"[:500])
+
+
+def _bounded(verdict: Verdict) -> Verdict:
+    """The verdict with no more details than are worth keeping with every sample; the largest go first."""
+    if not verdict.details and len(verdict.reason) <= _MAX_REASON:
+        return verdict
+    sizes = {key: len(json.dumps({key: value}, default=str)) for key, value in verdict.details.items()}
+    total = left_out = sum(sizes.values())
+    if total <= _MAX_DETAILS_BYTES:
+        return verdict.model_copy(update={"reason": verdict.reason[:_MAX_REASON]})
+    kept, room = dict[str, Any](), _MAX_DETAILS_BYTES - _NOTE_BYTES
+    for key in sorted(sizes, key=sizes.__getitem__):
+        if (room := room - sizes[key]) < 0:
+            break
+        kept[key] = verdict.details[key]
+        left_out -= sizes[key]
+    kept["left_out"] = f"{left_out} bytes; a verdict keeps {_MAX_DETAILS_BYTES >> 10} KiB of details"
+    return verdict.model_copy(update={"details": kept, "reason": verdict.reason[:_MAX_REASON]})
 
 
 def misfit(sampler: Sampler, turn: Turn, max_tokens: int) -> SkippedTurn | None:

@@ -21,6 +21,13 @@ from pivotrl.evaluation import (
     evaluate_turns,
 )
 from pivotrl.importing import nothing_held_out
+from pivotrl.plugin_shapes import (
+    make_checked,
+    require_environments,
+    require_policy,
+    require_sampler,
+    require_verifier,
+)
 from pivotrl.plugins import describe, source_sha256
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent, why_none_fits
 from pivotrl.protocols import Environment, InputError, Notice, Policy, Sampler, Turn, Verifier, describe_policy
@@ -66,6 +73,8 @@ def profile_stage(
     Args:
         overwrite: move an earlier profile, and what was made from it, aside: once the new one can begin.
     """
+    require_verifier(verifier)
+    require_sampler(sampler)
     files = RunFiles(directory)
     turns, skipped = cut(files.trajectories(), turn_options)
     settings = {**options_dict(turn_options), **options_dict(options), "verifier": describe(verifier)}
@@ -186,6 +195,8 @@ def train_stage(
         name: of a training beside that of the whole run, ``trainings/<name>/``.
         selection: name of the selection to train on; None is that of the whole run.
     """
+    require_verifier(verifier)
+    require_policy(policy)
     files, stage_name = RunFiles(directory), training_stage(name)
     rows = files.selections(selection)
     require_pivots(rows)
@@ -257,6 +268,8 @@ def evaluate_stage(
     Raises:
         InputError: there is nothing to measure, or the training is not finished.
     """
+    require_verifier(verifier)
+    require_policy(policy)
     files, stage_name, trained = RunFiles(directory), evaluation_stage(name), training_stage(training)
     if name == "before" and (training is not None or load_weights):
         raise InputError("'before' is the policy before training; give the evaluation of a training another --name")
@@ -264,7 +277,7 @@ def evaluate_stage(
         files.finished(trained)
     candidates, skipped = cut(files.heldout(), TurnOptions(domain=turn_options.domain))
     turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
-    episodes_to_play = list(environments()) if environments else []
+    episodes_to_play = make_checked(environments) if environments else []
     if not (turns or episodes_to_play or retention or may_be_empty):
         raise InputError(f"there is nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
     settings = {
@@ -292,6 +305,8 @@ def evaluate_stage(
     with Stage(directory, stage_name, settings, inputs, policy=describe_policy(policy), is_verified=True) as stage:
         if stage.done:
             return
+        if environments:
+            require_environments(environments)
         base = directory / stage_name
         with Verification(verifier, verification, turns, policy) as guarded:
             turn_results = evaluate_turns(

@@ -7,6 +7,7 @@ what is in the file is done and is never bought again.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from pivotrl.atomic_folder import scratch_path, sync_directory
 from pivotrl.protocols import InputError
 from pivotrl.records import Record
 
@@ -238,18 +240,10 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_file(path: Path, data: bytes | str) -> None:
     """Replace a file as a whole: a reader sees the old or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = scratch_path(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         try:
@@ -276,6 +270,7 @@ def sha256_of_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
+@functools.cache
 def package_versions() -> dict[str, str]:
     found = {}
     for name in ("pivotrl", "torch", "transformers", "peft", "numpy", "plancraft"):

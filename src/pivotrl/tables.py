@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
 
 from pivotrl import plugins
+from pivotrl.fitting_table import new_table, print_table
 from pivotrl.intervals import Estimate
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Message, SampleGroup, Selection, Trajectory
@@ -33,13 +33,6 @@ def plain(text: str) -> str:
     """Safe to print: no markup, no control bytes other than line breaks and tabs."""
     kept = "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
     return escape(kept)
-
-
-def new_table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    return table
 
 
 def _number(value: float, unit: str) -> str:
@@ -94,14 +87,16 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     if not summary.complete:
         out.print("[bold yellow]This run is not finished; the numbers below are not final.[/]")
     if summary.comparisons:
-        out.print(results)
+        print_table(out, results)
         out.print("One training seed. Intervals: 95 %, clustered by task; changes: paired by item.")
     else:
         out.print("Nothing was measured on held-out tasks both before and after training.")
     _print_named(summary)
     if summary.kl_to_reference is not None:
-        out.print(f"KL to the reference outside the task: {_interval(summary.kl_to_reference, 'nats')} nats per token")
-    out.print(cost)
+        outside = new_table("outside the task", "nats per token [95 %]")
+        outside.add_row("KL to the reference", _interval(summary.kl_to_reference, "nats"))
+        print_table(out, outside)
+    print_table(out, cost)
     report = Path(summary.directory) / "report.html"
     if report.is_file():
         out.print(f"report: {plain(str(report))}")
@@ -141,7 +136,7 @@ def print_stage(directory: Path, stage: str, as_json: bool) -> None:
             table.add_row(name.replace("_", " "), str(value))
     table.add_row("rollout turns", str(manifest.num_rollout_turns))
     table.add_row("seconds", f"{manifest.wall_seconds:.1f}")
-    out.print(table)
+    print_table(out, table)
 
 
 def print_turn(directory: Path, turn_id: str | None, num_messages: int, selection: str | None = None) -> None:
@@ -175,7 +170,7 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
             seen[completion.text, f"{verdict.outcome}: {verdict.reason}", verdict.reward] += 1
         for (text, told, reward), times in sorted(seen.items(), key=lambda item: -item[1]):
             table.add_row(plain(text), plain(told), "" if reward is None else f"{reward:g}", str(times))
-        out.print(table)
+        print_table(out, table)
 
 
 def print_prompt(directory: Path, turn_id: str, renderer: Renderer, boundaries: bool) -> None:
@@ -229,7 +224,7 @@ def _print_candidates(files: RunFiles) -> None:
     table = new_table(f"candidate ({len(turns):,} in all)", "expected action")
     for turn in turns[:_NUM_CANDIDATES]:
         table.add_row(plain(turn.id), plain(action_text(turn.expected_action).replace("\n", " ")[:60]))
-    out.print(table)
+    print_table(out, table)
 
 
 def _print_message(message: Message) -> None:
@@ -243,7 +238,7 @@ def _print_pivots(rows: Sequence[Selection]) -> None:
             table.add_row(
                 plain(row.turn_id), f"{row.reward_mean:.2f}", f"{row.reward_variance:.3f}", str(row.num_scored)
             )
-    out.print(table)
+    print_table(out, table)
 
 
 def print_plugins(kind: str | None, as_json: bool) -> None:
@@ -253,7 +248,7 @@ def print_plugins(kind: str | None, as_json: bool) -> None:
         InputError: there is no such kind.
     """
     if kind is not None and kind not in plugins.EXPORTS:
-        raise InputError(f"no kind of plugin called {kind!r}; there are {', '.join(plugins.EXPORTS)}")
+        raise InputError(plugins.unknown(f"no kind of plugin called {kind!r}", kind, plugins.EXPORTS))
     rows: list[dict[str, Any]] = []
     for group in [kind] if kind else plugins.EXPORTS:
         for name in plugins.names(group):
@@ -269,10 +264,8 @@ def print_plugins(kind: str | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in ("kind", "name", "what it is", "options"):
-        table.add_column(column, overflow="fold")
     for row in rows:
-        listed = ", ".join(f"{name}={default}" for name, default in row["options"].items())
-        table.add_row(row["kind"], row["name"], plain(row["about"]), plain(listed))
-    out.print(table)
+        out.print(f"[bold]{row['kind']}[/] [cyan]{plain(row['name'])}[/]  {plain(row['about'])}")
+        if row["options"]:
+            listed = ", ".join(f"{name}={default}" for name, default in row["options"].items())
+            out.print(Padding(plain(listed), (0, 0, 0, 4)))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pivotrl.advantages import Estimator, group_advantages
+from pivotrl.atomic_folder import remove_folder
 from pivotrl.options import InputError, flag
 from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import Policy, TrainingGroup, Turn, Verifier
@@ -29,6 +30,7 @@ from pivotrl.training_options import rate_at, warn_of_rate, with_learning_rate
 from pivotrl.turns import in_rounds
 
 _MAX_SKIPPED_IN_A_ROW = 3
+_CHECKPOINT = re.compile(r"step_\d+")
 
 
 def train(
@@ -59,8 +61,10 @@ def train(
     groups_file = RecordFile(directory / "groups.jsonl", SampleGroup, key=lambda g: f"{g.step}/{g.turn_id}")
     metrics_file = RecordFile(directory / "metrics.jsonl", StepMetrics, key=lambda row: str(row.step))
     start = restore(policy, directory / "checkpoints")
+    _keep_newest(directory / "checkpoints")  # a process that was killed may have left an older one
     schedule, update_options = _schedule(turns, options), options.update_options()
     num_skipped, has_warned = 0, False
+    progress(start, options.num_steps, "steps")
     if start < options.num_steps:
         warn_of_rate(options, policy)
     for step in range(start, options.num_steps):
@@ -191,20 +195,32 @@ def _demonstrations(policy: Policy, batch: Sequence[Turn]) -> list[TrainingGroup
 
 def _checkpoint(policy: Policy, folder: Path, step: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step_{step:06d}"
-    policy.save(path)
-    for older in folder.iterdir():  # only once the new one is whole on disk
-        if older != path:
-            shutil.rmtree(older)
+    policy.save(folder / f"step_{step:06d}")
+    _keep_newest(folder)  # only once the new one is whole on disk
+
+
+def _keep_newest(folder: Path) -> None:
+    for older in _checkpoints(folder)[:-1]:
+        remove_folder(older)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a training, the newest last."""
+    found = {path: _CHECKPOINT.fullmatch(path.name) for path in folder.glob("step_*") if path.is_dir()}
+    return sorted((path for path, name in found.items() if name), key=lambda path: int(path.name[5:]))
 
 
 def restore(policy: Policy, folder: Path) -> int:
-    """Load the newest checkpoint; the number of steps it has behind it, 0 without one."""
-    found = sorted(folder.glob("step_*")) if folder.is_dir() else []
+    """Load the newest checkpoint; the number of steps it has behind it, 0 without one.
+
+    Raises:
+        InputError: it is damaged; an older one is never taken instead.
+    """
+    found = _checkpoints(folder)
     if not found:
         return 0
     policy.load(found[-1])
-    return int(found[-1].name.removeprefix("step_"))
+    return int(found[-1].name[5:])
 
 
 def _note(metrics: dict[str, float]) -> str:

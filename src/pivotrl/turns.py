@@ -68,7 +68,7 @@ def _reason_to_skip(turn: Turn, domain: Domain) -> str | None:
         return turn.trajectory.excluded[turn.index]
     if action.is_empty:
         return "empty_action"
-    if not turn.context:
+    if not turn.num_context_messages:
         return "no_context"
     if domain == "conversation":
         return None

@@ -1,24 +1,22 @@
-"""Weights and optimizer state on disk: safetensors and JSON with hashes, committed by one rename. No pickle."""
+"""Weights and optimizer state on disk: safetensors and JSON with hashes, in a folder that appears whole. No pickle."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from pivotrl.atomic_folder import atomic_folder
 from pivotrl.protocols import InputError
-from pivotrl.store import sha256_of_file, sync_directory, write_file
+from pivotrl.store import sha256_of_file, write_file
 
 
 def save_checkpoint(path: Path, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> None:
     """Write ``<name>.safetensors`` per entry and ``state.json`` into a folder that appears whole or not at all.
-
-    An older folder at ``path`` is replaced only once the new one is on disk.
 
     Raises:
         ValueError: a tensor is not finite; such weights are never published.
@@ -28,28 +26,16 @@ def save_checkpoint(path: Path, tensors: dict[str, dict[str, torch.Tensor]], sta
         for name, tensor in group.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"{name} holds values that are not finite; the checkpoint was not written")
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
+    with atomic_folder(path) as folder:
         hashes = {}
         for name, group in tensors.items():
-            file = scratch / f"{name}.safetensors"
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, file)
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
+            file = folder / f"{name}.safetensors"
+            try:
+                save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, file)
+            except SafetensorError as error:  # how the package tells of a full disk
+                raise OSError(None, str(error), str(path)) from error
             hashes[file.name] = sha256_of_file(file)
-        write_file(scratch / "state.json", json.dumps({"sha256": hashes, "state": state}, indent=2, sort_keys=True))
-        old = path.with_name(f".{path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
-            path.rename(old)
-        scratch.rename(path)
-        sync_directory(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+        write_file(folder / "state.json", json.dumps({"sha256": hashes, "state": state}, indent=2, sort_keys=True))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
@@ -58,15 +44,16 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
     Raises:
         InputError: there is no checkpoint, or a file does not fit its hash.
     """
-    old = path.with_name(f".{path.name}.old")
-    if not path.exists() and old.exists():
-        old.rename(path)  # killed between the two renames of a save
-    if not (path / "state.json").is_file():
-        raise InputError(f"{path} is not a checkpoint: it has no state.json")
-    content = json.loads((path / "state.json").read_text())
+    try:
+        content = json.loads((path / "state.json").read_bytes())
+        hashes, state = dict(content["sha256"]), dict(content["state"])
+    except OSError as error:
+        raise InputError(f"{path} is not a whole checkpoint: it has no state.json; delete it and resume") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path / 'state.json'} is damaged ({error!r}); delete {path} and resume") from error
     tensors = {}
-    for name, digest in content["sha256"].items():
+    for name, digest in hashes.items():
         if not (path / name).is_file() or sha256_of_file(path / name) != digest:
             raise InputError(f"{path / name} is missing or damaged (hash differs); delete {path} and resume")
         tensors[name.removesuffix(".safetensors")] = load_file(path / name)
-    return tensors, content["state"]
+    return tensors, state

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from pivotrl.equivalence.answer_dates import read_date
 from pivotrl.equivalence.answer_numbers import read_number, same_number
 from pivotrl.equivalence.pairing import match_all
+from pivotrl.extras import install_hint
 from pivotrl.protocols import InputError
 
 Kind = Literal["auto", "number", "expression", "date", "choice", "list", "text"]
@@ -236,7 +237,5 @@ def _maths() -> ModuleType:
     try:
         from pivotrl.equivalence import answer_maths  # sympy takes a while to import
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"comparing mathematical expressions needs {error.name}: pip install 'pivotrl[answers]'"
-        ) from error
+        raise InputError(f"comparing mathematical expressions needs {error.name}: {install_hint('answers')}") from error
     return answer_maths

@@ -6,7 +6,9 @@ import asyncio
 import email.utils
 import json
 import random
+import re
 import time
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +20,8 @@ from pivotrl.protocols import InputError
 from pivotrl.store import sha256_of_json, write_file
 from pivotrl.strict_json import parse_json
 
+_HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%[\w.-]+)?")
+_MAX_HOST = 253
 _MAX_ANSWER_BYTES = 1 << 20
 _FIRST_PAUSE = 0.5
 """Seconds before the second try; doubled each time, times a random factor of 0.5 to 1.5."""
@@ -144,6 +148,30 @@ class Endpoint:
                 if len(content) > _MAX_ANSWER_BYTES:
                     raise NoAnswer("judge_unparsable", f"more than {_MAX_ANSWER_BYTES} bytes")
         return response.status_code, response.headers, content.decode("utf-8", "replace")
+
+
+def require_address(base_url: str) -> None:
+    """Refuse what no request can be sent to.
+
+    Raises:
+        InputError: the text is no http or https address.
+    """
+    fault = ""
+    try:
+        parts = urllib.parse.urlsplit(base_url)
+        httpx.URL(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            fault = "it has to begin with http:// or https://, a host after it, and no ? or #"
+        elif parts.port == 0 or not _HOST.fullmatch(parts.hostname):
+            fault = f"{parts.netloc!r} is no host"
+        elif len(parts.hostname.encode("idna")) > _MAX_HOST:
+            fault = "the host's name is too long"
+        elif any(char.isspace() or not char.isprintable() for char in base_url):
+            fault = "it holds a blank"
+    except (ValueError, TypeError, AttributeError, httpx.InvalidURL) as error:
+        fault = str(error)
+    if fault:
+        raise InputError(f"judge: {base_url!r} is no address ({fault}); write it as 'http://127.0.0.1:8000/v1'")
 
 
 def _parse(text: str) -> JudgeAnswer:

@@ -8,9 +8,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from pivotrl.logs.packages import package
+from pivotrl.logs.proportion import require_proportion
 from pivotrl.protocols import InputError
 
 _PACKED_BYTES = 1 << 10
@@ -23,7 +24,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
     Raises:
         InputError: the file is missing, empty, no regular file, or may not be read; inside the ``with``, where it is
-            damaged or ends too early.
+            damaged, ends too early, or unpacks to more than :data:`~pivotrl.logs.proportion.MAX_RATIO` times its size.
     """
     try:
         if not path.exists():
@@ -35,10 +36,12 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as raw:
             if path.suffix == ".gz":
                 with gzip.open(raw) as unzipped:
-                    yield from _unpacked(path, "gzip", cast("IO[bytes]", unzipped), gzip.BadGzipFile, zlib.error)
+                    file = io.BufferedReader(_InProportion(unzipped, path))
+                    yield from _unpacked(path, "gzip", file, gzip.BadGzipFile, zlib.error)
             elif path.suffix == ".zst":
                 zstandard = package("zstandard", path)
-                file = io.BufferedReader(_ZstdFile(raw, zstandard.ZstdDecompressor().decompressobj))
+                frames = _ZstdFile(raw, zstandard.ZstdDecompressor().decompressobj)
+                file = io.BufferedReader(_InProportion(frames, path))
                 yield from _unpacked(path, "zstd", file, zstandard.ZstdError)
             else:
                 yield raw
@@ -52,6 +55,22 @@ def _unpacked(path: Path, kind: str, file: IO[bytes], *faults: type[Exception]) 
         yield file
     except damage as error:
         raise InputError(f"{path} is a damaged {kind} file: {error}; get it again") from error
+
+
+class _InProportion(io.RawIOBase):
+    """The bytes of a packed file, as long as they are not out of all proportion to it."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        self._file, self._path, self._num_bytes = file, path, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size: int = self._file.readinto(buffer)
+        self._num_bytes += size
+        require_proportion(self._path, self._num_bytes)
+        return size
 
 
 class _ZstdFile(io.RawIOBase):

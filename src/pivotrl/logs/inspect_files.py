@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl.logs.fields import as_object
+from pivotrl.logs.proportion import require_proportion
 from pivotrl.logs.sources import MAX_DOCUMENT_BYTES, load_document
 from pivotrl.logs.zip_files import unpacked
 from pivotrl.protocols import InputError
@@ -55,7 +56,12 @@ def log_header(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def packed_samples(path: Path, archive: zipfile.ZipFile) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """(name, what unpacks it and raises ValueError when it is damaged) of each sample."""
+    """(name, what unpacks it and raises ValueError when it is damaged) of each sample.
+
+    Raises:
+        InputError: all files together are out of proportion to the zip.
+    """
+    require_proportion(path, sum(info.file_size for info in archive.infolist()), "export it as .json")
     for name in dict.fromkeys(archive.namelist()):  # a name that was written twice means what was written last
         if name.startswith("samples/") and name.endswith(".json"):
             yield name, functools.partial(_unpacked, path, archive, name)

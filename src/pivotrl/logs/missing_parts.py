@@ -12,6 +12,7 @@ from typing import Any
 from pivotrl.logs.chat_messages import declared_tools
 from pivotrl.logs.sources import load_document
 from pivotrl.logs.tool_inference import ToolObserver
+from pivotrl.plugin_shapes import trajectories
 from pivotrl.protocols import InputError, Reader
 from pivotrl.records import Loss, Message, Tool, Trajectory
 
@@ -84,7 +85,7 @@ def _infer(reader: Reader, path: Path) -> dict[str, tuple[Tool, ...]]:
     Reads the source once before; a file only as far as needed to see that its calls come with their tools.
     """
     observers: dict[str, ToolObserver] = {}
-    for item in reader(path):
+    for item in trajectories(reader, path):
         if isinstance(item, Trajectory) and any(message.tool_calls for message in item.messages):
             if not item.tools:
                 observers.setdefault(_format(item), ToolObserver()).observe(item)

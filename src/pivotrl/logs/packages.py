@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from pivotrl.extras import install_hint
 from pivotrl.protocols import InputError
 
 
@@ -18,4 +19,4 @@ def package(name: str, path: Path) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise InputError(f"{path} needs {name}: pip install 'pivotrl[formats]'") from error
+        raise InputError(f"{path} needs {name}: {install_hint('formats')}") from error

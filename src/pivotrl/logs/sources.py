@@ -31,6 +31,8 @@ from pivotrl.strict_json import parse_json
 MAX_LINE_BYTES = 64 << 20
 MAX_DOCUMENT_BYTES = 1 << 30
 """A document is held in memory as a whole, lines are not."""
+_MAX_BLANK_LINES = 1_000_000
+"""In a row: a file of nothing else would take hours."""
 _HEAD = 20
 _MAX_REASON = 400
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -170,7 +172,10 @@ def _is_document(path: Path) -> bool:
     """Told by the first line that is not blank: an array, an opening brace alone, or half of an object."""
     with opened(path) as file:
         line = b"\n"
-        while line and not line.strip():
+        for number in itertools.count():
+            if not line or line.strip():
+                break
+            _require_few_blanks(path, number)
             line = file.readline(MAX_LINE_BYTES + 1)
         more = bool(file.read(1))
     if line.startswith(_UTF16):
@@ -184,8 +189,9 @@ def _is_document(path: Path) -> bool:
 
 def _lines(path: Path) -> Iterator[Entry]:
     with opened(path) as file:
-        position = 0
+        position = num_blank = 0
         for number in itertools.count(1):
+            _require_few_blanks(path, num_blank)
             start = position
             line = rest = file.readline(MAX_LINE_BYTES + 1)
             position += len(line)
@@ -198,8 +204,14 @@ def _lines(path: Path) -> Iterator[Entry]:
                 line = line.removeprefix(codecs.BOM_UTF8)
             is_long = len(line) > MAX_LINE_BYTES
             line = line.rstrip()
+            num_blank = 0 if line else num_blank + 1
             if line:
                 yield Entry(f"{path}:{number} (byte {start})", number, functools.partial(_parse_line, line, is_long))
+
+
+def _require_few_blanks(path: Path, number: int) -> None:
+    if number > _MAX_BLANK_LINES:
+        raise InputError(f"{path} holds over {_MAX_BLANK_LINES:,} blank lines in a row; remove them")
 
 
 def _parse_line(line: bytes, is_long: bool) -> Any:

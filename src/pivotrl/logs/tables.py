@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pivotrl.logs.packages import package
+from pivotrl.logs.proportion import require_proportion
 from pivotrl.protocols import InputError
 from pivotrl.strict_json import parse_json
 
 _ROWS = 64
 """Rows that are held at once."""
+_MAX_ROW_BYTES = 64 << 20
+"""As of a line."""
+_REMEDY = "save it again without compression"
 
 
 def is_table(path: Path) -> bool:
@@ -31,25 +36,37 @@ def rows(path: Path) -> Iterator[Callable[[], Any]]:
     for file in _saved_files(path) if path.is_dir() else (path,):
         for batch in _batches(file):
             is_sound = _is_sound(batch)
+            is_large = is_sound and sum(map(_num_bytes, batch.columns)) > _MAX_ROW_BYTES
             for index in range(batch.num_rows):
-                yield functools.partial(_row, batch, index, is_sound)
+                yield functools.partial(_row, batch, index, is_sound, is_large)
 
 
 def _batches(path: Path) -> Iterator[Any]:
     arrow = package("pyarrow", path)
     try:
         if path.suffix == ".parquet":
-            with package("pyarrow.parquet", path).ParquetFile(path) as file:
+            parquet = package("pyarrow.parquet", path)
+            about = parquet.read_metadata(path)
+            groups = map(about.row_group, range(about.num_row_groups))
+            require_proportion(path, sum(group.total_byte_size for group in groups), _REMEDY)
+            # What stands in a dictionary is held once, not once a row.
+            with parquet.ParquetFile(path, read_dictionary=_text_columns(about)) as file:
                 _require_different(file.schema_arrow.names, path)
                 yield from file.iter_batches(batch_size=_ROWS)
         else:
             with arrow.memory_map(str(path)) as source, arrow.ipc.open_stream(source) as stream:
                 _require_different(stream.schema.names, path)
                 for batch in stream:
+                    require_proportion(path, batch.nbytes, _REMEDY)
                     for start in range(0, batch.num_rows, _ROWS):
                         yield batch.slice(start, _ROWS)
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no Parquet or Arrow data, or damaged: {_first_line(error)}") from error
+
+
+def _text_columns(about: Any) -> list[str]:
+    columns = (about.schema.column(index) for index in range(about.num_columns))
+    return [c.path for c in columns if c.physical_type == "BYTE_ARRAY" and c.logical_type.type in ("STRING", "NONE")]
 
 
 def _require_different(names: list[str], path: Path) -> None:
@@ -114,8 +131,10 @@ def _is_sound(batch: Any) -> bool:
     return True
 
 
-def _row(batch: Any, index: int, is_sound: bool) -> Any:
+def _row(batch: Any, index: int, is_sound: bool, is_large: bool) -> Any:
     one = batch.slice(index, 1)
+    if is_large and sum(map(_num_bytes, one.columns)) > _MAX_ROW_BYTES:
+        raise ValueError(f"is larger than {_MAX_ROW_BYTES >> 20} MiB")
     try:
         if not is_sound:
             one.validate(full=True)
@@ -123,6 +142,17 @@ def _row(batch: Any, index: int, is_sound: bool) -> Any:
     except (ValueError, OverflowError) as error:  # such as text that is not UTF-8, or dates that Python cannot hold
         raise ValueError(f"cannot be read: {_first_line(error)}") from error
     return without_nulls(row)
+
+
+def _num_bytes(array: Any) -> int:
+    """What the array weighs when each text of a dictionary is written out where it stands."""
+    if hasattr(array, "dictionary"):
+        compute = importlib.import_module("pyarrow.compute")
+        return int(compute.sum(compute.binary_length(array.dictionary).take(array.indices)).as_py() or 0)
+    if hasattr(array, "flatten") and array.type.num_fields:  # lists and structs
+        parts = array.flatten()
+        return sum(map(_num_bytes, parts)) if isinstance(parts, list) else _num_bytes(parts)
+    return int(array.nbytes)
 
 
 def without_nulls(value: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from pivotrl.logs.packages import package
+from pivotrl.logs.proportion import max_unpacked
 from pivotrl.logs.sources import MAX_DOCUMENT_BYTES
 
 _ZSTANDARD = 93
@@ -18,13 +19,15 @@ _ZSTANDARD = 93
 
 
 def unpacked(path: Path, archive: zipfile.ZipFile, name: str, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
-    """The bytes of a file in the zip, of which no more than ``max_bytes`` are ever unpacked.
+    """The bytes of a file in the zip, of which no more than ``max_bytes`` are ever unpacked, and no more than are in
+    proportion to its packed size.
 
     Raises:
         ValueError: it is damaged or too large.
         InputError: it is packed with zstandard, and that package is not installed.
     """
     info = archive.getinfo(name)
+    max_bytes = min(max_bytes, max_unpacked(info.compress_size))
     try:
         with _opened(path, archive, info) as file:
             data = file.read(max_bytes + 1)

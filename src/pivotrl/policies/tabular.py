@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pivotrl.atomic_folder import atomic_folder
 from pivotrl.plugins import spec_text
 from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
@@ -31,6 +32,8 @@ _FILE = "table.json"
 _MAX_LOG_RATIO = 20.0
 _MAX_LOGIT = 1e100
 """Beyond it a temperature or another step may give what is no number."""
+_REACH = 256
+"""So many messages before and after a turn are looked at for its menu: a turn of a long trajectory costs no more."""
 
 
 class Policy:
@@ -82,8 +85,8 @@ class Policy:
     def menu(self, turn: Turn) -> tuple[Action, ...]:
         """The actions among which this policy chooses at the turn; always ``num_alternatives + 1`` different ones."""
         messages = turn.trajectory.messages
-        others = (i for i, message in enumerate(messages) if message.role == "assistant" and i != turn.index)
-        nearest = sorted(others, key=lambda i: (abs(i - turn.index), i))
+        places = (turn.index + step for distance in range(1, _REACH + 1) for step in (-distance, distance))
+        nearest = (i for i in places if 0 <= i < len(messages) and messages[i].role == "assistant")
         entries = {}
         if turn.index < len(messages):
             entries[action_text(turn.expected_action)] = turn.expected_action
@@ -140,7 +143,7 @@ class Policy:
             yield SampleGroup(
                 turn_id=turn.id,
                 completions_G=tuple(completions),
-                num_prompt_tokens=len(turn.context),
+                num_prompt_tokens=turn.num_context_messages,
                 prompt_sha256=_prompt_hash(turn, menu),
             )
 
@@ -285,9 +288,17 @@ class Policy:
     # --- keeping ------------------------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write the rows that training has changed; the others follow from the seed. There is no optimizer state."""
+        """Write the rows that training has changed; the others follow from the seed. There is no optimizer state.
+
+        Raises:
+            ValueError: a logit is not finite; such weights are never published.
+        """
+        if bad := [turn_id for turn_id, logits_M in self._trained.items() if not np.isfinite(logits_M).all()]:
+            raise ValueError(f"the logits of {bad[0]} are not finite; the checkpoint was not written")
         rows = {turn_id: logits_M.tolist() for turn_id, logits_M in self._trained.items()}
-        write_file(path / _FILE, json.dumps({"identity": self.identity, "logits": rows}, indent=1) + "\n")
+        content = {"identity": self.identity, "logits": rows, "sha256": sha256_of_json(rows)}
+        with atomic_folder(path) as folder:
+            write_file(folder / _FILE, json.dumps(content, indent=1) + "\n")
 
     def load(self, path: Path) -> None:
         """Continue from :meth:`save`, bit for bit.
@@ -298,23 +309,25 @@ class Policy:
         file = path / _FILE
         try:
             content = json.loads(file.read_bytes())
-            rows = {str(turn_id): np.array(row, dtype=np.float64) for turn_id, row in content["logits"].items()}
-            identity = content["identity"]
+            identity, logits = content["identity"], content["logits"]
+            if sha256_of_json(logits) != content["sha256"]:
+                raise ValueError("its hash differs")
+            rows = {str(turn_id): np.array(row, dtype=np.float64) for turn_id, row in logits.items()}
         except OSError as error:
-            raise InputError(f"{path} is not a checkpoint of a tabular policy: it has no {_FILE}") from error
+            raise InputError(
+                f"{path} is not a whole checkpoint of a tabular policy: it has no {_FILE}; delete it and resume"
+            ) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{file} is damaged ({error}); delete {path} and resume") from error
         if identity != self.identity:
             raise InputError(f"{file} was written by {identity}, this policy is {self.identity}; use the same options")
-        for turn_id, row in rows.items():
-            if row.shape != (self.num_alternatives + 1,) or not np.isfinite(row).all():
-                raise InputError(f"{file} is damaged (the row of {turn_id}); delete {path} and resume")
         self._trained = rows
 
     def export(self, path: Path) -> None:
         """Write ``probabilities.json``: turn id -> probability of each menu entry, for the turns trained on."""
         rows = {turn_id: np.exp(_log_softmax(logits_M)).tolist() for turn_id, logits_M in self._trained.items()}
-        write_file(path / "probabilities.json", json.dumps(rows, indent=1) + "\n")
+        with atomic_folder(path) as folder:
+            write_file(folder / "probabilities.json", json.dumps(rows, indent=1) + "\n")
 
 
 def _log_softmax(logits_M: Array) -> Array:

@@ -6,6 +6,7 @@ import fcntl
 from pathlib import Path
 from types import TracebackType
 
+from pivotrl.atomic_folder import remove_leftovers
 from pivotrl.protocols import InputError
 
 NAME = ".lock"
@@ -31,6 +32,7 @@ class RunLock:
             raise InputError(
                 f"another process is working in {self._path.parent}; wait for it, or choose another directory"
             ) from error
+        remove_leftovers(self._path.parent)
         return self
 
     def __exit__(

@@ -11,12 +11,13 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from pivotrl.atomic_folder import sync_directory
 from pivotrl.protocols import InputError, Notice
 from pivotrl.records import Manifest
 from pivotrl.runs.costs import describe_cost
 from pivotrl.runs.layout import REPLACED, evaluation_stage, known_stages, outputs, selection_stage, training_stage
 from pivotrl.runs.manifest import SUFFIX, find_manifest
-from pivotrl.store import sync_directory, timestamp, write_file
+from pivotrl.store import timestamp, write_file
 
 _LIST = ".moving.json"
 _ORDER = ("evaluations", "trainings", "train", "selections", "select", "profile", "read")

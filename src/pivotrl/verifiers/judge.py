@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 
 import httpx
 
-from pivotrl.equivalence.judge_endpoint import Endpoint, JudgeAnswer, NoAnswer
+from pivotrl.equivalence.judge_endpoint import Endpoint, JudgeAnswer, NoAnswer, require_address
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, Verdict
@@ -110,8 +110,7 @@ class Judge:
     def __post_init__(self) -> None:
         if self.rubric != "auto" and self.rubric not in _TEXTS["rubrics"]:
             raise InputError(f"judge: no rubric called {self.rubric!r}; there are auto, {', '.join(_TEXTS['rubrics'])}")
-        if not re.match(r"https?://[^/\s]+", self.base_url):
-            raise InputError(f"judge: {self.base_url!r} is no address; write it as 'http://127.0.0.1:8000/v1'")
+        require_address(self.base_url)
         self._key()
 
     def __call__(self, turn: Turn, action: Action) -> Verdict:

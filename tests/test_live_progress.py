@@ -1,0 +1,85 @@
+"""What is left is told from the work that this process did, from its beginning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pivotrl import ProfileOptions, TrainingOptions, cut, evaluate_turns, profile, train
+from pivotrl.evaluation import EvaluationOptions, evaluate_retention
+from pivotrl.live_progress import _plain_lines
+from pivotrl.policies.tabular import Policy
+from pivotrl.readers.chat import read
+from pivotrl.verifiers.exact import verify
+from test_pipeline import write_logs
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines(reports: list[tuple[float, int]], total: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What is shown when so many are done at these times."""
+    clock = Clock()
+    show = _plain_lines(clock)
+    for seconds, done in reports:
+        clock.now = 1000.0 + seconds
+        show(done, total, f"steps · reward {done}")
+    return [line.partition(" steps")[0] + line.rpartition(f"reward {line.partition('/')[0]}")[2]
+            for line in capsys.readouterr().err.splitlines()]  # fmt: skip
+
+
+def test_the_clock_starts_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lines([(0, 0), (30, 1), (60, 2), (90, 3), (120, 4)], 4, capsys) == [
+        *("0/4", "1/4, about 90 s left", "2/4, about 60 s left", "3/4, about 30 s left", "4/4")
+    ]
+
+
+def test_what_was_done_by_an_earlier_process_took_no_time_of_this_one(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = lines([(0, 80), (20, 82), (40, 84)], 92, capsys)
+    assert shown == ["80/92", "82/92, about 2 min left", "84/92, about 80 s left"]
+
+
+def test_nothing_is_told_before_anything_is_known_and_never_no_time_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = lines([(0, 0), (15, 0), (30, 9_999)], 10_000, capsys)
+    assert shown == ["0/10000", "0/10000", "9999/10000, about 1 s left"]
+    assert lines([(0, 0), (3600, 1)], 10, capsys) == ["0/10", "1/10, about 9.0 h left"]
+
+
+def test_a_second_round_of_the_same_work_has_a_clock_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = lines([(0, 0), (10, 2), (1000, 0), (1100, 1)], 2, capsys)
+    assert shown == ["0/2", "2/2", "0/2", "1/2, about 2 min left"]
+
+
+def test_every_stage_says_first_what_is_done_and_goes_on_from_there(tmp_path: Path) -> None:
+    """Half of the work is there already: the first report says so, and each later one is of work done now."""
+    turns, _ = cut(read(write_logs(tmp_path / "logs.jsonl", 4)))
+    texts = [{"id": str(i), "source": "s", "prompt": "q", "answer": "a"} for i in range(4)]
+    seen: list[tuple[int, int]] = []
+
+    def note(done: int, total: int, _: str) -> None:
+        seen.append((done, total))
+
+    def stages(share: float) -> list[list[tuple[int, int]]]:
+        policy, reports = Policy(), []
+        some = turns[: int(len(turns) * share)]
+        works = (
+            lambda: profile(some, policy, verify, tmp_path / "p", ProfileOptions(num_samples=2, batch_turns=3), note),
+            lambda: evaluate_turns(policy, some, verify, tmp_path / "e", EvaluationOptions(eval_batch=3), note),
+            lambda: evaluate_retention(policy, texts[: int(4 * share)], tmp_path / "r", note),
+            lambda: train(policy, turns, verify, tmp_path / "t",
+                          TrainingOptions(num_steps=int(4 * share), turns_per_step=2, group_size=2), note),
+        )  # fmt: skip
+        for work in works:
+            seen.clear()
+            work()
+            reports.append(list(seen))
+        return reports
+
+    stages(0.5)
+    by_three = [(6, 12), (9, 12), (12, 12)]
+    assert stages(1.0) == [by_three, by_three, [(2, 4), (3, 4), (4, 4)], [(2, 4), (3, 4), (4, 4)]]

@@ -1,0 +1,221 @@
+"""A plugin of the wrong shape is named, with what it lacks, before anything is bought."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pivotrl import Action, InputError, Message, Observation, Verdict, plugins, run
+from pivotrl.cli import main
+from pivotrl.episodes import play_episodes
+from pivotrl.importing import read_stage
+from pivotrl.plugin_shapes import make_checked, require_environments, require_policy
+from pivotrl.policies.tabular import Policy
+from pivotrl.readers.chat import read
+from pivotrl.records import Sampling
+from test_pipeline import TABULAR, write_logs
+
+FIRST = (Message(role="user", content="Guess."),)
+
+
+class Game:
+    """A whole environment of one turn."""
+
+    context_window: Any = None
+
+    def __init__(self, task_id: Any = "one", tags: Any = None) -> None:
+        self.task_id, self.tags = task_id, {} if tags is None else tags
+
+    def reset(self) -> Any:
+        return FIRST
+
+    def step(self, action: Action) -> Any:
+        return Observation(FIRST, reward=1.0, done=True)
+
+
+def without(name: str) -> Any:
+    """A game that lacks one thing."""
+    game = type("Broken", (), {k: v for k, v in vars(Game).items() if k not in (name, "__init__")})()
+    for key, value in {"task_id": "one", "tags": {}}.items():
+        if key != name:
+            setattr(game, key, value)
+    return game
+
+
+def changed(**attributes: Any) -> Any:
+    game = Game()
+    for name, value in attributes.items():
+        setattr(game, name, value)
+    return game
+
+
+def raising(*_: Any) -> Any:
+    raise KeyError("lost")
+
+
+FACTORIES: list[tuple[Callable[[], Any], str]] = [
+    *((lambda name=name: [without(name)], f"lacks {name}; see docs/plugins.md") for name in
+      ("task_id", "tags", "context_window", "reset", "step")),
+    (lambda: [object()], "lacks task_id, tags, context_window, reset, step"),
+    (lambda: [Game], "is the class .*Game, not an instance"),
+    (lambda: None, "made None, not a list of environments"),
+    (lambda: {"one": Game()}, "made a dict, not a list"),
+    (lambda: "plancraft", "made a str, not a list"),
+    (lambda: [], "made no environment"),
+    (raising, r"cannot be made: KeyError: 'lost' \(.*test_plugin_shapes.py:\d+\)"),
+    (lambda: [Game(), Game()], "two of them have the task_id 'one'"),
+    (lambda: [Game(task_id=7)], "task_id must be a text"),
+    (lambda: [Game(tags=["hard"])], "tags must be a dict of texts"),
+    (lambda: [Game(tags={"level": 3})], "tags must be a dict of texts"),
+    (lambda: [changed(context_window="all")], "context_window must be a whole number"),
+    (lambda: [changed(reset=lambda seed: FIRST)], "reset cannot be called with 0 arguments"),
+    (lambda: [changed(step=lambda: None)], "step cannot be called with 1 arguments"),
+    (lambda: [changed(reset=lambda: "Guess.")], "reset returned a str, not the first messages"),
+    (lambda: [changed(reset=lambda: [{"role": "user", "content": "Guess."}])], "reset returned a list"),
+    (lambda: [changed(reset=lambda: None)], "reset returned None"),
+    (lambda: [changed(reset=raising)], "breaks in reset: KeyError: 'lost'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("factory", "said"), FACTORIES, ids=[said[:40] for _, said in FACTORIES])
+def test_a_wrong_environment_is_told_before_a_run_buys_anything(
+    tmp_path: Path, factory: Callable[[], Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        require_environments(factory)
+    logs = str(write_logs(tmp_path / "logs.jsonl"))
+    with pytest.raises(InputError, match=said):
+        run(logs, tmp_path / "run", policy=Policy(), environments=factory, **TABULAR)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [(lambda action: (FIRST, 1.0, True), "step returned a tuple, not an Observation"), (raising, "breaks in step")],
+)
+def test_a_wrong_answer_of_an_environment_ends_the_episodes_in_words(step: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        list(play_episodes([changed(step=step)], Policy(), Sampling()))
+
+
+def test_a_whole_environment_is_played_and_closed_after_it_was_looked_at() -> None:
+    closed = []
+    require_environments(lambda: [changed(close=lambda: closed.append(1))])
+    assert closed == [1]
+    (result,) = play_episodes(make_checked(lambda: iter([Game()])), Policy(), Sampling())
+    assert result.reward == 1.0
+
+
+def yields_dicts(path: Path) -> Iterator[Any]:
+    yield from read(path)
+    yield {"id": "a", "messages": []}
+
+
+@pytest.mark.parametrize(
+    ("reader", "said"),
+    [
+        (yields_dicts, "yields_dicts yielded a dict, not a Trajectory or a Refusal"),
+        (lambda path: None, "returned None, not an iterator"),
+        (lambda path: 1 / 0, r"breaks at .*logs.jsonl: ZeroDivisionError: division by zero \(.*py:\d+\); mend it"),
+        (lambda path, other: [], "cannot be called with a path: missing a required argument: 'other'"),
+        ("chat", "a reader must be callable with a path; 'chat' is not"),
+    ],
+)
+def test_a_wrong_reader_is_told_in_words(tmp_path: Path, reader: Any, said: str) -> None:
+    logs = str(write_logs(tmp_path / "logs.jsonl"))
+    with pytest.raises(InputError, match=said):
+        run(logs, tmp_path / "run", policy=Policy(), **{**TABULAR, "reader": reader})
+    if callable(reader) and "called" not in said:
+        with pytest.raises(InputError, match=said):
+            read_stage(logs, tmp_path / "read", reader)
+
+
+@pytest.mark.parametrize(
+    ("verifier", "said"),
+    [
+        (lambda action: Verdict.passed(), "cannot be called with a turn and an action: too many positional arguments"),
+        (lambda turn, action, *, limit: Verdict.passed(), "missing a required .*'limit'"),
+        ("exact", "a verifier must be callable with a turn and an action"),
+    ],
+)
+def test_a_wrong_verifier_is_told_before_anything_is_read(tmp_path: Path, verifier: Any, said: str) -> None:
+    logs = str(write_logs(tmp_path / "logs.jsonl"))
+    with pytest.raises(InputError, match=said):
+        run(logs, tmp_path / "run", policy=Policy(), **{**TABULAR, "verifier": verifier})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_policy_that_lacks_something_is_told_what() -> None:
+    sampler = plugins.load("samplers", "scripted", script={})
+    with pytest.raises(InputError, match=r"lacks training_identity, reference, encode_action, update, save, load"):
+        require_policy(sampler)
+    with pytest.raises(InputError, match=r"is the class .*Policy, not an instance: call it"):
+        require_policy(Policy)  # type: ignore[arg-type]
+    broken = Policy()
+    broken.update = lambda groups: {}  # type: ignore[method-assign,assignment]
+    with pytest.raises(InputError, match="update cannot be called with 3 arguments"):
+        require_policy(broken)
+
+
+# --- words that are nearly right --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "said"),
+    [
+        ("verifiers", "tool_cal", "^no verifier called 'tool_cal'; did you mean 'tool_call'\\? There are all_of, "),
+        ("policies", "tabula", "^no policy called 'tabula'; did you mean 'tabular'\\? There are hf, tabular, or give"),
+        ("readers", "tau2bench", "no reader called 'tau2bench'; did you mean 'tau2_bench'\\?"),
+        ("readers", "test_pipeline", "did you mean 'test_pipeline:read'\\?"),
+        ("environments", "zzz", "^no environment called 'zzz'; there are plancraft, shell, or give an import path"),
+        ("exporters", "ms-swift", "did you mean 'ms_swift'\\?"),
+        (
+            "verifiers",
+            "tool_call(ignore_cas=True)",
+            "^tool_call has no option 'ignore_cas'; did you mean 'ignore_case'\\? Its options are rules",
+        ),
+    ],
+)
+def test_a_misspelt_plugin_is_told_the_nearest(kind: str, spec: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        plugins.load(kind, spec)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian", "runs/x"], "no command called 'trian'; did you mean 'train'? There are run, read,"),
+        (["list", "verifers"], "no kind of plugin called 'verifers'; did you mean 'verifiers'?"),
+        (["zzz"], "no command called 'zzz'; there are run, read,"),
+    ],
+)
+def test_a_misspelt_command_is_told_the_nearest(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_hint_to_install_names_the_clone_it_works_in() -> None:
+    from pivotrl.extras import install_hint
+
+    command, _, clone = install_hint("report").partition(" in ")
+    assert command == 'pip install -e ".[report]"'
+    project = (Path(clone) / "pyproject.toml").read_text()
+    assert 'name = "pivotrl"' in project
+    assert "\nreport = [" in project
+
+
+def test_the_documented_game_is_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
+    start = text.index("# my_game.py")
+    (tmp_path / "my_game.py").write_text(text[start : text.index("```", start)])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = plugins.load("environments", "my_game:make_environments(count=5)")
+    require_environments(made)
+    assert len(make_checked(made)) == 5
