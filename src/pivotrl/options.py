@@ -39,7 +39,8 @@ def check(options: Any) -> None:
     Raises:
         InputError: a value is not of its type or out of its range; the message names the flag.
     """
-    _validate(_model(type(options)), vars(options), flag)
+    kind: Any = type(options)
+    _validate(_model(kind), vars(options), flag)
 
 
 def check_arguments(target: Callable[..., Any], given: Mapping[str, Any]) -> None:
