@@ -37,7 +37,7 @@ LAYERS = [
     {"checking"},
     {"profiling", "training", "evaluation", "exporting", "import_files"},
     {"importing"},
-    {"stages", "summary", "run_command"},
+    {"stages", "measuring", "summary", "run_command"},
     {"wording"},
     {"plots"},
     {"reporting"},

@@ -19,13 +19,14 @@ import pytest
 from finished_run import STRICT, TRAINING, finish_run, resume, snapshot
 from pivotrl import ProfileOptions, ReadOptions, SelectionOptions, TrainingOptions, summarise, write_report
 from pivotrl.importing import read_stage
+from pivotrl.measuring import evaluate_stage
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import InputError, Notice
 from pivotrl.readers.chat import read
 from pivotrl.runs.directory import working_in
 from pivotrl.runs.manifest import read_manifest, write_manifest
 from pivotrl.runs.replacing import move_aside
-from pivotrl.stages import evaluate_stage, profile_stage, select_stage, train_stage
+from pivotrl.stages import profile_stage, select_stage, train_stage
 from pivotrl.verifiers.exact import verify
 from test_cli import FAST, call, refused
 from test_pipeline import write_logs
@@ -348,6 +349,8 @@ def test_the_report_names_the_model_and_a_command_that_runs(
     assert match is not None
     command = shlex.split(html.unescape(match[1]).replace("\\\n", " "))
     assert command[0] == "pivotrl"
+    given = dict(zip(command[3:-1:2], command[4:-1:2], strict=True))
+    assert given["--max-false-pass"] == "0.5" and given["--timeout-seconds"] == "7.0"
     before = {name: value for name, value in snapshot(Path("runs/mine")).items() if not name.startswith("report")}
     assert call(*command[1:]) == 0
     assert before.items() <= snapshot(Path("runs/mine")).items()
