@@ -13,10 +13,11 @@ from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, Trainin
 from pivotrl.checking import CheckOptions, check_stage
 from pivotrl.exporters import trl
 from pivotrl.exporting import ExportOptions, export
+from pivotrl.measuring import evaluate_stage
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import Notice
 from pivotrl.readers.chat import read
-from pivotrl.stages import evaluate_stage, load_turns, profile_stage, select_stage, train_stage
+from pivotrl.stages import load_turns, profile_stage, select_stage, train_stage
 from pivotrl.tables import print_turn
 from pivotrl.verifiers.exact import verify
 from test_pipeline import write_logs

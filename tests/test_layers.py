@@ -43,7 +43,7 @@ LAYERS = [
     {"checking"},
     {"profiling", "training", "training_options", "evaluation", "exporting", "import_files"},
     {"importing"},
-    {"stages", "summary", "run_command"},
+    {"stages", "measuring", "summary", "run_command"},
     {"wording"},
     {"plots"},
     {"reporting"},

@@ -118,6 +118,11 @@ def test_a_real_network_runs_every_stage(tmp_path: Path) -> None:
     assert updates and all(row["tokens/unshared"] > row["tokens/computed"] > row["tokens/trained"] for row in updates)
     assert summary.kl_to_reference is not None and summary.kl_to_reference.mean > 0
     assert (out / "train" / "policy" / "adapter_config.json").is_file()
+    described = read_manifest(out / "train.manifest.json").policy
+    assert described["policy"] == "hf(device='cpu', dtype='float32', lora_rank=4)"
+    assert described["model"] == str(tmp_path / "model")
+    assert (described["dtype"], described["device"]) == ("float32", "cpu")
+    assert str(tmp_path / "model") in (out / "report.html").read_text()
     before = (out / "evaluations" / "before.retention.jsonl").read_text()
     assert '"kl":0.0' in before
 

@@ -39,9 +39,11 @@ from pivotrl.records import (
     Verdict,
 )
 from pivotrl.reporting import write_report
+from pivotrl.runs.layout import outputs
+from pivotrl.runs.manifest import manifest_path, outputs_of, write_manifest
 from pivotrl.runs.stage import Stage
 from pivotrl.selection import SelectionOptions, select
-from pivotrl.store import RecordFile
+from pivotrl.store import RecordFile, package_versions
 from pivotrl.summary import STAGES, Comparison, Summary, summarise
 from pivotrl.training import TrainingOptions, options_dict
 from pivotrl.turns import TurnOptions
@@ -120,9 +122,20 @@ def make_run(
     pivots = [row.turn_id for row in selections if row.selected]
 
     def finish(name: str, options: dict[str, Any], counts: dict[str, Any], bought: int = 0) -> None:
-        folder, _, stem = name.rpartition("/")
-        with Stage(directory / folder, stem, options, {"input": f"hash of {name}"}) as stage:
-            stage.finish(counts, bought)
+        manifest = Manifest(
+            stage=name,
+            status="complete",
+            options=json.loads(json.dumps(options, default=str)),
+            inputs={"input": f"hash of {name}"},
+            outputs=outputs_of(directory, outputs(name)),
+            counts=counts,
+            num_rollout_turns=bought,
+            versions=package_versions(),
+            started_at="2026-01-31T12:00:00Z",
+            finished_at="2026-01-31T12:30:00Z",
+            wall_seconds=1800.0,
+        )
+        write_manifest(manifest_path(directory, name), manifest)
 
     if "read" in stages:
         records(directory / "trajectories.jsonl", Trajectory, lambda t: t.id, train)

@@ -27,6 +27,7 @@ from pivotrl import plugins
 from pivotrl.importing import read_stage
 from pivotrl.killable import Killable, TookTooLong
 from pivotrl.logs.audit import audit
+from pivotrl.measuring import evaluate_stage
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import InputError, Turn, Verifier
 from pivotrl.readers import tau_bench
@@ -34,7 +35,6 @@ from pivotrl.readers.chat import read
 from pivotrl.records import Action, Message, Trajectory, TurnResult, Verdict
 from pivotrl.rollouts import judge_action
 from pivotrl.runs.manifest import read_manifest
-from pivotrl.stages import evaluate_stage
 from pivotrl.store import read_records
 from pivotrl.turns import cut
 from pivotrl.verification import Verification, VerificationOptions

@@ -19,6 +19,7 @@ from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions, compare
 from pivotrl.importing import read_stage
 from pivotrl.intervals import PairedDifference, clustered_mean
+from pivotrl.measuring import evaluate_stage
 from pivotrl.plugins import describe
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, Policy, Reader, Verifier
@@ -130,7 +131,7 @@ def _run_arm(
 
 
 def _evaluate(directory: Path, name: str, policy: Policy, protocol: Protocol, progress: Progress) -> None:
-    stages.evaluate_stage(
+    evaluate_stage(
         directory,
         name,
         policy,

@@ -141,7 +141,7 @@ def nothing_held_out(manifest: Manifest) -> str:
         return (
             f"no trajectory of the held-out source {manifest.options['heldout']} was kept; give another with --heldout"
         )
-    fraction, num_tasks = manifest.options.get("heldout_fraction"), manifest.counts["train_tasks"]
+    fraction, num_tasks = manifest.options.get("heldout_fraction"), int(manifest.counts["train_tasks"])
     if not fraction:
         return "no task was held out, as --heldout-fraction 0 asks for"
     return (
@@ -278,7 +278,10 @@ def _require_usable(source: str, files: ImportFiles, tally: Tally, options: Read
         )
     shared = files.heldout_tasks & files.train_tasks
     if shared:
-        raise InputError(f"{len(shared)} tasks stand in both sources (such as {sorted(shared)[0]!r}); hold them out")
+        raise InputError(
+            f"{counted(len(shared), 'task')} of the held-out source can also be trained on (such as "
+            f"{sorted(shared)[0]!r}); take them out of one of the two sources, or leave --heldout out"
+        )
 
 
 def _redaction_key(directory: Path) -> bytes:

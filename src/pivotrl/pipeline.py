@@ -16,6 +16,7 @@ from pathlib import Path
 from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.importing import ReadOptions, nothing_held_out, read_stage
+from pivotrl.measuring import evaluate_stage
 from pivotrl.plugin_shapes import require_environments, require_policy, require_reader, require_verifier
 from pivotrl.profiling import ProfileOptions, Progress, silent
 from pivotrl.protocols import Environment, InputError, Notice, Policy, Reader, Verifier
@@ -23,7 +24,7 @@ from pivotrl.reporting import require_packages, write_report
 from pivotrl.runs.directory import starting_in
 from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.selection import SelectionOptions
-from pivotrl.stages import evaluate_stage, profile_stage, select_stage, train_stage
+from pivotrl.stages import profile_stage, select_stage, train_stage
 from pivotrl.summary import Summary, summarise
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions

@@ -32,8 +32,8 @@ class PolicyChoice:
         Raises:
             InputError: there is no such plugin, or it has no such option.
         """
-        given = {"model": self.model, "adapter": self.adapter}
-        given = {name: value for name, value in given.items() if value}
+        named = {"model": self.model, "adapter": self.adapter}
+        given = {name: value for name, value in named.items() if value}
         plugins.require_options("policies", self.policy, **given)
         return _LatePolicy(self.policy, given)
 

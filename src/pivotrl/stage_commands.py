@@ -16,6 +16,7 @@ from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.live_progress import live_progress
+from pivotrl.measuring import evaluate_stage
 from pivotrl.pipeline import run as run_pipeline
 from pivotrl.policy_choice import HeldOut, PolicyChoice
 from pivotrl.profiling import ProfileOptions
@@ -223,7 +224,7 @@ def evaluate(
         json: Print the counts as JSON.
     """
     with working_in(directory), live_progress() as progress:
-        stages.evaluate_stage(
+        evaluate_stage(
             directory,
             name,
             policy.load_late(),

@@ -9,52 +9,32 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pivotrl.alternatives import count_alternatives
 from pivotrl.checking import CheckOptions, require_checked
-from pivotrl.evaluation import (
-    EvaluationOptions,
-    evaluate_episodes,
-    evaluate_retention,
-    evaluate_turns,
-)
-from pivotrl.importing import nothing_held_out
-from pivotrl.plugin_shapes import (
-    make_checked,
-    require_environments,
-    require_policy,
-    require_sampler,
-    require_verifier,
-)
-from pivotrl.plugins import describe, source_sha256
+from pivotrl.plugin_shapes import require_policy, require_sampler, require_verifier
+from pivotrl.plugins import describe, own_code
 from pivotrl.profiling import ProfileOptions, Progress, outcome_counts, profile, silent, why_none_fits
-from pivotrl.protocols import Environment, InputError, Notice, Policy, Sampler, Turn, Verifier, describe_policy
+from pivotrl.protocols import InputError, Notice, Policy, Sampler, Turn, Verifier, describe_policy
 from pivotrl.records import SampleGroup, Selection, SkippedTurn
 from pivotrl.rollouts import continuation_turns, prompt_tokens
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.layout import evaluation_stage, outputs, selection_stage, training_stage
+from pivotrl.runs.layout import outputs, selection_stage, training_stage
 from pivotrl.runs.manifest import find_manifest, manifest_path
 from pivotrl.runs.replacing import dependents, move_aside
 from pivotrl.runs.stage import Stage, require_same
 from pivotrl.selection import SelectionOptions, require_pivots, select
 from pivotrl.store import RecordFile, encode_line, read_records, sha256_of_json, write_file
-from pivotrl.training import TrainingOptions, options_dict, restore, train
+from pivotrl.training import TrainingOptions, options_dict, train
 from pivotrl.training_options import usual_rate, with_learning_rate
-from pivotrl.turns import TurnOptions, cut, draw_by_task
+from pivotrl.turns import TurnOptions, cut
 from pivotrl.verification import Verification, VerificationOptions
 
 
 def load_turns(directory: Path, options: TurnOptions) -> tuple[list[Turn], list[SkippedTurn]]:
     """Candidate turns of the training trajectories."""
     return cut(RunFiles(directory).trajectories(), options)
-
-
-def _own_code(verifier: Verifier) -> dict[str, str]:
-    """For the inputs of a manifest: nothing for the verifiers of this package."""
-    found = source_sha256(verifier)
-    return {"verifier code": found} if found else {}
 
 
 def profile_stage(
@@ -78,10 +58,13 @@ def profile_stage(
     files = RunFiles(directory)
     turns, skipped = cut(files.trajectories(), turn_options)
     settings = {**options_dict(turn_options), **options_dict(options), "verifier": describe(verifier)}
-    inputs = {"trajectories.jsonl": files.sha256("trajectories.jsonl"), **_own_code(verifier)}
+    inputs = {"trajectories.jsonl": files.sha256("trajectories.jsonl"), **own_code(verifier)}
     if not turns:
         reasons = Counter(skip.reason for skip in skipped)
-        raise InputError(f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}")
+        raise InputError(
+            f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}; choose another "
+            "--domain, or read other logs"
+        )
     if not overwrite:
         require_same(directory, "profile", settings, inputs)
     # Before the stage begins: one that has begun would hold on to the verifier that is refused here.
@@ -89,7 +72,9 @@ def profile_stage(
     inputs["policy"] = sha256_of_json(sampler.identity)
     if overwrite:
         move_aside(directory, "profile")
-    with Stage(directory, "profile", settings, inputs, policy=describe_policy(sampler), is_verified=True) as stage:
+    limits = {**options_dict(checking), **options_dict(verification)}
+    acting = describe_policy(sampler)
+    with Stage(directory, "profile", {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True) as stage:
         path = directory / "profiles.jsonl"
         if stage.done:
             return read_records(path, SampleGroup)
@@ -205,7 +190,7 @@ def train_stage(
     if options.learning_rate is None:
         del settings["learning_rate"]  # the policy knows it, and a policy is loaded last
     read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
-    inputs = {**{file: files.sha256(file) for file in read}, **_own_code(verifier)}
+    inputs = {**{file: files.sha256(file) for file in read}, **own_code(verifier)}
     if not overwrite:
         require_same(directory, stage_name, settings, inputs)
     verifies, checked = options.method != "sft", 0
@@ -219,7 +204,9 @@ def train_stage(
     inputs["policy"] = sha256_of_json(policy.identity)
     if overwrite:
         move_aside(directory, stage_name)
-    with Stage(directory, stage_name, settings, inputs, policy=describe_policy(policy), is_verified=True) as stage:
+    limits = {**options_dict(checking), **options_dict(verification)}
+    acting = describe_policy(policy)
+    with Stage(directory, stage_name, {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True) as stage:
         canaries = turns if verifies and not stage.done else ()
         with Verification(verifier, verification, canaries, policy) as guarded:
             steps = train(policy, turns, guarded, directory / stage_name, options, progress)
@@ -238,114 +225,3 @@ def train_stage(
             },
             num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
-
-
-def evaluate_stage(
-    directory: Path,
-    name: str,
-    policy: Policy,
-    verifier: Verifier,
-    turn_options: TurnOptions = TurnOptions(),
-    options: EvaluationOptions = EvaluationOptions(),
-    environments: Callable[[], Sequence[Environment]] | None = None,
-    retention: Sequence[dict[str, str]] = (),
-    progress: Progress = silent,
-    verification: VerificationOptions = VerificationOptions(),
-    overwrite: bool = False,
-    training: str | None = None,
-    load_weights: bool = False,
-    may_be_empty: bool = False,
-) -> None:
-    """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``.
-
-    Args:
-        name: ``before`` is the policy before training; every other one is after it.
-        overwrite: move an earlier evaluation of that name aside, once the new one can begin.
-        training: name of the training that the policy comes from; None is that of the whole run.
-        load_weights: give the policy the weights that the training ended with.
-        may_be_empty: whether it is well that there is nothing to measure.
-
-    Raises:
-        InputError: there is nothing to measure, or the training is not finished.
-    """
-    require_verifier(verifier)
-    require_policy(policy)
-    files, stage_name, trained = RunFiles(directory), evaluation_stage(name), training_stage(training)
-    if name == "before" and (training is not None or load_weights):
-        raise InputError("'before' is the policy before training; give the evaluation of a training another --name")
-    if load_weights:
-        files.finished(trained)
-    candidates, skipped = cut(files.heldout(), TurnOptions(domain=turn_options.domain))
-    turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
-    episodes_to_play = make_checked(environments) if environments else []
-    if not (turns or episodes_to_play or retention or may_be_empty):
-        raise InputError(f"there is nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
-    settings = {
-        **options_dict(options),
-        "verifier": describe(verifier),
-        "environments": describe(environments) if environments else None,
-        "training": training,
-    }
-    heldout = directory / "heldout.jsonl"
-    inputs = {
-        "heldout.jsonl": files.sha256("heldout.jsonl") if heldout.is_file() else "",
-        "retention": sha256_of_json(list(retention)),
-        **_own_code(verifier),
-    }
-    metrics = f"{trained}/metrics.jsonl"
-    if name != "before" and (directory / metrics).is_file():
-        inputs[metrics] = files.sha256(metrics)
-    if not overwrite:
-        require_same(directory, stage_name, settings, inputs)
-    inputs["policy"] = sha256_of_json(policy.identity)
-    if load_weights:
-        restore(policy, directory / trained / "checkpoints")
-    if overwrite:
-        move_aside(directory, stage_name)
-    with Stage(directory, stage_name, settings, inputs, policy=describe_policy(policy), is_verified=True) as stage:
-        if stage.done:
-            return
-        if environments:
-            require_environments(environments)
-        base = directory / stage_name
-        with Verification(verifier, verification, turns, policy) as guarded:
-            turn_results = evaluate_turns(
-                policy, turns, guarded, base.with_name(f"{name}.turns.jsonl"), options, progress
-            )
-        episodes = (
-            evaluate_episodes(policy, episodes_to_play, base.with_name(f"{name}.episodes.jsonl"), options, progress)
-            if environments
-            else []
-        )
-        texts = (
-            evaluate_retention(policy, retention, base.with_name(f"{name}.retention.jsonl"), progress)
-            if retention
-            else []
-        )
-        if not (turn_results or episodes or texts or may_be_empty):
-            raise InputError(
-                f"none of the {len(turns)} held-out turns fits the model's context with --eval-max-tokens "
-                f"{options.eval_max_tokens}; lower it, or hold out shorter trajectories"
-            )
-        stage.finish(
-            {
-                "turns": len(turn_results),
-                "turns_too_long": len(turns) - len(turn_results),
-                "samples_cut_off": sum(result.num_cut_off for result in turn_results),
-                "episodes": len(episodes),
-                "retention_texts": len(texts),
-            },
-            num_rollout_turns=sum(r.num_samples + r.num_continuation_turns for r in turn_results)
-            + sum(episode.num_turns for episode in episodes)
-            + guarded.num_rollout_turns,
-        )
-
-
-def _why_empty(directory: Path, skipped: Sequence[SkippedTurn]) -> str:
-    beside = "Episodes (--environments) and reference texts (--retention) can be measured without held-out tasks"
-    if skipped:
-        reasons = dict(Counter(skip.reason for skip in skipped))
-        return f"none of the {len(skipped)} turns of the held-out trajectories is a candidate: {reasons}. {beside}"
-    manifest = find_manifest(directory, "read")
-    reason = nothing_held_out(manifest) if manifest else "no trajectory is held out"
-    return f"{reason}. {beside}"

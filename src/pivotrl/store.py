@@ -191,7 +191,7 @@ def read_records(path: Path, model: type[R]) -> list[R]:
         ValueError: a line is damaged, the last one included, or stands in it twice.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist; run the stage that writes it first")
+        raise InputError(f"{path} does not exist; restore it, or run the stage that writes it")
     return list(require_whole(RecordFile(path, model)))
 
 

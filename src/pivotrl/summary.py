@@ -134,15 +134,15 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
     for stage in manifests:
         files.verify_records(stage)
     comparisons = []
-    turns = [_results(files, name, "turns", TurnResult) for name in ("before", "after")]
-    episodes = [_results(files, name, "episodes", EpisodeResult) for name in ("before", "after")]
-    texts = [_results(files, name, "retention", RetentionResult) for name in ("before", "after")]
-    measured: tuple[tuple[str, str, Any, Any, Any, bool], ...] = (
+    sides = ("before", "after")
+    turns: list[list[Any]] = [_results(files, name, "turns", TurnResult) for name in sides]
+    episodes: list[list[Any]] = [_results(files, name, "episodes", EpisodeResult) for name in sides]
+    texts: list[list[Any]] = [_results(files, name, "retention", RetentionResult) for name in sides]
+    for name, unit, (old, new), estimate, compare, better in (
         ("held-out turns", "share of actions passed", turns, turn_accuracy, compare_turns, True),
         ("held-out episodes", "share solved", episodes, episode_success, compare_episodes, True),
         ("retention", "NLL per token, nats", texts, _mean_nll, compare_retention, False),
-    )
-    for name, unit, (old, new), estimate, compare, better in measured:
+    ):
         before, after = estimate(old), estimate(new)
         difference = compare(old, new) if before is not None and after is not None else None
         if before is not None and after is not None and difference is not None:

@@ -149,7 +149,7 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
     if turn_id is None:
         stage = selection_stage(selection)
         rows = files.records(stage, outputs(stage)[0], Selection)
-        if rows or selection is not None:
+        if any(row.selected for row in rows) or selection is not None:
             _print_pivots(rows or files.selections(selection))
         else:
             _print_candidates(files)

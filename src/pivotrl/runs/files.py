@@ -64,7 +64,7 @@ class RunFiles:
     def _existing(self, name: str) -> Path:
         path = self.directory / name
         if not path.is_file():
-            raise InputError(f"{path} does not exist; run the stage that writes it first")
+            raise InputError(f"{path} does not exist; restore it, or run the stage that writes it")
         return path
 
     def _read(self) -> None:
@@ -101,8 +101,8 @@ class RunFiles:
             name, _, index = turn_id.rpartition("#")
             if name not in by_id or not index.isdigit() or int(index) >= len(by_id[name].messages):
                 raise InputError(
-                    f"{self.directory / 'trajectories.jsonl'} has no turn {turn_id!r}; it belongs to another run. "
-                    "Restore the file, or import and profile again"
+                    f"{self.directory / 'trajectories.jsonl'} has no turn {turn_id!r}: profile and trajectories are of "
+                    f"different runs. Restore the file, or do `{again(self.directory, 'profile')}`"
                 )
             found.append(Turn(by_id[name], int(index)))
         return found

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from pivotrl.protocols import InputError, Notice
 from pivotrl.records import Manifest, Output
+from pivotrl.runs.layout import outputs
 from pivotrl.store import counted, examine, sha256_of_file, sha256_of_json, validation_message, write_file
 
 SUFFIX = ".manifest.json"
@@ -100,6 +101,9 @@ def verify_outputs(
             named.
     """
     if manifest.outputs is None:
+        always = outputs(stage)[:1] if stage in ("read", "profile", "select") else ()
+        if missing := [name for name in always if not (directory / name).is_file()]:
+            raise InputError(f"{directory / missing[0]} is missing. {remedy(directory, stage, manifest)}")
         warnings.warn(
             f"{manifest_path(directory, stage)} was written by an older version and does not say what the stage wrote, "
             "so its files cannot be verified",
