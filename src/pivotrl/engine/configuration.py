@@ -56,14 +56,14 @@ def read_config(folder: Path, name: str) -> Any:
         )
     if method := _quantisation(content):
         raise InputError(
-            f"{cannot_load(name, kind)}: its weights are quantised ({method}); load full-precision weights (bf16 or fp32)"
+            f"{cannot_load(name, kind)}: its weights are quantised ({method}); load full-precision weights, bf16 or fp32"
         )
     try:
         return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # each configuration has checks of its own
         raise InputError(
-            f"{cannot_load(name, kind)}: its config.json is not valid ({reason_of(error)}); copy it anew from the model "
-            "it was made from"
+            f"{cannot_load(name, kind)}: its config.json is not valid ({reason_of(error)}); copy it anew from the "
+            "model it was made from"
         ) from error
 
 
