@@ -56,7 +56,8 @@ def read_config(folder: Path, name: str) -> Any:
         )
     if method := _quantisation(content):
         raise InputError(
-            f"{cannot_load(name, kind)}: its weights are quantised ({method}); load full-precision weights, bf16 or fp32"
+            f"{cannot_load(name, kind)}: its weights are quantised ({method}); load full-precision weights (bf16 or "
+            "fp32)"
         )
     try:
         return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
