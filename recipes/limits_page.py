@@ -59,12 +59,12 @@ def _architectures() -> Iterator[str]:
     counts = Counter(_outcome(each) for each in ARCHITECTURES.values())
     yield _wrapped(
         f"""{counts["works"]} architectures work, {counts["in part"]} work in part, and {counts["refused"]} are refused,
-        as examples of their kind. Each is made with random weights, sampled, trained (LoRA and full fine-tuning, with and
-        without frozen layers), saved and loaded, and its export is loaded by plain transformers and peft:
-        `python -m pytest tests/test_architectures.py -k "llama or gpt2"`; all of it, and those marked *slow*, with `-m slow`. The columns say
-        how a prefix that samples have in common is shared ([engine.md](engine.md)): *split* computes it once for all
-        prompts, *cache* once for each prompt, *rows* not at all, and *anew* computes the whole row again for each token,
-        which is slow."""
+        as examples of their kind. Each is made with random weights, sampled, trained (LoRA and full fine-tuning, with
+        and without frozen layers), saved and loaded, and its export is loaded by plain transformers and peft:
+        `python -m pytest tests/test_architectures.py -k "llama or gpt2"`; all of it, and those marked *slow*, with
+        `-m slow`. The columns say how a prefix that samples have in common is shared ([engine.md](engine.md)): *split*
+        computes it once for all prompts, *cache* once for each prompt, *rows* not at all, and *anew* computes the whole
+        row again for each token, which is slow."""
     )
     yield "| model type | outcome | training | sampling | remarks | test |\n| --- | --- | --- | --- | --- | --- |\n"
     for name, each in ARCHITECTURES.items():
@@ -100,8 +100,9 @@ def _templates() -> Iterator[str]:
     rows = {name: _row(name) for name in NAMES}
     counts = Counter(row[0] for row in rows.values())
     yield _wrapped(
-        f"""Of the {len(NAMES)} templates in `tests/data/templates` {counts["works"]} write everything, {counts["in part"]}
-        a part of it, and {counts["refused"]} are refused. What a template cannot write is refused turn by turn as
+        f"""Of the {len(NAMES)} templates in `tests/data/templates` {counts["works"]} write everything,
+        {counts["in part"]} a part of it, and {counts["refused"]} are refused. What a template cannot write is refused
+        turn by turn as
         `not_renderable`, and what it writes is what transformers would write: `python -m pytest tests/test_templates.py
         -k llama3_1`. *Calls*: how it writes tool calls, a style of `pivotrl.parsing`."""
     )
