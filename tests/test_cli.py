@@ -284,6 +284,33 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"{path} did not appear")
 
 
+GUARDED = """
+import time
+from pivotrl.cli import guarded
+with guarded():
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_background_job_ignores_ctrl_c_as_it_was_told_and_can_still_be_ended() -> None:
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", 'trap \'\' INT; exec "$0" -c "$1"', sys.executable, GUARDED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; everything finished is kept" in told
+
+
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
 def test_ctrl_c_once_or_twice_keeps_what_is_finished(tmp_path: Path, logs: Path, signals: list[signal.Signals]) -> None:
     process = slow_run(tmp_path, logs)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +15,10 @@ import torch
 from pivotrl import Action, Message, TrainingOptions, Trajectory, Verdict, cut, train
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
-from pivotrl.protocols import Sampler, Turn
+from pivotrl.protocols import InputError, Sampler, Turn
 from pivotrl.records import SampleGroup, Sampling
 from pivotrl.store import RecordFile
+from pivotrl.training import restore
 from pivotrl.verifiers.exact import verify
 from tiny import save_tiny_model
 
@@ -207,6 +211,53 @@ def test_a_damaged_checkpoint_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="damaged"):
         policy.load(tmp_path / "c")
     assert json.loads((tmp_path / "c" / "state.json").read_text())["sha256"]
+
+
+def test_a_full_disk_in_a_checkpoint_is_told_as_one_and_leaves_nothing(model: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        policy = HfPolicy(model=str(model), lora_rank=8, dtype="float32", device="cpu")
+        with pytest.raises(OSError, match="No space left"):
+            policy.save(disk / "step_000001")
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_the_newest_checkpoint_is_taken_by_its_number_and_an_older_one_left_by_a_kill_goes(tmp_path: Path) -> None:
+    policy, folder = TabularPolicy(), tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("step_000002", "step_999999", "step_1000000", ".step_1000001.1.tmp"):
+        policy.save(folder / name)
+    (folder / "step_notes").mkdir()
+    assert restore(policy, folder) == 1_000_000
+    train(policy, cut(logs())[0], even_length, tmp_path, dataclasses.replace(SMALL, num_steps=1_000_000))
+    assert sorted(path.name for path in folder.iterdir()) == [".step_1000001.1.tmp", "step_1000000", "step_notes"]
+
+
+@pytest.mark.parametrize("kind", ["lora", "tabular"])
+def test_half_a_checkpoint_is_refused_and_the_remedy_works(model: Path, tmp_path: Path, kind: str) -> None:
+    """Such as an older version left when it was killed."""
+
+    def policy() -> Any:
+        return TabularPolicy() if kind == "tabular" else HfPolicy(model=str(model), lora_rank=2, device="cpu")
+
+    turns, verifier = cut(logs())[0], even_length
+    options = dataclasses.replace(SMALL, num_steps=2, checkpoint_every=1)
+    train(policy(), turns, verifier, tmp_path, options)
+    half = tmp_path / "checkpoints" / "step_000002"
+    for file in half.iterdir():
+        if file.suffix == ".json":
+            file.unlink()
+    bought = (tmp_path / "groups.jsonl").read_bytes()
+    with pytest.raises(InputError, match=r"step_000002 is not a whole checkpoint.* delete it and resume"):
+        train(policy(), turns, verifier, tmp_path, options)
+    shutil.rmtree(half)
+    train(policy(), turns, verifier, tmp_path, options)
+    assert (tmp_path / "groups.jsonl").read_bytes() == bought
 
 
 @pytest.mark.parametrize("kind", ["lora", "full", "tabular"])

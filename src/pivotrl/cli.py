@@ -57,7 +57,9 @@ def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
         _fail(str(error), 2)
     except KeyboardInterrupt:
         # From here on a second Ctrl-C ends the process at once; every finished record is on disk already.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as whoever started a background job wants it
+                signal.signal(number, signal.SIG_DFL)
         _fail(f"interrupted; everything finished is kept. Go on with {go_on}", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
