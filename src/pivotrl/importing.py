@@ -105,7 +105,7 @@ def read_stage(
         tally = Tally()
         duplicates = DuplicateFinder()
         redactor = Redactor(_redaction_key(directory)) if options.redact else Redactor()
-        for place in (source, heldout):
+        for place, is_heldout in ((source, False), (heldout, True)):
             if place is None:
                 continue
             complete = completion(
@@ -115,7 +115,7 @@ def read_stage(
             imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in found)
             for batch in _batches(imported):
                 if heldout is not None:
-                    batch = [replace(item, is_heldout=place == heldout) for item in batch]
+                    batch = [replace(item, is_heldout=is_heldout) for item in batch]
                 files.write(batch)
                 progress(tally.num_read, 0, "trajectories read")
         if heldout is None and 0.0 < options.heldout_fraction < 1.0:

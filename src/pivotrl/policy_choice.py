@@ -11,7 +11,7 @@ from typing import Any
 from pivotrl import plugins
 from pivotrl.evaluation import load_retention
 from pivotrl.options import AtLeast1, check
-from pivotrl.plugin_shapes import require_policy
+from pivotrl.plugin_shapes import require_sampler
 from pivotrl.protocols import Environment
 
 
@@ -26,8 +26,11 @@ class PolicyChoice:
     adapter: str | None = None
     """For hf: a LoRA adapter folder merged into the weights first."""
 
-    def load_late(self) -> Any:
+    def load_late(self, needs: Callable[[Any], None] = require_sampler) -> Any:
         """The policy, loaded when something is first asked of it.
+
+        Args:
+            needs: refuses it, once it is loaded, when it lacks something that the command needs.
 
         Raises:
             InputError: there is no such plugin, or it has no such option.
@@ -35,20 +38,20 @@ class PolicyChoice:
         named = {"model": self.model, "adapter": self.adapter}
         given = {name: value for name, value in named.items() if value}
         plugins.require_options("policies", self.policy, **given)
-        return _LatePolicy(self.policy, given)
+        return _LatePolicy(self.policy, given, needs)
 
 
 class _LatePolicy:
     """Stands in for a policy until something is asked of it: what is wrong with files, options or verifier is told
     before a model is loaded."""
 
-    def __init__(self, spec: str, given: dict[str, Any]) -> None:
-        self._spec, self._given = spec, given
+    def __init__(self, spec: str, given: dict[str, Any], needs: Callable[[Any], None]) -> None:
+        self._spec, self._given, self._needs = spec, given, needs
 
     @cached_property
     def _loaded(self) -> Any:
         policy = plugins.load("policies", self._spec, **self._given)
-        require_policy(policy)
+        self._needs(policy)
         return policy
 
     def __getattr__(self, name: str) -> Any:

@@ -18,6 +18,7 @@ from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.live_progress import live_progress
 from pivotrl.measuring import evaluate_stage
 from pivotrl.pipeline import run as run_pipeline
+from pivotrl.plugin_shapes import require_policy
 from pivotrl.policy_choice import HeldOut, PolicyChoice
 from pivotrl.profiling import ProfileOptions
 from pivotrl.runs.directory import starting_in, working_in
@@ -68,7 +69,7 @@ def run(
             out,
             reader=plugins.load("readers", reader),
             verifier=plugins.load("verifiers", verifier),
-            policy=policy.load_late(),
+            policy=policy.load_late(require_policy),
             heldout=heldout,
             environments=held_out.make_environments(),
             retention=held_out.texts(),
@@ -187,7 +188,7 @@ def train(
     with working_in(directory), live_progress() as progress:
         stages.train_stage(
             directory,
-            policy.load_late(),
+            policy.load_late(require_policy),
             plugins.load("verifiers", verifier),
             training,
             progress,
