@@ -212,7 +212,7 @@ def test_a_system_text_beside_the_messages_goes_first(tmp_path: Path) -> None:
 
 def test_images_are_a_loss_and_calls_in_the_text_are_told(tmp_path: Path) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:"}}
-    call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+    call = '<tool_call>{"name": "f", "arguments": {</tool_call>'
     trajectory = read_chat(
         tmp_path,
         messages=[

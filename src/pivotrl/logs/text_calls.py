@@ -1,0 +1,136 @@
+"""Tool calls that an agent wrote as text, and the results that it was shown as the user's words.
+
+Three notations: ``<function=name><parameter=key>value</parameter></function>``, alone (SWE-smith, SWE-Gym, OpenHands) or
+inside ``<tool_call>`` (Qwen3-Coder, Nemotron 3); ``<invoke name=...><parameter name=...>`` (Anthropic); and JSON inside
+``<tool_call>`` (Hermes, Qwen).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pivotrl.call_text import Unparsable, bare_arguments
+from pivotrl.logs.chat_messages import arguments_text
+from pivotrl.logs.fields import as_object, member
+from pivotrl.logs.text_tools import literal, tools_in_text
+from pivotrl.records import Loss, Message, Tool, ToolCall
+
+_MARKS = ("<function=", "<invoke name=", "<tool_call>")
+_XML = re.compile(r"(?:<tool_call>\s*)?<function=([^>\n]+)>")
+_XML_ARGUMENT = re.compile(r"\s*<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_XML_END = re.compile(r"\s*(?:</function>(?:\s*</tool_call>)?|\Z)")
+"""A stop word may have cut the end off."""
+_INVOKE = re.compile(r"(?:<(?:antml:)?function_calls>\s*)?<(?:antml:)?invoke name=\"([^\"\n]+)\">")
+_INVOKE_ARGUMENT = re.compile(
+    r"\s*<(?:antml:)?parameter name=\"([^\"\n]+)\"[^>\n]*>(.*?)</(?:antml:)?parameter>", re.DOTALL
+)
+_INVOKE_END = re.compile(r"\s*(?:</(?:antml:)?invoke>(?:\s*</(?:antml:)?function_calls>)?|\Z)")
+_HERMES = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_WRAPPED = re.compile(
+    r"\A\s*<(tool_response|function_results?|tool_result|observation)>\n?(.*?)\n?</\1>\s*\Z", re.DOTALL
+)
+_HEADED = re.compile(
+    r"\A\s*(?:OBSERVATION|Observation|EXECUTION RESULT of \[[^\]\n]*\]|TOOL RESULT|Tool result|\[tool result\])(?::[ \t]*\n?|\n)"
+)
+
+
+@dataclass(frozen=True)
+class TextCalls:
+    """A conversation in which calls in text became calls, and what the user said right after them their results."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    excluded: dict[int, str]
+    losses: tuple[Loss, ...]
+
+
+def holds_call(message: Message) -> bool:
+    """Whether an assistant's text bears the mark of a call."""
+    if message.role != "assistant" or message.tool_calls or not message.content or "<" not in message.content:
+        return False
+    return any(mark in message.content for mark in _MARKS)
+
+
+def with_calls(messages: Sequence[Message], tools: tuple[Tool, ...]) -> TextCalls | None:
+    """The conversation with its calls; None when no text holds one.
+
+    A text that bears the mark of a call and cannot be understood stays, and its turn is excluded.
+    """
+    if not any(map(holds_call, messages)):
+        return None
+    tools = tools or tools_in_text(messages)
+    made: list[Message] = []
+    excluded: dict[int, str] = {}
+    for message in messages:
+        if holds_call(message):
+            try:
+                content, calls = calls_in(message.content or "", tools)
+                message = message.model_copy(update={"content": content, "tool_calls": calls})
+            except ValueError:
+                excluded[len(made)] = "unparsable_action"
+        elif message.role == "user" and made and made[-1].tool_calls and not made[-1].tool_calls[0].id:
+            message = Message(role="tool", content=result_text(message.content or ""))
+        made.append(message)
+    rebuilt = any(m.tool_calls and holds_call(old) for m, old in zip(made, messages, strict=True))
+    losses = (Loss(code="action_rebuilt", detail="calls were written as text"),) if rebuilt else ()
+    return TextCalls(tuple(made), tools, excluded, losses)
+
+
+def calls_in(text: str, tools: Sequence[Tool]) -> tuple[str | None, tuple[ToolCall, ...]]:
+    """(the text beside the calls, the calls that it holds).
+
+    Raises:
+        ValueError: a call cannot be understood.
+    """
+    calls: list[ToolCall] = []
+    for begin, argument, end in ((_XML, _XML_ARGUMENT, _XML_END), (_INVOKE, _INVOKE_ARGUMENT, _INVOKE_END)):
+        text = _taken(text, begin, calls, _reader(argument, end, tools))
+    for payload in _HERMES.findall(text):
+        value = literal(payload)
+        for item in value if isinstance(value, list) else [value]:
+            calls.append(_call(item))
+    text = _HERMES.sub("", text)
+    if any(mark in text for mark in (*_MARKS, "</function>", "</tool_call>")):
+        raise ValueError("a call is left that cannot be understood")
+    return text.strip() or None, tuple(calls)
+
+
+def result_text(text: str) -> str:
+    """What a tool answered, without the words that the harness put around it."""
+    if found := _WRAPPED.match(text):
+        return found[2]
+    return _HEADED.sub("", text, count=1)
+
+
+_Read = Callable[[str, re.Match[str]], tuple[ToolCall, int]]
+
+
+def _taken(text: str, begin: re.Pattern[str], calls: list[ToolCall], read: _Read) -> str:
+    beside, position = "", 0
+    while found := begin.search(text, position):
+        beside += text[position : found.start()]
+        call, position = read(text, found)
+        calls.append(call)
+    return beside + text[position:]
+
+
+def _reader(argument: re.Pattern[str], end: re.Pattern[str], tools: Sequence[Tool]) -> _Read:
+    def read(text: str, found: re.Match[str]) -> tuple[ToolCall, int]:
+        try:
+            arguments, position = bare_arguments(text, found.end(), argument, tools, found[1])
+        except Unparsable as error:
+            raise ValueError(str(error)) from error
+        closing = end.match(text, position)
+        if closing is None:
+            raise ValueError("the call is not closed")
+        return ToolCall(name=found[1], arguments=arguments), closing.end()
+
+    return read
+
+
+def _call(item: object) -> ToolCall:
+    call = as_object(item)
+    key = "arguments" if "arguments" in call else "parameters"
+    return ToolCall(name=member(call, "name", str), arguments=arguments_text(call.get(key)))
