@@ -17,6 +17,7 @@ from pivotrl.copies.duplicates import DuplicateFinder
 from pivotrl.logs.audit import audit
 from pivotrl.logs.missing_parts import Complete, completion
 from pivotrl.logs.sources import printable, require_utf8
+from pivotrl.logs.task_groups import TaskGroups
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import Redactor
 from pivotrl.profiling import Progress, silent
@@ -24,7 +25,7 @@ from pivotrl.protocols import InputError, Reader
 from pivotrl.records import Dropped, Refusal, Trajectory
 from pivotrl.store import RecordFile, Stage, sha256_of_file, sha256_of_json, write_file
 from pivotrl.training import options_dict
-from pivotrl.turns import TurnOptions, cut, guess_domain, split_by_task
+from pivotrl.turns import TurnOptions, cut, guess_domain, split_by_task, split_share
 
 _BATCH = 256
 
@@ -77,6 +78,7 @@ def read_stage(
         files = _Files(directory)
         tally = Tally()
         duplicates = DuplicateFinder()
+        groups = TaskGroups()
         redactor = Redactor(_redaction_key(directory)) if options.redact else Redactor()
         for place in (source, heldout):
             if place is None:
@@ -84,12 +86,15 @@ def read_stage(
             complete = completion(
                 reader, Path(place), tools=options.tools, system=options.system, infer_tools=options.infer_tools
             )
-            imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in reader(Path(place)))
+            read = (groups.told_apart(item) if isinstance(item, Trajectory) else item for item in reader(Path(place)))
+            imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in read)
             for batch in _batches(imported):
                 if heldout is not None:
                     batch = [replace(item, is_heldout=place == heldout) for item in batch]
                 files.write(batch)
                 progress(tally.num_read, 0, "trajectories read")
+        if heldout is None:
+            files.keep_one_task(options)
         _require_usable(source, files, tally, options)
         stage.finish(
             {
@@ -224,7 +229,23 @@ class _Files:
         ):
             own = [trajectory for trajectory, side in kept if side == is_heldout]
             tasks.update(trajectory.task_id for trajectory in own)
-            file.append([trajectory for trajectory in own if trajectory.id not in file])
+            other = self.train if is_heldout else self.heldout
+            file.append([trajectory for trajectory in own if trajectory.id not in file and trajectory.id not in other])
+        self._write_left_out(batch)
+
+    def keep_one_task(self, options: ReadOptions) -> None:
+        """Where the split held every task out, as it may with one or two, the last by its hash is trained on."""
+        if len(self.train) or not len(self.heldout) or options.heldout_fraction >= 1:
+            return
+        kept = max(self.heldout_tasks, key=lambda task: split_share(task, options.split_seed))
+        records = list(self.heldout)
+        self.train.append([record for record in records if record.task_id == kept])
+        self.heldout.path.unlink()
+        self.heldout = RecordFile(self.heldout.path, Trajectory, key=lambda t: t.id)
+        self.heldout.append([record for record in records if record.task_id != kept])
+        self.train_tasks, self.heldout_tasks = {kept}, self.heldout_tasks - {kept}
+
+    def _write_left_out(self, batch: list[_Imported]) -> None:
         dropped = [item.record for item in batch if isinstance(item.record, Dropped)]
         self.dropped.append([item for item in dropped if item.trajectory_id not in self.dropped])
         refused = {item.record.place: item.record for item in batch if isinstance(item.record, Refusal)}
@@ -246,10 +267,12 @@ def _require_usable(source: str, files: _Files, tally: Tally, options: ReadOptio
     if not len(files.train):
         first = next(iter(files.refused), None)
         told = f"; the first refused: {first.place} {first.reason}" if first else ""
+        num_heldout = len(files.heldout)
+        held = f"{num_heldout} of {len(files.heldout_tasks)} tasks held out, " if num_heldout else ""
+        remedy = "give --heldout-fraction 0 to hold nothing out, " if num_heldout else "mend the log, "
         raise InputError(
-            f"{source}: no trajectory to train on ({tally.num_read} read, {tally.dropped['low_reward']} below "
-            f"--min-reward {options.min_reward}, {tally.num_refused} refused{told}); mend the log, "
-            "or lower --min-reward or --heldout-fraction"
+            f"{source}: no trajectory to train on ({tally.num_read} read, {held}{tally.dropped['low_reward']} below "
+            f"--min-reward {options.min_reward}, {tally.num_refused} refused{told}); {remedy}or lower --min-reward"
         )
     shared = files.heldout_tasks & files.train_tasks
     if shared:

@@ -110,10 +110,14 @@ def split_by_task(
     train: list[Trajectory] = []
     heldout: list[Trajectory] = []
     for trajectory in trajectories:
-        digest = hashlib.sha256(f"{seed}/{trajectory.task_id}".encode()).digest()
-        share = int.from_bytes(digest[:8], "big") / 2**64
-        (heldout if share < heldout_fraction else train).append(trajectory)
+        (heldout if split_share(trajectory.task_id, seed) < heldout_fraction else train).append(trajectory)
     return train, heldout
+
+
+def split_share(task_id: str, seed: int = 0) -> float:
+    """The number in [0, 1) that a task's id is hashed to; it is held out below the fraction."""
+    digest = hashlib.sha256(f"{seed}/{task_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def draw_by_task(turns: Sequence[Turn], max_per_task: int | None, max_turns: int | None, seed: int) -> list[Turn]:

@@ -73,7 +73,7 @@ def task_name(row: Mapping[str, Any]) -> str | None:
     for key in _STATEMENTS:
         text = row.get(key)
         if isinstance(text, str) and len(text) >= _SHORTEST_STATEMENT:
-            return f"task-{hashlib.sha256(text.strip().encode()).hexdigest()[:16]}"
+            return f"stated-{hashlib.sha256(text.strip().encode()).hexdigest()[:16]}"
     return None
 
 

@@ -1,8 +1,8 @@
 """Tool calls that an agent wrote as text, and the results that it was shown as the user's words.
 
-Three notations: ``<function=name><parameter=key>value</parameter></function>``, alone (SWE-smith, SWE-Gym, OpenHands) or
-inside ``<tool_call>`` (Qwen3-Coder, Nemotron 3); ``<invoke name=...><parameter name=...>`` (Anthropic); and JSON inside
-``<tool_call>`` (Hermes, Qwen).
+Three notations: ``<function=name><parameter=key>value</parameter></function>``, alone (SWE-smith, SWE-Gym, OpenHands)
+or inside ``<tool_call>`` (Qwen3-Coder, Nemotron 3); ``<invoke name=...><parameter name=...>`` (Anthropic); and JSON
+inside ``<tool_call>`` (Hermes, Qwen).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _WRAPPED = re.compile(
     r"\A\s*<(tool_response|function_results?|tool_result|observation)>\n?(.*?)\n?</\1>\s*\Z", re.DOTALL
 )
 _HEADED = re.compile(
-    r"\A\s*(?:OBSERVATION|Observation|EXECUTION RESULT of \[[^\]\n]*\]|TOOL RESULT|Tool result|\[tool result\])(?::[ \t]*\n?|\n)"
+    r"\A\s*(?:observation|execution result of \[[^\]\n]*\]|tool result|\[tool result\])(?::[ \t]*\n?|\n)",
+    re.IGNORECASE,
 )
 
 

@@ -130,5 +130,5 @@ def _lists(text: str) -> Iterator[list[Any]]:
     decoder = json.JSONDecoder()
     for found, _ in zip(re.finditer(r"\[\s*\{", text), range(_MAX_TRIES), strict=False):
         with suppress(ValueError, RecursionError):
-            value, end = decoder.raw_decode(text, found.start())
+            _, end = decoder.raw_decode(text, found.start())
             yield parse_json(text[found.start() : end])

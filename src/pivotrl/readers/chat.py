@@ -1,9 +1,9 @@
 """Chat logs in the style of OpenAI's chat completions, one trajectory a row.
 
 A row holds ``messages`` (or ``trajectory``, or another list of messages, also inside an object), ``prompt`` and
-``completion`` as TRL and verifiers write them, ``chosen`` and ``rejected``, or ART's ``messages_and_choices``; a row may
-also be the list itself. Beside it stand ``tools``, ``system``, the run's id, the task's (``task_id``, ``instance_id``,
-...) and the outcome (``reward``, ``score``, ``resolved``, ``success``, ...). Other keys are kept as
+``completion`` as TRL and verifiers write them, ``chosen`` and ``rejected``, or ART's ``messages_and_choices``; a row
+may also be the list itself. Beside it stand ``tools``, ``system``, the run's id, the task's (``task_id``,
+``instance_id``, ...) and the outcome (``reward``, ``score``, ``resolved``, ``success``, ...). Other keys are kept as
 ``metadata["foreign"]``. Lists may be JSON text, as tables hold them.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 
 from pivotrl.logs.chat_messages import chat_messages, declared_tools, task_hash
 from pivotrl.logs.chat_rows import LISTS, chat_row, decoded, is_message, lists_in, message_list
-from pivotrl.logs.fields import as_object, json_text
+from pivotrl.logs.conversation_files import are_messages, read_rows
+from pivotrl.logs.fields import json_text
 from pivotrl.logs.row_facts import outcome, run_name, task_name
-from pivotrl.logs.sources import Entry, convert_entries
 from pivotrl.logs.text_calls import holds_call, with_calls
 from pivotrl.logs.thoughts import is_unclosed
 from pivotrl.records import Loss, Refusal, Tool, Trajectory
@@ -37,8 +37,8 @@ _ELSEWHERE = {
 
 
 def recognises(head: Sequence[Any]) -> bool:
-    """Rows of messages with OpenAI's roles and no calls or parts that another format writes into them."""
-    return any(_is_row(value) for value in head)
+    """Rows of messages with OpenAI's roles and no calls or parts that another format writes into them; or messages."""
+    return any(_is_row(value) for value in head) or are_messages(head, _is_only_chat)
 
 
 def resembles(head: Sequence[Any]) -> bool:
@@ -50,7 +50,7 @@ def resembles(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a row.
+    """One trajectory a row, or one for the whole file when its values are messages.
 
     Without an id a trajectory is called after its file and line; without a task id, runs that begin with the same
     system and user messages count as one task. The assistant's messages in a ``prompt``, and turns that the log marks
@@ -59,12 +59,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     Raises:
         InputError: the file cannot be read.
     """
-
-    def convert(value: Any, entry: Entry) -> Trajectory:
-        row = {"messages": value} if isinstance(value, list) else as_object(value)
-        return _trajectory(row, f"{path.stem}-{entry.number}")
-
-    return convert_entries(path, convert)
+    return read_rows(path, is_message, _trajectory)
 
 
 def _trajectory(row: dict[str, Any], name: str) -> Trajectory:

@@ -1,0 +1,54 @@
+"""Files of conversations: a row or a list for each, or the whole file one list of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pivotrl.logs.fields import as_object
+from pivotrl.logs.sources import Entry, convert_entries, entries, head, refusal
+from pivotrl.records import Refusal, Trajectory
+
+Row = dict[str, Any]
+
+
+def read_rows(
+    path: Path, is_message: Callable[[Any], bool], convert: Callable[[Row, str], Trajectory]
+) -> Iterator[Trajectory | Refusal]:
+    """A trajectory for each row; a list, and a file that is one list of messages, count as ``{"messages": [...]}``.
+
+    Args:
+        convert: (row, name where it has none) -> trajectory; raises ValueError with a one-line reason.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if are_messages(head(path), is_message):
+        return whole_file(path, convert)
+
+    def convert_entry(value: Any, entry: Entry) -> Trajectory:
+        row = {"messages": value} if isinstance(value, list) else as_object(value)
+        return convert(row, f"{path.stem}-{entry.number}")
+
+    return convert_entries(path, convert_entry)
+
+
+def are_messages(head: Sequence[Any], is_message: Callable[[Any], bool]) -> bool:
+    """Whether the values of a file are messages, but for a few that may be damaged."""
+    return 2 * sum(map(is_message, head)) > len(head)
+
+
+def whole_file(path: Path, convert: Callable[[Row, str], Trajectory]) -> Iterator[Trajectory | Refusal]:
+    """One trajectory of a file whose values are messages; none when one of them is damaged, for the rest followed it."""
+    items = []
+    for entry in entries(path):
+        try:
+            items.append(entry.load())
+        except ValueError as error:
+            yield Refusal(place=str(path), reason=f"is one conversation, and {entry.place} {error}")
+            return
+    try:
+        yield convert({"messages": items}, path.stem)
+    except ValueError as error:
+        yield refusal(str(path), error)
