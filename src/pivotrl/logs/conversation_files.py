@@ -40,7 +40,7 @@ def are_messages(head: Sequence[Any], is_message: Callable[[Any], bool]) -> bool
 
 
 def whole_file(path: Path, convert: Callable[[Row, str], Trajectory]) -> Iterator[Trajectory | Refusal]:
-    """One trajectory of a file whose values are messages; none when one of them is damaged, for the rest followed it."""
+    """One trajectory of a file whose values are messages; a refusal when one of them is damaged."""
     items = []
     for entry in entries(path):
         try:

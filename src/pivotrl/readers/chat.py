@@ -37,12 +37,14 @@ _ELSEWHERE = {
 
 
 def recognises(head: Sequence[Any]) -> bool:
-    """Rows of messages with OpenAI's roles and no calls or parts that another format writes into them; or messages."""
-    return any(_is_row(value) for value in head) or are_messages(head, _is_only_chat)
+    """Rows of messages with OpenAI's roles and no calls or parts that another format writes into them."""
+    return any(_is_row(value) for value in head)
 
 
 def resembles(head: Sequence[Any]) -> bool:
-    """Rows in which some list, of whatever name, holds such messages; asked when no reader knows the file."""
+    """Messages, lists of them, or rows with one of whatever name; asked when no reader knows the file."""
+    if are_messages(head, is_message):
+        return True
     rows = [value for value in head if isinstance(value, dict)]
     found = [row for row in rows if any(lists_in(row))]
     lists = [value for value in head if isinstance(value, list) and message_list(value)]
