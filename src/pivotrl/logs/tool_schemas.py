@@ -63,7 +63,7 @@ def _parameters(function: dict[str, Any]) -> dict[str, Any]:
             value = value["json"]
         if isinstance(value, dict):
             return schema_of(value) if value else {}
-        if isinstance(value, list) and key != "parameters" and all(isinstance(part, dict) for part in value):
+        if isinstance(value, list) and value and all(isinstance(part, dict) and "name" in part for part in value):
             return _named(value)
     if function.get("parameters") is not None:
         optional(function, "parameters", dict)
@@ -95,11 +95,13 @@ def _named(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _typed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with the types of JSON, at every depth; what is one already stays the same object."""
+    """The schema with the types of JSON, at every depth; a type that is none says nothing."""
     changed: dict[str, Any] = {}
     kind = schema.get("type")
     if isinstance(kind, str) and kind not in _JSON_TYPES:
         changed |= _type(kind)
+    elif kind is not None and not isinstance(kind, str | list):
+        changed["type"] = None
     if isinstance(schema.get("required"), bool):
         changed["required"] = None
     for key in ("properties", "$defs", "definitions"):
@@ -111,6 +113,8 @@ def _typed(schema: dict[str, Any]) -> dict[str, Any]:
     for key in ("anyOf", "oneOf", "allOf"):
         if isinstance(schema.get(key), list):
             changed[key] = [_typed(part) if isinstance(part, dict) else part for part in schema[key]]
+        elif key in schema:
+            changed[key] = None
     made = {**schema, **changed}
     return {key: value for key, value in made.items() if value is not None or key not in changed}
 

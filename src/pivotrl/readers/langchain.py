@@ -98,9 +98,7 @@ def _as_chat(item: dict[str, Any]) -> dict[str, Any]:
     content = item.get("content")
     if isinstance(content, list):  # the calls stand beside them, too
         parts = ({"type": "text", "text": part} if isinstance(part, str) else part for part in content)
-        content = [
-            part for part in parts if not (isinstance(part, dict) and part.get("type") in ("tool_use", "tool_call"))
-        ]
+        content = [part for part in parts if not (isinstance(part, dict) and part.get("type") in _CALLS)]
     calls = optional(item, "tool_calls", list) or (optional(item, "additional_kwargs", dict) or {}).get("tool_calls")
     kept = {key: value for key, value in item.items() if key not in ("type", "content", "tool_calls", "role")}
     row = {**kept, "role": _ROLES.get(item["type"], item["type"]), "content": content}

@@ -72,7 +72,7 @@ def _trajectory(lines: Sequence[Entry], path: Path) -> Trajectory:
 def _branch(lines: Sequence[Entry]) -> tuple[list[Entry], int]:
     """(the lines from the root to the last message, how many messages lie elsewhere)."""
     by_id = {line["id"]: line for line in lines if isinstance(line.get("id"), str)}
-    leaf: Entry | None = next(line for line in reversed(lines) if _is_said(line))
+    leaf: Entry | None = next((line for line in reversed(lines) if _is_said(line)), None)
     chain: list[Entry] = []
     seen: set[str] = set()
     while leaf is not None and leaf["id"] not in seen:
