@@ -60,8 +60,8 @@ def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
     role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
         raise ValueError(f"unknown role {short(member(row, 'role', str))}; there are {', '.join(ROLES)}")
-    is_plain = row.keys() <= _PLAIN and isinstance(content, str) and (call_id is None or isinstance(call_id, str))
-    if is_plain and not (role == "assistant" and may_begin_with_thought(content)):
+    is_plain = row.keys() <= _PLAIN and (call_id is None or isinstance(call_id, str))
+    if is_plain and isinstance(content, str) and not (role == "assistant" and may_begin_with_thought(content)):
         return Message(role=role, content=content, tool_call_id=call_id)  # most messages, and the shortest way
     if row.get("audio"):
         _leave_out("audio", "holds audio; only text can be read", losses)
