@@ -1,6 +1,6 @@
-"""Shorten what OpenHands says of itself in the samples of its three formats: prompts and descriptions of tools.
+"""Shorten what OpenHands and Codex say of themselves in their samples: prompts and descriptions of tools.
 
-    python shorten.py   # after the three make_samples.py; rewrites the files in place
+    python shorten.py   # after the make_samples.py of these formats; rewrites the files in place
 
 A test needs that such texts are there and the same wherever they come again, not what they say. Of each only the first
 line is kept; of its running example and of its request for a summary, the first line and the end.
@@ -9,23 +9,30 @@ line is kept; of its running example and of its request for a summary, the first
 import json
 from pathlib import Path
 
-FORMATS = Path(__file__).parents[1]
-FOLDERS = ("openhands_completions", "openhands_events", "openhands_sdk")
+FORMATS = Path(__file__).parent
+FOLDERS = ("openhands_completions", "openhands_events", "openhands_sdk", "codex")
 LONGEST = 250
 TAIL = 400
 WRAPPED = ("Here's a running example", "You are maintaining a context-aware state summary")
-MARKS = ("You are OpenHands agent", "<SOUL>")
+MARKS = ("You are OpenHands agent", "<SOUL>", "You are Codex", "<skills_instructions>", "## Skills")
 
 
 def main() -> None:
-    files = [path for name in FOLDERS for path in sorted((FORMATS / name).rglob("*.json"))]
-    values = {path: json.loads(path.read_text()) for path in files}
+    files = [path for name in FOLDERS for path in sorted((FORMATS / name).rglob("*.json*"))]
+    texts = {path: parts(path) for path in files}
     long: set[str] = set()
-    for value in values.values():
-        collect(value, "", long)
-    for path, value in values.items():
-        text = path.read_text()
-        path.write_text(json.dumps(replaced(value, sorted(long, key=len, reverse=True)), **layout(text)))
+    for text in (text for found in texts.values() for text in found):
+        collect(json.loads(text), "", long)
+    order = sorted(long, key=len, reverse=True)
+    for path, found in texts.items():
+        short = [json.dumps(replaced(json.loads(text), order), **layout(text)) for text in found]
+        path.write_text("\n".join(short) + "\n" * (path.suffix == ".jsonl"))
+
+
+def parts(path: Path) -> list[str]:
+    """The JSON texts of a file."""
+    text = path.read_text()
+    return text.splitlines() if path.suffix == ".jsonl" else [text]
 
 
 def layout(text: str) -> dict[str, object]:
