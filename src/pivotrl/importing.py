@@ -18,6 +18,7 @@ from pivotrl.logs.audit import audit
 from pivotrl.logs.missing_parts import Complete, completion
 from pivotrl.logs.sources import printable, require_utf8
 from pivotrl.logs.task_groups import TaskGroups
+from pivotrl.logs.thoughts import with_reasoning
 from pivotrl.plugins import describe
 from pivotrl.privacy.redaction import Redactor
 from pivotrl.profiling import Progress, silent
@@ -129,7 +130,7 @@ def _treat(
         return _Imported(item.model_copy(update={"reason": redactor.redact_text(item.reason)[0]}))
     # By the task's id as it is logged: redacted, it is another one in every import.
     _, heldout = split_by_task([item], options.heldout_fraction, options.split_seed)
-    trajectory, found = redactor.redact(audit(complete(item)))
+    trajectory, found = redactor.redact(audit(complete(with_reasoning(item))))
     trajectory = tally.renamed(trajectory)
     tally.num_read += 1
     reason = None

@@ -179,6 +179,9 @@ def declared_tools(value: Any) -> tuple[Tool, ...]:
 def _parsed_tools(text: str) -> tuple[Tool, ...]:
     """Every trajectory of a log declares the same few sets of tools; each is parsed once."""
     value = parse_json(text)
+    if isinstance(value, dict):  # one tool, or tools by their names
+        is_one = "name" in value or isinstance(value.get("function"), dict)
+        value = [value] if is_one else [{"name": name, **as_object(tool)} for name, tool in value.items()]
     declared = each("tools", optional({"tools": value}, "tools", list) or (), lambda item: [*tools_of(item)])
     return tuple(tool for tools in declared for tool in tools)
 

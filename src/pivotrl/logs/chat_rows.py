@@ -6,20 +6,29 @@ Lists of many names (``messages``, ``trajectory``, ``conversation``, ...), also 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pivotrl.logs.chat_messages import ROLES
-from pivotrl.logs.fields import json_text, optional
+from pivotrl.logs.fields import optional
+from pivotrl.logs.text_tools import literal
 from pivotrl.logs.turn_marks import marked_turns
 from pivotrl.strict_json import kind_of, parse_json
 
 LISTS = ("messages", "trajectory", "messages_and_choices")
 """Names that are looked at first; any other list of messages counts where none of these is there."""
-_PAIRS = (("completion", "prompt"), ("chosen", "prompt"), ("chosen", "input"))
-_SIDES = {"rejected", "rejected_response", "rejected_messages"}
-"""What must never be taken for the conversation."""
+_PAIRS = (
+    *(("completion", "prompt"), ("chosen", "prompt"), ("chosen", "input"), ("response", "prompt")),
+    *(("output", "instruction"), ("response", "instruction")),
+)
+_OTHERS = re.compile(
+    r"reject|negative|judge|grad(?:er|ing)|critic|verif|rubric|reference|expected|target|gold|ground_truth|example"
+    r"|few_?shot|demo|request|response|\A(?:inputs?|outputs?|prompt|kwargs|bad)\Z",
+    re.IGNORECASE,
+)
+"""Names of what must never be taken for the conversation: the other side of a pair, a grader's talk, half of a call."""
 _PARTS = (
     *("text", "image_url", "image", "input_audio", "file", "input_text", "output_text", "input_image"),
     *("thinking", "reasoning", "think", "redacted_thinking"),
@@ -77,18 +86,25 @@ def is_message(item: Any) -> bool:
 
 def message_list(value: Any) -> list[Any] | None:
     """A list of messages, or the JSON text of one; None for anything else."""
-    if isinstance(value, str) and value.lstrip().startswith("[") and '"role"' in value:
-        try:
-            value = parse_json(value)
-        except ValueError:
-            return None
+    if isinstance(value, str):
+        value = _text_list(value)
     return value if isinstance(value, list) and value and all(map(is_message, value)) else None
+
+
+def _text_list(text: str) -> Any:
+    """The list that a text holds as JSON, or as Python writes one."""
+    if not text.lstrip().startswith("[") or "role" not in text:
+        return None
+    try:
+        return literal(text)
+    except ValueError:
+        return None
 
 
 def lists_in(row: dict[str, Any], depth: int = _MAX_DEPTH) -> Iterator[tuple[str, list[Any]]]:
     """(key, list) of each list of messages in which the assistant speaks, in the row or in an object inside it."""
     for key, value in row.items():
-        if key in _SIDES:
+        if _OTHERS.search(key):
             continue
         if isinstance(value, dict) and depth:
             yield from ((key, found) for _, found in lists_in(value, depth - 1))
@@ -102,17 +118,22 @@ def _found(row: dict[str, Any]) -> tuple[list[Any], list[Any], frozenset[str]]:
         return [], _list(row["messages"], "messages", ""), frozenset({"messages"})
     for made, given in _PAIRS:
         if row.get(made) is not None:
-            asked = _list(row.get(given) if row.get(given) is not None else [], given, "user")
+            question = row.get(given) if row.get(given) is not None else []
+            if given == "instruction" and isinstance(question, str) and isinstance(row.get("input"), str):
+                question = f"{question}\n\n{row['input']}".strip()  # as in Alpaca's rows
+            asked = _list(question, given, "user")
             answer = _list(row[made], made, "assistant")
             if made == "chosen":
                 asked, answer = _told_apart(asked, answer, row.get("rejected"))
-            return asked, answer, frozenset({made, given})
+            return asked, answer, frozenset({made, given, *(("input",) if given == "instruction" else ())})
     for name in LISTS[1:]:
         if isinstance(row.get(name), list | str):
             return [], _list(row[name], name, ""), frozenset({name})
     lists = list(lists_in(row))
     if lists:
         key, items = max(lists, key=lambda found: len(found[1]))
+        if others := sorted({name for name, found in lists if found != items[: len(found)]}):
+            raise ValueError(f"{key} and {', '.join(others)} are lists of messages; call the conversation messages")
         return [], _list(items, key, ""), frozenset({key})
     raise ValueError("messages is missing, and there is no prompt with its completion")
 
@@ -165,7 +186,10 @@ def _list(value: Any, name: str, speaker: str) -> list[Any]:
     if isinstance(value, dict) and speaker and "role" in value:
         value = [value]
     if isinstance(value, str):
-        value = json_text(name, value)
+        try:
+            value = literal(value) if value.strip() else None
+        except ValueError as error:
+            raise ValueError(f"{name} is text that is not JSON: {error}") from error
     if not isinstance(value, list):
         raise ValueError(f"{name} is {kind_of(value)}, not array")
     return [item if isinstance(item, dict) and "tool_calls" not in item else _decoded_message(item) for item in value]

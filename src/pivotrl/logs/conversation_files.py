@@ -11,15 +11,14 @@ from pivotrl.logs.sources import Entry, convert_entries, entries, head, refusal
 from pivotrl.records import Refusal, Trajectory
 
 Row = dict[str, Any]
+Convert = Callable[[Row, str], Trajectory | list[Trajectory]]
 
 
-def read_rows(
-    path: Path, is_message: Callable[[Any], bool], convert: Callable[[Row, str], Trajectory]
-) -> Iterator[Trajectory | Refusal]:
+def read_rows(path: Path, is_message: Callable[[Any], bool], convert: Convert) -> Iterator[Trajectory | Refusal]:
     """A trajectory for each row; a list, and a file that is one list of messages, count as ``{"messages": [...]}``.
 
     Args:
-        convert: (row, name where it has none) -> trajectory; raises ValueError with a one-line reason.
+        convert: (row, name where it has none) -> trajectory, or several; raises ValueError with a one-line reason.
 
     Raises:
         InputError: the file cannot be read.
@@ -27,7 +26,7 @@ def read_rows(
     if are_messages(head(path), is_message):
         return whole_file(path, convert)
 
-    def convert_entry(value: Any, entry: Entry) -> Trajectory:
+    def convert_entry(value: Any, entry: Entry) -> Trajectory | list[Trajectory]:
         row = {"messages": value} if isinstance(value, list) else as_object(value)
         return convert(row, f"{path.stem}-{entry.number}")
 
@@ -39,7 +38,7 @@ def are_messages(head: Sequence[Any], is_message: Callable[[Any], bool]) -> bool
     return 2 * sum(map(is_message, head)) > len(head)
 
 
-def whole_file(path: Path, convert: Callable[[Row, str], Trajectory]) -> Iterator[Trajectory | Refusal]:
+def whole_file(path: Path, convert: Convert) -> Iterator[Trajectory | Refusal]:
     """One trajectory of a file whose values are messages; a refusal when one of them is damaged."""
     items = []
     for entry in entries(path):
@@ -49,6 +48,7 @@ def whole_file(path: Path, convert: Callable[[Row, str], Trajectory]) -> Iterato
             yield Refusal(place=str(path), reason=f"is one conversation, and {entry.place} {error}")
             return
     try:
-        yield convert({"messages": items}, path.stem)
+        made = convert({"messages": items}, path.stem)
+        yield from (made,) if isinstance(made, Trajectory) else made
     except ValueError as error:
         yield refusal(str(path), error)

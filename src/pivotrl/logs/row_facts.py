@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -21,7 +22,10 @@ _SHORTEST_STATEMENT = 30
 """A shorter text may be the name of a whole collection."""
 REWARD_KEYS = ("reward", "score", "final_reward", "total_reward", "episode_reward", "outcome_reward", "final_score")
 
-_GOOD = {"success", "successful", "succeeded", "resolved", "solved", "passed", "pass", "correct", "won"}
+_GOOD = {
+    *("success", "successful", "succeeded", "resolved", "solved", "passed", "pass", "correct", "won", "achieved"),
+    *("accuracy", "acc", "correctness"),
+}
 _BAD = {"failed", "failure", "fail", "unresolved", "unsolved", "unsuccessful", "incorrect", "wrong", "lost"}
 _FLAGS = {"target", "label"}
 """Keys that tell the outcome when they hold true or false, and something else otherwise."""
@@ -44,7 +48,8 @@ _NO = {"false", "no", "0"} | _BAD
 _GRADING = {
     *("result", "results", "outcome", "eval", "evaluation", "report", "metrics", "verification", "verifier", "judge"),
     *("eval_result", "eval_results", "evaluation_result", "test_result", "test_results", "verifier_result"),
-    *("reward_info", "rewards", "scores", "grading", "reward", "score"),
+    *("reward_info", "rewards", "scores", "grading", "reward", "score", "judgement", "judgment", "verdict", "label"),
+    *("grade", "task_result", "final_result"),
 }
 _ABOUT = {"info", "metadata", "meta", "meta_info", "extra_info", "extra", "annotations", "labels", "summary"}
 _MAX_DEPTH = 3
@@ -77,6 +82,24 @@ def task_name(row: Mapping[str, Any]) -> str | None:
     return None
 
 
+def known_reward(row: Mapping[str, Any]) -> float | None:
+    """:func:`outcome` as a number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = outcome(row)
+    if found is None:
+        return None
+    try:
+        reward = float(found)
+    except (TypeError, ValueError):
+        raise ValueError(f"the reward {found!r:.40} is no number") from None
+    if not math.isfinite(reward):
+        raise ValueError(f"the reward is {reward}, which is not finite")
+    return reward
+
+
 def outcome(row: Mapping[str, Any]) -> Any:
     """The reward of the run, None when the row does not say: ``reward`` as it is, or what flags and words such as
     ``resolved``, ``success``, ``passed: false``, ``verdict: "incorrect"`` say, also inside the results of a grading.
@@ -88,6 +111,8 @@ def outcome(row: Mapping[str, Any]) -> Any:
         for holder, is_grading in level:
             for key in REWARD_KEYS if is_grading else REWARD_KEYS[:1]:
                 value = holder.get(key)
+                if isinstance(value, list) and len(value) == 1:
+                    value = value[0]
                 if value is not None and not isinstance(value, dict | list):
                     return value
         said = [found for holder, _ in level for key in holder if (found := _said(key, holder[key])) is not None]

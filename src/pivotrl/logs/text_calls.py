@@ -1,8 +1,8 @@
 """Tool calls that an agent wrote as text, and the results that it was shown as the user's words.
 
-Three notations: ``<function=name><parameter=key>value</parameter></function>``, alone (SWE-smith, SWE-Gym, OpenHands)
-or inside ``<tool_call>`` (Qwen3-Coder, Nemotron 3); ``<invoke name=...><parameter name=...>`` (Anthropic); and JSON
-inside ``<tool_call>`` (Hermes, Qwen).
+Four notations: ``<function=name><parameter=key>value</parameter></function>``, alone (SWE-smith, SWE-Gym, OpenHands)
+or inside ``<tool_call>`` (Qwen3-Coder, Nemotron 3); ``<invoke name=...><parameter name=...>`` (Anthropic); JSON inside
+``<tool_call>`` (Hermes, Qwen); and Python (:mod:`pivotrl.logs.python_calls`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pivotrl.call_text import Unparsable, bare_arguments
 from pivotrl.logs.chat_messages import arguments_text
 from pivotrl.logs.fields import as_object, member
+from pivotrl.logs.python_calls import python_calls
 from pivotrl.logs.text_tools import literal, tools_in_text
 from pivotrl.records import Loss, Message, Tool, ToolCall
 
@@ -27,6 +28,14 @@ _INVOKE_ARGUMENT = re.compile(
     r"\s*<(?:antml:)?parameter name=\"([^\"\n]+)\"[^>\n]*>(.*?)</(?:antml:)?parameter>", re.DOTALL
 )
 _INVOKE_END = re.compile(r"\s*(?:</(?:antml:)?invoke>(?:\s*</(?:antml:)?function_calls>)?|\Z)")
+_PYTHON = re.compile(r"\[\s*[A-Za-z_][\w. -]*\(.*\)\s*\]\s*\Z", re.DOTALL)
+_BEGINNINGS = ("<", "```", "Action", "[TOOL_CALLS]")
+_ACTIONS = re.compile(
+    r"<execute_\w+>|<function_call>|<tool_use>|<\|python_tag\|>|<\|?tool_calls?(?:_begin)?\|?>|\[TOOL_CALLS\]|<tool_code>"
+    r"|^```(?:bash|sh|shell|tool_code|tool_call|python)\s*$|^Action(?: Input)?:",
+    re.MULTILINE,
+)
+"""What OpenHands' older agents, ReAct, Llama, Mistral, Gemma and agents at a shell write."""
 _HERMES = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _WRAPPED = re.compile(
     r"\A\s*<(tool_response|function_results?|tool_result|observation)>\n?(.*?)\n?</\1>\s*\Z", re.DOTALL
@@ -49,9 +58,22 @@ class TextCalls:
 
 def holds_call(message: Message) -> bool:
     """Whether an assistant's text bears the mark of a call."""
-    if message.role != "assistant" or message.tool_calls or not message.content or "<" not in message.content:
+    text = message.content
+    if message.role != "assistant" or message.tool_calls or not text:
         return False
-    return any(mark in message.content for mark in _MARKS)
+    return ("<" in text and any(mark in text for mark in _MARKS)) or _is_python(text)
+
+
+def _is_python(text: str) -> bool:
+    return text.startswith("[") and _PYTHON.match(text) is not None
+
+
+def acts_in_text(message: Message) -> bool:
+    """Whether an assistant's text holds an action in a notation that stays text."""
+    text = message.content
+    if message.role != "assistant" or message.tool_calls or not text:
+        return False
+    return any(begin in text for begin in _BEGINNINGS) and _ACTIONS.search(text) is not None
 
 
 def with_calls(messages: Sequence[Message], tools: tuple[Tool, ...]) -> TextCalls | None:
@@ -64,17 +86,21 @@ def with_calls(messages: Sequence[Message], tools: tuple[Tool, ...]) -> TextCall
     tools = tools or tools_in_text(messages)
     made: list[Message] = []
     excluded: dict[int, str] = {}
-    for message in messages:
+    rebuilt: set[int] = set()
+    for index, message in enumerate(messages):
         if holds_call(message):
             try:
                 content, calls = calls_in(message.content or "", tools)
-                message = message.model_copy(update={"content": content, "tool_calls": calls})
             except ValueError:
-                excluded[len(made)] = "unparsable_action"
-        elif message.role == "user" and made and made[-1].tool_calls and not made[-1].tool_calls[0].id:
+                excluded[index] = "unparsable_action"
+            else:
+                message = message.model_copy(update={"content": content, "tool_calls": calls})
+                rebuilt |= {index} if calls else set()
+        elif message.role == "user" and index - 1 in rebuilt:
             message = Message(role="tool", content=result_text(message.content or ""))
         made.append(message)
-    rebuilt = any(m.tool_calls and holds_call(old) for m, old in zip(made, messages, strict=True))
+    if not rebuilt and not excluded:
+        return None
     losses = (Loss(code="action_rebuilt", detail="calls were written as text"),) if rebuilt else ()
     return TextCalls(tuple(made), tools, excluded, losses)
 
@@ -85,6 +111,8 @@ def calls_in(text: str, tools: Sequence[Tool]) -> tuple[str | None, tuple[ToolCa
     Raises:
         ValueError: a call cannot be understood.
     """
+    if _is_python(text):
+        return (None, found) if (found := python_calls(text, tools)) else (text, ())
     calls: list[ToolCall] = []
     for begin, argument, end in ((_XML, _XML_ARGUMENT, _XML_END), (_INVOKE, _INVOKE_ARGUMENT, _INVOKE_END)):
         text = _taken(text, begin, calls, _reader(argument, end, tools))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pivotrl.logs.fields import as_object
-from pivotrl.records import Loss
+from pivotrl.records import Loss, Message, Trajectory
 
 FIELDS = (
     *("reasoning_content", "reasoning", "thinking", "reasoning_text", "thinking_blocks", "reasoning_details"),
@@ -48,6 +48,21 @@ def without_thought(text: str) -> tuple[str, str | None]:
         if after.strip():
             thoughts, text = [before], after.lstrip()
     return text, joined(*(thought.strip() for thought in thoughts))
+
+
+def with_reasoning(trajectory: Trajectory) -> Trajectory:
+    """The trajectory with the thoughts that a reader left before the assistant's texts as its reasoning."""
+    changed: dict[int, Message] = {}
+    for index, message in enumerate(trajectory.messages):
+        if message.role == "assistant" and message.content and may_begin_with_thought(message.content):
+            text, thought = without_thought(message.content)
+            if thought:
+                reasoning = joined(message.reasoning, thought)
+                changed[index] = message.model_copy(update={"content": text or None, "reasoning": reasoning})
+    if not changed:
+        return trajectory
+    messages = tuple(changed.get(index, message) for index, message in enumerate(trajectory.messages))
+    return trajectory.model_copy(update={"messages": messages})
 
 
 def is_unclosed(text: str) -> bool:

@@ -20,7 +20,7 @@ from pivotrl.logs.chat_rows import LISTS, chat_row, decoded, is_message, lists_i
 from pivotrl.logs.conversation_files import are_messages, read_rows
 from pivotrl.logs.fields import json_text
 from pivotrl.logs.row_facts import outcome, run_name, task_name
-from pivotrl.logs.text_calls import holds_call, with_calls
+from pivotrl.logs.text_calls import acts_in_text, with_calls
 from pivotrl.logs.thoughts import is_unclosed
 from pivotrl.records import Loss, Refusal, Tool, Trajectory
 
@@ -29,6 +29,10 @@ _KEYS = {
     *_TOOLS,
     *("system", "id", "trajectory_id", "traj_id", "task_id", "example_id", "instance_id", "reward", "score"),
 }
+_GROUPS = ("trajectories", "rollouts", "episodes", "runs", "attempts", "samples")
+"""Lists of runs of one task in one row."""
+_PAIRS = (("prompt", "response"), ("instruction", "output"), ("instruction", "response"))
+"""Texts of a single turn under other names than prompt and completion."""
 _ELSEWHERE = {
     *("trajectory_format", "responses_create_params", "fncall_messages", "termination_reason", "simulations"),
     *("schema_version", "traj", "events", "response", "scores", "request"),
@@ -46,7 +50,7 @@ def resembles(head: Sequence[Any]) -> bool:
     if are_messages(head, is_message):
         return True
     rows = [value for value in head if isinstance(value, dict)]
-    found = [row for row in rows if any(lists_in(row))]
+    found = [row for row in rows if any(lists_in(row)) or _is_pair(row) or _group(row)]
     lists = [value for value in head if isinstance(value, list) and message_list(value)]
     return 2 * (len(found) + len(lists)) > len(head)
 
@@ -61,7 +65,30 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     Raises:
         InputError: the file cannot be read.
     """
-    return read_rows(path, is_message, _trajectory)
+    return read_rows(path, is_message, _trajectories)
+
+
+def _trajectories(row: dict[str, Any], name: str) -> list[Trajectory]:
+    """The trajectory of a row, or those of a row that groups several runs of its task."""
+    group = _group(row)
+    if not group:
+        return [_trajectory(row, name)]
+    about = {key: value for key, value in row.items() if not isinstance(value, list)}
+    rows = [{**about, **run} for run in group]
+    made = [_trajectory(run, f"{name}-{number}") for number, run in enumerate(rows, start=1)]
+    if any(task_name(run) for run in rows):
+        return made
+    return [run.model_copy(update={"task_id": made[0].task_id}) for run in made]
+
+
+def _group(row: dict[str, Any]) -> list[dict[str, Any]]:
+    runs = next((row[key] for key in _GROUPS if isinstance(row.get(key), list) and "messages" not in row), [])
+    is_group = all(isinstance(run, dict) and (_is_row(run) or any(lists_in(run))) for run in runs)
+    return runs if is_group else []
+
+
+def _is_pair(row: dict[str, Any]) -> bool:
+    return any(isinstance(row.get(a), str) and isinstance(row.get(b), str) for a, b in _PAIRS)
 
 
 def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
@@ -74,9 +101,11 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
     tools = _tools(row, losses)
     written = with_calls(messages, tools)
     if written is not None:
-        losses += [Loss(code="text_mode", message=i) for i in turns if holds_call(written.messages[i])]
+        losses += [Loss(code="text_mode", message=i) for i in turns if i in written.excluded]
         messages, tools, excluded = written.messages, written.tools, written.excluded | excluded
         losses += written.losses
+    num_others = sum(1 for i in turns if acts_in_text(messages[i]) and i not in excluded)
+    losses += [Loss(code="text_mode", detail=f"{num_others} turns")] if num_others else []
     foreign = {key: value for key, value in row.items() if key not in _KEYS and key not in found.used}
     return Trajectory(
         id=run_name(row) or name,

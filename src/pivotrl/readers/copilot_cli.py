@@ -20,8 +20,13 @@ _TYPES = (*_SAID, "session.start", "tool.execution_start", "tool.execution_compl
 
 
 def recognises(head: Sequence[Any]) -> bool:
-    """Events of these types."""
-    return any(isinstance(v, dict) and isinstance(v.get("data"), dict) and v.get("type") in _TYPES for v in head)
+    """Events, some of these types."""
+    events = [v["type"] for v in head if isinstance(v, dict) and isinstance(v.get("data"), dict) and _is_named(v)]
+    return 2 * len(events) > len(head) and any(kind in _TYPES for kind in events)
+
+
+def _is_named(event: Entry) -> bool:
+    return isinstance(event.get("type"), str) and "id" in event
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:

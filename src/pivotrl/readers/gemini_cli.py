@@ -22,7 +22,10 @@ _SAID = ("user", "gemini", "assistant", "tool_result")
 
 def recognises(head: Sequence[Any]) -> bool:
     """A session, or lines of one."""
-    return any(_is_session(value) or _is_gemini_line(value) or _is_qwen_line(value) for value in head)
+    if any(map(_is_session, head)):
+        return True
+    lines = [value for value in head if _is_gemini_line(value) or _is_qwen_line(value)]
+    return 2 * len(lines) >= len(head) and any(line["type"] != "user" for line in lines)
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:

@@ -38,7 +38,7 @@ _NOT_HERE = {"responses_create_params", "fncall_messages", "schema_version", "ob
 
 def recognises(head: Sequence[Any]) -> bool:
     """Rows of a request with its response, or the output of a batch, which lacks the requests."""
-    return 2 * sum(map(_is_call, head)) > len(head)
+    return 2 * sum(_is_call(_unwrapped(value)) for value in head) > len(head)
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
@@ -53,7 +53,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     groups: dict[str | None, list[ModelCall]] = {}
     for entry in entries(path):
         try:
-            row = as_object(entry.load())
+            row = _unwrapped(as_object(entry.load()))
             groups.setdefault(identifier(row, *_GROUPS), []).append(_call(row))
         except ValueError as error:
             yield refusal(entry.place, error)
@@ -78,6 +78,15 @@ def _call(row: dict[str, Any]) -> ModelCall:
             raise ValueError(f"there is no {answer} to the {asked}, such as after an error")
         return model_call(request, response, row)
     raise ValueError("there is no request with its response")
+
+
+def _unwrapped(row: Any) -> Any:
+    """The call in an event that holds it as its data, with what the event says besides."""
+    if not isinstance(row, dict):
+        return row
+    inner = next((row[key] for key in ("data", "payload", "event", "attributes") if isinstance(row.get(key), dict)), {})
+    is_call = any(asked in inner and answer in inner for asked, answer in _PAIRS)
+    return {**{k: v for k, v in row.items() if not isinstance(v, dict)}, **inner} if is_call else row
 
 
 def _is_batch_output(row: Any) -> bool:

@@ -66,8 +66,9 @@ def read(path: Path, *, which: Literal["expected", "rollout"] = "expected") -> I
         row = as_object(value)
         parameters = member(row, "responses_create_params", dict)
         context = request_conversation(parameters)
-        expected = None if which == "rollout" else _expected_message(row, context)
         tools, lost = response_tools(parameters.get("tools"))
+        names = {tool.name for tool in tools}
+        expected = None if which == "rollout" else _expected_message(row, context, names)
         made = _rollout(row, context, tools) if expected is None else _pivot(context, expected, tools)
         name = f"{path.stem}-{entry.number}"
         return Trajectory(
@@ -152,7 +153,7 @@ def _given(context: Conversation) -> dict[int, str]:
 # --- the expected action ------------------------------------------------------------------------------------------
 
 
-def _expected_message(row: dict[str, Any], asked: Conversation) -> Message | None:
+def _expected_message(row: dict[str, Any], asked: Conversation, tools: set[str]) -> Message | None:
     """The expected action: ``expected_action``, xlam's ``expected_answers``, ``expected_answer``, or in the metadata.
 
     An ``expected_answer`` is an action when it reads as a function call (swe_pivot), or as the plan that the prompt
@@ -167,6 +168,8 @@ def _expected_message(row: dict[str, Any], asked: Conversation) -> Message | Non
     value = _object(answer)
     if value is not None and value.get("type") in ("function_call", "function_call_batch"):
         return _action_message(value)
+    if value is not None and value.get("name") in tools and "arguments" in value:
+        return _calls_message("expected_answer", [value])
     if isinstance(answer, str) and _is_plan(answer, value) and _asks_for_plan(asked):
         return Message(role="assistant", content=answer)
     if action := optional(optional(row, "metadata", dict) or {}, "expected_action", dict):

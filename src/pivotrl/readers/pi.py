@@ -20,8 +20,12 @@ _FAULTS = {"length": "truncated", "error": "error_turn", "aborted": "error_turn"
 
 
 def recognises(head: Sequence[Any]) -> bool:
-    """Lines of the tree with a message in it."""
-    return any(map(_is_said, head))
+    """Lines of the tree, with a message in it."""
+    return 2 * sum(map(_is_line, head)) > len(head) and any(map(_is_said, head))
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, dict) and ("parentId" in value or value.get("type") == "session")
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:

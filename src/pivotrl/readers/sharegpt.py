@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as short
@@ -271,7 +272,7 @@ def _media(row: dict[str, Any], messages: Sequence[Message]) -> Iterator[Loss]:
 def _is_row(value: Any) -> bool:
     if not isinstance(value, dict) or {"trial_name", "episode"} <= value.keys():  # Harbor's exports
         return False
-    turns: list[Any] = next((value[key] for key in _TURNS if isinstance(value.get(key), list)), [])
+    turns = next((found for key in _TURNS if (found := _turn_list(value.get(key)))), [])
     rows = [turn for turn in turns if isinstance(turn, dict)]
     if not rows or len(rows) < len(turns):
         return False
@@ -280,6 +281,14 @@ def _is_row(value: Any) -> bool:
     if not all(isinstance(turn.get("role"), str) and turn["role"] in _SPEAKERS and "content" in turn for turn in rows):
         return False
     return "messages" not in value or any(_is_only_here(turn) for turn in rows)
+
+
+def _turn_list(value: Any) -> list[Any]:
+    """A list of turns, or the JSON text of one."""
+    if isinstance(value, str) and value.lstrip().startswith("[") and '"from"' in value:
+        with suppress(ValueError):
+            value = json_text("conversations", value)
+    return value if isinstance(value, list) else []
 
 
 def _is_only_here(turn: dict[str, Any]) -> bool:
