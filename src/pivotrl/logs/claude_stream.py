@@ -7,16 +7,39 @@ prompt is given on the command line, so the stream does not hold it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from pivotrl.records import Loss, Trajectory
+from pivotrl.logs.sources import entries
+from pivotrl.records import Loss, Refusal, Trajectory
 
 Entry = dict[str, Any]
 
 
-def is_stream(line: Entry) -> bool:
+def stream_lines(path: Path) -> tuple[list[Entry], Refusal | None]:
+    """(the lines of the stream, the first that is damaged).
+
+    Harnesses keep what the program prints, so other lines may stand between: what is no object in JSON is passed over.
+
+    Raises:
+        InputError: the file as a whole cannot be read.
+    """
+    found: list[Entry] = []
+    for entry in entries(path):
+        try:
+            value = entry.load()
+        except ValueError as error:
+            if "(column 1)" not in str(error):  # it begins like JSON
+                return found, Refusal(place=entry.place, reason=f"{error}; the session is read up to here")
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found, None
+
+
+def is_stream(line: Any) -> bool:
     """A line of the stream's kind; those of a session bear other names."""
-    if "parentUuid" in line or not isinstance(line.get("session_id"), str):
+    if not isinstance(line, dict) or "parentUuid" in line or not isinstance(line.get("session_id"), str):
         return False
     if line.get("type") in ("assistant", "user"):
         return isinstance(line.get("message"), dict)

@@ -14,10 +14,11 @@ from typing import Any
 from pivotrl.logs.anthropic_messages import anthropic_messages, assistant_message, result_message
 from pivotrl.logs.chat_messages import task_hash
 from pivotrl.logs.claude_requests import Answer, has_requests, model_calls
-from pivotrl.logs.claude_stream import as_session, is_stream, with_stream_losses
+from pivotrl.logs.claude_stream import as_session, is_stream, stream_lines, with_stream_losses
 from pivotrl.logs.fields import as_object, identifier, member, optional
 from pivotrl.logs.model_calls import Conversation, conversations
 from pivotrl.logs.session_logs import Entry, joined_users, read_session, stretches, whole_lines
+from pivotrl.logs.sources import head
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _REFUSED = ("<tool_use_error>Error: No such tool available", "<tool_use_error>InputValidationError")
@@ -46,7 +47,8 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     Raises:
         InputError: the file cannot be read.
     """
-    return read_session(path, whole_lines(path), lambda lines: _trajectories(lines, path))
+    lines = stream_lines(path) if any(map(is_stream, head(path))) else whole_lines(path)
+    return read_session(path, lines, lambda lines: _trajectories(lines, path))
 
 
 def _trajectories(lines: Sequence[Entry], path: Path) -> list[Trajectory]:

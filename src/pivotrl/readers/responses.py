@@ -94,7 +94,7 @@ def _conversation(row: dict[str, Any], response: dict[str, Any]) -> Conversation
 
 
 def _is_row(value: Any) -> bool:
-    if not isinstance(value, dict) or "responses_create_params" in value or "messages" in value:
+    if not isinstance(value, dict) or {"responses_create_params", "messages", "request"} & value.keys():
         return False
     response: Any = value.get("response")
     response = response if isinstance(response, dict) else value

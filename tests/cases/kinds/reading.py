@@ -1,5 +1,5 @@
-"""A log is imported. Input: `file` (below tests/data/formats), or `rows` (JSON lines) or `document` (one JSON value);
-`options` of the import beside `min_reward` None and `heldout_fraction` 0.
+"""A log is imported. Input: `file` (below tests/data/formats), `rows` (JSON lines), `document` (one JSON value) or
+`text`; `options` of the import beside `min_reward` None and `heldout_fraction` 0.
 
 Outcome: `error` and `refused` are patterns of the error, of the first refusal's reason. Else, for each trajectory in
 order: `shapes` ("s u a(1)* t a": roles, number of calls, * for a thought), `rewards`, `tasks`, `ids`, `candidates`
@@ -46,7 +46,10 @@ def run(case: dict[str, Any], folder: Path) -> None:
 def source(case: dict[str, Any], folder: Path) -> Path:
     if "file" in case:
         return FORMATS / str(case["file"])
-    path = folder / ("log.jsonl" if "rows" in case else "log.json")
+    path = folder / ("log.json" if "document" in case else "log.jsonl")
+    if "text" in case:
+        path.write_text(case["text"], encoding="utf-8")
+        return path
     values = case.get("rows", [case.get("document")])
     path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
     return path
