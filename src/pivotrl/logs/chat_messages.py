@@ -10,7 +10,14 @@ from reprlib import repr as short
 from typing import Any
 
 from pivotrl.logs.fields import as_object, each, member, optional
-from pivotrl.logs.thoughts import joined, may_begin_with_thought, thought_of, without_thought, without_thought_parts
+from pivotrl.logs.thoughts import (
+    KEYS,
+    joined,
+    may_begin_with_thought,
+    thought_of,
+    without_thought,
+    without_thought_parts,
+)
 from pivotrl.logs.tool_schemas import tools_of
 from pivotrl.records import Loss, Message, Role, Tool, ToolCall
 from pivotrl.strict_json import kind_of, parse_json
@@ -55,17 +62,18 @@ def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
 
     Thoughts become its reasoning, whether they stand before the text, in parts of it or in a field of another name.
     """
-    row = as_object(item)
+    row = item if type(item) is dict else as_object(item)
     name, content, call_id = row.get("role"), row.get("content"), row.get("tool_call_id")
     role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
         raise ValueError(f"unknown role {short(member(row, 'role', str))}; there are {', '.join(ROLES)}")
-    is_plain = row.keys() <= _PLAIN and (call_id is None or isinstance(call_id, str))
-    if is_plain and isinstance(content, str) and not (role == "assistant" and may_begin_with_thought(content)):
+    is_plain = _PLAIN.issuperset(row) and (call_id is None or type(call_id) is str)
+    if is_plain and type(content) is str and not (role == "assistant" and may_begin_with_thought(content)):
         return Message(role=role, content=content, tool_call_id=call_id)  # most messages, and the shortest way
     if row.get("audio"):
         _leave_out("audio", "holds audio; only text can be read", losses)
-    calls = each("tool_calls", optional(row, "tool_calls", list) or (), tool_call)
+    given = optional(row, "tool_calls", list)
+    calls = each("tool_calls", given, tool_call) if given else []
     if legacy := row.get("function_call"):
         calls.append(tool_call(legacy))
     if calls and role != "assistant":
@@ -85,8 +93,11 @@ _PLAIN = frozenset({"role", "content", "tool_call_id", "name"})
 
 def _said(row: dict[str, Any], losses: list[Loss] | None) -> tuple[str | None, str | None]:
     """(the text of an assistant's message, the thought behind it)."""
-    lost = losses if losses is not None else []
     content, inner = row.get("content"), None
+    is_text = isinstance(content, str) and not may_begin_with_thought(content)
+    if (is_text or content is None) and KEYS.isdisjoint(row):
+        return content, None
+    lost = losses if losses is not None else []
     if isinstance(content, list):
         said, inner = without_thought_parts(content, lost)
         content = said if said or not content else None
@@ -99,6 +110,11 @@ def _said(row: dict[str, Any], losses: list[Loss] | None) -> tuple[str | None, s
 def tool_call(item: Any) -> ToolCall:
     """A tool call of OpenAI's nested form, or flat with ``call_id`` or ``id``; LangChain's ``args`` are arguments."""
     row = as_object(item)
+    function, call_id = row.get("function"), row.get("id")
+    if type(function) is dict and type(call_id) is str and row.get("type") == "function" and "call_id" not in row:
+        name, arguments = function.get("name"), function.get("arguments")
+        if type(name) is str and type(arguments) is str and arguments[:1] == "{":
+            return ToolCall(name=name, arguments=arguments, id=call_id)  # most calls, and the shortest way
     if row.get("type") not in (None, "function", "function_call", "tool_call"):
         raise ValueError(f"tool call of type {short(row['type'])}; only functions can be read")
     function = optional(row, "function", dict) or row

@@ -14,7 +14,7 @@ from typing import Any
 from pivotrl.logs.chat_messages import ROLES
 from pivotrl.logs.fields import optional
 from pivotrl.logs.text_tools import literal
-from pivotrl.logs.turn_marks import marked_turns
+from pivotrl.logs.turn_marks import keys_of, marked_turns
 from pivotrl.strict_json import kind_of, parse_json
 
 LISTS = ("messages", "trajectory", "messages_and_choices")
@@ -54,19 +54,20 @@ def chat_row(row: dict[str, Any]) -> ChatRow:
         ValueError: there are none.
     """
     given, made, used = _found(row)
-    turns = [_turn(item) for item in (*given, *made)]
+    items = [*given, *made] if given else made
+    excluded = dict.fromkeys(range(len(given)), "context_only")
+    keys = keys_of(items)
+    if "message" in keys and (choices := [i for i, item in enumerate(items) if _is_choice(item)]):
+        if "messages_and_choices" in used:
+            excluded |= {i: "context_only" for i in range(len(items)) if i not in set(choices)}
+        excluded |= {i: "truncated" for i in choices if items[i].get("finish_reason") == "length"}
+        items = [item["message"] if _is_choice(item) else item for item in items]
+        keys |= keys_of(items)
+    excluded |= marked_turns(items, row, keys)
     system = _system(row)
-    shift = 0
-    if system is not None and not any(isinstance(item, dict) and item.get("role") == "system" for item, _ in turns):
-        turns, shift = [({"role": "system", "content": system}, None), *turns], 1
-    items = [item for item, _ in turns]
-    excluded = dict.fromkeys(range(len(given) + shift), "context_only") if given else {}
-    excluded |= {i: reason for i, (_, reason) in enumerate(turns) if reason}
-    is_art = any("messages_and_choices" in key for key in used)
-    if is_art and (choices := {i for i, (item, _) in enumerate(turns, -shift) if i >= 0 and _is_choice(made[i])}):
-        excluded |= {i + shift: "context_only" for i in range(len(made)) if i not in choices}
-    marked = marked_turns(items[shift:], row)
-    excluded |= {i + shift: reason for i, reason in marked.items()}
+    if system is not None and not any(isinstance(item, dict) and item.get("role") == "system" for item in items):
+        items = [{"role": "system", "content": system}, *items]
+        excluded = {i + 1: reason for i, reason in excluded.items()}
     return ChatRow(items, used, excluded)
 
 
@@ -151,13 +152,6 @@ def _told_apart(asked: list[Any], chosen: list[Any], rejected: Any) -> tuple[lis
     return chosen[:same], chosen[same:]
 
 
-def _turn(item: Any) -> tuple[Any, str | None]:
-    """(the message of an item, why it must not become a candidate)."""
-    if not _is_choice(item):
-        return item, None
-    return item["message"], "truncated" if item.get("finish_reason") == "length" else None
-
-
 def _is_choice(item: Any) -> bool:
     return isinstance(item, dict) and isinstance(item.get("message"), dict) and "role" not in item
 
@@ -192,11 +186,14 @@ def _list(value: Any, name: str, speaker: str) -> list[Any]:
             raise ValueError(f"{name} is text that is not JSON: {error}") from error
     if not isinstance(value, list):
         raise ValueError(f"{name} is {kind_of(value)}, not array")
-    return [item if isinstance(item, dict) and "tool_calls" not in item else _decoded_message(item) for item in value]
+    return [item if type(item) is dict and "tool_calls" not in item else _decoded_message(item) for item in value]
 
 
 def _decoded_message(item: Any) -> Any:
     """A message of which the whole, its calls or each of them may be JSON text."""
+    calls = item.get("tool_calls") if type(item) is dict else None
+    if type(calls) is list and calls and type(calls[0]) is dict:
+        return item  # as most logs have it
     item = decoded(item)
     calls = item.get("tool_calls") if isinstance(item, dict) else None
     if isinstance(calls, str):

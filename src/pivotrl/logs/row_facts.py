@@ -57,18 +57,18 @@ _PREFIX = re.compile(r"\A(?:is|was|has|did)_")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-def run_name(row: Mapping[str, Any]) -> str | None:
+def run_name(row: dict[str, Any]) -> str | None:
     """The trajectory's own name."""
-    return identifier(dict(row), *RUN_KEYS)
+    return identifier(row, *RUN_KEYS)
 
 
-def task_name(row: Mapping[str, Any]) -> str | None:
+def task_name(row: dict[str, Any]) -> str | None:
     """The task's name, which all its runs share: an id, also inside the row's metadata, or a hash of its statement.
 
     Raises:
         ValueError: ``task_id`` holds something that is no name.
     """
-    if name := identifier(dict(row), "task_id"):
+    if name := identifier(row, "task_id"):
         return name
     for holder in (row, *_inner(row, _ABOUT | {"task", "instance"})):
         for key in TASK_KEYS:

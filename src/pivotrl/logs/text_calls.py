@@ -76,6 +76,13 @@ def acts_in_text(message: Message) -> bool:
     return any(begin in text for begin in _BEGINNINGS) and _ACTIONS.search(text) is not None
 
 
+def may_act(turns: Sequence[Message]) -> bool:
+    """A quick look that lets most conversations go their shortest way: whether a turn's text could hold an action, or a
+    thought."""
+    text = "\n".join([message.content for message in turns if message.content])
+    return "<" in text or "[" in text or "`" in text or "◁" in text or "Action" in text
+
+
 def with_calls(messages: Sequence[Message], tools: tuple[Tool, ...]) -> TextCalls | None:
     """The conversation with its calls; None when no text holds one.
 

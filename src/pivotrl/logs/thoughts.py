@@ -15,6 +15,7 @@ FIELDS = (
 )
 """Keys of a message that hold its thoughts, the most exact first; they often say the same."""
 HOLDERS = ("additional_kwargs", "provider_specific_fields", "model_extra", "extra_content")
+KEYS = frozenset((*FIELDS, *HOLDERS))
 PART_TYPES = ("thinking", "reasoning", "think", "thought", "reasoning_text", "redacted_thinking", "reasoning_content")
 _TEXT_KEYS = ("thinking", "text", "reasoning", "think", "thought", "content", "summary", "description", "value")
 _HIDDEN = ("redacted_thinking", "reasoning.encrypted")
@@ -31,7 +32,7 @@ _CLOSE = "</think>"
 
 def may_begin_with_thought(text: str) -> bool:
     """A quick look that lets most texts go their shortest way."""
-    return text.lstrip()[:1] in _FIRST or _CLOSE in text
+    return text[:1] in _FIRST or _CLOSE in text or (text[:1].isspace() and text.lstrip()[:1] in _FIRST)
 
 
 def without_thought(text: str) -> tuple[str, str | None]:
@@ -67,7 +68,7 @@ def with_reasoning(trajectory: Trajectory) -> Trajectory:
 
 def is_unclosed(text: str) -> bool:
     """Whether a text begins with a thought that does not end: the model reached its token limit in it."""
-    return _UNCLOSED.match(text) is not None and _LEADING.match(text) is None
+    return may_begin_with_thought(text) and _UNCLOSED.match(text) is not None and _LEADING.match(text) is None
 
 
 def thought_of(row: Mapping[str, Any], said: str | None, losses: list[Loss]) -> str | None:
@@ -77,6 +78,8 @@ def thought_of(row: Mapping[str, Any], said: str | None, losses: list[Loss]) -> 
         said: the message's text, a part of which some harnesses write a second time as ``thought``.
         losses: receives what is encrypted.
     """
+    if KEYS.isdisjoint(row):
+        return None
     for holder in (row, *(row[key] for key in HOLDERS if isinstance(row.get(key), dict))):
         for key in FIELDS:
             value = holder.get(key)

@@ -25,20 +25,31 @@ EITHER = "mask"
 """Says no by false where other messages have false too (1 means: learn), else by true."""
 HOLDERS = ("metadata", "extra", "info", "meta", "additional_kwargs", "extra_info")
 MARKS = LEARN | SKIP | {EITHER} | frozenset(HOLDERS)
+LISTS = LEARN | SKIP | {EITHER, "weights", "loss_masks", "loss_weights", "masks"}
 _OFF = {"false", "no", "off", "0", "0.0"}
 
 
-def marked_turns(items: Sequence[Any], row: Mapping[str, Any] | None = None) -> dict[int, str]:
+def keys_of(items: Sequence[Any]) -> set[Any]:
+    """The keys of all of them together."""
+    return set().union(*[item for item in items if type(item) is dict])
+
+
+def marked_turns(
+    items: Sequence[Any], row: Mapping[str, Any] | None = None, keys: set[Any] | None = None
+) -> dict[int, str]:
     """Index of each item that is marked as context -> ``context_only``.
 
     Args:
         row: what the items stand in; it may hold a list of marks, one for each item or for each assistant turn.
+        keys: those of all items, where they are known.
     """
+    lists = () if row is None else row.keys() & LISTS
+    if not lists and MARKS.isdisjoint(keys_of(items) if keys is None else keys):
+        return {}
     found = [i for i, item in enumerate(items) if isinstance(item, dict) and not MARKS.isdisjoint(item)]
     marked = {i for i in found if _is_off(items[i])} | set(_by_mask(items, found))
-    if row is not None:
-        for key in row.keys() & (LEARN | SKIP | {EITHER, "weights", "loss_masks", "loss_weights", "masks"}):
-            marked |= _of_list(row[key], items, key in SKIP)
+    for key in lists:
+        marked |= _of_list((row or {})[key], items, key in SKIP)
     return dict.fromkeys(sorted(marked), "context_only")
 
 

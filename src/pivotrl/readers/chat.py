@@ -20,7 +20,7 @@ from pivotrl.logs.chat_rows import LISTS, chat_row, decoded, is_message, lists_i
 from pivotrl.logs.conversation_files import are_messages, read_rows
 from pivotrl.logs.fields import json_text
 from pivotrl.logs.row_facts import outcome, run_name, task_name
-from pivotrl.logs.text_calls import acts_in_text, with_calls
+from pivotrl.logs.text_calls import acts_in_text, may_act, with_calls
 from pivotrl.logs.thoughts import is_unclosed
 from pivotrl.records import Loss, Refusal, Tool, Trajectory
 
@@ -97,15 +97,15 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
     messages = chat_messages(found.items, losses)
     turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
     excluded = {i: found.excluded[i] for i in turns if i in found.excluded}
-    excluded |= {i: "truncated" for i in turns if is_unclosed(messages[i].content or "")}
     tools = _tools(row, losses)
-    written = with_calls(messages, tools)
-    if written is not None:
-        losses += [Loss(code="text_mode", message=i) for i in turns if i in written.excluded]
-        messages, tools, excluded = written.messages, written.tools, written.excluded | excluded
-        losses += written.losses
-    num_others = sum(1 for i in turns if acts_in_text(messages[i]) and i not in excluded)
-    losses += [Loss(code="text_mode", detail=f"{num_others} turns")] if num_others else []
+    if may_act([messages[i] for i in turns]):
+        excluded |= {i: "truncated" for i in turns if is_unclosed(messages[i].content or "")}
+        if (written := with_calls(messages, tools)) is not None:
+            losses += [Loss(code="text_mode", message=i) for i in turns if i in written.excluded]
+            messages, tools, excluded = written.messages, written.tools, written.excluded | excluded
+            losses += written.losses
+        num_others = sum(1 for i in turns if acts_in_text(messages[i]) and i not in excluded)
+        losses += [Loss(code="text_mode", detail=f"{num_others} turns")] if num_others else []
     foreign = {key: value for key, value in row.items() if key not in _KEYS and key not in found.used}
     return Trajectory(
         id=run_name(row) or name,
