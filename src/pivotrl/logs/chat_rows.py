@@ -136,6 +136,8 @@ def _found(row: dict[str, Any]) -> tuple[list[Any], list[Any], frozenset[str]]:
         if others := sorted({name for name, found in lists if found != items[: len(found)]}):
             raise ValueError(f"{key} and {', '.join(others)} are lists of messages; call the conversation messages")
         return [], _list(items, key, ""), frozenset({key})
+    if isinstance(row.get("messages"), dict):
+        raise ValueError("messages is object, not array")
     raise ValueError("messages is missing, and there is no prompt with its completion")
 
 

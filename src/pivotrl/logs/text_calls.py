@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pivotrl.call_text import Unparsable, bare_arguments
 from pivotrl.logs.chat_messages import arguments_text
@@ -58,9 +59,11 @@ class TextCalls:
 
 def holds_call(message: Message) -> bool:
     """Whether an assistant's text bears the mark of a call."""
-    text = message.content
-    if message.role != "assistant" or message.tool_calls or not text:
-        return False
+    is_said = message.role == "assistant" and not message.tool_calls and message.content
+    return bool(is_said) and bears_call(message.content or "")
+
+
+def bears_call(text: str) -> bool:
     return ("<" in text and any(mark in text for mark in _MARKS)) or _is_python(text)
 
 
@@ -124,9 +127,7 @@ def calls_in(text: str, tools: Sequence[Tool]) -> tuple[str | None, tuple[ToolCa
     for begin, argument, end in ((_XML, _XML_ARGUMENT, _XML_END), (_INVOKE, _INVOKE_ARGUMENT, _INVOKE_END)):
         text = _taken(text, begin, calls, _reader(argument, end, tools))
     for payload in _HERMES.findall(text):
-        value = literal(payload)
-        for item in value if isinstance(value, list) else [value]:
-            calls.append(_call(item))
+        calls += named_calls(payload)
     text = _HERMES.sub("", text)
     if any(mark in text for mark in (*_MARKS, "</function>", "</tool_call>")):
         raise ValueError("a call is left that cannot be understood")
@@ -166,7 +167,18 @@ def _reader(argument: re.Pattern[str], end: re.Pattern[str], tools: Sequence[Too
     return read
 
 
-def _call(item: object) -> ToolCall:
-    call = as_object(item)
-    key = "arguments" if "arguments" in call else "parameters"
-    return ToolCall(name=member(call, "name", str), arguments=arguments_text(call.get(key)))
+def named_calls(payload: Any) -> list[ToolCall]:
+    """A call ``{name, arguments}`` or a list of such, as a value or as text.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    value = literal(payload) if isinstance(payload, str) else payload
+    calls = []
+    for item in value if isinstance(value, list) else [value]:
+        call = as_object(item)
+        key = next((key for key in ("arguments", "parameters") if key in call), None)
+        if key is None:
+            raise ValueError("the call has no arguments")
+        calls.append(ToolCall(name=member(call, "name", str), arguments=arguments_text(call[key])))
+    return calls

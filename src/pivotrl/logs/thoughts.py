@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pivotrl.logs.fields import as_object
 from pivotrl.records import Loss, Message, Trajectory
+from pivotrl.strict_json import kind_of
 
 FIELDS = (
     *("reasoning_content", "reasoning", "thinking", "reasoning_text", "thinking_blocks", "reasoning_details"),
@@ -99,7 +99,9 @@ def thought_text(name: str, value: Any, losses: list[Loss]) -> str | None:
         return value.strip("\n") or None if value.strip() else None
     if isinstance(value, list):
         return joined(*(thought_text(name, item, losses) for item in value))
-    row = as_object(value) if not isinstance(value, bool | int | float) else {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {kind_of(value)}, not text")
+    row = value
     if row.get("type") in _HIDDEN:
         losses.append(Loss(code="reasoning_encrypted"))
         return None

@@ -82,7 +82,9 @@ def _trajectories(row: dict[str, Any], name: str) -> list[Trajectory]:
 
 
 def _group(row: dict[str, Any]) -> list[dict[str, Any]]:
-    runs = next((row[key] for key in _GROUPS if isinstance(row.get(key), list) and "messages" not in row), [])
+    runs: list[Any] = next(
+        (row[key] for key in _GROUPS if isinstance(row.get(key), list) and "messages" not in row), []
+    )
     is_group = all(isinstance(run, dict) and (_is_row(run) or any(lists_in(run))) for run in runs)
     return runs if is_group else []
 

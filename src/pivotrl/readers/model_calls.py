@@ -84,7 +84,9 @@ def _unwrapped(row: Any) -> Any:
     """The call in an event that holds it as its data, with what the event says besides."""
     if not isinstance(row, dict):
         return row
-    inner = next((row[key] for key in ("data", "payload", "event", "attributes") if isinstance(row.get(key), dict)), {})
+    inner: dict[str, Any] = next(
+        (row[key] for key in ("data", "payload", "event", "attributes") if isinstance(row.get(key), dict)), {}
+    )
     is_call = any(asked in inner and answer in inner for asked, answer in _PAIRS)
     return {**{k: v for k, v in row.items() if not isinstance(v, dict)}, **inner} if is_call else row
 

@@ -18,11 +18,10 @@ from typing import Any
 
 from pivotrl.logs.chat_messages import arguments_text, declared_tools, task_hash, tool_call
 from pivotrl.logs.fields import as_object, each, json_text, member, optional
-from pivotrl.logs.python_calls import python_calls
 from pivotrl.logs.row_facts import outcome, run_name, task_name
 from pivotrl.logs.sources import Entry, convert_entries
-from pivotrl.logs.text_calls import calls_in
-from pivotrl.logs.text_tools import MARGIN, literal, tools_in_text
+from pivotrl.logs.text_calls import bears_call, calls_in, named_calls
+from pivotrl.logs.text_tools import MARGIN, tools_in_text
 from pivotrl.logs.thoughts import thought_of, without_thought
 from pivotrl.logs.turn_marks import marked_turns
 from pivotrl.records import Loss, Message, Refusal, Role, Tool, ToolCall, Trajectory
@@ -203,26 +202,21 @@ class _Reading:
                     if beside:
                         return None
                     calls += found
-                    continue
-                value = literal(payload) if isinstance(payload, str) else payload
-                for item in value if isinstance(value, list) else [value]:
-                    call = as_object(item)
-                    key = "arguments" if "arguments" in call else "parameters"
-                    calls.append(ToolCall(name=member(call, "name", str), arguments=arguments_text(call[key])))
-        except (ValueError, KeyError):
+                else:
+                    calls += named_calls(payload)
+        except ValueError:
             return None
         return tuple(calls)
 
     def _written(self, text: str) -> tuple[str, tuple[ToolCall, ...] | None]:
         """(the text beside the calls, the calls) of a text in which calls stand without tags of Hermes."""
-        if "<function=" in text or "<invoke name=" in text:
-            try:
-                beside, calls = calls_in(text, self.tools)
-            except ValueError:
-                return text, None
-            return beside or "", calls
-        calls_alone = python_calls(text, self.tools) if text.lstrip().startswith("[") else None
-        return (text, ()) if calls_alone is None else ("", calls_alone)
+        if not bears_call(text):
+            return text, ()
+        try:
+            beside, calls = calls_in(text, self.tools)
+        except ValueError:
+            return text, None
+        return beside or "", calls
 
 
 def _logged_calls(turn: dict[str, Any]) -> list[Any]:

@@ -25,8 +25,14 @@ def main() -> None:
         collect(json.loads(text), "", long)
     order = sorted(long, key=len, reverse=True)
     for path, found in texts.items():
-        short = [json.dumps(replaced(json.loads(text), order), **layout(text)) for text in found]
-        path.write_text("\n".join(short) + "\n" * (path.suffix == ".jsonl"))
+        path.write_text("\n".join(shortened(text, order) for text in found) + "\n" * (path.suffix == ".jsonl"))
+
+
+def shortened(text: str, long: list[str]) -> str:
+    """A JSON text without the long ones; one that holds none stays as it is."""
+    value = json.loads(text)
+    made = replaced(value, long)
+    return text if made == value else json.dumps(made, ensure_ascii=text.isascii(), **layout(text))
 
 
 def parts(path: Path) -> list[str]:
