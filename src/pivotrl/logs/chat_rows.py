@@ -21,7 +21,7 @@ LISTS = ("messages", "trajectory", "messages_and_choices")
 """Names that are looked at first; any other list of messages counts where none of these is there."""
 _PAIRS = (
     *(("completion", "prompt"), ("chosen", "prompt"), ("chosen", "input"), ("response", "prompt")),
-    *(("output", "instruction"), ("response", "instruction")),
+    *(("output", "instruction"), ("response", "instruction"), ("preferred_output", "input")),
 )
 _OTHERS = re.compile(
     r"reject|negative|judge|grad(?:er|ing)|critic|verif|rubric|reference|expected|target|gold|ground_truth|example"
@@ -122,6 +122,8 @@ def _found(row: dict[str, Any]) -> tuple[list[Any], list[Any], frozenset[str]]:
             question = row.get(given) if row.get(given) is not None else []
             if given == "instruction" and isinstance(question, str) and isinstance(row.get("input"), str):
                 question = f"{question}\n\n{row['input']}".strip()  # as in Alpaca's rows
+            if isinstance(question, dict) and "messages" in question:
+                question = question["messages"]
             asked = _list(question, given, "user")
             answer = _list(row[made], made, "assistant")
             if made == "chosen":

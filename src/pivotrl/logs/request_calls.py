@@ -18,7 +18,7 @@ from pivotrl.logs.response_items import answered, request_conversation, response
 from pivotrl.records import Loss, Message, Tool
 from pivotrl.strict_json import parse_json
 
-_ENVELOPES = ("body", "json", "data", "payload", "kwargs", "params", "json_data", "content")
+_ENVELOPES = ("body", "json", "data", "payload", "kwargs", "params", "json_data", "content", "postData", "text")
 _ASKS = ("messages", "input", "contents", "prompt")
 _ANSWERS = ("choices", "output", "candidates", "content", "message", "role")
 _CUT = ("length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "content_filter")
@@ -35,7 +35,7 @@ class Called:
 
 def opened(value: Any, keys: tuple[str, ...]) -> dict[str, Any] | None:
     """The object with one of these keys: the value itself, its JSON text, or what lies in its envelope."""
-    for _ in range(3):
+    for _ in range(5):
         if isinstance(value, str) and value.lstrip().startswith("{"):
             value = parse_json(value)
         if not isinstance(value, dict):

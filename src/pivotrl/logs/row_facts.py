@@ -119,12 +119,20 @@ def outcome(row: Mapping[str, Any]) -> Any:
         if said:
             return min(said)
         level = [
-            (holder[key], key in _GRADING)
+            (_by_name(holder[key]), key in _GRADING)
             for holder, _ in level
             for key in holder
-            if (key in _GRADING or key in _ABOUT) and isinstance(holder[key], dict)
+            if (key in _GRADING or key in _ABOUT) and isinstance(holder[key], dict | list)
         ]
     return None
+
+
+def _by_name(value: Any) -> Mapping[str, Any]:
+    """A grading: an object, or a list of named values."""
+    if isinstance(value, dict):
+        return value
+    named = [item for item in value if isinstance(item, dict) and isinstance(item.get("name"), str)]
+    return {item["name"]: item.get("value", item.get("score")) for item in named}
 
 
 def _inner(row: Mapping[str, Any], keys: Iterable[str]) -> Iterator[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pivotrl.call_text import Unparsable, bare_arguments
+from pivotrl.call_text import Unparsable, bare_arguments, read_json
 from pivotrl.logs.chat_messages import arguments_text
 from pivotrl.logs.fields import as_object, member
 from pivotrl.logs.python_calls import python_calls
@@ -32,7 +32,7 @@ _INVOKE_END = re.compile(r"\s*(?:</(?:antml:)?invoke>(?:\s*</(?:antml:)?function
 _PYTHON = re.compile(r"\[\s*[A-Za-z_][\w. -]*\(.*\)\s*\]\s*\Z", re.DOTALL)
 _BEGINNINGS = ("<", "```", "Action", "[TOOL_CALLS]")
 _ACTIONS = re.compile(
-    r"<execute_\w+>|<function_call>|<tool_use>|<\|python_tag\|>|<\|?tool_calls?(?:_begin)?\|?>|\[TOOL_CALLS\]|<tool_code>"
+    r"<execute_\w+>|<function_call>|<tool_use>|<\|python_tag\|>|<\|?tool_calls?(?:_begin)?\|?>|\[TOOL_CALLS\]|<tool_code>|<code>$"
     r"|^```(?:bash|sh|shell|tool_code|tool_call|python)\s*$|^Action(?: Input)?:",
     re.MULTILINE,
 )
@@ -156,7 +156,11 @@ def _taken(text: str, begin: re.Pattern[str], calls: list[ToolCall], read: _Read
 def _reader(argument: re.Pattern[str], end: re.Pattern[str], tools: Sequence[Tool]) -> _Read:
     def read(text: str, found: re.Match[str]) -> tuple[ToolCall, int]:
         try:
-            arguments, position = bare_arguments(text, found.end(), argument, tools, found[1])
+            if text[found.end() :].lstrip().startswith("{"):  # as Llama's prompts have it
+                start = text.index("{", found.end())
+                arguments, position = text[start : read_json(text, start)[1]], read_json(text, start)[1]
+            else:
+                arguments, position = bare_arguments(text, found.end(), argument, tools, found[1])
         except Unparsable as error:
             raise ValueError(str(error)) from error
         closing = end.match(text, position)

@@ -33,6 +33,7 @@ _GROUPS = ("trajectories", "rollouts", "episodes", "runs", "attempts", "samples"
 """Lists of runs of one task in one row."""
 _PAIRS = (("prompt", "response"), ("instruction", "output"), ("instruction", "response"))
 """Texts of a single turn under other names than prompt and completion."""
+_SIDES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 _ELSEWHERE = {
     *("trajectory_format", "responses_create_params", "fncall_messages", "termination_reason", "simulations"),
     *("schema_version", "traj", "events", "response", "scores", "request"),
@@ -123,8 +124,7 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
 
 def _tools(row: dict[str, Any], losses: list[Loss]) -> tuple[Tool, ...]:
     """Rows of one log declare the same tools: known ones are not decoded again."""
-    metadata = row.get("metadata")
-    holders = (row, metadata) if isinstance(metadata, dict) else (row,)
+    holders = (row, *(row[key] for key in ("metadata", "input") if isinstance(row.get(key), dict)))
     value = next((holder[key] for holder in holders for key in _TOOLS if holder.get(key)), None)
     if value is None:
         return ()
@@ -157,8 +157,9 @@ def _is_row(value: Any) -> bool:
         return False
     if isinstance(value.get("completion"), str):
         return isinstance(value.get("prompt"), str | list)
-    if value.get("chosen") is not None and value.get("rejected") is not None:
-        return isinstance(value["chosen"], str) or message_list(value["chosen"]) is not None
+    for good, bad in _SIDES:
+        if value.get(good) is not None and value.get(bad) is not None:
+            return isinstance(value[good], str) or message_list(value[good]) is not None
     items = next((value[key] for key in ("messages", "completion", *LISTS[1:]) if value.get(key) is not None), None)
     if isinstance(items, str):
         return message_list(items) is not None

@@ -24,6 +24,7 @@ _PAIRS = (
     ("requestBody", "responseBody"),
     ("req", "res"),
     ("inputs", "outputs"),
+    ("inputs", "output"),
     ("input", "output"),
     ("kwargs", "response"),
     ("kwargs", "completion"),
@@ -68,7 +69,7 @@ def _call(row: dict[str, Any]) -> ModelCall:
             'has the same custom_id, as {"request": ..., "response": ...}'
         )
     for asked, answer in _PAIRS:
-        if row.get(asked) is None:
+        if row.get(asked) is None or (answer not in row and answer != "choices"):
             continue
         request = request_of(row if asked == "messages" else row[asked])
         if request is None:
