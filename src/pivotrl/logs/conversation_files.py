@@ -33,6 +33,13 @@ def read_rows(path: Path, is_message: Callable[[Any], bool], convert: Convert) -
     return convert_entries(path, convert_entry)
 
 
+def are_rows(head: Sequence[Any], is_row: Callable[[Any], bool]) -> bool:
+    """Whether at least half of the objects with any key are such rows, and one is: a file most of whose rows a reader
+    does not understand is not its file."""
+    known = sum(map(is_row, head))
+    return known > 0 and 2 * known >= sum(1 for value in head if isinstance(value, dict) and value)
+
+
 def are_messages(head: Sequence[Any], is_message: Callable[[Any], bool]) -> bool:
     """Whether the values of a file are messages, but for a few that may be damaged."""
     return 2 * sum(map(is_message, head)) > len(head)

@@ -107,9 +107,10 @@ def outcome(row: Mapping[str, Any]) -> Any:
     What stands nearer to the top goes first; of several flags side by side one that says no decides.
     """
     level: list[tuple[Mapping[str, Any], bool]] = [(row, True)]
+    keys = REWARD_KEYS
     for _ in range(_MAX_DEPTH):
         for holder, is_grading in level:
-            for key in REWARD_KEYS if is_grading else REWARD_KEYS[:1]:
+            for key in keys if is_grading else keys[:1]:
                 value = holder.get(key)
                 if isinstance(value, list) and len(value) == 1:
                     value = value[0]
@@ -118,6 +119,7 @@ def outcome(row: Mapping[str, Any]) -> Any:
         said = [found for holder, _ in level for key in holder if (found := _said(key, holder[key])) is not None]
         if said:
             return min(said)
+        keys = (*REWARD_KEYS, "value", "total")
         level = [
             (_by_name(holder[key]), key in _GRADING)
             for holder, _ in level

@@ -17,7 +17,7 @@ from typing import Any
 
 from pivotrl.logs.chat_messages import chat_messages, declared_tools, task_hash
 from pivotrl.logs.chat_rows import LISTS, chat_row, decoded, is_message, lists_in, message_list
-from pivotrl.logs.conversation_files import are_messages, read_rows
+from pivotrl.logs.conversation_files import are_messages, are_rows, read_rows
 from pivotrl.logs.fields import json_text
 from pivotrl.logs.row_facts import outcome, run_name, task_name
 from pivotrl.logs.text_calls import acts_in_text, may_act, with_calls
@@ -43,7 +43,7 @@ _ELSEWHERE = {
 
 def recognises(head: Sequence[Any]) -> bool:
     """Rows of messages with OpenAI's roles and no calls or parts that another format writes into them."""
-    return any(_is_row(value) for value in head)
+    return are_rows(head, _is_row)
 
 
 def resembles(head: Sequence[Any]) -> bool:

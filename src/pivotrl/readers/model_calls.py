@@ -97,7 +97,12 @@ def _is_batch_output(row: Any) -> bool:
 
 
 def _is_call(row: Any) -> bool:
-    if not isinstance(row, dict) or _NOT_HERE & row.keys() or {"kwargs", "timestamp", "cost"} <= row.keys():
+    if (
+        not isinstance(row, dict)
+        or row.get("type") == "GENERATION"
+        or _NOT_HERE & row.keys()
+        or {"kwargs", "timestamp", "cost"} <= row.keys()
+    ):
         return False
     if _is_batch_output(row):
         return True

@@ -17,6 +17,7 @@ from reprlib import repr as short
 from typing import Any
 
 from pivotrl.logs.chat_messages import arguments_text, declared_tools, task_hash, tool_call
+from pivotrl.logs.conversation_files import are_rows
 from pivotrl.logs.fields import as_object, each, json_text, member, optional
 from pivotrl.logs.row_facts import outcome, run_name, task_name
 from pivotrl.logs.sources import Entry, convert_entries
@@ -48,7 +49,7 @@ _RESULT = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 
 def recognises(head: Sequence[Any]) -> bool:
     """Rows with ``conversations``, or with ``messages`` that are no chat's: of gpt, or with calls in the text."""
-    return any(_is_row(value) for value in head)
+    return are_rows(head, _is_row)
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
