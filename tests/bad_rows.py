@@ -112,7 +112,7 @@ LINES: list[tuple[str, bytes, str]] = [
     ("top_level_text", b'"messages"', "an object is needed, not string"),
     ("top_level_number", b"17", "an object is needed, not number"),
     ("top_level_null", b"null", "an object is needed, not null"),
-    ("top_level_array", b"[]", "an object is needed, not array"),
+    ("top_level_array", b"[]", "no message is the assistant's"),
 ]
 """Lines of a chat log."""
 
@@ -121,7 +121,7 @@ ROWS: list[tuple[str, str, Any, str]] = [
     ("chat", "only_an_id", {"id": "x"}, "messages is missing"),
     ("chat", "messages_number", {"messages": 5}, "messages is number, not array"),
     ("chat", "messages_object", {"messages": {"0": USER}}, "messages is object, not array"),
-    ("chat", "messages_text", {"messages": "hello"}, "messages is text that is not JSON: Expecting value"),
+    ("chat", "messages_text", {"messages": "hello"}, "messages is text that is not JSON: neither"),
     ("chat", "messages_null", {"messages": None}, "messages is missing"),
     ("chat", "messages_empty", chat(), "no message is the assistant's"),
     ("chat", "user_only", chat(USER), "no message is the assistant's"),
@@ -144,7 +144,7 @@ ROWS: list[tuple[str, str, Any, str]] = [
     ("chat", "calls_object", chat(USER, {**ANSWER, "tool_calls": {"f": 1}}), "tool_calls is object, not array"),
     ("chat", "call_id_number", chat(USER, calling({"name": "f", "id": 5})), "tool_calls[0]: id is number, not string"),
     ("chat", "result_id_array", chat(USER, ANSWER, {"role": "tool", "tool_call_id": []}), "tool_call_id is array"),
-    ("chat", "thought_array", chat(USER, {**ANSWER, "reasoning": ["hm"]}), "reasoning is array, not string"),
+    ("chat", "thought_number", chat(USER, {**ANSWER, "reasoning": 5}), "reasoning is number, not text"),
     ("chat", "tool_without_name", chat(USER, ANSWER, tools=[{"type": "web_search"}]), "tools[0]: name is missing"),
     ("chat", "tools_text", chat(USER, ANSWER, tools="f, g"), "tools is text that is not JSON"),
     ("chat", "parameters_array", chat(USER, ANSWER, tools=[{"name": "f", "parameters": [1]}]), "parameters is array"),

@@ -46,8 +46,8 @@ JUNK: list[bytes] = [
 BYTES = [b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\0", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\r", b"e", b""]
 
 Kind = Literal["rows", "session", "document"]
-SESSIONS = ("claude_code", "codex", "openhands_events", "openhands_sdk")
-DOCUMENTS = ("openhands_completions", "inspect_ai", "terminal_bench")
+SESSIONS = ("claude_code", "codex", "openhands_events", "openhands_sdk", "pi", "copilot_cli", "api_bank")
+DOCUMENTS = ("openhands_completions", "inspect_ai", "terminal_bench", "langfuse", "langchain", "gemini_cli")
 SHARES = dict.fromkeys((*SESSIONS, *DOCUMENTS), 0.08)
 """Records of these formats take far longer: a file each, or a whole session around them."""
 
@@ -66,7 +66,7 @@ class Sample:
 
 
 def sample_of(name: str, values: list[Any]) -> Sample:
-    is_session = name in SESSIONS or (name in ("responses", "mini_swe_agent") and len(values) > 2)
+    is_session = name in SESSIONS or (name in ("responses", "mini_swe_agent", "gemini") and len(values) > 2)
     kind: Kind = "session" if is_session else "document" if name in DOCUMENTS else "rows"
     values = [shortened(value) for value in values]
     return Sample(kind, [orjson.dumps(value) for value in values], [list(ways_to(value)) for value in values])

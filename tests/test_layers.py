@@ -22,7 +22,6 @@ LAYERS = [
             "store",
             "plugins",
             "turns",
-            "alternatives",
             "advantages",
             "sample_faults",
             "selection",
@@ -30,11 +29,12 @@ LAYERS = [
             "intervals",
             "strict_json",
         ),
-        *("logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "killable"),
+        *("privacy", "copies", "equivalence", "gym_rules", "sandbox", "killable"),
     },
-    {"call_text", "thoughts", "bare_values", "call_results"}
-    | {"styles", "parsing", "templates", "chatml", "chatml_template"}
-    | {"losses", "engine", "environments"},
+    {
+        *("call_text", "thoughts", "bare_values", "call_results", "styles", "parsing"),
+        *("logs", "alternatives", "templates", "chatml", "chatml_template", "losses", "engine", "environments"),
+    },
     {"rendering", "export_rows", "export_readme"},
     {"rollouts"},
     {"episodes", "runs"},

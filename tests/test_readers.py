@@ -212,7 +212,7 @@ def test_a_system_text_beside_the_messages_goes_first(tmp_path: Path) -> None:
 
 def test_images_are_a_loss_and_calls_in_the_text_are_told(tmp_path: Path) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:"}}
-    call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+    call = '<tool_call>{"name": "f", "arguments": {</tool_call>'
     trajectory = read_chat(
         tmp_path,
         messages=[
@@ -470,14 +470,26 @@ CALL = {"type": "function_call", "name": "f", "arguments": '{"a": 1}'}
         ),
         ({"expected_answer": json.dumps(CALL)}, {"tool_calls": (ToolCall(name="f", arguments='{"a": 1}'),)}),
         ({"metadata": {"expected_action": CALL}}, {"tool_calls": (ToolCall(name="f", arguments='{"a": 1}'),)}),
-        ({"expected_answer": '{"commands": []}'}, {"content": '{"commands": []}'}),
-        ({"expected_answer": "ls"}, {"content": "ls"}),
     ],
 )
 def test_every_form_of_the_expected_action(expected: dict[str, Any], message: dict[str, Any], tmp_path: Path) -> None:
     row = read_gym(tmp_path, "go", expected)
     assert row.messages == (Message(role="user", content="go"), Message(role="assistant", **message))
     assert row.excluded == {}
+
+
+def test_an_expected_answer_is_an_action_only_where_the_prompt_asks_for_such(tmp_path: Path) -> None:
+    plan = '{"analysis": "", "commands": [{"keystrokes": "ls"}]}'
+    row = read_gym(tmp_path, 'Answer with {"commands": [{"keystrokes": "..."}]}', {"expected_answer": plan})
+    assert row.messages[1] == Message(role="assistant", content=plan)
+    for prompt, answer in (
+        ("go", plan),
+        ("What is 6 * 7?", "42"),
+        ("go", '{"answer": 42}'),
+        ("go", "Point 1: it rose."),
+    ):
+        (refused,) = nemo_gym.read(write(tmp_path / "rows.jsonl", gym_row(prompt, {"expected_answer": answer})))
+        assert isinstance(refused, Refusal) and "what a grader compares with" in refused.reason
 
 
 def test_rows_of_one_source_trajectory_are_one_task_and_keep_their_provenance(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ NEAR_MISSES = [
     "marshmallow-code__marshmallow-1867", "index 83a2c5e..f1d0b29 100644", "HAT271", "msg_01XFDUDYJgAACzvnptvVoYEL",
     "arn:aws:iam::123456789012:role/deploy", "i-0abcd1234efgh5678", "projects/my-project-123456/topics/t",
     "docker.io/library/python@sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
-    "registry.npmjs.org/react/-/react-18.2.0.tgz#555bd98592883255fa00de14f1151a917b5d77d5",
+    "packages.example.com/react/-/react-18.2.0.tgz#555bd98592883255fa00de14f1151a917b5d77d5",
     '"integrity": "sha512-/3IjMdb2L9QbBdWiW5e3P2/npwMBaU9mHCSCUzNln0ZCYbcfTsGbTJrU/kGemdH2IWmB2ioZ+zkxtmq6g09fGQ=="',
     # images and other data
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",

@@ -21,6 +21,8 @@ from pivotrl.import_files import Imported, ImportFiles
 from pivotrl.logs.audit import audit
 from pivotrl.logs.missing_parts import Complete, completion
 from pivotrl.logs.sources import printable, require_utf8
+from pivotrl.logs.task_groups import TaskGroups
+from pivotrl.logs.thoughts import with_reasoning
 from pivotrl.options import check
 from pivotrl.plugin_shapes import trajectories
 from pivotrl.plugins import describe
@@ -104,6 +106,7 @@ def read_stage(
         files = ImportFiles(directory)
         tally = Tally()
         duplicates = DuplicateFinder()
+        groups = TaskGroups()
         redactor = Redactor(_redaction_key(directory)) if options.redact else Redactor()
         for place, is_heldout in ((source, False), (heldout, True)):
             if place is None:
@@ -112,7 +115,8 @@ def read_stage(
                 reader, Path(place), tools=options.tools, system=options.system, infer_tools=options.infer_tools
             )
             found = trajectories(reader, Path(place))
-            imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in found)
+            read = (groups.told_apart(item) if isinstance(item, Trajectory) else item for item in found)
+            imported = (_treat(item, complete, duplicates, redactor, options, tally) for item in read)
             for batch in _batches(imported):
                 if heldout is not None:
                     batch = [replace(item, is_heldout=is_heldout) for item in batch]
@@ -171,7 +175,7 @@ def _treat(
         return Imported(item.model_copy(update={"reason": redactor.redact_text(item.reason)[0]}))
     # By the task's id as it is logged: redacted, it is another one in every import.
     share = task_share(item.task_id, options.split_seed)
-    trajectory, found = redactor.redact(audit(complete(item)))
+    trajectory, found = redactor.redact(audit(complete(with_reasoning(item))))
     trajectory = tally.renamed(trajectory)
     tally.num_read += 1
     reason = None
@@ -271,10 +275,12 @@ def _require_usable(source: str, files: ImportFiles, tally: Tally, options: Read
     if not len(files.train):
         first = next(iter(files.refused), None)
         told = f"; the first refused: {first.place} {first.reason}" if first else ""
+        num_heldout = len(files.heldout)
+        held = f"{num_heldout} of {len(files.heldout_tasks)} tasks held out, " if num_heldout else ""
+        remedy = "give --heldout-fraction 0 to hold nothing out, " if num_heldout else "mend the log, "
         raise InputError(
-            f"{source}: no trajectory to train on ({tally.num_read} read, {tally.dropped['low_reward']} below "
-            f"--min-reward {options.min_reward}, {tally.num_refused} refused{told}); mend the log, "
-            "or lower --min-reward or --heldout-fraction"
+            f"{source}: no trajectory to train on ({tally.num_read} read, {held}{tally.dropped['low_reward']} below "
+            f"--min-reward {options.min_reward}, {tally.num_refused} refused{told}); {remedy}or lower --min-reward"
         )
     shared = files.heldout_tasks & files.train_tasks
     if shared:

@@ -10,6 +10,15 @@ from reprlib import repr as short
 from typing import Any
 
 from pivotrl.logs.fields import as_object, each, member, optional
+from pivotrl.logs.thoughts import (
+    KEYS,
+    joined,
+    may_begin_with_thought,
+    thought_of,
+    without_thought,
+    without_thought_parts,
+)
+from pivotrl.logs.tool_schemas import tools_of
 from pivotrl.records import Loss, Message, Role, Tool, ToolCall
 from pivotrl.strict_json import kind_of, parse_json
 
@@ -49,42 +58,69 @@ def chat_messages(items: Sequence[Any], losses: list[Loss] | None = None) -> tup
 
 
 def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
-    """One OpenAI-style message, of today's form or of the legacy one with ``function_call``."""
-    row = as_object(item)
+    """One OpenAI-style message, of today's form or of the legacy one with ``function_call``.
+
+    Thoughts become its reasoning, whether they stand before the text, in parts of it or in a field of another name.
+    """
+    row = item if type(item) is dict else as_object(item)
     name, content, call_id = row.get("role"), row.get("content"), row.get("tool_call_id")
     role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
         raise ValueError(f"unknown role {short(member(row, 'role', str))}; there are {', '.join(ROLES)}")
-    if row.keys().isdisjoint(_RARE) and isinstance(content, str) and (call_id is None or isinstance(call_id, str)):
+    is_plain = _PLAIN.issuperset(row) and (call_id is None or type(call_id) is str)
+    if is_plain and type(content) is str and not (role == "assistant" and may_begin_with_thought(content)):
         return Message(role=role, content=content, tool_call_id=call_id)  # most messages, and the shortest way
     if row.get("audio"):
         _leave_out("audio", "holds audio; only text can be read", losses)
-    calls = each("tool_calls", optional(row, "tool_calls", list) or (), tool_call)
+    given = optional(row, "tool_calls", list)
+    calls = each("tool_calls", given, tool_call) if given else []
     if legacy := row.get("function_call"):
         calls.append(tool_call(legacy))
     if calls and role != "assistant":
         raise ValueError(f"a {name} message with tool calls")
+    text, thought = _said(row, losses) if role == "assistant" else (text_of(content, losses=losses), None)
     return Message(
         role=role,
-        content=text_of(content, losses=losses),
-        reasoning=optional(row, "reasoning_content", str) or optional(row, "reasoning", str) or None,
+        content=text,
+        reasoning=thought,
         tool_calls=tuple(calls),
         tool_call_id=optional(row, "tool_call_id", str),
     )
 
 
-_RARE = frozenset({"audio", "tool_calls", "function_call", "reasoning_content", "reasoning"})
+_PLAIN = frozenset({"role", "content", "tool_call_id", "name"})
+
+
+def _said(row: dict[str, Any], losses: list[Loss] | None) -> tuple[str | None, str | None]:
+    """(the text of an assistant's message, the thought behind it)."""
+    content, inner = row.get("content"), None
+    is_text = isinstance(content, str) and not may_begin_with_thought(content)
+    if (is_text or content is None) and KEYS.isdisjoint(row):
+        return content, None
+    lost = losses if losses is not None else []
+    if isinstance(content, list):
+        said, inner = without_thought_parts(content, lost)
+        content = said if said or not content else None
+    text, before = text_of(content, losses=losses), None
+    if text and may_begin_with_thought(text):
+        text, before = without_thought(text)
+    return text, joined(thought_of(row, text, lost), inner, before)
 
 
 def tool_call(item: Any) -> ToolCall:
-    """A tool call of OpenAI's nested form, or flat with ``call_id`` or ``id``."""
+    """A tool call of OpenAI's nested form, or flat with ``call_id`` or ``id``; LangChain's ``args`` are arguments."""
     row = as_object(item)
-    if row.get("type") not in (None, "function", "function_call"):
+    function, call_id = row.get("function"), row.get("id")
+    if type(function) is dict and type(call_id) is str and row.get("type") == "function" and "call_id" not in row:
+        name, arguments = function.get("name"), function.get("arguments")
+        if type(name) is str and type(arguments) is str and arguments[:1] == "{":
+            return ToolCall(name=name, arguments=arguments, id=call_id)  # most calls, and the shortest way
+    if row.get("type") not in (None, "function", "function_call", "tool_call"):
         raise ValueError(f"tool call of type {short(row['type'])}; only functions can be read")
     function = optional(row, "function", dict) or row
     return ToolCall(
         name=member(function, "name", str),
-        arguments=arguments_text(function.get("arguments")),
+        arguments=arguments_text(function.get("arguments", function.get("args"))),
         id=optional(row, "call_id", str) or optional(row, "id", str),
     )
 
@@ -144,7 +180,8 @@ def _leave_out(code: str | None, fault: str, losses: list[Loss] | None) -> None:
 
 
 def declared_tools(value: Any) -> tuple[Tool, ...]:
-    """Tools in OpenAI's nested form, or flat; a list, or its JSON text. Equal lists give the same object.
+    """Tools in any spelling (:mod:`pivotrl.logs.tool_schemas`); a list, or its JSON text. Equal lists give the same
+    object.
 
     Raises:
         ValueError: it is no list of tools.
@@ -158,17 +195,11 @@ def declared_tools(value: Any) -> tuple[Tool, ...]:
 def _parsed_tools(text: str) -> tuple[Tool, ...]:
     """Every trajectory of a log declares the same few sets of tools; each is parsed once."""
     value = parse_json(text)
-    return tuple(each("tools", optional({"tools": value}, "tools", list) or (), _tool))
-
-
-def _tool(item: Any) -> Tool:
-    row = as_object(item)
-    function = optional(row, "function", dict) or row
-    return Tool(
-        name=member(function, "name", str),
-        description=optional(function, "description", str) or "",
-        parameters=optional(function, "parameters", dict) or {},
-    )
+    if isinstance(value, dict):  # one tool, or tools by their names
+        is_one = "name" in value or isinstance(value.get("function"), dict)
+        value = [value] if is_one else [{"name": name, **as_object(tool)} for name, tool in value.items()]
+    declared = each("tools", optional({"tools": value}, "tools", list) or (), lambda item: [*tools_of(item)])
+    return tuple(tool for tools in declared for tool in tools)
 
 
 def task_hash(messages: Sequence[Message], roles: Sequence[Role] = ("system", "user")) -> str:

@@ -35,7 +35,7 @@ class Conversation:
     num_dropped: int = 0
     """Answers that the conversation does not go on from: refused by the harness, or asked for again."""
     earlier: frozenset[Any] = field(default_factory=frozenset)
-    """What was answered before this one began."""
+    """What was answered before this one began, as far as its first request shows it."""
     resumes: bool = False
     """It begins like an earlier one, whose context was condensed."""
 
@@ -87,13 +87,24 @@ class Conversation:
 def conversations(calls: Iterable[ModelCall]) -> list[Conversation]:
     """The conversations of the calls, which come in the order of time."""
     found: list[Conversation] = []
+    by_beginning: dict[Any, list[Conversation]] = {}
     answered: set[Any] = set()
     for call in calls:
-        if not any(conversation.takes(call) for conversation in reversed(found)):
-            resumes = any(_resumes(call.messages, other.calls[0].messages) for other in found)
-            found.append(Conversation([call], earlier=frozenset(answered), resumes=resumes))
+        alike = by_beginning.setdefault(_beginning(call.messages), [])
+        if not any(conversation.takes(call) for conversation in reversed(alike)):
+            resumes = any(_resumes(call.messages, other.calls[0].messages) for other in alike)
+            shown = frozenset(key for message in call.messages if (key := _key(message)) in answered)
+            made = Conversation([call], earlier=shown, resumes=resumes)
+            alike.append(made)
+            found.append(made)
         answered.add(_key(call.answer))
     return found
+
+
+def _beginning(messages: Sequence[Message]) -> Any:
+    """What calls of one conversation have in common for sure: the messages up to the first that is no system's."""
+    first = next((i for i, message in enumerate(messages) if message.role != "system"), len(messages))
+    return tuple(map(_key, messages[: first + 1]))
 
 
 def _resumes(messages: Sequence[Message], others: Sequence[Message]) -> bool:

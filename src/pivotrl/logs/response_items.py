@@ -14,6 +14,7 @@ from typing import Any
 
 from pivotrl.logs.chat_messages import arguments_text, chat_message, declared_tools, text_of, tool_call
 from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.turn_marks import is_context
 from pivotrl.records import Loss, Message, Tool, ToolCall
 
 _FREE_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
@@ -45,6 +46,8 @@ class _Fragment:
     """Later turns depend on something here that is not in the log."""
     is_cut: bool = False
     """The model reached its token limit within this item."""
+    is_context: bool = False
+    """The log marks it as not to be learned."""
 
 
 def conversation(
@@ -74,6 +77,8 @@ def conversation(
         hidden = hidden or any(part.hides for part in run)
         if role == "assistant" and made and (hidden or any(part.is_cut for part in run)):
             excluded[len(messages)] = "context_incomplete" if hidden else "truncated"
+        elif role == "assistant" and made and any(part.is_context for part in run):
+            excluded[len(messages)] = "context_only"
         messages += made
     announced = tuple(tool for part in fragments for tool in part.tools)
     return Conversation(tuple(messages), tuple(losses), excluded, announced, hidden)
@@ -173,7 +178,7 @@ def _message(row: dict[str, Any]) -> _Fragment:
     if isinstance(row.get("content"), list):
         row = {**row, "content": [_readable(part) for part in row["content"]]}
     message = chat_message(row, losses)
-    return _Fragment(message.role, message, tuple(losses), is_cut=_is_cut(row))
+    return _Fragment(message.role, message, tuple(losses), is_cut=_is_cut(row), is_context=is_context(row))
 
 
 def _readable(part: Any) -> Any:
@@ -193,7 +198,8 @@ def _reasoning(row: dict[str, Any]) -> _Fragment:
 
 
 def _call(row: dict[str, Any], call: ToolCall) -> _Fragment:
-    return _Fragment("assistant", Message(role="assistant", tool_calls=(call,)), is_cut=_is_cut(row))
+    made = Message(role="assistant", tool_calls=(call,))
+    return _Fragment("assistant", made, is_cut=_is_cut(row), is_context=is_context(row))
 
 
 def _result(row: dict[str, Any], call_id: str | None) -> _Fragment:

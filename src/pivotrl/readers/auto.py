@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from pivotrl import plugins
+from pivotrl.logs.nearest_format import WOULD_BE_READ, nearest
 from pivotrl.logs.sources import entries, file_refusal, head, printable, require_utf8
 from pivotrl.logs.tables import is_table
 from pivotrl.protocols import InputError
@@ -59,9 +60,11 @@ def format_of(path: Path) -> str:
     if not values:
         raise InputError(f"{_first_fault(path)}; no value of the file can be read")
     names = [name for name, module in _modules("recognises") if module.recognises(values)]
+    names = names or [name for name, module in _modules("resembles") if module.resembles(values)]
     if not names:
         raise InputError(
-            f"{path} is in no format that is known: {_looks(values[0])}; name one with --reader: {_known()}"
+            f"{path} is in no format that is known: {_looks(values[0])}; {WOULD_BE_READ} would be read; "
+            f"{_why_not_nearest(path, values)}docs/formats.md shows each format, and --reader names one"
         )
     return _only(path, names)
 
@@ -81,8 +84,17 @@ def _only(path: Path, names: list[str]) -> str:
     raise InputError(f"{path} could be {' or '.join(names)}; name one with --reader")
 
 
-def _known() -> str:
-    return ", ".join(name for name in plugins.names("readers") if name != "auto")
+def _why_not_nearest(path: Path, values: list[Any]) -> str:
+    """What the reader of the nearest format says to it."""
+    name = nearest(values)
+    if name is None or name not in plugins.names("readers"):
+        return ""
+    try:
+        item = next(iter(plugins.find("readers", name)(path)), None)
+    except InputError as error:
+        return f"nearest is {name}: {error}; "
+    why = item.reason if isinstance(item, Refusal) else "most of the file is something else"
+    return f"nearest is {name}, but the first entry {why.removesuffix('.')}; "
 
 
 def _looks(value: Any) -> str:

@@ -1,8 +1,10 @@
 """Chat logs in the style of OpenAI's chat completions, one trajectory a row.
 
-A row holds ``messages``, or ``prompt`` and ``completion`` (lists of messages, or texts) as TRL and verifiers write
-them; and optionally ``tools``, ``system``, ``id`` (or ``trajectory_id``), ``task_id`` (or ``example_id``), ``reward``
-(or ``score``). Other keys are kept as ``metadata["foreign"]``. Lists may be JSON text, as tables hold them.
+A row holds ``messages`` (or ``trajectory``, or another list of messages, also inside an object), ``prompt`` and
+``completion`` as TRL and verifiers write them, ``chosen`` and ``rejected``, or ART's ``messages_and_choices``; a row
+may also be the list itself. Beside it stand ``tools``, ``system``, the run's id, the task's (``task_id``,
+``instance_id``, ...) and the outcome (``reward``, ``score``, ``resolved``, ``success``, ...). Other keys are kept as
+``metadata["foreign"]``. Lists may be JSON text, as tables hold them.
 """
 
 from __future__ import annotations
@@ -13,105 +15,121 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import ROLES, chat_messages, declared_tools, task_hash
-from pivotrl.logs.fields import as_object, identifier, json_text, optional
-from pivotrl.logs.sources import Entry, convert_entries
-from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
-from pivotrl.strict_json import kind_of, parse_json
+from pivotrl.logs.chat_messages import chat_messages, declared_tools, task_hash
+from pivotrl.logs.chat_rows import LISTS, chat_row, decoded, is_message, lists_in, message_list
+from pivotrl.logs.conversation_files import are_messages, are_rows, read_rows
+from pivotrl.logs.fields import json_text
+from pivotrl.logs.row_facts import outcome, run_name, task_name
+from pivotrl.logs.text_calls import acts_in_text, may_act, with_calls
+from pivotrl.logs.thoughts import is_unclosed
+from pivotrl.records import Loss, Refusal, Tool, Trajectory
 
+_TOOLS = ("tools", "functions", "tool_defs", "tool_definitions", "tool_schemas", "available_tools")
 _KEYS = {
-    *("messages", "prompt", "completion", "tools", "functions", "tool_defs", "system"),
-    *("id", "trajectory_id", "task_id", "example_id", "reward", "score"),
+    *_TOOLS,
+    *("system", "id", "trajectory_id", "traj_id", "task_id", "example_id", "instance_id", "reward", "score"),
 }
+_GROUPS = ("trajectories", "rollouts", "episodes", "runs", "attempts", "samples")
+"""Lists of runs of one task in one row."""
+_PAIRS = (("prompt", "response"), ("instruction", "output"), ("instruction", "response"))
+"""Texts of a single turn under other names than prompt and completion."""
+_SIDES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 _ELSEWHERE = {
     *("trajectory_format", "responses_create_params", "fncall_messages", "termination_reason", "simulations"),
-    *("schema_version", "traj", "events", "response", "scores"),
+    *("schema_version", "traj", "events", "response", "scores", "request"),
 }
 """Keys of other formats whose rows have messages too."""
-_PARTS = {"text", "image_url", "image", "input_audio", "file", "input_text", "output_text", "input_image"}
 
 
 def recognises(head: Sequence[Any]) -> bool:
     """Rows of messages with OpenAI's roles and no calls or parts that another format writes into them."""
-    return any(_is_row(value) for value in head)
+    return are_rows(head, _is_row)
+
+
+def resembles(head: Sequence[Any]) -> bool:
+    """Messages, lists of them, or rows with one of whatever name; asked when no reader knows the file."""
+    if are_messages(head, is_message):
+        return True
+    rows = [value for value in head if isinstance(value, dict)]
+    found = [row for row in rows if any(lists_in(row)) or _is_pair(row) or _group(row)]
+    lists = [value for value in head if isinstance(value, list) and message_list(value)]
+    return 2 * (len(found) + len(lists)) > len(head)
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a row.
+    """One trajectory a row, or one for the whole file when its values are messages.
 
     Without an id a trajectory is called after its file and line; without a task id, runs that begin with the same
-    system and user messages count as one task. The assistant's messages in a ``prompt`` are context.
+    system and user messages count as one task. The assistant's messages in a ``prompt``, and turns that the log marks
+    as not to be learned (``weight: 0``, ``loss: false``, ...), are context.
 
     Raises:
         InputError: the file cannot be read.
     """
-
-    def convert(value: Any, entry: Entry) -> Trajectory:
-        row = as_object(value)
-        items, num_given = _items(row)
-        losses: list[Loss] = []
-        messages = chat_messages(items, losses)
-        losses += [Loss(code="text_mode", message=i) for i, m in enumerate(messages) if _has_call_in_text(m)]
-        foreign = {key: value for key, value in row.items() if key not in _KEYS}
-        reward: Any = row.get("score") if row.get("reward") is None else row["reward"]
-        return Trajectory(
-            id=identifier(row, "id", "trajectory_id") or f"{path.stem}-{entry.number}",
-            task_id=identifier(row, "task_id", "example_id") or task_hash(messages),
-            messages=messages,
-            tools=_tools(row.get("tools") or row.get("functions") or row.get("tool_defs")),
-            reward=reward,
-            excluded={i: "context_only" for i, m in enumerate(messages[:num_given]) if m.role == "assistant"},
-            metadata={"foreign": foreign} if foreign else {},
-            losses=tuple(losses),
-        )
-
-    return convert_entries(path, convert)
+    return read_rows(path, is_message, _trajectories)
 
 
-def _items(row: dict[str, Any]) -> tuple[list[Any], int]:
-    """(messages, how many of them were only given)."""
-    if row.get("messages") is not None:
-        given, made = [], _list(row["messages"], "messages", "")
-    elif row.get("completion") is not None:
-        given, made = _list(row.get("prompt"), "prompt", "user"), _list(row["completion"], "completion", "assistant")
-    else:
-        raise ValueError("messages is missing, and there is no prompt with its completion")
-    system = optional(row, "system", str)
-    if system and not any(isinstance(item, dict) and item.get("role") == "system" for item in [*given, *made]):
-        given = [{"role": "system", "content": system}, *given]
-    return [*given, *made], len(given)
+def _trajectories(row: dict[str, Any], name: str) -> list[Trajectory]:
+    """The trajectory of a row, or those of a row that groups several runs of its task."""
+    group = _group(row)
+    if not group:
+        return [_trajectory(row, name)]
+    about = {key: value for key, value in row.items() if not isinstance(value, list)}
+    rows = [{**about, **run} for run in group]
+    made = [_trajectory(run, f"{name}-{number}") for number, run in enumerate(rows, start=1)]
+    if any(task_name(run) for run in rows):
+        return made
+    return [run.model_copy(update={"task_id": made[0].task_id}) for run in made]
 
 
-def _list(value: Any, name: str, speaker: str) -> list[Any]:
-    """A list of messages, its JSON text, or the text of a single message of the speaker."""
-    if isinstance(value, str) and speaker:
-        return [{"role": speaker, "content": value}]
-    if isinstance(value, str):
-        value = json_text(name, value)
-    if not isinstance(value, list):
-        raise ValueError(f"{name} is {kind_of(value)}, not array")
-    return [item if isinstance(item, dict) and "tool_calls" not in item else _decoded_message(item) for item in value]
+def _group(row: dict[str, Any]) -> list[dict[str, Any]]:
+    runs: list[Any] = next(
+        (row[key] for key in _GROUPS if isinstance(row.get(key), list) and "messages" not in row), []
+    )
+    is_group = all(isinstance(run, dict) and (_is_row(run) or any(lists_in(run))) for run in runs)
+    return runs if is_group else []
 
 
-def _decoded_message(item: Any) -> Any:
-    """A message of which the whole, its calls or each of them may be JSON text."""
-    item = _decoded(item)
-    calls = item.get("tool_calls") if isinstance(item, dict) else None
-    if isinstance(calls, str):
-        calls = _decoded(calls)
-    elif not isinstance(calls, list) or not any(isinstance(call, str) for call in calls):
-        return item
-    return {**item, "tool_calls": [_decoded(call) for call in calls] if isinstance(calls, list) else calls}
+def _is_pair(row: dict[str, Any]) -> bool:
+    return any(isinstance(row.get(a), str) and isinstance(row.get(b), str) for a, b in _PAIRS)
 
 
-def _decoded(value: Any) -> Any:
-    """The value of a JSON text of an object or array; what is none stays as it is."""
-    return parse_json(value) if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else value
+def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
+    found = chat_row(row)
+    losses: list[Loss] = []
+    messages = chat_messages(found.items, losses)
+    turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
+    excluded = {i: found.excluded[i] for i in turns if i in found.excluded}
+    tools = _tools(row, losses)
+    if may_act([messages[i] for i in turns]):
+        excluded |= {i: "truncated" for i in turns if is_unclosed(messages[i].content or "")}
+        if (written := with_calls(messages, tools)) is not None:
+            losses += [Loss(code="text_mode", message=i) for i in turns if i in written.excluded]
+            messages, tools, excluded = written.messages, written.tools, written.excluded | excluded
+            losses += written.losses
+        num_others = sum(1 for i in turns if acts_in_text(messages[i]) and i not in excluded)
+        losses += [Loss(code="text_mode", detail=f"{num_others} turns")] if num_others else []
+    foreign = {key: value for key, value in row.items() if key not in _KEYS and key not in found.used}
+    return Trajectory(
+        id=run_name(row) or name,
+        task_id=task_name(row) or task_hash(messages),
+        messages=messages,
+        tools=tools,
+        reward=outcome(row),
+        excluded=excluded,
+        metadata={"foreign": foreign} if foreign else {},
+        losses=tuple(losses),
+    )
 
 
-def _tools(value: Any) -> tuple[Tool, ...]:
+def _tools(row: dict[str, Any], losses: list[Loss]) -> tuple[Tool, ...]:
     """Rows of one log declare the same tools: known ones are not decoded again."""
+    holders = (row, *(row[key] for key in ("metadata", "input") if isinstance(row.get(key), dict)))
+    value = next((holder[key] for holder in holders for key in _TOOLS if holder.get(key)), None)
     if value is None:
+        return ()
+    if isinstance(value, list) and all(isinstance(item, str) and not item.lstrip().startswith("{") for item in value):
+        losses.append(Loss(code="tools_not_logged", detail="only their names"))
         return ()
     return _parsed(value if isinstance(value, str) else json.dumps(value))
 
@@ -123,7 +141,7 @@ def _parsed(text: str) -> tuple[Tool, ...]:
 
 def _decoded_tools(value: Any) -> Any:
     """Tools whose schemas, or parts of them, may be JSON text: rows of a table differ in them."""
-    value = _decoded(value)
+    value = decoded(value)
     if isinstance(value, list):
         return [_decoded_tools(item) for item in value]
     if not isinstance(value, dict):
@@ -134,25 +152,23 @@ def _decoded_tools(value: Any) -> Any:
     }
 
 
-def _has_call_in_text(message: Message) -> bool:
-    return message.role == "assistant" and not message.tool_calls and "<tool_call>" in (message.content or "")
-
-
 def _is_row(value: Any) -> bool:
     if not isinstance(value, dict) or _ELSEWHERE & value.keys():
         return False
     if isinstance(value.get("completion"), str):
         return isinstance(value.get("prompt"), str | list)
-    items = value.get("messages", value.get("completion"))
-    return isinstance(items, list) and bool(items) and all(_is_message(item) for item in items)
+    for good, bad in _SIDES:
+        if value.get(good) is not None and value.get(bad) is not None:
+            return isinstance(value[good], str) or message_list(value[good]) is not None
+    items = next((value[key] for key in ("messages", "completion", *LISTS[1:]) if value.get(key) is not None), None)
+    if isinstance(items, str):
+        return message_list(items) is not None
+    return isinstance(items, list) and bool(items) and all(map(_is_only_chat, items))
 
 
-def _is_message(item: Any) -> bool:
-    if isinstance(item, str):
-        return item.startswith('{"') and '"role"' in item
-    if not isinstance(item, dict) or not isinstance(item.get("role"), str) or item["role"] not in ROLES:
+def _is_only_chat(item: Any) -> bool:
+    """ShareGPT's readers know calls between tags."""
+    if not is_message(item):
         return False
-    content = item.get("content")
-    if isinstance(content, list):
-        return all(isinstance(part, dict) and "value" not in part and part.get("type") in _PARTS for part in content)
-    return not (item["role"] == "assistant" and isinstance(content, str) and "<tool_call>" in content)
+    is_said = isinstance(item, dict) and item.get("role") == "assistant" and isinstance(item.get("content"), str)
+    return not (is_said and "<tool_call>" in item["content"])

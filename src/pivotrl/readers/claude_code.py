@@ -2,6 +2,7 @@
 
 One answer of the model is split over lines of the same ``message.id``, a block each. System message and tools are not
 in the tree; newer versions log the requests themselves (:mod:`pivotrl.logs.claude_requests`), and then these are read.
+What ``claude -p --output-format stream-json`` prints (:mod:`pivotrl.logs.claude_stream`) is read in the same way.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any
 from pivotrl.logs.anthropic_messages import anthropic_messages, assistant_message, result_message
 from pivotrl.logs.chat_messages import task_hash
 from pivotrl.logs.claude_requests import Answer, has_requests, model_calls
+from pivotrl.logs.claude_stream import as_session, is_stream, stream_lines, with_stream_losses
 from pivotrl.logs.fields import as_object, identifier, member, optional
 from pivotrl.logs.model_calls import Conversation, conversations
 from pivotrl.logs.session_logs import Entry, joined_users, read_session, stretches, whole_lines
+from pivotrl.logs.sources import head
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _REFUSED = ("<tool_use_error>Error: No such tool available", "<tool_use_error>InputValidationError")
@@ -25,8 +28,8 @@ _SAID = ("user", "assistant")
 
 
 def recognises(head: Sequence[Any]) -> bool:
-    """Lines of the tree, or the titles that older versions put before them."""
-    return any(isinstance(value, dict) and _is_known(value) for value in head)
+    """Lines of the tree, the titles that older versions put before them, or a printed stream."""
+    return any(isinstance(value, dict) and (_is_known(value) or is_stream(value)) for value in head)
 
 
 def _is_known(line: Entry) -> bool:
@@ -44,10 +47,13 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     Raises:
         InputError: the file cannot be read.
     """
-    return read_session(path, whole_lines(path), lambda lines: _trajectories(lines, path))
+    lines = stream_lines(path) if any(map(is_stream, head(path))) else whole_lines(path)
+    return read_session(path, lines, lambda lines: _trajectories(lines, path))
 
 
 def _trajectories(lines: Sequence[Entry], path: Path) -> list[Trajectory]:
+    if any(map(is_stream, lines)):
+        return [with_stream_losses(made) for made in _trajectories(as_session(lines), path)]
     tree = _Tree(lines)
     name = tree.agent or tree.session or path.stem
     if has_requests(lines) and not tree.is_subagent:

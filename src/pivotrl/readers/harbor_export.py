@@ -22,7 +22,6 @@ from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
 from pivotrl.strict_json import parse_arguments
 
 _KEYS = {"conversations", "conversations_sharegpt", "tool_definitions", "result", "verifier_output", "instruction"}
-_THOUGHT = re.compile(r"\A\s*<think>(.*?)</think>\n?", re.DOTALL)
 _CALLS = re.compile(r"(?:\A|\n)<tool_call>\n(\{.*\})\n</tool_call>\Z", re.DOTALL)
 _TOOLS = re.compile(r"\A<tools>\n.*?\n</tools>\n\n", re.DOTALL)
 _NEXT_CALL = re.compile(r"\n</tool_call>\n<tool_call>\n")
@@ -113,17 +112,15 @@ def _messages(items: Sequence[Any], is_terminus: bool, has_tools: bool) -> list[
 
 
 def _taken_apart(message: Message, text: str, is_terminus: bool) -> Message:
-    """The message with its thought and its calls taken out of the text."""
-    thought = _THOUGHT.match(text)
-    text = text[thought.end() :] if thought else text
+    """The message with its calls taken out of the text."""
     calls: tuple[ToolCall, ...] = ()
     # Terminus calls no tools; what stands there is how Harbor files its plan.
     if (found := _CALLS.search(text)) and not is_terminus:
         with suppress(ValueError):  # not what the exporter writes, so it stays the text it is
             calls = tuple(_call(part) for part in _NEXT_CALL.split(found[1]))
             text = text[: found.start()]
-    reasoning = thought[1] if thought and thought[1] != text else None  # some converters write all of it twice
-    return message.model_copy(update={"content": text or None, "reasoning": reasoning or None, "tool_calls": calls})
+    reasoning = message.reasoning if message.reasoning != text else None  # some converters write all of it twice
+    return message.model_copy(update={"content": text or None, "reasoning": reasoning, "tool_calls": calls})
 
 
 def _is_rewritten(message: Message, is_terminus: bool) -> bool:

@@ -6,7 +6,6 @@ rewrite its answers), which tools it had, and whether it was shown what the mess
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,14 +14,13 @@ from typing import Any
 from pivotrl.logs.chat_messages import ROLES, arguments_text, declared_tools
 from pivotrl.logs.fields import as_object, each, identifier, member, optional
 from pivotrl.logs.inspect_files import log_document, log_header, packed_samples
+from pivotrl.logs.inspect_parts import content_parts, grade
 from pivotrl.logs.sources import refusal
 from pivotrl.protocols import InputError
 from pivotrl.records import Loss, Message, Refusal, Tool, ToolCall, Trajectory
 
+_SCORERS = ("scorer", "scorers")
 _CUT_SHORT = {"max_tokens", "model_length", "content_filter"}
-_GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
-"""What the package itself makes of these: correct, partial, incorrect, no answer."""
-_MEDIA = {"image": "image", "audio": "audio", "video": "document", "document": "document", "data": "document"}
 
 
 def claims(path: Path) -> bool:
@@ -89,19 +87,23 @@ class _Sample:
         self.sample = sample
         self.attachments = optional(sample, "attachments", dict) or {}
         self.events = each("events", optional(sample, "events", list) or (), as_object)
-        pools = optional(sample, "events_data", dict) or {}
-        self.pool = [_key(message) for message in each("pool", optional(pools, "messages", list) or (), self._message)]
+        self.pool = [_key(message) for message in each("pool", self._pooled(), self._message)]
         self.losses: list[Loss] = []
+
+    def _pooled(self) -> list[Any]:
+        """Messages that the events refer to by number; older logs keep them at the sample itself."""
+        pools = optional(self.sample, "events_data", dict) or {}
+        return optional(pools, "messages", list) or optional(self.sample, "message_pool", list) or []
 
     def trajectory(self, evaluation: dict[str, Any], name: str, scorer: str | None) -> Trajectory:
         sample = self.sample
         rows = each("messages", member(sample, "messages", list), as_object)
-        calls = self._model_calls({str(row.get("id")) for row in rows})
+        calls = self._model_calls(rows)
         messages: list[Message] = []
         excluded: dict[int, str] = {}
         hidden = False
         for index, row in enumerate(rows):
-            call = calls.get(str(row.get("id"))) if row.get("role") == "assistant" else None
+            call = calls.get(index)
             if call is not None:
                 row = _written(call)
             message = self._placed(row, index)
@@ -135,27 +137,51 @@ class _Sample:
             losses=tuple(self.losses),
         )
 
-    def _model_calls(self, ids: set[str]) -> dict[str, dict[str, Any]]:
-        """Message id -> the call of the model that made it; calls that made none of these are a loss."""
-        grading: set[str] = set()
-        found: dict[str, dict[str, Any]] = {}
+    def _model_calls(self, rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+        """Index of a message -> the call of the model that made it; calls that made none of these are a loss.
+
+        The message's id tells; older logs have none, and there the words tell, in their order.
+        """
+        spoken = {i: row for i, row in enumerate(rows) if row.get("role") == "assistant"}
+        by_id = {row["id"]: i for i, row in spoken.items() if isinstance(row.get("id"), str)}
+        found: dict[int, dict[str, Any]] = {}
         others = 0
-        for event in self.events:
-            kind = event.get("event")
-            if kind == "span_begin":
-                if event.get("type") in ("scorer", "scorers") or str(event.get("parent_id")) in grading:
-                    grading.add(str(event.get("id")))
-            elif kind == "compaction":
-                self.losses.append(Loss(code="compaction", detail=str(event.get("type"))))
-            elif kind == "model" and str(event.get("span_id")) not in grading and not event.get("error"):
-                made = str(_written(event).get("id"))
-                if made in ids:
-                    found[made] = event
-                else:
-                    others += 1
+        for event in self._agents_calls():
+            made = _written(event)
+            if isinstance(made.get("id"), str) and by_id:
+                place = by_id.get(made["id"])
+            else:
+                said = _key(self._message({"role": "assistant", **made}))
+                place = next(
+                    (i for i, row in spoken.items() if i not in found and _key(self._message(row)) == said), None
+                )
+            if place is None:
+                others += 1
+            else:
+                found[place] = event
         if others:
             self.losses.append(Loss(code="subagent", detail=f"{others} model calls made none of the messages"))
         return found
+
+    def _agents_calls(self) -> Iterator[dict[str, Any]]:
+        """The calls of the model that are no scorer's, whose part is marked by spans, or by steps in older logs."""
+        grading: set[str] = set()
+        steps: list[Any] = []
+        for event in self.events:
+            kind = event.get("event")
+            if kind == "span_begin":
+                if event.get("type") in _SCORERS or str(event.get("parent_id")) in grading:
+                    grading.add(str(event.get("id")))
+            elif kind == "step":
+                if event.get("action") == "begin":
+                    steps.append(event.get("type"))
+                elif steps:
+                    steps.pop()
+            elif kind == "compaction":
+                self.losses.append(Loss(code="compaction", detail=str(event.get("type"))))
+            elif kind == "model" and not event.get("error"):
+                is_scorers = str(event.get("span_id")) in grading or any(step in _SCORERS for step in steps)
+                yield from () if is_scorers else (event,)
 
     def _reason(
         self, row: dict[str, Any], call: dict[str, Any] | None, before: Sequence[Message], is_logged: bool
@@ -193,7 +219,7 @@ class _Sample:
         if name not in scores:
             raise ValueError(f"there is no score {scorer!r}; there are {', '.join(scores)}")
         value = as_object(scores[name]).get("value")
-        return _grade(value.get(key) if isinstance(value, dict) and key is not None else value)
+        return grade(value.get(key) if isinstance(value, dict) and key is not None else value)
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -210,7 +236,7 @@ class _Sample:
         if role is None:
             raise ValueError(f"unknown role {row['role']!r}; there are {', '.join(ROLES)}")
         content = self._resolved(row.get("content"))
-        texts, thoughts, losses = _parts(content) if isinstance(content, list) else ([content], [], [])
+        texts, thoughts, losses = content_parts(content) if isinstance(content, list) else ([content], [], [])
         if not all(text is None or isinstance(text, str) for text in texts):
             raise ValueError("the content is no text")
         error = optional(row, "error", dict) if role == "tool" else None
@@ -244,27 +270,6 @@ class _Sample:
         return value
 
 
-def _parts(content: Sequence[Any]) -> tuple[list[Any], list[str], list[Loss]]:
-    """(texts, thoughts, losses) of a message in parts."""
-    texts: list[Any] = []
-    thoughts: list[str] = []
-    losses: list[Loss] = []
-    for part in each("content", content, as_object):
-        kind = part.get("type")
-        if kind == "text":
-            texts.append(part.get("text"))
-        elif kind == "reasoning":
-            hidden = bool(part.get("redacted"))
-            thought = optional(part, "summary" if hidden else "reasoning", str) or optional(part, "summary", str)
-            thoughts += [thought] if thought else []
-            losses += [Loss(code="reasoning_encrypted")] if hidden else []
-        elif isinstance(kind, str) and kind in _MEDIA:
-            losses.append(Loss(code=_MEDIA[kind]))
-        else:
-            losses.append(Loss(code="unknown_item", detail=str(kind)))
-    return texts, thoughts, losses
-
-
 def _written(call: dict[str, Any]) -> dict[str, Any]:
     """The message that a model call made."""
     output = optional(call, "output", dict) or {}
@@ -275,16 +280,3 @@ def _written(call: dict[str, Any]) -> dict[str, Any]:
 def _key(message: Message) -> tuple[Any, ...]:
     """What tells whether two messages say the same; thoughts are shown to some models and not to others."""
     return message.role, message.content, tuple((call.name, call.arguments) for call in message.tool_calls)
-
-
-def _grade(value: Any) -> float | None:
-    """A score as a number, None when it is not one."""
-    if isinstance(value, str):
-        known = _GRADES.get(value, _GRADES.get(value.lower()) if len(value) > 1 else None)
-        if known is not None:
-            return known
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None

@@ -16,13 +16,19 @@ from typing import Any, Literal
 
 from pivotrl.logs.chat_messages import task_hash, text_of, tool_call
 from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.mirrored_calls import without_mirrored_calls
 from pivotrl.logs.response_items import Conversation, answered, request_conversation, response_tools
+from pivotrl.logs.row_facts import outcome, task_name
 from pivotrl.logs.sources import Entry, convert_entries
+from pivotrl.logs.text_calls import with_calls
 from pivotrl.protocols import InputError
-from pivotrl.records import Loss, Message, Refusal, Trajectory
+from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
 from pivotrl.strict_json import parse_json
 
-_READ = {"responses_create_params", "expected_action", "expected_answers", "expected_answer"}
+_EXPECTED = {"expected_action", "expected_answers", "expected_answer"}
+_READ = {"responses_create_params"} | _EXPECTED
+_PLAN = re.compile(r"\bkeystrokes\b|[\"'<]commands\b")
+"""What a prompt or an answer says where the action is a plan for a terminal, written as text."""
 _BULK = {
     *("response", "judge_evaluations", "model_output", "parsed_output", "model_patch"),
     *("instance_config", "config", "task", "result"),
@@ -60,18 +66,19 @@ def read(path: Path, *, which: Literal["expected", "rollout"] = "expected") -> I
         row = as_object(value)
         parameters = member(row, "responses_create_params", dict)
         context = request_conversation(parameters)
-        expected = None if which == "rollout" else _expected_message(row)
-        made = _rollout(row, context) if expected is None else _pivot(context, expected)
         tools, lost = response_tools(parameters.get("tools"))
+        names = {tool.name for tool in tools}
+        expected = None if which == "rollout" else _expected_message(row, context, names)
+        made = _rollout(row, context, tools) if expected is None else _pivot(context, expected, tools)
         name = f"{path.stem}-{entry.number}"
         return Trajectory(
             id=name,
             task_id=_task(row, parameters) or (task_hash(context.messages, ("user",)) if context.messages else name),
             messages=made.messages,
-            tools=(*tools, *made.tools),
-            reward=None if expected is not None or row.get("mask_sample") else row.get("reward"),
+            tools=made.tools,
+            reward=None if expected is not None or row.get("mask_sample") else outcome(row),
             excluded=made.excluded,
-            metadata=_metadata(row),
+            metadata=_metadata(row, expected),
             losses=(*made.losses, *lost),
         )
 
@@ -90,11 +97,13 @@ def _task(row: dict[str, Any], parameters: dict[str, Any]) -> str | None:
         identifier(row, "pivotrl_task_id", "trajectory_id")
         or identifier(own, "source_trajectory_uid")
         or identifier(asked, "instance_id")
+        or task_name(row)
     )
 
 
-def _metadata(row: dict[str, Any]) -> dict[str, Any]:
-    foreign = {key: row[key] for key in row if key not in _READ | _BULK}
+def _metadata(row: dict[str, Any], expected: Message | None) -> dict[str, Any]:
+    used = _READ if expected is not None else _READ - {key for key in _EXPECTED if row.get(key)}
+    foreign = {key: row[key] for key in row if key not in used | _BULK}
     profile = [key for key, value in foreign.items() if _is_profile(key, value)]
     return {"foreign": foreign, **({"foreign_profile": profile} if profile else {})}
 
@@ -107,25 +116,34 @@ def _is_profile(key: str, value: Any) -> bool:
 # --- the two kinds of rows ----------------------------------------------------------------------------------------
 
 
-def _pivot(context: Conversation, expected: Message) -> Conversation:
+def _pivot(context: Conversation, expected: Message, tools: tuple[Tool, ...]) -> Conversation:
     messages = (*context.messages, expected)
     last = len(context.messages)
     losses = list(context.losses)
     if context.messages and context.messages[-1].role == "assistant":
         losses.append(Loss(code="adjacent_turns", message=last))
     unseen = {last: "context_incomplete"} if context.is_incomplete else {}
-    return Conversation(messages, tuple(losses), {**_given(context), **unseen}, context.tools)
+    return Conversation(messages, tuple(losses), {**_given(context), **unseen}, (*tools, *context.tools))
 
 
-def _rollout(row: dict[str, Any], context: Conversation) -> Conversation:
+def _rollout(row: dict[str, Any], context: Conversation, tools: tuple[Tool, ...]) -> Conversation:
+    """The response as it was made; actions that the agent wrote as text stay text, or become the calls they are."""
     response = optional(row, "response", dict)
     if response is None:
+        told = f"; its {', '.join(sorted(_EXPECTED & row.keys()))} is no action but what a grader compares with"
         raise ValueError(
-            "there is no expected_action, expected_answers or expected_answer, and no response, "
-            "so it is neither a pivot row nor a rollout"
+            "there is no expected_action, expected_answers or expected_answer that is an action, and no response, "
+            f"so it is neither a pivot row nor a rollout{told if _EXPECTED & row.keys() else ''}"
         )
     made = answered(context, response)
-    return replace(made, excluded={**made.excluded, **_given(context)})
+    tools = (*tools, *made.tools)
+    changes: dict[str, Any] = {"excluded": {**made.excluded, **_given(context)}, "tools": tools}
+    if not tools and (own := without_mirrored_calls(made.messages)) is not None:
+        changes |= {"messages": own, "losses": (*made.losses, Loss(code="text_mode"))}
+    elif (written := with_calls(made.messages, tools)) is not None:
+        changes |= {"messages": written.messages, "tools": written.tools, "losses": (*made.losses, *written.losses)}
+        changes["excluded"] = written.excluded | changes["excluded"]
+    return replace(made, **changes)
 
 
 def _given(context: Conversation) -> dict[int, str]:
@@ -135,24 +153,45 @@ def _given(context: Conversation) -> dict[int, str]:
 # --- the expected action ------------------------------------------------------------------------------------------
 
 
-def _expected_message(row: dict[str, Any]) -> Message | None:
+def _expected_message(row: dict[str, Any], asked: Conversation, tools: set[str]) -> Message | None:
     """The expected action: ``expected_action``, xlam's ``expected_answers``, ``expected_answer``, or in the metadata.
 
-    An ``expected_answer`` is a function call when it reads as one (swe_pivot), else the text to write (terminus).
+    An ``expected_answer`` is an action when it reads as a function call (swe_pivot), or as the plan that the prompt
+    asks for (terminus). Any other one is what a grader compares with: a reference answer or a rubric, not the agent's.
     """
     if action := optional(row, "expected_action", dict):
         return _action_message(action)
-    if calls := optional(row, "expected_answers", list):
+    calls = row.get("expected_answers")
+    if isinstance(calls, list) and calls and all(isinstance(call, dict) for call in calls):
         return _calls_message("expected_answers", calls)
-    if answer := optional(row, "expected_answer", str):
-        with suppress(ValueError):  # an answer that is no JSON is a text
-            value = as_object(parse_json(answer))
-            if value.get("type") == "function_call":
-                action = value
-        return _action_message(action) if action else Message(role="assistant", content=answer)
+    answer = row.get("expected_answer")
+    value = _object(answer)
+    if value is not None and value.get("type") in ("function_call", "function_call_batch"):
+        return _action_message(value)
+    if value is not None and value.get("name") in tools and "arguments" in value:
+        return _calls_message("expected_answer", [value])
+    if isinstance(answer, str) and _is_plan(answer, value) and _asks_for_plan(asked):
+        return Message(role="assistant", content=answer)
     if action := optional(optional(row, "metadata", dict) or {}, "expected_action", dict):
         return _action_message(action)
     return None
+
+
+def _object(text: Any) -> dict[str, Any] | None:
+    """The object that a JSON text holds, None when it holds none."""
+    with suppress(ValueError):
+        value = parse_json(text) if isinstance(text, str) else text
+        return value if isinstance(value, dict) else None
+    return None
+
+
+def _is_plan(answer: str, value: dict[str, Any] | None) -> bool:
+    return _PLAN.search(answer) is not None and (value is not None or answer.lstrip().startswith("<"))
+
+
+def _asks_for_plan(asked: Conversation) -> bool:
+    said = (message.content or "" for message in asked.messages if message.role in ("system", "user"))
+    return any(_PLAN.search(text) for text in said)
 
 
 def _action_message(action: dict[str, Any]) -> Message:

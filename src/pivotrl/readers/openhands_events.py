@@ -16,6 +16,7 @@ from pivotrl.logs.chat_messages import declared_tools, task_hash
 from pivotrl.logs.fields import as_object, each, identifier, member, optional
 from pivotrl.logs.openhands_texts import annotation_facts, evaluation_row, row_facts
 from pivotrl.logs.openhands_v0 import action_message, observation_message, response_of
+from pivotrl.logs.row_facts import known_reward
 from pivotrl.logs.session_logs import (
     Entry,
     read_session,
@@ -90,7 +91,9 @@ def _row(value: Any, place: Place, path: Path) -> list[Trajectory]:
     row = as_object(value)
     events = each("history", member(row, "history", list), as_object)
     task = identifier(row, "instance_id")
-    return _trajectories(events, task or f"{path.stem}-{place.number}", task, row_facts(row))
+    made = _trajectories(events, task or f"{path.stem}-{place.number}", task, row_facts(row))
+    reward = known_reward(row)
+    return [part.model_copy(update={"reward": reward}) for part in made]
 
 
 # --- from events to messages --------------------------------------------------------------------------------------

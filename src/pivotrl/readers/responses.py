@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl.logs.chat_messages import task_hash
+from pivotrl.logs.conversation_files import whole_file
 from pivotrl.logs.fields import as_object, identifier, optional
 from pivotrl.logs.response_items import (
     Conversation,
@@ -23,7 +24,9 @@ from pivotrl.logs.response_items import (
     request_conversation,
     response_tools,
 )
-from pivotrl.logs.sources import Entry, convert_entries, entries, head, refusal
+from pivotrl.logs.row_facts import outcome, run_name, task_name
+from pivotrl.logs.sources import Entry, convert_entries, head
+from pivotrl.logs.text_calls import with_calls
 from pivotrl.records import Refusal, Trajectory
 
 _KEYS = {"input", "output", "response", "instructions", "tools", "id", "task_id", "reward", "score"}
@@ -33,6 +36,7 @@ _ITEMS = {
     *("code_interpreter_call", "computer_call", "image_generation_call"),
 }
 """Types of items that no other format has."""
+_KNOWN = _ITEMS | {None, "message", "compaction", "mcp_list_tools", "item_reference"}
 
 
 def recognises(head: Sequence[Any]) -> bool:
@@ -50,26 +54,12 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
         InputError: the file cannot be read.
     """
     if _are_items(head(path)):
-        return _whole_file(path)
+        return whole_file(path, lambda row, name: _trajectory(row["messages"], name))
 
     def convert(value: Any, entry: Entry) -> Trajectory:
         return _trajectory(value, f"{path.stem}-{entry.number}")
 
     return convert_entries(path, convert)
-
-
-def _whole_file(path: Path) -> Iterator[Trajectory | Refusal]:
-    items = []
-    for entry in entries(path):
-        try:
-            items.append(entry.load())
-        except ValueError as error:
-            yield Refusal(place=str(path), reason=f"is one conversation, and {entry.place} {error}")
-            return
-    try:
-        yield _trajectory(items, path.stem)
-    except ValueError as error:
-        yield refusal(str(path), error)
 
 
 def _trajectory(value: Any, name: str) -> Trajectory:
@@ -81,16 +71,16 @@ def _trajectory(value: Any, name: str) -> Trajectory:
     tools, lost = response_tools(row.get("tools") or response.get("tools"))
     known = {"model": row.get("model")} if row is response else row
     foreign = {key: value for key, value in known.items() if key not in _KEYS and value is not None}
-    reward: Any = row.get("score") if row.get("reward") is None else row["reward"]
+    written = with_calls(made.messages, (*tools, *made.tools))
     return Trajectory(
-        id=identifier(row, "id") or identifier(response, "id") or name,
-        task_id=identifier(row, "task_id") or task_hash(made.messages),
-        messages=made.messages,
-        tools=(*tools, *made.tools),
-        reward=reward,
-        excluded=made.excluded,
+        id=run_name(row) or identifier(response, "id") or name,
+        task_id=task_name(row) or task_hash(made.messages),
+        messages=written.messages if written else made.messages,
+        tools=written.tools if written else (*tools, *made.tools),
+        reward=outcome({**response, **row}),
+        excluded={**(written.excluded if written else {}), **made.excluded},
         metadata={"foreign": foreign} if foreign else {},
-        losses=(*made.losses, *lost),
+        losses=(*made.losses, *lost, *(written.losses if written else ())),
     )
 
 
@@ -104,7 +94,7 @@ def _conversation(row: dict[str, Any], response: dict[str, Any]) -> Conversation
 
 
 def _is_row(value: Any) -> bool:
-    if not isinstance(value, dict) or "responses_create_params" in value or "messages" in value:
+    if not isinstance(value, dict) or {"responses_create_params", "messages", "request"} & value.keys():
         return False
     response: Any = value.get("response")
     response = response if isinstance(response, dict) else value
@@ -119,8 +109,9 @@ def _list(value: Any) -> list[Any]:
 
 
 def _are_items(values: Sequence[Any]) -> bool:
-    """Whether most of these are items (a few may be damaged), and some of a type that only this format has: messages
-    alone could be a chat log."""
+    """Whether most of these are items that are known (a few may be damaged), and some of a type that only this format
+    has: messages alone could be a chat log, and one thought among lines of other types is another format."""
     rows = [value for value in values if isinstance(value, dict)]
     types = [row.get("type") for row in rows if row.get("type") is not None or isinstance(row.get("role"), str)]
-    return 2 * len(types) > len(values) and any(isinstance(kind, str) and kind in _ITEMS for kind in types)
+    known = [kind for kind in types if (kind is None or isinstance(kind, str)) and kind in _KNOWN]
+    return 2 * len(known) > len(values) and any(kind in _ITEMS for kind in known)

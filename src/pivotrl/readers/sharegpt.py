@@ -1,13 +1,13 @@
 """Conversations in the style of ShareGPT: ``{conversations | messages: [{from, value}], tools?, system?}``.
 
 Covers the function calling of Hermes (``<think>``, ``<tool_call>``, ``<tool_response>`` and ``<tools>`` inside the
-text; in old rows Python literals instead of JSON), of LLaMA-Factory and ms-swift (turns of ``function_call``,
-``observation``, ...), and content in parts ``{type, value}``.
+text; in old rows Python literals instead of JSON), of Qwen3-Coder (XML in these tags), of ToolACE (``[f(x=1)]``), of
+LLaMA-Factory and ms-swift (turns of ``function_call``, ``observation``, ...), of OpenAI (``tool_calls``), and content
+in parts ``{type, value}``.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,43 +16,47 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from pivotrl.logs.chat_messages import arguments_text, declared_tools, task_hash
-from pivotrl.logs.fields import as_object, each, identifier, json_text, member, optional
+from pivotrl.logs.chat_messages import arguments_text, declared_tools, task_hash, tool_call
+from pivotrl.logs.conversation_files import are_rows
+from pivotrl.logs.fields import as_object, each, json_text, member, optional
+from pivotrl.logs.row_facts import outcome, run_name, task_name
 from pivotrl.logs.sources import Entry, convert_entries
+from pivotrl.logs.text_calls import bears_call, calls_in, named_calls
+from pivotrl.logs.text_tools import MARGIN, tools_in_text
+from pivotrl.logs.thoughts import thought_of, without_thought
+from pivotrl.logs.turn_marks import marked_turns
 from pivotrl.records import Loss, Message, Refusal, Role, Tool, ToolCall, Trajectory
-from pivotrl.strict_json import kind_of, parse_json
+from pivotrl.strict_json import kind_of
 
 _SPEAKERS = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "model", "bot"), "assistant"),
+    **dict.fromkeys(("gpt", "assistant", "model", "bot", "ai", "chatgpt"), "assistant"),
     **dict.fromkeys(("function_call", "tool_call"), "call"),
     **dict.fromkeys(("tool", "function", "observation", "function_response", "tool_response"), "tool"),
+    **dict.fromkeys(("function_result", "tool_result", "ipython"), "tool"),
 }
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "tool": "tool"}
 _OF_CHAT = {"system", "developer", "user", "assistant", "tool", "function"}
 _TURNS = ("conversations", "conversation", "messages")
-_KEYS = {*_TURNS, "tools", "system", "id", "task_id", "reward", "score", "images", "audios", "videos"}
+_KEYS = {*_TURNS, "tools", "system", "id", "task_id", "instance_id", "reward", "score", "images", "audios", "videos"}
 _MEDIA = (("images", "<image>", "image"), ("audios", "<audio>", "audio"), ("videos", "<video>", "document"))
 _MEDIA_PARTS = {"image": "image", "image_url": "image", "audio": "audio", "audio_url": "audio", "video": "document"}
 
-_THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 _CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _RESULT = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
-_TOOLS = re.compile(r"<tools>((?:(?!<tools>).)*?)</tools>", re.DOTALL)
-_MARGIN = re.compile(r"\A(?:\s|\\n)+|(?:\s|\\n)+\Z")
-"""Some published rows hold a backslash and an n where a line break was meant."""
 
 
 def recognises(head: Sequence[Any]) -> bool:
     """Rows with ``conversations``, or with ``messages`` that are no chat's: of gpt, or with calls in the text."""
-    return any(_is_row(value) for value in head)
+    return are_rows(head, _is_row)
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
     """One trajectory a row.
 
-    A call that cannot be understood stays in the text, and its turn is excluded; a turn with a weight of 0 is context.
+    A call that cannot be understood stays in the text, and its turn is excluded; a turn that is marked as not to be
+    learned (``weight: 0``, ``loss: false``, ...) is context.
 
     Raises:
         InputError: the file cannot be read.
@@ -60,24 +64,25 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
 
     def convert(value: Any, entry: Entry) -> Trajectory:
         row = as_object(value)
-        reading = _Reading()
+        reading = _Reading(_declared(row.get("tools")))
         if (system := optional(row, "system", str)) and system.strip():
             reading.messages.append(Message(role="system", content=system))
-        for index, turn in enumerate(_turns(row)):
+        turns = _turns(row)
+        marked = marked_turns(turns, row)
+        for index, turn in enumerate(turns):
             try:
-                reading.add(as_object(turn))
+                reading.add(as_object(turn), is_context=index in marked)
             except ValueError as error:
                 raise ValueError(f"turn {index}: {error}") from error
         if not any(message.role == "assistant" for message in reading.messages):
             raise ValueError("no turn is the assistant's, so there is nothing to learn from")
         foreign = {key: value for key, value in row.items() if key not in _KEYS}
-        reward: Any = row.get("score") if row.get("reward") is None else row["reward"]
         return Trajectory(
-            id=identifier(row, "id") or f"{path.stem}-{entry.number}",
-            task_id=identifier(row, "task_id") or task_hash(reading.messages),
+            id=run_name(row) or f"{path.stem}-{entry.number}",
+            task_id=task_name(row) or task_hash(reading.messages),
             messages=tuple(reading.messages),
-            tools=_declared(row.get("tools")) or _tools_of_text(reading.messages),
-            reward=reward,
+            tools=reading.tools,
+            reward=outcome(row),
             excluded=reading.excluded,
             metadata={"foreign": foreign} if foreign else {},
             losses=(*reading.losses, *_media(row, reading.messages)),
@@ -96,32 +101,44 @@ class _Said:
     text: str | None = None
     thought: str | None = None
     payloads: list[Any] = field(default_factory=list)
-    """Calls: parsed, or as text."""
+    """Calls in the text or in parts: parsed, or as text."""
+    calls: tuple[ToolCall, ...] = ()
+    """Calls that the log holds beside the text."""
 
 
 class _Reading:
     """The messages of a row so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, declared: tuple[Tool, ...]) -> None:
         self.messages: list[Message] = []
         self.losses: list[Loss] = []
         self.excluded: dict[int, str] = {}
+        self._declared = declared
 
-    def add(self, turn: dict[str, Any]) -> None:
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """Those declared, or described in the system message so far."""
+        self._declared = self._declared or tools_in_text(self.messages)
+        return self._declared
+
+    def add(self, turn: dict[str, Any], is_context: bool) -> None:
         name = member(turn, "from" if "from" in turn else "role", str)
         said = self._said(turn.get("value") if "value" in turn else turn.get("content"))
-        speaker = _SPEAKERS.get(name)
+        speaker = _SPEAKERS.get(name.lower())
         results = _results(said.text) if speaker in ("tool", "user") else []
         if (results or speaker == "tool") and self.messages and self._answers_no_call():
             self.excluded[len(self.messages) - 1] = "unparsable_action"
         if results:
             self.messages += [Message(role="tool", content=result) for result in results]
         elif speaker in ("assistant", "call"):
+            said.thought = _joined(thought_of(turn, said.text, self.losses), said.thought)
+            said.calls = tuple(each("tool_calls", _logged_calls(turn), tool_call))
             self._act(said, is_call=speaker == "call")
-            if any(turn.get(key) == 0 for key in ("loss_weight", "weight")):
+            if is_context:
                 self.excluded.setdefault(len(self.messages) - 1, "context_only")
         elif speaker is not None:
-            self.messages.append(Message(role=_ROLES[speaker], content=said.text))
+            answered = optional(turn, "tool_call_id", str) if speaker == "tool" else None
+            self.messages.append(Message(role=_ROLES[speaker], content=said.text, tool_call_id=answered))
         else:
             raise ValueError(f"unknown speaker {short(name)}; there are {', '.join(_SPEAKERS)}")
 
@@ -153,15 +170,18 @@ class _Reading:
 
     def _act(self, said: _Said, is_call: bool) -> None:
         """The assistant's turn; a turn of calls goes on with the assistant's turn before it."""
-        text, thought = said.text or "", said.thought
-        while found := _THOUGHT.match(text):
-            thought, text = _joined(thought, found[1].strip()), text[found.end() :]
+        text, thought = without_thought(said.text or "")
+        thought = _joined(said.thought, thought)
         content, payloads = text, [*said.payloads]
         if "<tool_call>" in text:
             content, payloads = _CALL.sub("", text).strip(), [*payloads, *_CALL.findall(text)]
         elif is_call and text.strip():
             content, payloads = "", [*payloads, text]
-        calls = None if "<tool_call>" in content else _calls(payloads)
+        calls = None if "<tool_call>" in content else self._calls(payloads)
+        if calls == () and not said.calls:
+            content, calls = self._written(content)
+        if calls is not None:
+            calls = (*said.calls, *calls)
         if calls is None:
             self.excluded[len(self.messages)] = "unparsable_action"
             content, calls = text, ()
@@ -172,6 +192,37 @@ class _Reading:
         self.messages.append(
             Message(role="assistant", content=content or None, reasoning=thought or None, tool_calls=calls)
         )
+
+    def _calls(self, payloads: Sequence[Any]) -> tuple[ToolCall, ...] | None:
+        """The calls, each ``{name, arguments}``, a list of such, or XML; None when one cannot be understood."""
+        calls: list[ToolCall] = []
+        try:
+            for payload in payloads:
+                if isinstance(payload, str) and "<function=" in payload:
+                    beside, found = calls_in(payload, self.tools)
+                    if beside:
+                        return None
+                    calls += found
+                else:
+                    calls += named_calls(payload)
+        except ValueError:
+            return None
+        return tuple(calls)
+
+    def _written(self, text: str) -> tuple[str, tuple[ToolCall, ...] | None]:
+        """(the text beside the calls, the calls) of a text in which calls stand without tags of Hermes."""
+        if not bears_call(text):
+            return text, ()
+        try:
+            beside, calls = calls_in(text, self.tools)
+        except ValueError:
+            return text, None
+        return beside or "", calls
+
+
+def _logged_calls(turn: dict[str, Any]) -> list[Any]:
+    calls = turn.get("tool_calls")
+    return (json_text("tool_calls", calls) if isinstance(calls, str) else optional(turn, "tool_calls", list)) or []
 
 
 def _turns(row: dict[str, Any]) -> list[Any]:
@@ -190,43 +241,11 @@ def _joined(*texts: str | None) -> str | None:
 # --- calls, results and tools inside text -------------------------------------------------------------------------
 
 
-def _calls(payloads: Sequence[Any]) -> tuple[ToolCall, ...] | None:
-    """The calls, each ``{name, arguments}`` or a list of such; None when one cannot be understood."""
-    calls = []
-    try:
-        for payload in payloads:
-            value = _literal(payload) if isinstance(payload, str) else payload
-            for item in value if isinstance(value, list) else [value]:
-                call = as_object(item)
-                key = "arguments" if "arguments" in call else "parameters"
-                calls.append(ToolCall(name=member(call, "name", str), arguments=arguments_text(call[key])))
-    except (ValueError, KeyError):
-        return None
-    return tuple(calls)
-
-
-def _literal(text: str) -> Any:
-    """A JSON value, or a Python literal as in old rows.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    text = _MARGIN.sub("", text)
-    try:
-        return parse_json(text)
-    except ValueError as error:
-        try:
-            value = ast.literal_eval(text)
-            return parse_json(arguments_text(value))  # a set, or a number that is not finite, is refused
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            raise ValueError(f"neither JSON nor a Python literal: {error}") from error
-
-
 def _results(text: str | None) -> list[str]:
     """The results in a turn that holds nothing else; none when there is anything between them."""
-    if text is None or _MARGIN.sub("", _RESULT.sub("", text)):
+    if text is None or MARGIN.sub("", _RESULT.sub("", text)):
         return []
-    return [_MARGIN.sub("", result) for result in _RESULT.findall(text)]
+    return [MARGIN.sub("", result) for result in _RESULT.findall(text)]
 
 
 def _declared(value: Any) -> tuple[Tool, ...]:
@@ -236,21 +255,6 @@ def _declared(value: Any) -> tuple[Tool, ...]:
     if isinstance(value, list):
         value = [json_text("tools", item) if isinstance(item, str) else item for item in value]
     return declared_tools(value)
-
-
-def _tools_of_text(messages: Sequence[Message]) -> tuple[Tool, ...]:
-    """Tools that stand in the system message: a list, or one a line."""
-    for text in (message.content or "" for message in messages if message.role == "system"):
-        for block in _TOOLS.findall(text):
-            block = _MARGIN.sub("", block)
-            with suppress(ValueError):
-                value = _literal(block)
-                if tools := declared_tools(value if isinstance(value, list) else [value]):
-                    return tools
-            with suppress(ValueError):
-                if tools := declared_tools([_literal(line) for line in block.splitlines() if line.strip()]):
-                    return tools
-    return ()
 
 
 def _media(row: dict[str, Any], messages: Sequence[Message]) -> Iterator[Loss]:
@@ -263,7 +267,7 @@ def _media(row: dict[str, Any], messages: Sequence[Message]) -> Iterator[Loss]:
 def _is_row(value: Any) -> bool:
     if not isinstance(value, dict) or {"trial_name", "episode"} <= value.keys():  # Harbor's exports
         return False
-    turns: list[Any] = next((value[key] for key in _TURNS if isinstance(value.get(key), list)), [])
+    turns = next((found for key in _TURNS if (found := _turn_list(value.get(key)))), [])
     rows = [turn for turn in turns if isinstance(turn, dict)]
     if not rows or len(rows) < len(turns):
         return False
@@ -272,6 +276,14 @@ def _is_row(value: Any) -> bool:
     if not all(isinstance(turn.get("role"), str) and turn["role"] in _SPEAKERS and "content" in turn for turn in rows):
         return False
     return "messages" not in value or any(_is_only_here(turn) for turn in rows)
+
+
+def _turn_list(value: Any) -> list[Any]:
+    """A list of turns, or the JSON text of one."""
+    if isinstance(value, str) and value.lstrip().startswith("[") and '"from"' in value:
+        with suppress(ValueError):
+            value = json_text("conversations", value)
+    return value if isinstance(value, list) else []
 
 
 def _is_only_here(turn: dict[str, Any]) -> bool:

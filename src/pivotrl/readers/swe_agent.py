@@ -15,6 +15,7 @@ from typing import Any
 
 from pivotrl.logs.chat_messages import chat_message, task_hash, text_of
 from pivotrl.logs.fields import as_object, each, identifier, member, optional
+from pivotrl.logs.row_facts import known_reward
 from pivotrl.logs.sources import Entry, convert_entries
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 from pivotrl.strict_json import parse_json
@@ -91,6 +92,7 @@ def _trajectory(row: dict[str, Any], name: str, task: str | None) -> Trajectory:
         id=name,
         task_id=identifier(_inner(settings, "problem_statement"), "id") or task or task_hash(messages),
         messages=tuple(messages),
+        reward=known_reward(row),
         excluded=excluded,
         metadata={"foreign": _foreign(row, settings)},
         losses=tuple(losses),

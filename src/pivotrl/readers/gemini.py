@@ -1,0 +1,89 @@
+"""Contents of Google's Gemini API: requests ``{contents, systemInstruction?, tools?}``, or lists of contents.
+
+A file that is one list is a conversation, as Gemini CLI and Qwen Code keep it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pivotrl.logs.chat_messages import declared_tools, task_hash
+from pivotrl.logs.conversation_files import are_messages, read_rows
+from pivotrl.logs.fields import json_text
+from pivotrl.logs.gemini_contents import gemini_messages, instruction_text, is_content
+from pivotrl.logs.row_facts import outcome, run_name, task_name
+from pivotrl.logs.turn_marks import marked_turns
+from pivotrl.records import Loss, Message, Refusal, Trajectory
+from pivotrl.strict_json import kind_of
+
+_LISTS = ("contents", "messages", "history")
+_KEYS = {*_LISTS, "systemInstruction", "system_instruction", "tools", "id", "task_id", "instance_id", "reward", "score"}
+
+
+def recognises(head: Sequence[Any]) -> bool:
+    """Requests or lists of contents, or a file of them."""
+    return are_messages(head, _is_turn) or any(map(_is_row, head))
+
+
+def read(path: Path) -> Iterator[Trajectory | Refusal]:
+    """One trajectory a row, or one for the whole file when its values are contents.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return read_rows(path, _is_turn, _trajectory)
+
+
+def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
+    items = _items(row)
+    marked = marked_turns(items, row)
+    system = instruction_text(row.get("systemInstruction") or row.get("system_instruction"))
+    messages = [Message(role="system", content=system)] if system else []
+    losses: list[Loss] = []
+    excluded: dict[int, str] = {}
+    for index, item in enumerate(items):
+        lost: list[Loss] = []
+        try:
+            made = gemini_messages(item, lost)
+        except ValueError as error:
+            raise ValueError(f"contents[{index}]: {error}") from error
+        losses += [loss.model_copy(update={"message": len(messages) + (loss.message or 0)}) for loss in lost]
+        if made[-1].role == "assistant" and index in marked:
+            excluded[len(messages)] = marked[index]
+        messages += made
+    if not any(message.role == "assistant" for message in messages):
+        raise ValueError("no content is the model's, so there is no turn to learn from")
+    foreign = {key: value for key, value in row.items() if key not in _KEYS}
+    return Trajectory(
+        id=run_name(row) or name,
+        task_id=task_name(row) or task_hash(messages),
+        messages=tuple(messages),
+        tools=declared_tools(row.get("tools")),
+        reward=outcome(row),
+        excluded=excluded,
+        metadata={"foreign": foreign} if foreign else {},
+        losses=tuple(losses),
+    )
+
+
+def _items(row: dict[str, Any]) -> list[Any]:
+    value = next((row[key] for key in _LISTS if row.get(key) is not None), None)
+    if isinstance(value, str):
+        value = json_text("contents", value)
+    if not isinstance(value, list):
+        raise ValueError(f"contents is {kind_of(value)}, not array")
+    return value
+
+
+def _is_turn(item: Any) -> bool:
+    return is_content(item) and item.get("role") in ("user", "model", "function")
+
+
+def _is_row(value: Any) -> bool:
+    items = value
+    if isinstance(value, dict):
+        items = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
+    is_list = isinstance(items, list) and bool(items) and all(map(is_content, items))
+    return is_list and any(item.get("role") == "model" for item in items or ())
