@@ -119,7 +119,7 @@ def test_the_blind_cases_are_judged_rightly_but_for_those_known() -> None:
         f"{attacks} attacks, {len(BLIND) - attacks} honest variants; wrong {len(wrong)}; no verdict {dict(left_open)}"
     )
     assert sorted(wrong) == sorted(KNOWN_WRONG)
-    assert left_open["tool_call"] <= 110 and left_open.total() - left_open["tool_call"] <= 10
+    assert left_open["tool_call"] <= 116 and left_open.total() - left_open["tool_call"] <= 10
 
 
 def test_a_verifier_that_is_easily_pleased_is_caught_by_the_corpus() -> None:
