@@ -133,7 +133,7 @@ def other_case(expected: str, actual: str) -> bool:
     """Whether a letter of one is written in the other case in the other: M is not m."""
     mine, theirs = (set(_COMMAND.sub(" ", text)) for text in (expected, actual))
     return any(
-        letter.swapcase() in theirs and letter not in theirs or letter.swapcase() in mine and letter not in mine
+        (letter.swapcase() in theirs and letter not in theirs) or (letter.swapcase() in mine and letter not in mine)
         for letter in (mine | theirs)
         if letter.isalpha()
     )
@@ -145,8 +145,8 @@ def is_unevaluated(expected: str, actual: str) -> bool:
 
 
 def compare(expected: str, actual: str, timeout_seconds: float = 5.0) -> str:
-    """``match``, ``different_answer``, ``expected_answer_unreadable``, ``unreadable_answer`` or ``maths_timeout``, for two
-    prepared expressions.
+    """Of two prepared expressions ``match``, ``different_answer``, ``expected_answer_unreadable``,
+    ``unreadable_answer`` or ``maths_timeout``.
 
     An equation whose left side is a single letter equals its right side: ``x = 5`` is ``5``.
     """

@@ -1,4 +1,4 @@
-"""Numbers as people write them, read exactly: ``1,234.50``, ``3/4``, ``1 1/2``, ``$5``, ``50%``, ``3 km``, ``7 million``."""
+"""Numbers as people write them, read exactly: ``1,234.50``, ``1 1/2``, ``$5``, ``50%``, ``3 km``, ``7 million``."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import functools
 import re
 from typing import Any
 
-_PART = r"[A-Za-zµμΩÅ°]+(?:\^-?[1-9]|[²³])?"  # noqa: RUF001
+_PART = r"[A-Za-zµμΩÅ°]+(?:\^-?[1-9]|[²³])?"
 _UNIT = re.compile(rf"{_PART}(?:(?: ?[/*·] ?| per | ){_PART}){{0,4}}\Z")
 """No powers of powers: they would be worked out."""
 _SPELLINGS = (
@@ -63,7 +63,7 @@ def _known(unit: str) -> str | None:
     for name in names:
         try:
             return str(registry.parse_units(name.replace("²", "^2").replace("³", "^3").replace("·", "*")))
-        except Exception:  # noqa: BLE001, S112  # pint has no common base for what it raises at words
+        except Exception:  # noqa: S112  # pint has no common base for what it raises at words
             continue
     return None
 

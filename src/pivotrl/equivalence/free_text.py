@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from pivotrl.equivalence.facts import Facts, facts
+from pivotrl.equivalence.facts import Facts
 
 _MAX_MARKS = 30
 """Combining marks in a row (the stream-safe bound of UAX 15): sorting more of them takes quadratic time."""

@@ -22,6 +22,8 @@ _MAX_COMPARISONS = 100_000
 """Pairs of values compared before giving up: unordered arrays inside one another, and defaults, multiply."""
 
 _ID_LIKE = re.compile(r"(?:(?:^|[._-])(?:ids?|Ids?|IDs?)|[a-z0-9]I[dD]s?)(?:\[\d+\])*\Z")
+_BLANKS = " \t\r\n"
+"""Not every blank of Unicode: one that cannot be seen must not make two identifiers equal."""
 _MOMENTS = ("date", "date-time", "time")
 _POSITIONS = re.compile(r"\[\d+\]")
 
@@ -35,7 +37,8 @@ class Difference:
     """The first place where two values differ.
 
     ``reason`` is one of missing_argument, unexpected_argument, different_type, different_length, different_value, and
-    undecided_text where nothing else differs and a rule for free text could not decide; ``path`` reads like ``flights[0].date`` and is empty for the whole value.
+    undecided_text where nothing else differs and a rule for free text could not decide; ``path`` reads like
+    ``flights[0].date`` and is empty for the whole value.
     """
 
     reason: str
@@ -59,12 +62,14 @@ def compare_json(
 
     A boolean never equals a number, nor a text a number, even where the schema wants one: a tool that checks its
     arguments refuses it (the rule ``number`` says otherwise). Numbers are equal when mathematically so (5 and 5.0);
-    arrays are ordered (``uniqueItems`` forbids repetitions and says nothing of order); strings are equal when identical.
+    arrays are ordered (``uniqueItems`` forbids repetitions, it says nothing of order); strings are equal when
+    identical.
 
-    The schema adds: texts of format date, date-time and time are equal when they name the same moment; an optional
-    property at its default equals its absence (250 too where the default of an integer is declared as ``"250"``); so
-    does an explicit null, unless null is itself a choice beside another default. References and all parts of ``allOf``
-    count. What the schema does not describe is compared without it; a malformed schema says nothing.
+    The schema adds: surrounding blanks do not count in an identifier (``user_id``), but do in an enum, a constant and a
+    format, which a validator would refuse; texts of format date, date-time and time are equal when they name the same
+    moment; an optional property at its default equals its absence (250 too where the default of an integer is declared
+    as ``"250"``); so does an explicit null, unless null is itself a choice beside another default. References and all
+    parts of ``allOf`` count. What the schema does not describe is compared without it; a malformed schema says nothing.
 
     Args:
         ignore_case: letter case does not count, except in what a schema names an enum, a format or an identifier.
@@ -178,9 +183,11 @@ class _Comparison:
         if expected == actual:
             return True
         exact = _is_exact(schema, path)
-        if exact:
+        if is_exact(schema):
             kind = schema.get("format")
             return kind in _MOMENTS and same_moment(expected, actual, kind)
+        if exact:
+            return bool(schema) and expected.strip(_BLANKS) == actual.strip(_BLANKS)
         return self.ignore_case and expected.casefold() == actual.casefold()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pivotrl.equivalence.english import same_in_english
 from pivotrl.equivalence.facts import HARD, facts
 from pivotrl.equivalence.free_text import conflict, order_f1
 from pivotrl.equivalence.languages import foreign_to_rules, is_english
-from pivotrl.equivalence.same_words import same_but_spelling, same_in_english
+from pivotrl.equivalence.same_words import same_but_spelling
 
 Likeness = Literal["equal", "different", "undecided"]
 

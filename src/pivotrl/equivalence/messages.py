@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pivotrl.equivalence.english import same_in_english
 from pivotrl.equivalence.facts import HARD, Fact, Facts, facts
 from pivotrl.equivalence.free_text import normalised, opposed, same_text
 from pivotrl.equivalence.json_values import compare_json
 from pivotrl.equivalence.languages import foreign_to_rules, is_english
-from pivotrl.equivalence.same_words import same_but_spelling, same_in_english, says_nothing
+from pivotrl.equivalence.same_words import same_but_spelling, says_nothing
 from pivotrl.records import Message, Verdict
 from pivotrl.strict_json import parse_json
 

@@ -23,8 +23,9 @@ _SPELLING = re.compile(r"([a-z_0-9]{1,20})(?:\(([0-9.]{1,10})\))?\Z")
 @dataclass(frozen=True)
 class Rule:
     """exact: identical, whatever the schema allows. normalised: blanks, letter case and NFC do not count. token_f1:
-    words and facts (:func:`~pivotrl.equivalence.likeness.likeness`), the one rule that may leave it open. ignore: anything, or nothing. unordered:
-    an array in any order. date: the same ISO date or instant. number: a text that is a number equals that number."""
+    words and facts (:func:`~pivotrl.equivalence.likeness.likeness`), the one rule that may leave it open. ignore:
+    anything, or nothing. unordered: an array in any order. date: the same ISO date or instant. number: a text that is a
+    number equals that number."""
 
     name: str
     threshold: float = DEFAULT_F1

@@ -1,4 +1,4 @@
-"""What a JSON schema says about a value: references followed, all parts of ``allOf``, the alternative that admits it."""
+"""What a JSON schema says about a value: references followed, all parts of ``allOf``, the alternative it is of."""
 
 from __future__ import annotations
 

@@ -37,10 +37,11 @@ def verify(
     r"""Pass when the action gives one answer, and it is that of an accepted action.
 
     Args:
-        kind: what the answer is. ``auto``: what the expected one can be read as, a number, a date, an expression (it
-            has LaTeX, ``^`` or ``=``, or is made of letters, numbers and signs as ``2x+1``), else text; lists and choices must be named. Numbers are exact: 5 is 5.0, 1/2 is
-            0.5, 50% is 0.5, 1,234 is 1234. Dates are ISO or spelled out; 01/02/2024, which may be meant either way,
-            equals itself alone. Texts are equal up to letter case and blanks.
+        kind: what the answer is. ``auto``: what the expected one can be read as, a number, a date, a time of day, an
+            expression (it has LaTeX, ``^`` or ``=``, or is made of letters, numbers and signs as ``2x+1``), else text;
+            lists and choices must be named. Numbers are exact: 5 is 5.0, 1/2 is 0.5, 50% is 0.5, 1,234 is 1234. Dates
+            are ISO or spelled out; 01/02/2024, which may be meant either way, equals itself alone. Texts are equal up
+            to letter case and blanks.
         extraction: where the answer stands, see :func:`pivotrl.equivalence.answers.extract`.
         tool: the tool that submits the answer; None: it stands in the message.
         argument: the tool's argument that holds it; only the rule ``whole`` is used there.
