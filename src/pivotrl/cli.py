@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import tyro
 
 from pivotrl import check_table, doctor_table, import_table, plugins, stages, tables
-from pivotrl.checking import CheckOptions, check_stage
+from pivotrl.checking import CheckOptions, check_stage, fault_of
 from pivotrl.evaluation import EvaluationOptions, load_retention
 from pivotrl.exporting import ExportOptions
 from pivotrl.exporting import export as export_pivots
@@ -324,6 +324,8 @@ def check(
 ) -> None:
     """Put wrong actions and right ones in other spellings before the verifier: what it pays for, and what it refuses.
 
+    The last line says whether it may be used. The exit code is 2 where profiling and training would refuse it.
+
     Args:
         directory: A run directory with trajectories.
         verifier: Verifier plugin.
@@ -336,6 +338,8 @@ def check(
         sampler = policy.load() if needs_policy(loaded) else None
         report = check_stage(directory, candidates, loaded, checking, progress, sampler, verification)
     check_table.print_check(report, checking, json)
+    if fault_of(report, checking.max_false_pass):
+        sys.exit(2)
 
 
 def doctor(sandbox: str = "bwrap", require_cgroup: bool = False, json: bool = False) -> None:

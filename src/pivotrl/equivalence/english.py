@@ -11,7 +11,7 @@ import re
 from itertools import pairwise
 
 from pivotrl.equivalence.dates import number
-from pivotrl.equivalence.same_words import MARKS, Token, same_tokens, tokens_of
+from pivotrl.equivalence.same_words import MARKS, Token, quoted_blanks, same_tokens, tokens_of
 from pivotrl.equivalence.word_lists import CURRENCIES, NUMBERS, words
 
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
@@ -22,6 +22,16 @@ _ORDINAL = re.compile(rf"\b({_MONTH}) ([0-9]{{1,2}})(?:st|nd|rd|th)\b")
 _RANGE = re.compile(r"([0-9]{1,9})[-\u2013]([0-9]{1,9})\Z")
 _HYPHENS = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z]+)+\Z")
 _MAX_WORDS = 20_000
+_QUOTED = re.compile(r"`([^`\n]+)`|\"([^\"\n]+)\"|<command>(.*?)</command>", re.DOTALL)
+"""Code and quotations: nothing in them is left out."""
+_LONG = re.compile(r"(?<![^\W_])[^\W\d_]{7,}(?![^\W_])")
+_OPTIONAL = frozenset(
+    words(
+        "cancelled cancelling canceled canceling seventeen eighteen nineteen thirteen fourteen fifteen sixteen seventy "
+        "percent dollars anything something questions question further assistance additional certainly absolutely "
+        "alright problem confirming patience understanding wonderful evening weekend"
+    )
+)
 
 _ENDINGS = (("n't", "not"), ("'m", "am"), ("'re", "are"), ("'ve", "have"), ("'ll", "will"))
 _WHOLE = {
@@ -67,8 +77,19 @@ _COURTESY = re.compile(
 
 def same_in_english(one: str, other: str) -> bool:
     """Whether two English texts consist of the same words, up to what the module says."""
-    mine, theirs = _english(one), _english(other)
-    return any(token.text not in MARKS for token in mine) and same_tokens(mine, theirs)
+    if _long_words(one) != _long_words(other):
+        return False  # without taking them apart
+    mine, theirs = (_QUOTED.findall(text) for text in (one, other))
+    if (len(mine) == len(theirs) and mine != theirs) or quoted_blanks(one) != quoted_blanks(other):
+        return False
+    said = _english(one)
+    return any(token.text not in MARKS for token in said) and same_tokens(said, _english(other))
+
+
+@functools.lru_cache(maxsize=1024)
+def _long_words(text: str) -> frozenset[str]:
+    """The words that no rule here leaves out or spells in another way."""
+    return frozenset(map(str.casefold, _LONG.findall(text))) - _OPTIONAL
 
 
 @functools.lru_cache(maxsize=1024)
@@ -144,8 +165,8 @@ def _without_articles(tokens: list[Token]) -> list[Token]:
     begins = False
     for token, following in pairwise([*tokens, Token("", False)]):
         low = token.text.casefold()
-        is_label = token.text == "A" and not (token.begins or begins)
-        is_article = low in ("a", "an", "the") and following.text.casefold() not in _KEEPS_ARTICLE and not is_label
+        is_name = token.text[:1].isupper() and not (token.begins or begins)  # plan A, The Dark Knight
+        is_article = low in ("a", "an", "the") and following.text.casefold() not in _KEEPS_ARTICLE and not is_name
         is_last = following.text in ("", *MARKS)
         if low == "please" and is_last and made and made[-1].text == ",":
             made.pop()

@@ -11,7 +11,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 _LEAST_SURE = 0.5
 """Probability of a language below which it is not known."""
-_MAX_READ = 4000
+_MAX_READ = 1000
 """Characters that are looked at."""
 _MAX_FOREIGN = 0.2
 """Share of letters of another script that a text may hold: a name, a formula."""

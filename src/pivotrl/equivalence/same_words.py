@@ -33,12 +33,25 @@ class Token(NamedTuple):
 def same_but_spelling(one: str, other: str) -> bool:
     """Whether two texts, of any language, are the same up to blanks, quotation marks, emphasis, the mark at the end,
     and capitals at the beginning of sentences."""
-    return one == other or same_tokens(tokens_of(one), tokens_of(other))
+    if one == other:
+        return True
+    shorter, longer = sorted(map(len, map(str.split, (one, other))))
+    if longer > 2 * shorter + 20 or quoted_blanks(one) != quoted_blanks(other):  # list marks may stand apart
+        return False
+    return same_tokens(tokens_of(one), tokens_of(other))
 
 
 def says_nothing(text: str) -> bool:
     """Whether a text is made of punctuation alone."""
     return all(token.text in MARKS for token in tokens_of(text))
+
+
+_QUOTED_BLANKS = re.compile(r"([\"'`])[^\"'`\n]*?[^\S\n]{2,}[^\"'`\n]*\1")
+
+
+def quoted_blanks(text: str) -> list[str]:
+    """What stands in quotes with several blanks in a row: there they may mean something."""
+    return [found[0] for found in _QUOTED_BLANKS.finditer(text)] if "  " in text or "\t" in text else []
 
 
 MARKS = frozenset({".", ",", "?", "\n"})

@@ -6,7 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from pivotrl.probes import calls, commands, edits, judges, messages, variants
+from pivotrl.probes import calls, commands, edits, judges, messages, near, said, variants
 from pivotrl.probes.probe import Probe, same
 from pivotrl.protocols import Turn
 from pivotrl.records import Action
@@ -15,7 +15,9 @@ _ATTACKS = (
     messages.empty,
     messages.copied,
     messages.swapped,
+    said.attacks,
     calls.missing,
+    near.near,
     calls.swapped,
     calls.retyped,
     calls.disguised,
@@ -53,7 +55,11 @@ def make_probes(
     found += messages.other_turns(turn, near, far)
     by_kind: dict[str, list[Probe]] = defaultdict(list)
     for probe in found:
-        if probe.expected == "fail" and probe.parse_error is None and _is_accepted(turn, probe.action):
+        if (
+            probe.expected == "fail"
+            and not (probe.parse_error or probe.demonstrated)
+            and _is_accepted(turn, probe.action)
+        ):
             continue
         if probe.expected == "pass" and probe.demonstrated is None and probe.action == turn.expected_action:
             continue
