@@ -122,6 +122,28 @@ def test_the_blind_cases_are_judged_rightly_but_for_those_known() -> None:
     assert left_open["tool_call"] <= 116 and left_open.total() - left_open["tool_call"] <= 10
 
 
+THIRD = cases(("third_round.jsonl",))
+
+
+def test_of_the_third_round_no_attack_passes_and_no_honest_variant_fails() -> None:
+    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in THIRD}}
+    wrong: list[str] = []
+    answered: Counter[str] = Counter()
+    for case in THIRD:
+        verifier = verifiers[case.verifier]
+        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
+        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+        if outcome not in ("no_verdict", case.probe.expected):
+            wrong.append(f"{case.name} {case.probe.kind}")
+        if case.probe.kind.startswith("said_well/"):
+            answered[case.probe.kind.removeprefix("said_well/")] += outcome == "pass"
+        elif case.probe.expected == "pass":  # only a message that is worded otherwise may stay without a verdict
+            assert outcome == "pass", (case.name, case.probe.kind)
+    print(f"honest messages that pass: {dict(answered)}")
+    assert not wrong
+    assert min(answered[language] for language in ("en", "de", "fr", "es", "zh")) >= 3
+
+
 def test_a_verifier_that_is_easily_pleased_is_caught_by_the_corpus() -> None:
     """The twin: Gym's comparison passes attacks of many classes."""
     verifier = load("verifiers", "gym_compat")

@@ -123,6 +123,8 @@ def compare_answers(expected: str, actual: str, rules: AnswerRules) -> str:
     if " ".join(expected.split()) == " ".join(actual.split()):
         return "match"
     kind = _kind_of(expected) if rules.kind == "auto" else rules.kind
+    if rules.kind == "auto" and kind == "text" and tells_half(actual) and read_time(expected) is not None:
+        kind = "time"
     if kind == "number":
         return _compare_numbers(expected, actual, rules)
     expected, actual = with_scripts(expected), with_scripts(actual)

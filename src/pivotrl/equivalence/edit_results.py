@@ -148,7 +148,7 @@ def _core(edits: Sequence[Edit]) -> list[tuple[str, str]]:
 def _compare_texts(path: str, before: str, wanted: str, made: str, *, is_whole: bool) -> Comparison:
     if is_whole:
         likeness = compare_programs(path, wanted, made)
-        if likeness == "same" and same_code(path, before, wanted):
+        if likeness == "same" and same_code(path, before, wanted) and _trimmed(wanted) != _trimmed(made):
             likeness = "open"  # comments, or layout, are all that the expected edit changes
         if likeness != "different":
             return Comparison("same", "same_tree") if likeness == "same" else _OPEN_COMMENTS

@@ -131,7 +131,7 @@ def _spelled(token: Token) -> list[Token]:
     word, low = token.text, token.text.casefold()
     if low in _WHOLE:
         return _split(token, _WHOLE[low].split())
-    if low in NUMBERS:
+    if low in NUMBERS and low != "twice":  # press twice, press 2
         return [Token(NUMBERS[low], False)]
     if low in CURRENCIES and not low.startswith("pound"):  # which may be a weight
         return [Token(CURRENCIES[low], False)]

@@ -27,7 +27,7 @@ _QUESTIONS = "?？؟"  # noqa: RUF001
 class Token(NamedTuple):
     text: str
     begins: bool
-    """Whether it stands at the beginning of a sentence or clause, where a capital says nothing."""
+    """Whether it stands at the beginning of a sentence, where a capital says nothing."""
 
 
 def same_but_spelling(one: str, other: str) -> bool:
@@ -55,6 +55,8 @@ def quoted_blanks(text: str) -> list[str]:
 
 
 MARKS = frozenset({".", ",", "?", "\n"})
+_ENDS = frozenset({".", "?", "\n"})
+"""After these a capital says nothing; after a comma *Sie* is not *sie*."""
 
 
 def same_tokens(one: tuple[Token, ...], other: tuple[Token, ...]) -> bool:
@@ -76,14 +78,14 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     begins = True
     for part in _parts(_without_emphasis(composed(text))):
         if part in MARKS:
-            begins = True
+            begins = part in _ENDS
             if not found or found[-1].text == part == "\n":
                 continue
             if found[-1].text in (",", ".", "\n") and part != "?":
                 found[-1] = Token(min(found[-1].text, part, key="\n.,".index), True)
                 continue
         found.append(Token(part, begins))
-        begins = part in MARKS
+        begins = part in _ENDS
     while found and found[-1].text in (".", ",", "\n"):
         found.pop()
     return tuple(found)
