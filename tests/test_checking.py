@@ -24,7 +24,7 @@ from pivotrl.cli import main
 from pivotrl.intervals import clustered_mean
 from pivotrl.plugins import load
 from pivotrl.policies.tabular import Policy
-from pivotrl.probes.refusal import doubtful_groups, verdict_of
+from pivotrl.probes.refusal import doubtful_groups, verdict_of, worst_groups
 from pivotrl.probes.report import CheckReport, Rate, Row
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
@@ -432,14 +432,18 @@ def test_a_single_pass_in_a_small_group_only_warns() -> None:
     assert "near/number" in told and "raise --max-false-pass to 1." in told
 
 
-def test_an_argument_that_the_user_left_out_is_no_hole() -> None:
+@pytest.mark.parametrize(
+    "options", ["ignore_arguments=('cabin', 'limit')", "rules={'*.cabin': 'ignore'}", "ignore_case=True"]
+)
+def test_what_the_user_asked_for_is_no_hole(options: str) -> None:
+    found = [turn for turn in TURNS if turn.expected_action.tool_calls]
+    assert fault_of(check(found, load("verifiers", f"tool_call({options})")), 0.02) is None
+
+
+def test_an_argument_that_nobody_looks_at_is_a_hole() -> None:
     loose = load("verifiers", "tool_call(ignore_arguments=('cabin',))")
-    assert fault_of(check(TURNS, loose), 0.02) is None
-
-    def lax(turn: Turn, action: Action) -> Verdict:
-        return loose(turn, action)
-
-    assert "cabin" in (fault_of(check(TURNS, lax), 0.0) or "") or fault_of(check(TURNS, lax), 0.0)
+    told = check([turn for turn in TURNS if turn.expected_action.tool_calls], lambda turn, action: loose(turn, action))
+    assert "in the argument book_reservation.cabin" in {group.name for group in worst_groups(told, 0.02)}
 
 
 def test_the_verifier_that_is_made_for_such_turns_is_named() -> None:

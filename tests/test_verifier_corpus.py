@@ -20,8 +20,8 @@ from verifier_corpus import Case, cases
 
 CASES = cases()
 VERIFIERS = ("tool_call", "command", "edit")
-MOST_FALSE_FAILS = {"tool_call": 0.01, "command": 0.09, "edit": 0.01}
-"""Shares of the honest cases; what was measured (0, 14 of 173, 0), rounded up."""
+MOST_FALSE_FAILS = {"tool_call": 0.0, "command": 0.02, "edit": 0.0}
+"""Shares of the honest cases; what was measured (0, 2 of 173, 0), rounded up."""
 MOST_WITHOUT_VERDICT = {"tool_call": 0.06, "command": 0.0, "edit": 0.07}
 """Shares of all cases."""
 

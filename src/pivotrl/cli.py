@@ -22,13 +22,14 @@ from typing import Annotated, Any
 import tyro
 
 from pivotrl import check_table, doctor_table, import_table, plugins, stages, tables
-from pivotrl.checking import CheckOptions, check_stage, fault_of
+from pivotrl.checking import CheckOptions, check_stage
 from pivotrl.evaluation import EvaluationOptions, load_retention
 from pivotrl.exporting import ExportOptions
 from pivotrl.exporting import export as export_pivots
 from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.live_progress import errors, live_progress
 from pivotrl.pipeline import run as run_pipeline
+from pivotrl.probes.refusal import fault_of
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Environment, InputError, NoPivots
 from pivotrl.rendering import Renderer

@@ -18,15 +18,19 @@ from pivotrl.protocols import Turn
 _STRIPPED = re.compile(r"(?<=\w)[#_-](?=\w)|^#(?=\w)|(?<=\w) (?=\w)|(?<=\w)[.](?=\w)")
 _CODE = re.compile(r"(?=.*\d)(?=.*[A-Za-z])\S+\Z")
 """Letters and digits without blanks: case is part of it."""
+_IDENTIFIER = re.compile(r"(?:^|_)(?:id|ids|key|token)\Z|[a-z]Ids?\Z", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?\Z")
 _STAND_INS = (
     ("near/number", "limit", 200, 190),
     ("near/number", "amount", 149.5, 142.25),
     ("near/punctuation", "reference", "A-12_b #7", "A12b7"),
-    ("near/case", "token", "aB3xK9", "Ab3Xk9"),
+    ("near/punctuation", "ticket", "#44-10_c", "4410c"),
+    ("near/case", "session_id", "aB3xK9", "Ab3Xk9"),
+    ("near/case", "ticket_id", "QX17b", "qx17B"),
     ("near/longer", "city", "Bergen", "Bergen Old Town"),
     ("near/shorter", "city", "Bergen Old Town", "Bergen"),
     ("near/word_order", "route", "Oslo to Bergen", "Bergen to Oslo"),
+    ("near/word_order", "rule", "red over blue", "blue over red"),
 )
 """(kind, name of an argument, its value, one that comes close)"""
 
@@ -36,14 +40,16 @@ def near(turn: Turn) -> Iterator[Probe]:
     for i, call in enumerate(action.tool_calls):
         arguments = arguments_of(call) or {}
         for path, value in leaves(arguments):
-            certain = not is_comment(arguments, path[0])
+            counts = not is_comment(arguments, path[0])
             for kind, new in _close(value):
                 if new != value:
+                    # In a name that is no identifier case may rightly not count.
+                    certain = counts and (kind != "case" or _IDENTIFIER.search(str(path[-1])) is not None)
                     yield attack_on(f"near/{kind}", action, i, replaced(arguments, path, new), path[0], certain)
-    if action.tool_calls:
-        arguments = arguments_of(action.tool_calls[0])
-        for kind, name, value, new in _STAND_INS if arguments is not None else ():
-            yield attack_instead(kind, action, {**(arguments or {}), name: value}, {**(arguments or {}), name: new})
+    first = arguments_of(action.tool_calls[0]) if action.tool_calls else None
+    if first is not None:
+        for kind, name, value, new in _STAND_INS:
+            yield attack_instead(kind, action, {**first, name: value}, {**first, name: new}, name)
 
 
 def _close(value: Any) -> Iterator[tuple[str, Any]]:

@@ -72,11 +72,12 @@ def attack_on(
     return replace(attack(kind, changed, certain), argument=f"{action.tool_calls[index].name}.{name}")
 
 
-def attack_instead(kind: str, action: Action, demonstrated: Mapping[str, Any], arguments: Mapping[str, Any]) -> Probe:
-    """An attack on what the turn is taken to demonstrate: the first call with these arguments."""
-    return replace(
-        attack(kind, with_arguments(action, 0, arguments)), demonstrated=with_arguments(action, 0, demonstrated)
-    )
+def attack_instead(
+    kind: str, action: Action, demonstrated: Mapping[str, Any], arguments: Mapping[str, Any], name: str
+) -> Probe:
+    """An attack that changes one argument of what the turn is taken to demonstrate: the first call with these."""
+    instead = with_arguments(action, 0, demonstrated)
+    return replace(attack_on(kind, action, 0, arguments, name), demonstrated=instead)
 
 
 def attack_text(kind: str, text: str, certain: bool = True) -> Probe:

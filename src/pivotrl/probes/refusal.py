@@ -11,7 +11,7 @@ from pivotrl.probes.report import CheckReport, Rate
 
 _ENOUGH = 20
 """Probes from which on the share of a group counts. A single pass never refuses: the probe may be wrong."""
-_MANY = 3
+_MANY = 2
 """Passes that show a hole where they are half of all."""
 _LEAST_TASKS = 3
 _HARSH = 0.1
