@@ -409,6 +409,12 @@ OTHER_PROGRAMS = {
     "j.py": ("x = f'{a} b'\n", "x = f'{a}  b'\n"),
     "k.sh": ("rm -rf a\n", "rm -rf a /\n"),
     "l.py": ("x = 1\n", "x = (1,)\n"),
+    "m.jsx": ('const a = <b c="\\n"/>;\n', "const a = <b c='\n'/>;\n"),  # markup knows no escapes
+    "n.js": ("const a = (b?.c).d;\n", "const a = b?.c.d;\n"),
+    "o.js": ("const a = [1,,];\n", "const a = [1,];\n"),
+    "p.js": ("f(a)\n;[1].map(b)\n", "f(a)\n[1].map(b)\n"),
+    "q.js": ("for (;;) {}\n", "for (;;);\n"),
+    "r.rs": ("fn f() { g((1,)) }\n", "fn f() { g((1)) }\n"),
 }
 
 

@@ -78,7 +78,8 @@ def read_leaves(parser: Parser, text: str, *, is_script: bool) -> tuple[list[str
             made.append(between.decode())  # what the grammar gives no node
         position = max(position, node.end_byte)
         if is_script and kind == "string":
-            shown = _string_value(shown)
+            is_markup = node.parent is not None and node.parent.type == "jsx_attribute"  # which knows no escapes
+            shown = f"markup {shown[1:-1]}" if is_markup else _string_value(shown)
         # A line break that ends a statement is a leaf of blanks in some grammars.
         made.append(f"{kind} {shown}" if shown.strip() else kind)
         num_leaves += kind[0].isalpha() or kind[0] in "\"'"
