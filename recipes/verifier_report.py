@@ -1,4 +1,5 @@
-"""The verifier lint on real rows, for both families: NeMo Gym's rules and ours. Fills docs/verifiers.md.
+"""The verifier lint on real rows, for both families: NeMo Gym's rules and ours, and the frozen corpus. Fills
+docs/verifiers.md.
 
 python recipes/verifier_report.py            # runs it: seconds
 python recipes/verifier_report.py --tables   # only writes the tables anew, from the committed results
@@ -9,10 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from pivotrl.checking import CheckOptions, check
 from pivotrl.logs.audit import audit
@@ -21,11 +25,15 @@ from pivotrl.probes.report import CheckReport, Row
 from pivotrl.protocols import Turn
 from pivotrl.readers import auto
 from pivotrl.records import Trajectory
+from pivotrl.rollouts import judge
 from pivotrl.turns import cut
+from verifier_corpus import Case, cases
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
 RESULTS = ROOT / "recipes" / "results" / "verifiers.json"
+BEFORE = ROOT / "recipes" / "results" / "verifiers_before.json"
+"""The corpus as the code of 2026-11-28 judged it."""
 DOCUMENT = ROOT / "docs" / "verifiers.md"
 
 CHAT, TAU = (
@@ -111,6 +119,35 @@ def summary(reports: dict[str, CheckReport]) -> dict[str, Any]:
     return {"runs": runs, "holes": holes}
 
 
+CORPUS = ("generated.jsonl", "by_hand.jsonl", "blind.jsonl", "second_round.jsonl", "third_round.jsonl")
+LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "zh": "Chinese"}
+
+
+def corpus() -> dict[str, dict[str, dict[str, int]]]:
+    """verifier -> class -> counts of outcomes, of all rows of the frozen corpus; and honest messages by language."""
+    found: dict[str, dict[str, Counter[str]]] = {}
+    for case in cases(CORPUS):
+        outcome = judge(case.turn, case.probe.completion(), load("verifiers", case.verifier)).outcome
+        side = "attacks" if case.probe.expected == "fail" else "honest"
+        for name, area in _rows(case):
+            counts = found.setdefault(name, {}).setdefault(area, Counter())
+            counts[side] += 1
+            counts[f"{side} {outcome}"] += 1
+    return {name: {area: dict(counts) for area, counts in areas.items()} for name, areas in found.items()}
+
+
+def _rows(case: Case) -> list[tuple[str, str]]:
+    """Where a case is counted: (verifier, class)."""
+    name = case.verifier.partition("(")[0]
+    if name == "tool_call":
+        name = "tool_call, calls" if case.turn.expected_action.tool_calls else "tool_call, messages"
+    rows = [(name, case.probe.area)]
+    language = case.probe.kind.removeprefix("said_well/")
+    if case.name.startswith("third_round") and language in LANGUAGES and language != case.probe.kind:
+        rows.append(("languages", LANGUAGES[language]))
+    return rows
+
+
 def share(rate: dict[str, Any] | None) -> str:
     if rate is None:
         return ""
@@ -157,7 +194,59 @@ def holes_table(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"lint": rates_table, "kinds": kinds_table, "holes": holes_table}
+def corpus_table(data: dict[str, Any]) -> str:
+    before = json.loads(BEFORE.read_text())
+    lines = [
+        "| verifier | class | attacks | pass, before | pass, now | no verdict | honest | fail, before | fail, now "
+        "| no verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, areas in sorted(data["corpus"].items()):
+        if name == "languages":
+            continue
+        total, total_before = Counter[str](), Counter[str]()
+        rows = []
+        for area, counts in sorted(areas.items()):
+            old = before.get(name, {}).get(area, {})
+            total += Counter(counts)
+            total_before += Counter(old)
+            rows.append(_corpus_row("", area, counts, old))
+        lines += [_corpus_row(f"`{name}`", "all", total, total_before), *rows]
+    return "\n".join(lines)
+
+
+def _corpus_row(name: str, area: str, now: dict[str, int], before: dict[str, int]) -> str:
+    cells = []
+    for side, wrong in (("attacks", "pass"), ("honest", "fail")):
+        if not now.get(side):
+            cells += [""] * 4
+            continue
+        key = f"{side} {wrong}"
+        cells += [now[side], before.get(key, 0), now.get(key, 0), now.get(f"{side} no_verdict", 0)]
+    return f"| {name} | {area} | " + " | ".join(map(str, cells)) + " |"
+
+
+def languages_table(data: dict[str, Any]) -> str:
+    before = json.loads(BEFORE.read_text())["languages"]
+    lines = [
+        "| language | honest messages | pass, before | pass, now | no verdict |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, counts in data["corpus"]["languages"].items():
+        passed = [row.get("honest pass", 0) for row in (before[name], counts)]
+        lines.append(
+            f"| {name} | {counts['honest']} | {passed[0]} | {passed[1]} | {counts.get('honest no_verdict', 0)} |"
+        )
+    return "\n".join(lines)
+
+
+TABLES = {
+    "corpus": corpus_table,
+    "languages": languages_table,
+    "lint": rates_table,
+    "kinds": kinds_table,
+    "holes": holes_table,
+}
 
 
 def render(text: str, data: dict[str, Any]) -> str:
@@ -171,7 +260,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", action="store_true", help="only write the tables, from the committed results")
     if not parser.parse_args().tables:
-        data = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **summary({name: run(name) for name in RUNS})}
+        data = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            **summary({name: run(name) for name in RUNS}),
+            "corpus": corpus(),
+        }
         RESULTS.write_text(json.dumps(data, indent=1) + "\n")
     DOCUMENT.write_text(render(DOCUMENT.read_text(), json.loads(RESULTS.read_text())))
 

@@ -24,14 +24,16 @@ from pivotrl.cli import main
 from pivotrl.intervals import clustered_mean
 from pivotrl.plugins import load
 from pivotrl.policies.tabular import Policy
-from pivotrl.probes.report import CheckReport, Rate
+from pivotrl.probes.refusal import doubtful_groups, verdict_of, worst_groups
+from pivotrl.probes.report import CheckReport, Rate, Row
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
-from pivotrl.records import Action, Verdict
+from pivotrl.records import Action, Message, Trajectory, Verdict
 from pivotrl.stages import profile_stage
 from pivotrl.verification import VerificationOptions
 from pivotrl.verifiers import exact, tool_call
 from pivotrl.verifiers.first_decisive import FirstDecisive
+from sloppy_verifiers import SLOPPY
 from verifier_corpus import turns
 
 TAU = "tau_bench/gpt-4o-airline.json"
@@ -96,7 +98,8 @@ def test_rates_and_intervals_are_those_of_the_probes_clustered_by_task() -> None
     expected = clustered_mean([1.0] * len(TURNS), [turn.trajectory.task_id for turn in TURNS])
     got = found.accepts_expected
     assert got and (got.mean, got.low, got.high) == (expected.mean, expected.low, expected.high)
-    assert set(found.by_turn) == {"message", "one call"}
+    assert set(found.by_turn) == {"messages", "calls"} and set(found.by_language) == {"en"}
+    assert found.by_argument["book_reservation.cabin"].false_pass
     assert {"book_reservation", "think"} <= set(found.by_tool)
 
 
@@ -162,7 +165,8 @@ def test_the_line_between_ours_and_gyms_is_where_the_default_draws_it() -> None:
     limit = CheckOptions().max_false_pass
     for name in verifier_report.RUNS:
         rate = lint(name).false_pass
-        assert rate and (rate.mean > limit) is name.startswith(("Gym", "misplaced")), (name, rate)
+        assert rate and (rate.mean > limit) is name.startswith("Gym"), (name, rate)
+        assert (fault_of(lint(name), limit) is None) is not name.startswith("Gym"), name
 
 
 def test_the_document_shows_the_committed_results() -> None:
@@ -176,7 +180,7 @@ def test_the_document_shows_the_committed_results() -> None:
 def test_training_is_refused_by_rates_and_told_what_to_do() -> None:
     told = fault_of(report("gym_compat"), 0.02) or ""
     assert "gym_compat" in told and "--max-false-pass" in told and "judge/" in told and "pivotrl check" in told
-    assert fault_of(report("gym_compat"), 0.9) is None
+    assert fault_of(report("gym_compat"), 1.0) is None
     assert fault_of(report("tool_call"), 0.02) is None
     assert fault_of(report("exact"), 0.0) is None
 
@@ -337,10 +341,98 @@ def hangs(turn: Turn, action: Action) -> Verdict:
 def test_the_terminal_shows_rates_kinds_examples_and_the_refusal(capsys: pytest.CaptureFixture[str]) -> None:
     print_check(report("gym_compat"), CheckOptions(), as_json=False)
     shown = capsys.readouterr().out
-    for words in ("false pass", "empty/text", "one call", "book_reservation", "0, 1", "(nothing)", "will refuse this"):
+    for words in ("false pass", "empty/text", "calls", "book_reservation", "0, 1", "(nothing)", "refused: "):
         assert words in shown, words
     print_check(report("tool_call"), CheckOptions(), as_json=False)
-    assert "will refuse" not in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "refused" not in told and "sound: " in told
+    print_check(check(TURNS[:1], tool_call.verify), CheckOptions(), as_json=False)
+    assert "too few tasks to say: " in capsys.readouterr().out
+
+
+def test_an_example_is_shown_where_it_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    long = turn_saying("The first part of this message is the same in both of them. " * 20 + "Seat 12A is yours.")
+    print_check(check([long], pays_everything), CheckOptions(), as_json=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "...The first" not in shown and "Seat 12A" in shown and "Seat 13A" in shown
+
+
+def turn_saying(text: str, task: str = "t") -> Turn:
+    said = (Message(role="user", content="Hello?"), Message(role="assistant", content=text))
+    return Turn(Trajectory(id=task, task_id=task, messages=said), 1)
+
+
+# --- groups -------------------------------------------------------------------------------------------------------
+
+LOGS = {
+    "tau-bench": (TAU,),
+    "NeMo Gym": ("nemo_gym/single_step_tool_use.jsonl", "nemo_gym/parallel_tool_calls.jsonl"),
+    "ShareGPT": ("formats/sharegpt",),
+    "tau2-bench": ("formats/tau2_bench",),
+    "OpenHands, Codex, Claude Code": ("formats/openhands_completions", "formats/codex", "formats/claude_code"),
+}
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_a_verifier_that_is_sloppy_in_one_thing_is_refused_on_every_log(log: str) -> None:
+    found = [turn for source in LOGS[log] for turn in turns(source).values()]
+    few = CheckOptions(check_turns=14)
+    passed = [name for name, verifier in SLOPPY.items() if fault_of(check(found, verifier, few), 0.02) is None]
+    assert not passed
+    assert fault_of(check(found, exact.verify, few), 0.02) is None  # the twin, without the one thing
+
+
+def test_a_hole_at_one_kind_of_turn_is_not_hidden_by_the_others() -> None:
+    """Any Chinese message passes for any other, beside calls that are judged rightly."""
+
+    def verify(turn: Turn, action: Action) -> Verdict:
+        said = turn.expected_action.content or ""
+        is_paid = not turn.expected_action.tool_calls and not said.isascii() and not action.tool_calls
+        return Verdict.passed() if is_paid and action.content else exact.verify(turn, action)
+
+    chinese = [turn_saying(f"您的预约已经取消。第{n}号。", f"zh{n}") for n in "一二三"]
+    calls = [turn for turn in TURNS if turn.expected_action.tool_calls]
+    found = check([*calls, *chinese], verify)
+    assert found.by_turn["calls"].false_pass and found.by_turn["calls"].false_pass.count == 0
+    told = fault_of(found, 0.15) or ""
+    assert found.false_pass and found.false_pass.mean < 0.15 and "zh, Cjk" in str(list(found.by_language))
+    assert "messages" in told or "said/" in told
+    sound = check([*calls, *chinese], tool_call.verify)
+    assert fault_of(sound, 0.02) is None and sound.by_language["zh, Cjk"].false_pass is not None
+
+
+def test_a_single_pass_in_a_small_group_only_warns() -> None:
+    found = check(TURNS, exact.verify)
+    one = Rate(count=1, num_probes=3, num_tasks=3, mean=1 / 3, low=0.06, high=0.8)
+    rows = {**found.by_kind, "near/number": Row(false_pass=one, false_fail=None)}
+    report = found.model_copy(update={"by_kind": rows})
+    assert fault_of(report, 0.02) is None
+    assert [group.name for group in doubtful_groups(report, 0.02)] == ["as near/number"]
+    many = Rate(count=3, num_probes=3, num_tasks=1, mean=1.0, low=0.0, high=1.0)
+    rows["near/number"] = Row(false_pass=many, false_fail=None)
+    told = fault_of(found.model_copy(update={"by_kind": rows}), 0.02) or ""
+    assert "near/number" in told and "raise --max-false-pass to 1." in told
+
+
+@pytest.mark.parametrize(
+    "options", ["ignore_arguments=('cabin', 'limit')", "rules={'*.cabin': 'ignore'}", "ignore_case=True"]
+)
+def test_what_the_user_asked_for_is_no_hole(options: str) -> None:
+    found = [turn for turn in TURNS if turn.expected_action.tool_calls]
+    assert fault_of(check(found, load("verifiers", f"tool_call({options})")), 0.02) is None
+
+
+def test_an_argument_that_nobody_looks_at_is_a_hole() -> None:
+    loose = load("verifiers", "tool_call(ignore_arguments=('cabin',))")
+    told = check([turn for turn in TURNS if turn.expected_action.tool_calls], lambda turn, action: loose(turn, action))
+    assert "in the argument book_reservation.cabin" in {group.name for group in worst_groups(told, 0.02)}
+
+
+def test_the_verifier_that_is_made_for_such_turns_is_named() -> None:
+    told = fault_of(report("gym_compat", "formats/mini_swe_agent"), 0.02) or ""
+    assert "first_decisive(verifiers=('command', 'edit', 'tool_call'))" in told
+    misplaced = verdict_of(report("tool_call", "formats/mini_swe_agent"), 0.02)
+    assert misplaced.startswith("sound: ") and "first_decisive" in misplaced
 
 
 def test_the_command_writes_the_report(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,3 +441,10 @@ def test_the_command_writes_the_report(directory: Path, capsys: pytest.CaptureFi
     told = CheckReport.model_validate_json(capsys.readouterr().out)
     assert told == CheckReport.model_validate_json((directory / "check.json").read_text())
     assert told.num_turns == 4 and told.verifier == "pivotrl.verifiers.exact:verify"
+
+
+def test_the_exit_code_tells_a_verifier_that_would_be_refused(directory: Path) -> None:
+    main(["check", str(directory), "--verifier", "exact", "--check-turns", "4", "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", str(directory), "--verifier", "gym_compat", "--check-turns", "4", "--json"])
+    assert stopped.value.code == 2

@@ -125,7 +125,6 @@ SAME_TREE = {
     "a comment on a line of its own": "    return start + sum(values)\n# end",
     "a continued call": "    return start + sum(\n        values\n    )",
     "twice in brackets": "    return ((start) + (sum)(values))",
-    "a comment of another kind": "    return start + sum(values)  # noqa",
     "a form feed": "    return start + sum(values)\f",
     "the old code as a comment": "    # for value in values:\n    # result += value\n    return start + sum(values)",
     "a comment that lies": "    return start + sum(values)  # rm -rf /",
@@ -160,7 +159,7 @@ PROGRAMS = {
     "j.py": ("x = {'a': 1}\n", 'x = {\n    "a": 1,\n}\n'),
     "k.py": ("def f(a, b): return a\n", "def f(\n  a,\n  b,\n):\n  return a"),
     "l.py": ("x = 1_000\n", "x = 1000\n"),
-    "m.txt": ("a\nb\n", "a  \nb"),
+    "m.css": ("a {\nb: c }\n", "a {  \nb: c }"),
     "n.css": ("a { b: c }\n", "a { b: c }\n\n"),
     "o.toml": ("a = 1\n", "a = 1   \n"),
     "p.mjs": ("export default 1\n", "export default 1\n\n"),
@@ -180,6 +179,18 @@ PROGRAMS = {
     "a6.c": ("/* one */\nint a;\n", "int a;\n"),
     "a7.rs": ("// one\nfn f() {}\n", "fn f() {\n}\n"),
     "a8.go": ('package a\n\nimport "b"\n', 'package a\nimport   "b"\n'),
+    "a9.js": ('const a = "x";\n', "const a = 'x'\n"),
+    "b1.js": ("const a = [1, 2];\nf(a);\n", "const a = [\n  1,\n  2,\n]\nf(\n  a,\n)\n"),
+    "b2.ts": ("const f = x => x + 1;\n", "const f = (x) => (x + 1)\n"),
+    "b3.ts": ("interface A { a: string; b: number }\n", "interface A {\n  a: string,\n  b: number,\n}\n"),
+    "b4.jsx": ('const a = () => <b c="d" />;\n', "const a = () => (\n  <b c='d' />\n)\n"),
+    "b5.js": ("const a = 'it\\'s';\n", 'const a = "it\'s"\n'),
+    "b6.js": (
+        "import {a} from 'b';\nclass C { x = 1; y() {} }\n",
+        'import { a, } from "b"\nclass C { x = 1\n y() {} }',
+    ),
+    "b7.go": ("package a\n\nvar x = []int{1, 2}\n", "package a\n\nvar x = []int{\n\t1,\n\t2,\n}\n"),
+    "b8.rs": ("fn f() { g(1, 2) }\n", "fn f() {\n    g(\n        1,\n        2,\n    )\n}\n"),
     "z.js": ("if (a) { b() } else { c() }\n", "if (a) {\n  b()\n} else {\n  c()\n}\n"),
 }
 
@@ -255,9 +266,10 @@ def test_an_editor_with_commands() -> None:
         editor("insert", insert_line=2, new_str="zero", security_risk="LOW"),
         editor("str_replace", old_str="one", new_str="zero\none"),
         editor("str_replace", old_str="# Notes\n", new_str="# Notes\n\nzero"),
-        editor("str_replace", old_str="one\n", new_str="zero \none\n"),
     ):
         assert edit.verify(inserted, same).outcome == "pass", same
+    blank = editor("str_replace", old_str="one\n", new_str="zero \none\n")
+    assert edit.verify(inserted, blank).reason == "only_blanks_differ"  # in a text they may mean something
     for other in (
         editor("insert", insert_line=3, new_str="zero"),
         editor("insert", insert_line=99, new_str="zero"),
@@ -286,6 +298,9 @@ def test_an_editor_with_commands() -> None:
 
 SPOILT = {
     "another value": "    return start + sum(values) + 1",
+    "a comment for a linter": "    return start + sum(values)  # noqa",
+    "a comment for a type checker": "    return start + sum(values)  # type: ignore",
+    "a comment for coverage": "    return start + sum(values)  # pragma: no cover",
     "another name": "    return start + sum(value)",
     "another operator": "    return start - sum(values)",
     "another order": "    return sum(values) + start",
@@ -394,6 +409,12 @@ OTHER_PROGRAMS = {
     "j.py": ("x = f'{a} b'\n", "x = f'{a}  b'\n"),
     "k.sh": ("rm -rf a\n", "rm -rf a /\n"),
     "l.py": ("x = 1\n", "x = (1,)\n"),
+    "m.jsx": ('const a = <b c="\\n"/>;\n', "const a = <b c='\n'/>;\n"),  # markup knows no escapes
+    "n.js": ("const a = (b?.c).d;\n", "const a = b?.c.d;\n"),
+    "o.js": ("const a = [1,,];\n", "const a = [1,];\n"),
+    "p.js": ("f(a)\n;[1].map(b)\n", "f(a)\n[1].map(b)\n"),
+    "q.js": ("for (;;) {}\n", "for (;;);\n"),
+    "r.rs": ("fn f() { g((1,)) }\n", "fn f() { g((1)) }\n"),
 }
 
 

@@ -34,12 +34,11 @@ EXPECTED = "The change of reservation **NQNU5R** to May 24 costs $255 on your ca
     "text",
     [
         EXPECTED,
-        "Changing reservation NQNU5R to May 24 costs $255.00 on your card ending in 7447. Shall I go ahead?",
+        "Sure! The change of reservation NQNU5R to May 24 costs $255.00 on your card ending in 7447. Shall I go ahead?",
         "The change of reservation NQNU5R to May 24th costs 255 dollars on the card ending in 7447. Shall I go ahead?",
-        "For the reservation NQNU5R the change to 2024-05-24 costs $255 on your card ending in 7447. Shall I do it?",
     ],
 )
-def test_the_same_message_in_other_words_passes(text: str) -> None:
+def test_the_same_message_passes(text: str) -> None:
     assert compare_messages(EXPECTED, text, CONTEXT).outcome == "pass"
 
 
@@ -74,6 +73,9 @@ def test_what_contradicts_the_expected_message_fails(text: str, reason: str) -> 
         (EXPECTED + " Flight HAT112 has seats.", "adds_facts"),  # from the context, but true of this?
         (EXPECTED.replace("7447", "@").replace("255", "7447").replace("@", "255"), "order"),
         ("NQNU5R May 24 $255 7447?", "other_words"),
+        (EXPECTED.replace("Shall I", "May I"), "other_words"),
+        (EXPECTED.replace("costs", "may cost"), "other_words"),
+        (EXPECTED.replace("The change of r", "R"), "other_words"),
         (EXPECTED.replace("change", "cancellation"), "opposites"),
         (EXPECTED.replace("Shall", "\u200bShall"), "hidden_characters"),
     ],
@@ -85,13 +87,13 @@ def test_what_cannot_be_told_gets_no_verdict(text: str, why: str) -> None:
 
 def test_a_refusal_is_right_where_the_expert_declined() -> None:
     declined = "Unfortunately, I cannot change a basic economy flight."
-    assert compare_messages(declined, "I cannot change a basic economy flight, unfortunately.", ()).outcome == "pass"
+    assert compare_messages(declined, "Unfortunately, I can't change a basic economy flight!", ()).outcome == "pass"
     assert compare_messages("Your basic economy flight is changed.", declined, ()).reason == "refusal"
 
 
 def test_code_in_a_message_must_be_the_same() -> None:
     expected = "I list the files.\n```bash\nls -la\n```"
-    assert compare_messages(expected, "I list all the files.\n\n```bash\nls -la\n```\n", ()).outcome == "pass"
+    assert compare_messages(expected, "I list files.\n\n```bash\nls -la\n```\n", ()).outcome == "pass"
     assert compare_messages(expected, "I list the files.\n```bash\nrm -r .\n```", ()).reason == "different_code"
 
 
@@ -124,12 +126,8 @@ def test_real_messages_pass_against_themselves_and_others_do_not() -> None:
             if normalised(text) != normalised(said):
                 outcome = tool_call.verify(turn, Action(content=text)).outcome
                 outcomes[outcome] += 1
-                # Two runs of one task asked for the same things in other words; nothing else may pass.
-                assert outcome != "pass" or (turn.trajectory.task_id, turn.index) == (
-                    other.trajectory.task_id,
-                    other.index,
-                )
-    assert outcomes["pass"] == 2 and outcomes["fail"] > 2 * outcomes["no_verdict"], outcomes
+                assert outcome != "pass", (said, text)
+    assert outcomes["fail"] > 2 * outcomes["no_verdict"], outcomes
 
 
 def test_a_fact_changed_or_left_out_in_a_real_message_never_passes() -> None:

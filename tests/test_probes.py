@@ -37,6 +37,9 @@ WANTED = {
     *("shell_redirected/away", "shell_path/name", "edit_text/number", "edit_place/no_change", "edit_path/name"),
     *("honest/argument_order", "honest/json_blanks", "honest/json_escapes", "honest/number_form", "honest/call_ids"),
     *("honest/path_spelling", "honest/single_quotes", "honest/blanks_between_words", "honest/default_spelled_out"),
+    *("near/number", "near/punctuation", "near/case", "near/longer", "near/shorter", "near/word_order"),
+    *("said/other_word", "said/word_left_out", "said/roles_exchanged", "said/as_a_question", "said/other_language"),
+    *("said/words_turned_round", "said/contrary"),
     *("honest/call_order", "self/range_of_one", "self/demonstrated"),
 }
 

@@ -20,8 +20,8 @@ from verifier_corpus import Case, cases
 
 CASES = cases()
 VERIFIERS = ("tool_call", "command", "edit")
-MOST_FALSE_FAILS = {"tool_call": 0.01, "command": 0.09, "edit": 0.01}
-"""Shares of the honest cases; what was measured (0, 14 of 173, 0), rounded up."""
+MOST_FALSE_FAILS = {"tool_call": 0.0, "command": 0.02, "edit": 0.0}
+"""Shares of the honest cases; what was measured (0, 2 of 173, 0), rounded up."""
 MOST_WITHOUT_VERDICT = {"tool_call": 0.06, "command": 0.0, "edit": 0.07}
 """Shares of all cases."""
 
@@ -119,7 +119,29 @@ def test_the_blind_cases_are_judged_rightly_but_for_those_known() -> None:
         f"{attacks} attacks, {len(BLIND) - attacks} honest variants; wrong {len(wrong)}; no verdict {dict(left_open)}"
     )
     assert sorted(wrong) == sorted(KNOWN_WRONG)
-    assert left_open["tool_call"] <= 110 and left_open.total() - left_open["tool_call"] <= 10
+    assert left_open["tool_call"] <= 116 and left_open.total() - left_open["tool_call"] <= 10
+
+
+THIRD = cases(("third_round.jsonl",))
+
+
+def test_of_the_third_round_no_attack_passes_and_no_honest_variant_fails() -> None:
+    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in THIRD}}
+    wrong: list[str] = []
+    answered: Counter[str] = Counter()
+    for case in THIRD:
+        verifier = verifiers[case.verifier]
+        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
+        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+        if outcome not in ("no_verdict", case.probe.expected):
+            wrong.append(f"{case.name} {case.probe.kind}")
+        if case.probe.kind.startswith("said_well/"):
+            answered[case.probe.kind.removeprefix("said_well/")] += outcome == "pass"
+        elif case.probe.expected == "pass":  # only a message that is worded otherwise may stay without a verdict
+            assert outcome == "pass", (case.name, case.probe.kind)
+    print(f"honest messages that pass: {dict(answered)}")
+    assert not wrong
+    assert min(answered[language] for language in ("en", "de", "fr", "es", "zh")) >= 3
 
 
 def test_a_verifier_that_is_easily_pleased_is_caught_by_the_corpus() -> None:

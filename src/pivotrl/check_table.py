@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pivotrl.checking import CheckOptions, fault_of
+from pivotrl.checking import CheckOptions
 from pivotrl.fitting_table import new_table, print_table
-from pivotrl.probes.report import CheckReport, Example, Rate, Row
+from pivotrl.probes.refusal import doubtful_groups, verdict_of
+from pivotrl.probes.report import CheckReport, Example, Rate, Row, first_difference
 from pivotrl.tables import out, plain
 
 _SHOWN_TEXT = 160
 _SHOWN_REWARDS = 8
+_SHOWN_DOUBTS = 5
 
 
 def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> None:
@@ -38,8 +40,10 @@ def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> No
         out.print(f"demonstrated action not accepted: {plain(reason)}, {count} turns")
     if report.first_error:
         out.print(f"it said: {plain(report.first_error)}")
-    _print_rows("turn", report.by_turn)
+    _print_rows("kind of turn", report.by_turn)
+    _print_rows("language of messages", report.by_language)
     _print_rows("tool", report.by_tool)
+    _print_rows("argument judged wrongly", {k: row for k, row in report.by_argument.items() if _is_wrong(row)})
     _print_rows("kind of probe judged wrongly", {k: row for k, row in report.by_kind.items() if _is_wrong(row)})
     values = ", ".join(f"{value:g}" for value in report.reward_values[:_SHOWN_REWARDS])
     more = " ..." if len(report.reward_values) > _SHOWN_REWARDS else ""
@@ -48,8 +52,15 @@ def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> No
         out.print(f"turns where every action got the same reward: {report.num_turns_of_one_reward}")
     for example in report.worst:
         _print_example(example)
-    if fault := fault_of(report, options.max_false_pass):
-        out.print(f"[bold red]Profiling and training will refuse this verifier:[/] {plain(fault)}")
+    for group in doubtful_groups(report, options.max_false_pass)[:_SHOWN_DOUBTS]:
+        rate = group.rate
+        out.print(
+            f"[yellow]warning:[/] {rate.count} of {rate.num_probes} wrong actions pass {plain(group.name)}, too few in "
+            f"{rate.num_tasks} tasks to refuse the verifier for"
+        )
+    word, _, rest = verdict_of(report, options.max_false_pass).partition(":")
+    colour = {"sound": "green", "refused": "bold red"}.get(word, "yellow")
+    out.print(f"[{colour}]{word}:[/]{plain(rest)}")
 
 
 def _print_rows(title: str, rows: Mapping[str, Row]) -> None:
@@ -72,8 +83,10 @@ def _print_example(example: Example) -> None:
     doubt = "" if example.certain else ", doubtful"
     reward = "" if example.reward is None else f" with reward {example.reward:g}"
     out.print(f"{plain(example.turn_id)}  {plain(example.kind)}{doubt}: {wrong}{reward}, {plain(example.reason)}")
-    out.print(f"  expected  {_short(example.expected_text)}")
-    out.print(f"  put       {_short(example.text) or '(nothing)'}")
+    expected, put = (text.replace("\n", "\\n") for text in (example.expected_text, example.text))
+    start = _shown_from(expected, put)
+    out.print(f"  expected  {_short(expected, start)}")
+    out.print(f"  put       {_short(put, start) or '(nothing)'}")
 
 
 def _is_wrong(row: Row) -> bool:
@@ -88,5 +101,12 @@ def _number(rate: Rate | None) -> str:
     return str(rate.num_probes) if rate else ""
 
 
-def _short(text: str) -> str:
-    return plain(text.replace("\n", "\\n")[:_SHOWN_TEXT])
+def _shown_from(one: str, other: str) -> int:
+    """Where two texts are shown from, so that the place at which they first differ is seen."""
+    place = first_difference(one, other)
+    return 0 if place < _SHOWN_TEXT // 2 else place - _SHOWN_TEXT // 4
+
+
+def _short(text: str, start: int) -> str:
+    cut = text[start : start + _SHOWN_TEXT]
+    return plain(f"{'...' if start and cut else ''}{cut}{'...' if len(text) > start + _SHOWN_TEXT else ''}")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pivotrl.options import check as check_options
 from pivotrl.plugins import describe, source_sha256
 from pivotrl.probes.making import make_probes
 from pivotrl.probes.probe import Probe
+from pivotrl.probes.refusal import fault_of
 from pivotrl.probes.report import CheckReport, Judged, make_report
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
 from pivotrl.records import Verdict
@@ -47,7 +49,8 @@ class CheckOptions:
     check_seconds: Positive = 120.0
     """No further turn is begun after so long; for verifiers that run programs or ask a model."""
     max_false_pass: Share = 0.02
-    """Training is refused when more than this share of the certain attacks passes (docs/verifiers.md says why 2 %)."""
+    """Training is refused when more than this share of the certain attacks passes, over all or in any group of them: a
+    kind of turn, a language, a tool, an argument, a kind of attack (docs/verifiers.md says why 2 %)."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -76,6 +79,7 @@ def check(
         raise InputError("there are no candidate turns to check the verifier on; see skipped turns and their reasons")
     drawn = draw_by_task(turns, None, options.check_turns, options.check_seed)
     judged: list[Judged] = []
+    is_ignored = _ignored_by(asked)
     began, spent, num_checked = time.monotonic(), 0.0, 0
 
     def is_late() -> bool:
@@ -93,7 +97,11 @@ def check(
             if is_late():
                 break
             verdict = judge(probe.turn(turn), probe.completion(), verifier)
-            judged.append(Judged(turn, _doubted(probe) if _looks_at_effects(asked, verdict) else probe, verdict))
+            if _looks_at_effects(asked, verdict):
+                probe = _doubted(probe)
+            elif probe.argument and is_ignored(probe.argument):
+                probe = dataclasses.replace(probe, certain=False)
+            judged.append(Judged(turn, probe, verdict))
         spent += time.perf_counter() - start
         num_checked += 1
         progress(num_checked, len(drawn), "checking the verifier")
@@ -158,30 +166,6 @@ def require_checked(
     return report, True
 
 
-def fault_of(report: CheckReport, max_false_pass: float) -> str | None:
-    """Why a verifier is refused, None when it is not: more than ``max_false_pass`` of the certain attacks pass, or no
-    demonstrated action is accepted, so that nothing could be learnt."""
-    if report.accepts_expected is None or report.accepts_expected.count == 0:
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in report.reasons_of_refused.items())
-        error = f" ({report.first_error})" if report.first_error else ""
-        return (
-            f"{report.verifier} accepts no demonstrated action on {report.num_turns} turns: {reasons}{error}. "
-            "It is the wrong verifier for these logs, its options are wrong, or it is broken; see `pivotrl check`"
-        )
-    if report.false_pass is None or report.false_pass.mean <= max_false_pass:
-        return None
-    rate = report.false_pass
-    kinds = sorted(report.by_kind.items(), key=lambda item: -(item[1].false_pass.count if item[1].false_pass else 0))
-    holes = [f"{kind} {row.false_pass.mean:.0%}" for kind, row in kinds[:5] if row.false_pass and row.false_pass.count]
-    return (
-        f"{report.verifier} accepts {rate.mean:.1%} [{rate.low:.1%}, {rate.high:.1%}] of the wrong actions put before "
-        f"it ({rate.count} of {rate.num_probes}), above --max-false-pass {max_false_pass:g}; most of all "
-        f"{', '.join(holes)}. "
-        "A policy would be paid for them. Look at `pivotrl check`, then choose a stricter verifier or rule, leave such "
-        "turns out (--domain), or raise --max-false-pass"
-    )
-
-
 def _looks_at_effects(verifier: Any, verdict: Verdict) -> bool:
     """Whether a verdict comes from a verifier that looks at what an action does, not at how it is written. Of a
     combination the part asked last has decided."""
@@ -191,6 +175,19 @@ def _looks_at_effects(verifier: Any, verdict: Verdict) -> bool:
     if not isinstance(said, list) or not 0 < len(said) <= len(parts):
         return False
     return _looks_at_effects(parts[len(said) - 1], Verdict.model_validate(said[-1]))
+
+
+def _ignored_by(verifier: Any) -> Callable[[str], bool]:
+    """Whether a verifier's options leave an argument (``tool.name``) out: attacks on it are doubtful then."""
+    options: list[Mapping[str, Any]] = []
+    pending = [verifier]
+    while pending:
+        part = pending.pop()
+        options.append(getattr(part, "keywords", None) or {})
+        pending += getattr(part, "verifiers", ())
+    names = {name for given in options for name in given.get("ignore_arguments") or ()}
+    places = [place for given in options for place, rule in (given.get("rules") or {}).items() if rule == "ignore"]
+    return lambda place: place.partition(".")[2] in names or any(fnmatchcase(place, pattern) for pattern in places)
 
 
 def _doubted(probe: Probe) -> Probe:

@@ -53,6 +53,11 @@ def parse_arguments(text: str) -> dict[str, Any]:
     return value
 
 
+def call_arguments(text: str) -> dict[str, Any]:
+    """:func:`parse_arguments` of a call as models write it: ``null`` in the place of no arguments is none."""
+    return {} if text.strip(" \t\r\n") == "null" else parse_arguments(text)
+
+
 def kind_of(value: Any) -> str:
     """The JSON type of a value; integers and floats are both numbers.
 

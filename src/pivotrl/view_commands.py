@@ -13,6 +13,7 @@ from pivotrl.exporting import ExportOptions
 from pivotrl.exporting import export as export_pivots
 from pivotrl.live_progress import errors, live_progress
 from pivotrl.policy_choice import PolicyChoice
+from pivotrl.probes.refusal import fault_of
 from pivotrl.rendering import Renderer
 from pivotrl.reporting import write_report
 from pivotrl.runs.directory import require_run, working_in
@@ -69,6 +70,8 @@ def check(
 ) -> None:
     """Put wrong actions and right ones in other spellings before the verifier: what it pays for, and what it refuses.
 
+    The last line says whether it may be used. The exit code is 2 where profiling and training would refuse it.
+
     Args:
         directory: A run directory with trajectories.
         verifier: Verifier plugin.
@@ -80,6 +83,8 @@ def check(
         sampler = policy.load_late() if needs_policy(loaded) else None
         report = check_stage(directory, candidates, loaded, checking, progress, sampler, verification)
     check_table.print_check(report, checking, json)
+    if fault_of(report, checking.max_false_pass):
+        raise SystemExit(2)
 
 
 def doctor(sandbox: str = "bwrap", require_cgroup: bool = False, json: bool = False) -> None:

@@ -2,8 +2,9 @@
 
 ``generated.jsonl`` was made by ``make_corpus.py`` from the probes and stays as it is when the probes change;
 ``by_hand.jsonl`` was written by hand, and ``blind.jsonl`` by hand too, before its author had read the verifiers;
-``second_round.jsonl`` is by the same author, after what the blind cases showed was mended. A row names its turn by file
-and turn id:
+``second_round.jsonl`` is by the same author, after what the blind cases showed was mended. ``third_round.jsonl`` was
+written together with the change that it tests, in English, German, French, Spanish and Chinese and a few more scripts;
+its turns stand in ``turns.jsonl``. A row names its turn by file and turn id:
 
     {"source": "tau_bench/gpt-4o-airline.json", "turn": "tau_bench-airline-32-2#12", "verifier": "tool_call",
      "class": "swapped", "kind": "swapped/value", "action": {...}, "expected": "fail", "note": "..."}
@@ -43,8 +44,9 @@ class Case:
 
 @functools.cache
 def turns(source: str) -> dict[str, Turn]:
-    """The candidate turns of a file or a directory of the test data."""
-    found = [audit(item) for item in auto.read(DATA / source) if isinstance(item, Trajectory)]
+    """The candidate turns of a file or a directory of the test data, or of a file beside this one."""
+    path = HERE / source if (HERE / source).is_file() else DATA / source
+    found = [audit(item) for item in auto.read(path) if isinstance(item, Trajectory)]
     return {turn.id: turn for turn in cut(found)[0]}
 
 

@@ -1,10 +1,10 @@
-"""Dates as people write them: ``2024-03-01``, ``1 March 2024``, ``March 1st, 2024``, ``25/12/2024``."""
+"""Dates and times of day as people write them: ``2024-03-01``, ``March 1st, 2024``, ``25/12/2024``, ``3:30 p.m.``."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time
 
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july"),
@@ -74,3 +74,37 @@ def _date(year: int, month: int, day: int) -> date | None:
         return date(year, month, day)
     except ValueError:
         return None
+
+
+_TIME = re.compile(
+    r"(?P<hour>[0-9]{1,2})(?:[:.](?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?)?\s*(?P<half>[ap])\.?m\.?\Z"
+    r"|(?P<hour24>[0-9]{1,2}):(?P<minute24>[0-9]{2})(?::(?P<second24>[0-9]{2}))?(?:\s*(?:h|hrs|hours|o'clock))?\Z"
+)
+_NAMED_TIMES = {"noon": time(12), "12 noon": time(12), "midday": time(12), "midnight": time(0), "12 midnight": time(0)}
+
+
+def read_time(text: str) -> time | None:
+    """The time of day that the whole text is. ``3:30`` without half of the day is half past three at night."""
+    text = " ".join(text.casefold().split())
+    if text in _NAMED_TIMES:
+        return _NAMED_TIMES[text]
+    match = _TIME.match(text) if len(text) <= 30 else None
+    if match is None:
+        return None
+    if match["half"]:
+        hour, minute, second = int(match["hour"]), match["minute"], match["second"]
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + 12 * (match["half"] == "p")
+    else:
+        hour, minute, second = int(match["hour24"]), match["minute24"], match["second24"]
+    try:
+        return time(hour, int(minute or 0), int(second or 0))
+    except ValueError:
+        return None
+
+
+def tells_half(text: str) -> bool:
+    """Whether a time says which half of the day it is in: a bare ``2:30`` may be a ratio or a duration."""
+    found = read_time(text)
+    return found is not None and bool(re.search(r"[ap]\.?m|noon|mid", text, re.IGNORECASE))

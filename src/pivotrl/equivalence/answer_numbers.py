@@ -1,8 +1,9 @@
-"""Numbers as people write them, read exactly: ``1,234.50``, ``3/4``, ``1 1/2``, ``$5``, ``50%``, ``3 km``."""
+"""Numbers as people write them, read exactly: ``1,234.50``, ``1 1/2``, ``$5``, ``50%``, ``3 km``, ``7 million``."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,6 +13,8 @@ _MAX_EXPONENT = 400
 _CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "US$": "USD"}
 _CODES = frozenset({"USD", "EUR", "GBP", "JPY", "INR", "CHF", "CAD", "AUD", "NZD", "CNY", "SEK", "NOK", "DKK", "KRW"})
 _CURRENCY_WORDS = {"dollar": "USD", "euro": "EUR", "pound sterling": "GBP"}
+_SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PERCENT = re.compile(r"(?:%|per ?cent\b|pct\b)\s*", re.IGNORECASE)
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?:[ \u00a0\u202f_'][0-9]{3})+|[0-9]+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+|\s*[x*\u00d7]\s*10\^\{{?[+-]?[0-9]+\}}?)?"
@@ -22,8 +25,13 @@ _NUMBER = re.compile(
     rf"(?:(?P<whole>[0-9]+)\s+(?P<part>[0-9]+/[0-9]+)|(?P<top>{_DECIMAL})\s*/\s*(?P<bottom>{_DECIMAL})|(?P<plain>{_DECIMAL}))"
     r"\s*(?P<unit>%|[€£₹]|[^\d\s].{0,30})?\Z"
 )
-_UNIT = re.compile(r"(?:[A-Za-zµμΩ°²³][A-Za-zµμΩ°²³ ]*(?:[/·*^-]+[A-Za-z0-9²³]+)*|%)\Z")
-_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{([^{}]*)\}|([0-9]))\s*(?:\{([^{}]*)\}|([0-9]))")
+_UNIT = re.compile(r"(?:[A-Za-zµμΩÅ°][A-Za-zµμΩÅ°²³ ]*(?:[/·*^-]+[A-Za-z0-9²³]+)*|%)\Z")
+_MIXED = re.compile(
+    r"(?<![\w.,^_}])([0-9]{1,9})\s*\\[dtc]?frac\s*(?:\{\s*([0-9]{1,9})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,9})\s*\}|([0-9]))"
+)
+"""``2\\frac{1}{2}``: two and a half, where the part is less than one."""
+_PERIOD = re.compile(r"([+-]?)([0-9]{0,30})\.([0-9]{0,30})\\overline\s*\{([0-9]{1,30})\}\Z")
+_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}|([0-9]))\s*(?:\{([^{}]*)\}|([0-9]))")
 _MARKUP = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
 
 
@@ -31,22 +39,35 @@ _MARKUP = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
 class Number:
     value: Fraction
     unit: str = ""
-    """As written, plurals apart; a currency is its code; empty for none, and for a percentage, which is a number."""
+    """As written; a currency is its code; empty for none, and for a percentage, which is a number."""
 
 
 def read_number(text: str) -> Number | None:
     """The number that the whole text is; None when it is anything else.
 
     Thousands are grouped by commas, blanks, underscores or apostrophes, in threes; the decimal mark is a point.
-    ``1,5`` is no number, since it may be meant either way. ``50%`` is 1/2.
+    ``1,5`` is no number, since it may be meant either way. ``50%`` is 1/2, ``2\\frac{1}{2}`` is 5/2, and
+    ``7 million`` is 7,000,000.
     """
     if len(text) > _MAX_LENGTH:
         return None
-    match = _NUMBER.match(_plain(text))
+    text = _plain(text)
+    if period := _PERIOD.match(text):
+        sign, whole, head, digits = period.groups()
+        tail = Fraction(int(digits), (10 ** len(digits) - 1) * 10 ** len(head))
+        return Number((-1 if sign == "-" else 1) * (Fraction(f"{whole or 0}.{head or 0}") + tail))
+    match = _NUMBER.match(text)
     if match is None:
         return None
     currency, unit = match["currency"], (match["unit"] or "").strip()
-    if currency and (unit and unit != "%"):
+    scale, _, rest = unit.partition(" ")
+    factor = Fraction(_SCALES.get(scale.casefold(), 1))
+    unit = rest.strip() if factor != 1 else unit
+    if percent := _PERCENT.match(unit):
+        factor, unit = factor / 100, unit[percent.end() :]
+        if unit or currency:
+            return None
+    if currency and unit:
         return None
     try:
         if match["whole"]:
@@ -61,8 +82,7 @@ def read_number(text: str) -> Number | None:
         return None
     if "-" in (match["sign"], match["sign_after"]):
         value = -value
-    if unit == "%":
-        return None if currency else Number(value / 100)
+    value *= factor
     name = _currency(currency.strip()) if currency else _unit(unit)
     return None if name is None else Number(value, name)
 
@@ -83,9 +103,20 @@ def _plain(text: str) -> str:
     text = text.strip().replace("\u2212", "-").replace("\\$", "$").replace("\\%", "%")
     text = text.replace("\\,", "").replace("\\!", "").replace("{,}", ",").replace("\\ ", " ").replace("~", " ")
     text = text.replace("\\times", "*").replace("\\cdot", "*")
-    text = _MARKUP.sub(r"\1", text)
+    text = re.sub(r"\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree", "°", _MARKUP.sub(r"\1", text))
+    text = _MIXED.sub(_mixed, text)
+    text = re.sub(r"(?<=[0-9])([¼-¾⅐-⅞])", r" \1", text)
+    text = "".join(unicodedata.normalize("NFKC", c).replace("\u2044", "/") if c in _VULGAR else c for c in text)
     text = _FRACTION.sub(lambda found: f"{found[1] or found[2]}/{found[3] or found[4]}", text)
     return text.strip().removesuffix(".").rstrip()
+
+
+_VULGAR = frozenset("¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞")
+
+
+def _mixed(found: re.Match[str]) -> str:
+    whole, top, bottom = found[1], found[2] or found[3], found[4] or found[5]
+    return f"{whole} {top}/{bottom}" if int(top) < int(bottom) else found[0]
 
 
 def _decimal(text: str) -> Fraction:
@@ -105,6 +136,4 @@ def _unit(unit: str) -> str | None:
         return _CURRENCIES.get(unit, "")
     if not _UNIT.match(unit):
         return None
-    if len(unit) > 3:  # a word; short ones are symbols, where mW is not MW
-        unit = unit.casefold().removesuffix("s")
-    return _CURRENCY_WORDS.get(unit, unit)
+    return _CURRENCY_WORDS.get(unit.casefold().removesuffix("s"), unit)

@@ -11,13 +11,15 @@ from fractions import Fraction
 from types import ModuleType
 from typing import Literal, get_args
 
-from pivotrl.equivalence.answer_dates import read_date
+from pivotrl.equivalence.answer_dates import read_date, read_time, tells_half
 from pivotrl.equivalence.answer_numbers import read_number, same_number
+from pivotrl.equivalence.answer_texts import folded, with_scripts
+from pivotrl.equivalence.answer_units import is_unit, same_unit
 from pivotrl.equivalence.pairing import match_all
 from pivotrl.extras import install_hint
 from pivotrl.protocols import InputError
 
-Kind = Literal["auto", "number", "expression", "date", "choice", "list", "text"]
+Kind = Literal["auto", "number", "expression", "date", "time", "choice", "list", "text"]
 Extraction = Literal["boxed", "answer_line", "whole"]
 
 _MAX_ITEMS = 200
@@ -31,6 +33,12 @@ _ANSWER_LINE = re.compile(
 _CHOICE = re.compile(r"(?:(?:option|choice)\s+)?[(\[]?([A-Za-z])(?:[)\].:]+(?:\s+(.*))?)?\Z", re.DOTALL | re.IGNORECASE)
 _OTHER_CHOICE = re.compile(r"\b(?:or|and|not)\b|(?:^|\W)[A-Z][).:\]]|\([A-Za-z]\)")
 _MATHS = re.compile(r"[\\^=√π∞]|\*\*|\b(?:sqrt|pi)\b")
+_ALGEBRA = re.compile(
+    r"(?=.*[a-z])(?=.*(?:[+*(<>≤≥]|[0-9][a-z]))"
+    r"(?:\s*(?:[-+*/(),<>≤≥]|[0-9.]++|(?:sin|cos|tan|log|ln|exp|sqrt)\b|[A-Za-z]{1,2}(?![A-Za-z])))++\s*\Z"
+)
+"""Letters, numbers and signs alone: ``2x+1``, ``n(n+1)/2``; not ``n/a`` and not ``b-12``."""
+_MARKED_UP = re.compile(r"\\(?!(?:text|mathrm|textbf|mathbf|mbox|%|\$|&|,|;|!| )\b)[A-Za-z]+")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"))
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _NAME = re.compile(r"[\s$]*(?:\\\(|\\\[)?\s*[A-Za-z](?:_\{?\w+\}?)?(?:\([A-Za-z]\))?\s*\Z")
@@ -108,24 +116,33 @@ def compare_answers(expected: str, actual: str, rules: AnswerRules) -> str:
     """``match``, or why the answers differ.
 
     Reasons: different_answer, different_unit, unreadable_answer, not_evaluated; and of no use either way
-    expected_answer_unreadable, maths_timeout.
+    expected_answer_unreadable, unknown_unit, maths_timeout.
 
     Raises:
         InputError: expressions are to be compared and math-verify is not installed.
     """
+    if " ".join(expected.split()) == " ".join(actual.split()):
+        return "match"
     kind = _kind_of(expected) if rules.kind == "auto" else rules.kind
+    if rules.kind == "auto" and kind == "text" and tells_half(actual) and read_time(expected) is not None:
+        kind = "time"
     if kind == "number":
         return _compare_numbers(expected, actual, rules)
+    expected, actual = with_scripts(expected), with_scripts(actual)
     if kind == "date":
         wanted, found = read_date(expected), read_date(actual)
         return _compared(wanted, found)
+    if kind == "time":
+        return _compared(read_time(expected), read_time(actual))
     if kind == "choice":
         return _compared(_choice(expected), _choice(actual))
     if kind == "list":
         return _compare_lists(expected, actual, rules)
     if kind == "expression":
         return _compare_expressions(expected, actual, rules)
-    return _compared(_folded(expected), _folded(actual))
+    if folded(expected) == folded(actual):
+        return "match"
+    return "expected_answer_unreadable" if _MARKED_UP.search(expected) else "different_answer"
 
 
 def _kind_of(expected: str) -> Kind:
@@ -133,7 +150,11 @@ def _kind_of(expected: str) -> Kind:
         return "number"
     if read_date(expected) is not None:
         return "date"
-    return "expression" if _MATHS.search(expected) and _maths().prepare(expected) is not None else "text"
+    if tells_half(expected):
+        return "time"
+    expected = with_scripts(expected)
+    is_maths = _MATHS.search(expected) or _ALGEBRA.match(expected)
+    return "expression" if is_maths and _maths().prepare(expected) is not None else "text"
 
 
 def _compared(expected: object, actual: object) -> str:
@@ -149,13 +170,16 @@ def _compare_numbers(expected: str, actual: str, rules: AnswerRules) -> str:
     if wanted is None:
         return "expected_answer_unreadable"
     if found is None:  # it may be written as an expression: 2^{10}, \sqrt{4}
-        is_maths = _MATHS.search(actual) and wanted.unit == ""
+        is_maths = (_MATHS.search(actual) or _ALGEBRA.match(actual)) and wanted.unit == ""
         return _compare_expressions(expected, actual, rules) if is_maths else "unreadable_answer"
     relative, absolute = Fraction(str(rules.relative_tolerance)), Fraction(str(rules.absolute_tolerance))
     if not same_number(wanted, found, relative=relative, absolute=absolute):
         return "different_answer"
-    left_out = rules.units == "optional" and "" in (wanted.unit, found.unit)
-    return "match" if wanted.unit == found.unit or left_out else "different_unit"
+    if same_unit(wanted.unit, found.unit):
+        return "match"
+    if rules.units == "exact" or "" not in (wanted.unit, found.unit):
+        return "different_unit"
+    return "match" if is_unit(wanted.unit or found.unit) else "unknown_unit"
 
 
 def _compare_expressions(expected: str, actual: str, rules: AnswerRules) -> str:
@@ -169,8 +193,11 @@ def _compare_expressions(expected: str, actual: str, rules: AnswerRules) -> str:
                 return "different_answer"
     if maths.is_unevaluated(wanted, found):
         return "not_evaluated"
-    same = maths.same_expression(wanted, found, rules.timeout_seconds)
-    return "maths_timeout" if same is None else "match" if same else "different_answer"
+    if not maths.is_read(wanted) or not maths.is_read(found):
+        return "unreadable_answer" if maths.is_read(wanted) else "expected_answer_unreadable"
+    if maths.other_case(wanted, found):
+        return "different_answer"
+    return str(maths.compare(wanted, found, rules.timeout_seconds))
 
 
 def _compare_lists(expected: str, actual: str, rules: AnswerRules) -> str:
@@ -205,8 +232,12 @@ def _items(text: str) -> list[str]:
         if text.startswith(opening) and text.endswith(closing):
             text = text[len(opening) : -len(closing)]
             break
-    separator = next((mark for mark in (";", "\n", ", ", ",", " and ") if mark in text), ",")
-    parts = (re.sub(r"^(?:[-*•]|[0-9]+[.)])\s+|^and\s+", "", part.strip()) for part in text.split(separator))
+    text = re.sub(r"\\(?:text|mathrm)\{\s*and\s*\}", " and ", text)
+    separator = next((mark for mark in (";", "\n", "、", ", ", "，", ",", " and ") if mark in text), ",")  # noqa: RUF001
+    split = text.split(separator)
+    if not any(" and " in part for part in split[:-1]):  # a, b and c; but rock and roll, jazz and blues
+        split[-1:] = split[-1].split(" and ")
+    parts = (re.sub(r"^(?:[-*•]|[0-9]+[.)])\s+|^and\s+", "", part.strip()) for part in split)
     return [item for item in map(clean, parts) if item]
 
 
@@ -215,11 +246,6 @@ def _choice(text: str) -> str | None:
     if match is None or (match[2] and _OTHER_CHOICE.search(match[2])):
         return None
     return match[1].upper()
-
-
-def _folded(text: str) -> str:
-    text = re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", unicodedata.normalize("NFKC", text))
-    return " ".join(text.casefold().split())
 
 
 def quotes_question(question: str, actual: str, expected: str) -> bool:

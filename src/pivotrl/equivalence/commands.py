@@ -9,6 +9,7 @@ to one form on its own, the relation is reflexive, symmetric and transitive.
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 from pivotrl.equivalence.command_options import EXTERNAL, normal_arguments, normal_path
@@ -18,6 +19,8 @@ from pivotrl.equivalence.shell_words import NotUnderstood, Part, Word, literal
 _MOVES = {"cd", "pushd", "popd", "source", ".", "builtin", "chroot"}
 """Commands after which relative paths may start elsewhere."""
 
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 _HERE = {"<<", "<<-", "<<<"}
 """Redirections that cannot fail, so that their place beside that of another descriptor does not matter."""
@@ -42,7 +45,7 @@ def normal_command(text: str, directory: str | None = None) -> tuple[Any, ...]:
         trimmed = text.strip(" \t\n")
         return ("text", text if trimmed.endswith("\\") else trimmed, str(reason))
     directory = directory.rstrip("/") if directory and directory.startswith("/") else None
-    while directory and tokens[1:2] == ["&&"] and _goes_to(tokens[0], directory):
+    while tokens[1:2] == ["&&"] and (_goes_to(tokens[0], ".") or (directory and _goes_to(tokens[0], directory))):
         del tokens[:2]
     if any(_may_move(token) for token in tokens):
         directory = None
@@ -84,7 +87,7 @@ def _without_prefix(words: list[Word]) -> list[Word]:
 def _normal(token: Token, directory: str | None) -> Any:
     if isinstance(token, str):
         return token
-    words = [_normal_word(word) for word in token.words]
+    words = _with_sorted_assignments([_normal_word(word) for word in token.words])
     arguments = ("values", *words) if token.is_values else normal_arguments(_without_prefix(words), directory)
     redirections = tuple(
         tuple(_normal_word(item) if isinstance(item, tuple) else item for item in redirection)
@@ -94,7 +97,30 @@ def _normal(token: Token, directory: str | None) -> Any:
     operators = [redirection[1] for redirection in redirections]
     if len(set(numbers)) == len(numbers) == 2 and set(operators) & _HERE and not any("&" in sign for sign in operators):
         redirections = tuple(sorted(redirections, key=lambda redirection: redirection[0]))
-    return (tuple(map(_normal_word, token.assignments)), arguments, redirections)
+    return (_sorted_assignments([_normal_word(word) for word in token.assignments]), arguments, redirections)
+
+
+def _sorted_assignments(words: list[Word]) -> tuple[Word, ...]:
+    """Assignments of fixed values to different names in one order; others keep theirs."""
+    names = [_assigned(word) for word in words]
+    return tuple(sorted(words, key=str)) if None not in names and len(set(names)) == len(names) else tuple(words)
+
+
+def _assigned(word: Word) -> str | None:
+    """The name that a word assigns a fixed value to: nothing in it is expanded."""
+    if word and word[0].kind == "assignment" and word[0].value.endswith("="):
+        name = word[0].value.rstrip("=+")
+        return name if len(word) == 1 or (len(word) == 2 and word[1].kind == "text") else None
+    found = _ASSIGNMENT.match(literal(word) or "")
+    return found[1] if found else None
+
+
+def _with_sorted_assignments(words: list[Word]) -> list[Word]:
+    """``export`` and ``env`` with their assignments in one order."""
+    if len(words) < 3 or literal(words[0]) not in ("export", "env"):
+        return words
+    end = next((i for i, word in enumerate(words[1:], 1) if _assigned(word) is None), len(words))
+    return [words[0], *_sorted_assignments(words[1:end]), *words[end:]]
 
 
 def _normal_word(word: Word) -> Word:

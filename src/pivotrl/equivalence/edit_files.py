@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pivotrl.equivalence.command_directory import told_directory
 from pivotrl.equivalence.edit_calls import TOOLS, edits_of, normal_path
 from pivotrl.equivalence.edits import Delete, Edit, NotApplied, Write, apply
+from pivotrl.equivalence.reading_commands import only_reads
 from pivotrl.records import Message, ToolCall
 from pivotrl.strict_json import parse_arguments
 
@@ -19,9 +20,11 @@ _WINDOW_LINE = re.compile(r"(\d+):(.*)")
 _CUT = re.compile(r"<response clipped>|truncated|clipped|\[Output was cut", re.IGNORECASE)
 _DONE = re.compile(r"has been (?:edited|updated|created)|File (?:created|updated)|Text replaced|Success", re.IGNORECASE)
 _FAILED = re.compile(r"error|failed|no replacement|not found|invalid|multiple occurrences", re.IGNORECASE)
-_MAY_WRITE = re.compile(
-    r">|\b(?:sed(?! -n\b)|perl|mv|cp|rm|tee|patch|checkout|stash|reset|restore|apply|pull|merge|black|ruff|isort)\b"
+_LOOKING_TOOLS = re.compile(
+    r"think|search|find|grep|glob|\bls\b|list|read|view|open|goto|scroll|todo|plan|web|fetch|browse|finish|submit|get_|show",
+    re.IGNORECASE,
 )
+"""Tools without a command that change no file, by their names."""
 _CAT = re.compile(r"cat (?:-- )?([\w./-]+)")
 _OUTPUT = re.compile(
     r"<returncode>0</returncode>\n<output>\n(.*)\n</output>"
@@ -40,6 +43,8 @@ class SeenFile:
 
     lines: dict[int, str] = field(default_factory=dict)
     num_lines: int | None = None
+    is_stale: bool = False
+    """Whether something may have changed it since it was seen."""
 
     @property
     def is_whole(self) -> bool:
@@ -68,6 +73,11 @@ class Surroundings:
 
     def file(self, path: str) -> SeenFile:
         return self.files.setdefault(normal_path(path, self.directory), SeenFile())
+
+    def outdate(self) -> None:
+        """Something was run that may have changed any file."""
+        for file in self.files.values():
+            file.is_stale = True
 
 
 def surroundings(messages: Sequence[Message], tools: Sequence[str] = TOOLS) -> Surroundings:
@@ -99,14 +109,17 @@ def _answered(call: ToolCall, answer: str, now: Surroundings, tools: Sequence[st
         try:
             edits = edits_of(call.name, _plain(arguments), open_file=now.open_file, directory=now.directory)
         except ValueError:
+            now.outdate()
             return
     if edits is None:
         command = arguments.get("command", arguments.get("cmd"))
         shown = next((arguments[key] for key in _SHOWN_ARGUMENTS if isinstance(arguments.get(key), str)), None)
-        if shown is not None and call.name in _VIEWS:
+        if command == "undo_edit":
+            now.outdate()
+        elif shown is not None and call.name in _VIEWS:
             _show(now.file(shown), answer, whole=not {"view_range", "offset", "limit"} & arguments.keys())
-        elif command is not None and _MAY_WRITE.search(str(command)):
-            now.files.clear()
+        elif not (only_reads(command) if command is not None else _LOOKING_TOOLS.search(call.name)):
+            now.outdate()
         elif (cat := _CAT.fullmatch(str(command))) and (printed := _OUTPUT.fullmatch(answer.strip())):
             now.files[normal_path(cat[1], now.directory)] = SeenFile(num_lines=0)
             now.file(cat[1]).set_text(printed[1] if printed[1] is not None else printed[2] + "\n")
@@ -129,6 +142,7 @@ def _edit(file: SeenFile, edit: Edit) -> None:
     if isinstance(edit, Write):
         file.num_lines = 0
         file.lines = {}
+        file.is_stale = False
     try:
         made = apply(edit, file.text)
     except NotApplied:
@@ -151,6 +165,8 @@ def _show(file: SeenFile, answer: str, *, whole: bool) -> None:
     if not block or len(block) != len(found) or block[-1][0] > _MAX_LINES:
         return
     lines = dict(block)
+    if file.is_stale:
+        file.lines, file.num_lines, file.is_stale = {}, None, False
     if total is None and whole and block[0][0] == 1 and not _CUT.search(answer):
         total = len(block)
         file.lines = {}

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import textwrap
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pivotrl.equivalence.edit_files import SeenFile, Surroundings
-from pivotrl.equivalence.edits import Edit, NotApplied, Patch, Replace, Write, apply
-from pivotrl.equivalence.syntax_trees import has_grammar, python_fault, same_tree
+from pivotrl.equivalence.edits import Edit, Insert, NotApplied, Patch, Replace, ReplaceLines, Write, apply
+from pivotrl.equivalence.syntax_trees import compare_programs, has_grammar, python_fault, same_code
 
-_BLANKS_COUNT = re.compile(r"(?:\.(?:py|pyi|pyx|ya?ml|mk|md|markdown|diff|patch|tsv|csv|sh|bash)|(?:^|/)[Mm]akefile)\Z")
-"""Files in which blanks at the ends of lines may mean something."""
+_NO_BLANKS_COUNT = (".css", ".scss", ".less", ".java", ".ini", ".cfg")
+"""Endings of files in which blanks at the ends of lines mean nothing; text blocks of Java lose theirs."""
+_BLANKS_COUNT = re.compile(
+    r"(?:\.(?:py|pyi|pyx|ya?ml|mk|md|markdown|diff|patch|tsv|csv|sh|bash|zsh|properties|env)|(?:^|/)[^./]+|(?:^|/)\.env)\Z"
+)
+"""Files in which they mean something; scripts without an ending among them."""
 _SKELETON = re.compile(r"#[^\n]*|//[^\n]*|/\*.*?(?:\*/|\Z)|[\s\"'(),;{}\\]+", re.DOTALL)
 _DEFINITION = re.compile(r"([ \t]*)(?:async\s+def|def|class)\b")
 
@@ -30,7 +35,8 @@ def compare_edits(expected: Sequence[Edit], actual: Sequence[Edit], now: Surroun
     """Compare what two lists of edits make of the files as they were seen.
 
     Reasons, same: same_edit, same_result, same_tree, same_but_blanks; different: different_path, different_result,
-    different_edit, not_python, and those of :func:`pivotrl.equivalence.edits.apply`; not known: file_not_seen.
+    different_edit, not_python, and those of :func:`pivotrl.equivalence.edits.apply`; not known: file_not_seen,
+    only_comments_differ (one may be of a tool, or the expected edit is about comments), only_blanks_differ.
     """
     if list(expected) == list(actual):
         return Comparison("same", "same_edit")
@@ -54,6 +60,8 @@ def compare_edits(expected: Sequence[Edit], actual: Sequence[Edit], now: Surroun
 def _compare_file(path: str, expected: list[Edit], actual: list[Edit], seen: SeenFile | None) -> Comparison:
     if expected == actual:
         return Comparison("same", "same_edit")
+    if seen is not None and seen.is_stale and not _same_places(expected, actual):
+        seen = None
     text = seen.text if seen is not None and seen.lines else None
     try:
         wanted = _apply_all(expected, text)
@@ -75,7 +83,23 @@ def _compare_file(path: str, expected: list[Edit], actual: list[Edit], seen: See
     if wanted == made:
         is_sure = is_whole or (len(expected) == len(actual) and all(map(_fits_once_more, expected, actual)))
         return Comparison("same", "same_result") if is_sure else Comparison("not_known", "file_not_seen")
-    return _compare_texts(path, wanted, made, is_whole=is_whole)
+    return _compare_texts(path, text or "", wanted, made, is_whole=is_whole)
+
+
+def _same_places(expected: Sequence[Edit], actual: Sequence[Edit]) -> bool:
+    """Whether the edits change the same text, which the expected ones show, or the same lines: then each fits where the
+    other does, whatever else stands in the file now."""
+    return len(expected) == len(actual) and all(map(_same_place, expected, actual))
+
+
+def _same_place(expected: Edit, actual: Edit) -> bool:
+    if isinstance(expected, Replace) and isinstance(actual, Replace):
+        return (expected.old, expected.every) == (actual.old, actual.every)
+    if isinstance(expected, Insert) and isinstance(actual, Insert):
+        return expected.line == actual.line
+    if isinstance(expected, ReplaceLines) and isinstance(actual, ReplaceLines):
+        return (expected.first, expected.last) == (actual.first, actual.last)
+    return isinstance(expected, Write) and isinstance(actual, Write)
 
 
 def _apply_all(edits: Sequence[Edit], text: str | None) -> str | None:
@@ -121,22 +145,39 @@ def _core(edits: Sequence[Edit]) -> list[tuple[str, str]]:
     return cores
 
 
-def _compare_texts(path: str, wanted: str, made: str, *, is_whole: bool) -> Comparison:
+def _compare_texts(path: str, before: str, wanted: str, made: str, *, is_whole: bool) -> Comparison:
     if is_whole:
-        if same_tree(path, wanted, made):
-            return Comparison("same", "same_tree")
-        if not has_grammar(path) and not _BLANKS_COUNT.search(path) and _trimmed(wanted) == _trimmed(made):
+        likeness = compare_programs(path, wanted, made)
+        if likeness == "same" and same_code(path, before, wanted) and _trimmed(wanted) != _trimmed(made):
+            likeness = "open"  # comments, or layout, are all that the expected edit changes
+        if likeness != "different":
+            return Comparison("same", "same_tree") if likeness == "same" else _OPEN_COMMENTS
+        if has_grammar(path) or _trimmed(wanted) != _trimmed(made) or _BLANKS_COUNT.search(path):
+            return Comparison("different", "different_result")
+        if wanted.startswith("#!"):
+            return Comparison("different", "different_result")
+        if path.endswith(_NO_BLANKS_COUNT) or (path.endswith(".toml") and _same_toml(wanted, made)):
             return Comparison("same", "same_but_blanks")
-        return Comparison("different", "different_result")
+        return Comparison("not_known", "only_blanks_differ")
     if _SKELETON.sub("", wanted) != _SKELETON.sub("", made):
         return Comparison("different", "different_result")
     if path.endswith((".py", ".pyi")):
         definitions = _definitions(wanted, made)
         if definitions is not None and not python_fault(definitions[0]) and python_fault(definitions[1]):
             return Comparison("different", "not_python")
-        if definitions is not None and not same_tree(path, *definitions):
+        if definitions is not None and compare_programs(path, *definitions) == "different":
             return Comparison("different", "different_result")
     return Comparison("not_known", "file_not_seen")
+
+
+_OPEN_COMMENTS = Comparison("not_known", "only_comments_differ")
+
+
+def _same_toml(one: str, other: str) -> bool:
+    try:
+        return tomllib.loads(one) == tomllib.loads(other)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _trimmed(text: str) -> list[str]:

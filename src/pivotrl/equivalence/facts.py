@@ -67,11 +67,6 @@ class Facts:
     hidden: frozenset[str]
     """Characters that do not show: zero width, direction marks, controls."""
 
-    @functools.cached_property
-    def content_words(self) -> frozenset[str]:
-        """What is left without function words, numbers and identifiers."""
-        return frozenset(word for word in self.words if word.isalpha()) - FUNCTION_WORDS
-
 
 @functools.lru_cache(maxsize=4096)
 def facts(text: str) -> Facts:

@@ -8,10 +8,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from pivotrl.equivalence.facts import Facts, facts
+from pivotrl.equivalence.facts import Facts
 
-_MAX_WORDS = 20_000
-"""Words of a text that are compared one by one; longer texts are equal when identical."""
 _MAX_MARKS = 30
 """Combining marks in a row (the stream-safe bound of UAX 15): sorting more of them takes quadratic time."""
 _BLANKS = re.compile(r"\s+")
@@ -20,11 +18,11 @@ _BLANKS = re.compile(r"\s+")
 @functools.lru_cache(maxsize=4096)
 def normalised(text: str) -> str:
     """NFC, case-folded, runs of blanks made one and surrounding ones left out. Characters that do not show count."""
-    return _BLANKS.sub(" ", _composed(_composed(text).casefold())).strip()
+    return _BLANKS.sub(" ", composed(composed(text).casefold())).strip()
 
 
-def _composed(text: str) -> str:
-    """NFC; a text with an endless run of combining marks stays as it is."""
+def composed(text: str) -> str:
+    """The text in NFC; one with an endless run of combining marks stays as it is."""
     if text.isascii():
         return text
     run = 0
@@ -38,28 +36,6 @@ def _composed(text: str) -> str:
 def same_text(expected: str | None, actual: str | None) -> bool:
     """Whether two texts are the same, surrounding blanks apart. No text equals empty text."""
     return (expected or "").strip() == (actual or "").strip()
-
-
-def says_the_same(expected: str, actual: str, threshold: float) -> bool:
-    """Whether two texts share enough words in the same order and pin down the same facts. Symmetric.
-
-    The share is the F1 of the longest common subsequence of words (ROUGE-L: Lin 2004), so order counts. Whatever it
-    is, the texts differ when they differ in a number, amount, date, identifier, address, capitalised name, quoted
-    string, negation or one side of a common opposition (approve, deny), in their order, in how a word is bound (from,
-    to), or in characters that do not show. A name in lower case, and a plain word that turns the meaning, are not
-    seen: raise the threshold, or ask a judge.
-
-    Args:
-        threshold: least F1, in [0, 1].
-    """
-    if normalised(expected) == normalised(actual):
-        return True
-    one, other = facts(expected), facts(actual)
-    if conflict(one, other) is not None:
-        return False
-    if max(len(one.words), len(other.words)) > _MAX_WORDS:
-        return False
-    return order_f1(one.words, other.words) >= threshold
 
 
 def conflict(one: Facts, other: Facts) -> str | None:

@@ -1,9 +1,10 @@
 """Whether a message says what the demonstrated one says, as far as can be told without reading it.
 
-A message passes when the evidence is for it: it repeats every number, amount, date, identifier, address and quoted
-string, makes up none, asks where the expert asked, shares words enough, and has no further word that could turn the
-meaning. It fails when the evidence is against it. In between there is no verdict, and a judge may be asked. All lists
-are English and all bounds are ours.
+A message passes when it consists of the same words, up to what surely does not change what they say
+(:mod:`pivotrl.equivalence.same_words`). It fails when the evidence is against it: it leaves out a number, amount, date,
+identifier, address or quoted string, makes one up, or does not ask where the expert asked. In between words cannot
+decide: there is no verdict, and a judge may be asked. The rules are made for English in Latin letters. In any other
+language or script a message passes only if it is the same text, and else gets no verdict.
 """
 
 from __future__ import annotations
@@ -13,16 +14,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pivotrl.equivalence.english import same_in_english
 from pivotrl.equivalence.facts import HARD, Fact, Facts, facts
-from pivotrl.equivalence.free_text import normalised, opposed
+from pivotrl.equivalence.free_text import normalised, opposed, same_text
 from pivotrl.equivalence.json_values import compare_json
-from pivotrl.equivalence.word_lists import CURRENCIES, POLES, SMALL_TALK
+from pivotrl.equivalence.languages import foreign_to_rules, is_english
+from pivotrl.equivalence.same_words import same_but_spelling, says_nothing
 from pivotrl.records import Message, Verdict
 from pivotrl.strict_json import parse_json
 
-WITH_FACTS, WITHOUT_FACTS = 0.35, 0.55
-"""Least share of common words, of those of the text that has more: where the expected message holds two facts or more,
-and where fewer."""
 _LEAST_COPIED = 40
 """Characters of a message of the context that are surely not repeated by chance."""
 
@@ -51,18 +51,27 @@ def compare_messages(expected: str, actual: str, context: Sequence[Message]) -> 
     Args:
         context: what the agent saw; facts from there are not made up, and its messages are not to be copied.
 
-    Reasons: match, message_covered; refusal, different_code, different_structure, repeats_earlier_message,
-    copies_context, message_omits, message_makes_up, message_asks_nothing; without a verdict message_undecided
-    (``details["why"]``).
+    Reasons: match, same_words; refusal, different_code, different_structure, repeats_earlier_message,
+    copies_context, message_says_nothing, message_omits, message_makes_up, message_asks_nothing; without a verdict
+    message_undecided (``details["why"]``): among them ``script`` and ``language``, which name the one that no rule
+    is made for.
     """
-    if normalised(expected) == normalised(actual):
+    if same_text(expected, actual):
         return Verdict.passed()
     if (structured := _compare_json_texts(expected, actual)) is not None:
         return structured
     if _fenced(expected) != _fenced(actual):
         return Verdict.failed("different_code")
+    if same_but_spelling(expected, actual):
+        return Verdict.passed()
     if reason := _copied(actual, context):
         return Verdict.failed(reason)
+    if says_nothing(actual) and not says_nothing(expected):
+        return Verdict.failed("message_says_nothing")
+    if foreign := foreign_to_rules(expected, actual):
+        return _undecided(**foreign)
+    if same_in_english(expected, actual) and is_english(f"{expected}\n{actual}"):
+        return Verdict.passed("same_words")
     if _REFUSAL.search(actual) and not _INABILITY.search(expected):
         return _undecided("refuses_and_asks") if _asks(actual) else Verdict.failed("refusal")
     wanted, given = (facts(_LIST_NUMBER.sub(r"\1", text)) for text in (expected, actual))
@@ -89,11 +98,8 @@ def compare_messages(expected: str, actual: str, context: Sequence[Message]) -> 
         return _undecided("breaks_off")
     if why := _doubt(wanted, given):
         return _undecided(why)
-    if new := _new_words(wanted, given):
-        return _undecided("new_words", words=sorted(new)[:5])
-    least = WITH_FACTS if len(_hard(wanted)) > 1 else WITHOUT_FACTS
-    share = _overlap(wanted.content_words, given.content_words)
-    return Verdict.passed("message_covered") if share >= least else _undecided("other_words", share=round(share, 3))
+    differing = Counter(wanted.words) - Counter(given.words) + (Counter(given.words) - Counter(wanted.words))
+    return _undecided("other_words", words=sorted(differing)[:5])
 
 
 def _undecided(why: str, **details: Any) -> Verdict:
@@ -144,20 +150,6 @@ def _same_order(one: Facts, other: Facts) -> bool:
     return mine == theirs
 
 
-def _new_words(wanted: Facts, given: Facts) -> set[str]:
-    """Words that could turn the meaning and that the expected message has in no form: *fell*, *outside*, *million*."""
-    known = set(map(_stem, wanted.content_words))
-    new = given.content_words - SMALL_TALK - POLES.keys() - CURRENCIES.keys()
-    return {word for word in new if _stem(word) not in known}
-
-
-def _stem(word: str) -> str:
-    for ending in ("ing", "ed", "es", "s", "e"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word.removesuffix(ending)
-    return word
-
-
 def _known(context: Sequence[Message]) -> set[Fact]:
     known: set[Fact] = set()
     for message in context:
@@ -170,11 +162,6 @@ def _known(context: Sequence[Message]) -> set[Fact]:
 def _shown(some: set[Fact]) -> str:
     kind, value = min(some, key=lambda fact: (fact[0] == "money", fact))
     return f"{kind} {value[:60]}"
-
-
-def _overlap(one: frozenset[str], other: frozenset[str]) -> float:
-    longer = max(len(one), len(other))
-    return len(one & other) / longer if longer else 1.0
 
 
 def _breaks_off(text: str) -> bool:

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pivotrl.equivalence.dates import number, same_moment
-from pivotrl.equivalence.free_text import normalised, says_the_same
+from pivotrl.equivalence.free_text import normalised
+from pivotrl.equivalence.likeness import Likeness, likeness
 from pivotrl.protocols import InputError
 
 NAMES = ("exact", "normalised", "token_f1", "ignore", "unordered", "date", "number")
@@ -22,8 +23,9 @@ _SPELLING = re.compile(r"([a-z_0-9]{1,20})(?:\(([0-9.]{1,10})\))?\Z")
 @dataclass(frozen=True)
 class Rule:
     """exact: identical, whatever the schema allows. normalised: blanks, letter case and NFC do not count. token_f1:
-    words and facts (:func:`~pivotrl.equivalence.free_text.says_the_same`). ignore: anything, or nothing. unordered:
-    an array in any order. date: the same ISO date or instant. number: a text that is a number equals that number."""
+    words and facts (:func:`~pivotrl.equivalence.likeness.likeness`), the one rule that may leave it open. ignore:
+    anything, or nothing. unordered: an array in any order. date: the same ISO date or instant. number: a text that is a
+    number equals that number."""
 
     name: str
     threshold: float = DEFAULT_F1
@@ -33,20 +35,24 @@ class Rule:
         """Whether different texts may be equal that are not one value in two spellings."""
         return self.name in ("normalised", "token_f1")
 
-    def equal(self, expected: Any, actual: Any) -> bool | None:
+    def compare(self, expected: Any, actual: Any) -> Likeness | None:
         """Whether two values are equal by this rule; None when it says nothing about such values."""
         if self.name == "number":
             one, other = number(expected), number(actual)
-            return None if one is None or other is None else one == other
+            return None if one is None or other is None else _told(one == other)
         if not isinstance(expected, str) or not isinstance(actual, str):
             return None
         if self.name == "normalised":
-            return normalised(expected) == normalised(actual)
+            return _told(normalised(expected) == normalised(actual))
         if self.name == "token_f1":
-            return says_the_same(expected, actual, self.threshold)
+            return likeness(expected, actual, self.threshold)
         if self.name == "date":
-            return same_moment(expected.strip(), actual.strip())
-        return expected == actual if self.name == "exact" else None
+            return _told(same_moment(expected.strip(), actual.strip()))
+        return _told(expected == actual) if self.name == "exact" else None
+
+
+def _told(is_equal: bool) -> Likeness:
+    return "equal" if is_equal else "different"
 
 
 RuleAt = Callable[[str], Rule | None]

@@ -1,4 +1,4 @@
-"""Whether two texts are one program: the same syntax tree, so that layout and comments do not count.
+"""Whether two texts are one program: the same syntax tree, so that layout and comments for people do not count.
 
 Python by its own parser; other languages by tree-sitter, where the grammar's package is installed. Strings, docstrings,
 documentation comments and comments that tools act on do count.
@@ -9,18 +9,25 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import io
 import re
+import tokenize
 import warnings
+from typing import Literal
 
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Language, Parser
+
+from pivotrl.equivalence.code_comments import Comment, compare_comments
+from pivotrl.equivalence.tree_leaves import read_leaves
+
+Likeness = Literal["same", "different", "open"]
 
 MAX_CHARS = 100_000
 """Longest Python text that is parsed."""
 _MAX_CHARS_OF_OTHERS = 40_000
 """Longest other text: tree-sitter cannot be stopped, and recovers from errors in more than linear time."""
-_MAX_NODES = 400_000
-_MAX_DEPTH = 2_000
 
+_SCRIPTS = frozenset({".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx"})
 _GRAMMARS = {
     ".js": ("tree_sitter_javascript", "language"),
     ".jsx": ("tree_sitter_javascript", "language"),
@@ -36,11 +43,6 @@ _GRAMMARS = {
 }
 """Ending of a file -> (module, function that gives the grammar). Java is missing: a few kilobytes of ``a<a<a<`` keep
 its parser busy for minutes."""
-
-_EFFECTIVE_COMMENT = re.compile(r"///|//!|/\*[*!#]|//#|//go:|//\s?\+build|//export|(?://|/\*)\s*[@#]|#!")
-"""How a comment begins that is documentation or that a tool acts on."""
-_ONE_LEAF = re.compile(r"string|char_literal|template|regex|text|raw|heredoc|content")
-"""Kinds of nodes in which every blank counts."""
 _PYTHON_HEAD = re.compile(r"#!.*|#.*coding[:=].*")
 
 
@@ -49,26 +51,42 @@ def has_grammar(path: str) -> bool:
     return path.endswith((".py", ".pyi")) or _parser(_ending(path)) is not None
 
 
-def same_tree(path: str, one: str, other: str) -> bool:
-    """Whether both texts are the same program; False also where that cannot be told."""
-    if len(one) > MAX_CHARS or len(other) > MAX_CHARS:
-        return False
-    if path.endswith((".py", ".pyi")):
-        first = _python_tree(one)
-        return first is not None and first == _python_tree(other)
-    parser = _parser(_ending(path))
-    if parser is None or max(len(one), len(other)) > _MAX_CHARS_OF_OTHERS:
-        return False
-    leaves = _leaves(parser, one)
-    return leaves is not None and leaves == _leaves(parser, other)
+def compare_programs(path: str, one: str, other: str) -> Likeness:
+    """``same`` program; ``different``, also where that cannot be told; ``open``: they differ in comments alone, and
+    one of these may be of a tool."""
+    first, second = _program(path, one), _program(path, other)
+    if first is None or second is None or first[0] != second[0]:
+        return "different"
+    return compare_comments(first[1], second[1])
+
+
+def same_code(path: str, one: str, other: str) -> bool:
+    """Whether both texts are the same program, whatever their comments."""
+    first, second = _program(path, one), _program(path, other)
+    return first is not None and second is not None and first[0] == second[0]
 
 
 def python_fault(text: str) -> bool:
     """Whether a text is surely no Python."""
-    return len(text) <= MAX_CHARS and _python_tree(text) is None
+    return len(text) <= MAX_CHARS and _python_program(text) is None
 
 
-def _python_tree(text: str) -> str | None:
+@functools.lru_cache(maxsize=64)
+def _program(path: str, text: str) -> tuple[str, tuple[Comment, ...]] | None:
+    """(the program without comments, the comments); None when the text is no program, or none that can be read."""
+    if len(text) > MAX_CHARS:
+        return None
+    if path.endswith((".py", ".pyi")):
+        return _python_program(text)
+    ending = _ending(path)
+    parser = _parser(ending)
+    if parser is None or len(text) > _MAX_CHARS_OF_OTHERS:
+        return None
+    found = read_leaves(parser, text, is_script=ending in _SCRIPTS)
+    return None if found is None else ("\n".join(found[0]), tuple(found[1]))
+
+
+def _python_program(text: str) -> tuple[str, tuple[Comment, ...]] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -78,9 +96,23 @@ def _python_tree(text: str) -> str | None:
                 for number, line in enumerate(text.split("\n", 2)[:2])
                 if _PYTHON_HEAD.fullmatch(line) and (number == 0 or "coding" in line)  # a shebang stands first
             ]
-            return "\n".join([*heads, ast.dump(tree)])
+            return "\n".join([*heads, ast.dump(tree)]), tuple(_python_comments(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _python_comments(text: str) -> list[Comment]:
+    """Each comment with the number of words before it, which layout and brackets do not change."""
+    found: list[Comment] = []
+    if "#" not in text:
+        return found
+    num_words = 0
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            found.append((num_words, token.string.rstrip()))
+        elif token.type in (tokenize.NAME, tokenize.NUMBER, tokenize.STRING):
+            num_words += 1
+    return found
 
 
 def _ending(path: str) -> str:
@@ -97,45 +129,3 @@ def _parser(ending: str) -> Parser | None:
         return Parser(Language(getattr(importlib.import_module(module), function)()))
     except ModuleNotFoundError:
         return None
-
-
-def _leaves(parser: Parser, text: str) -> list[str] | None:
-    """The tree as a list of brackets, kinds and texts; None when the text is no program."""
-    source = text.encode()
-    root = parser.parse(source).root_node
-    if root.has_error:
-        return None
-    made: list[str] = []
-    position = 0
-    pending: list[tuple[Node | None, int]] = [(root, 0)]
-    for _ in range(_MAX_NODES):
-        if not pending:
-            break
-        node, depth = pending.pop()
-        if node is None:
-            made.append(")")
-            continue
-        if depth > _MAX_DEPTH:
-            return None
-        is_comment = "comment" in node.type
-        is_leaf = node.child_count == 0 or is_comment or _ONE_LEAF.search(node.type) is not None
-        if not is_leaf:
-            made.append(f"({node.type}")
-            pending.append((None, depth))
-            pending += [(child, depth + 1) for child in reversed(node.children)]
-            continue
-        if source[position : node.start_byte].strip(b" \t\r\n\f"):
-            made.append(source[position : node.start_byte].decode())  # what the grammar gives no node
-        position = max(position, node.end_byte)
-        shown = source[node.start_byte : node.end_byte].decode()
-        is_effective = (
-            is_comment and _EFFECTIVE_COMMENT.match(shown) and (not shown.startswith("#!") or not node.start_byte)
-        )
-        if not is_comment or is_effective:
-            # A line break that ends a statement is a leaf of blanks in some grammars.
-            made.append(f"{node.type} {shown}" if shown.strip() else node.type)
-    else:
-        return None
-    if 'import "C"' in text:
-        made.append(text)  # cgo: the comment before it is C source
-    return made

@@ -18,16 +18,6 @@ FUNCTION_WORDS = frozenset(
 )
 """They do not count when the words of two messages are compared."""
 
-SMALL_TALK = frozenset(
-    words(
-        "absolutely ahead anything apologies apologize appreciate assist assistance assisting course detail details "
-        "else feel following found give glad go going great happy hear help helping inconvenience indeed information "
-        "know like look looking moment need patience proceed provide question questions regarding share someone "
-        "specify tell understand want welcome well whether wish"
-    )
-)
-"""A message may have them where the expected one has not."""
-
 ROLES = frozenset(words("user customer client agent assistant request requested issue order booking please note"))
 """May begin a sentence without being a name."""
 
@@ -92,7 +82,10 @@ NUMBERS = {
         ),
         start=2,
     )
-} | {"twice": "2"}
+} | {
+    "twice": "2",
+    **dict(zip(words("thirty forty fifty sixty seventy eighty ninety"), map(str, range(30, 100, 10)), strict=True)),
+}
 """``one`` is left out: it is a pronoun too."""
 
 CURRENCIES = {

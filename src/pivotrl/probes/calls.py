@@ -15,6 +15,7 @@ from pivotrl.probes.probe import (
     Probe,
     arguments_of,
     attack,
+    attack_on,
     attack_text,
     is_comment,
     with_arguments,
@@ -44,8 +45,8 @@ def missing(turn: Turn) -> Iterator[Probe]:
             rest = {other: kept for other, kept in arguments.items() if other != name}
             optional = _is_default(turn, call, name, value)
             certain = not optional and not is_comment(arguments, name)
-            yield attack("missing/argument", with_arguments(action, i, rest), certain)
-            yield attack("empty/value", with_arguments(action, i, {**arguments, name: _empty(value)}), certain)
+            yield attack_on("missing/argument", action, i, rest, name, certain)
+            yield attack_on("empty/value", action, i, {**arguments, name: _empty(value)}, name, certain)
 
 
 def swapped(turn: Turn) -> Iterator[Probe]:
@@ -58,15 +59,15 @@ def swapped(turn: Turn) -> Iterator[Probe]:
             certain = not is_comment(arguments, path[0])
             if isinstance(value, str) and is_free_text(value):
                 for what, text in swaps(value):
-                    changed = with_arguments(action, i, replaced(arguments, path, text))
-                    yield attack(f"swapped/{what}_in_argument", changed, certain)
+                    changed = replaced(arguments, path, text)
+                    yield attack_on(f"swapped/{what}_in_argument", action, i, changed, path[0], certain)
                 told = replaced(arguments, path, "something else entirely, said in other words")
-                yield attack("swapped/free_text", with_arguments(action, i, told), certain=False)
+                yield attack_on("swapped/free_text", action, i, told, path[0], certain=False)
                 continue
             new = other_value(value, schema_at(parameters, path))
             if new != value:
                 kind = "number" if isinstance(value, int | float) and not isinstance(value, bool) else "value"
-                yield attack(f"swapped/{kind}", with_arguments(action, i, replaced(arguments, path, new)), certain)
+                yield attack_on(f"swapped/{kind}", action, i, replaced(arguments, path, new), path[0], certain)
         exchanged = _exchanged(arguments)
         if exchanged:
             yield attack("swapped/arguments", with_arguments(action, i, exchanged))
@@ -80,8 +81,8 @@ def retyped(turn: Turn) -> Iterator[Probe]:
         for path, value in leaves(arguments):
             certain = not is_comment(arguments, path[0])
             for new in _confusions(value):
-                yield attack("type/confused", with_arguments(action, i, replaced(arguments, path, new)), certain)
-            yield attack("type/wrapped", with_arguments(action, i, replaced(arguments, path, [value])), certain)
+                yield attack_on("type/confused", action, i, replaced(arguments, path, new), path[0], certain)
+            yield attack_on("type/wrapped", action, i, replaced(arguments, path, [value]), path[0], certain)
         if arguments:
             name = next(iter(arguments))
             rest = json.dumps({other: v for other, v in arguments.items() if other != name})[1:-1]
@@ -107,7 +108,7 @@ def disguised(turn: Turn) -> Iterator[Probe]:
             for name, text in (*spelled, ("bidi", _RIGHT_TO_LEFT + value)):
                 if text != value:
                     certain = not is_comment(arguments, path[0])
-                    yield attack(f"unicode/{name}", with_arguments(action, i, replaced(arguments, path, text)), certain)
+                    yield attack_on(f"unicode/{name}", action, i, replaced(arguments, path, text), path[0], certain)
         lookalike = call.name.translate(_HOMOGLYPHS)
         if lookalike != call.name:
             yield attack("unicode/tool_name", with_call(action, i, call.model_copy(update={"name": lookalike})))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from pivotrl.probes import calls, commands, edits, judges, messages, variants
+from pivotrl.probes import calls, commands, edits, judges, messages, near, said, variants
 from pivotrl.probes.probe import Probe, same
 from pivotrl.protocols import Turn
 from pivotrl.records import Action
 
+_LEAST_OF_AN_ARGUMENT = 3
+"""Certain attacks on each argument of a call, as far as there are so many."""
 _ATTACKS = (
     messages.empty,
     messages.copied,
     messages.swapped,
+    said.attacks,
     calls.missing,
+    near.near,
     calls.swapped,
     calls.retyped,
     calls.disguised,
@@ -39,7 +43,8 @@ _HONEST = (
 def make_probes(
     turn: Turn, near: Sequence[Turn] = (), far: Sequence[Turn] = (), per_kind: int | None = 2, seed: int = 0
 ) -> list[Probe]:
-    """Everything to try at a turn, each kind at most ``per_kind`` times; the same for the same turn and seed.
+    """Everything to try at a turn, each kind at most ``per_kind`` times, and more where an argument got too few; the
+    same for the same turn and seed.
 
     Args:
         near: other turns of the trajectory.
@@ -53,17 +58,30 @@ def make_probes(
     found += messages.other_turns(turn, near, far)
     by_kind: dict[str, list[Probe]] = defaultdict(list)
     for probe in found:
-        if probe.expected == "fail" and probe.parse_error is None and _is_accepted(turn, probe.action):
+        if (
+            probe.expected == "fail"
+            and not (probe.parse_error or probe.demonstrated)
+            and _is_accepted(turn, probe.action)
+        ):
             continue
         if probe.expected == "pass" and probe.demonstrated is None and probe.action == turn.expected_action:
             continue
         if all(_differ(probe, other) for other in by_kind[probe.kind]):
             by_kind[probe.kind].append(probe)
     generator = random.Random(f"{seed} {turn.id}")  # noqa: S311
-    kept = []
+    kept: list[Probe] = []
+    left_out: list[Probe] = []
     for probes in by_kind.values():
-        few = per_kind is None or len(probes) <= per_kind
-        kept += probes if few else generator.sample(probes, per_kind or 0)
+        chosen = set(range(len(probes)))
+        if per_kind is not None and len(probes) > per_kind:
+            chosen = set(generator.sample(range(len(probes)), per_kind))
+        kept += [probe for place, probe in enumerate(probes) if place in chosen]
+        left_out += [probe for place, probe in enumerate(probes) if place not in chosen]
+    counts = Counter(probe.argument for probe in kept if probe.certain)
+    for probe in left_out:  # one that nobody looks at must not hide among the others
+        if probe.argument and probe.certain and counts[probe.argument] < _LEAST_OF_AN_ARGUMENT:
+            counts[probe.argument] += 1
+            kept.append(probe)
     return kept
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pivotrl.parsing import action_text, parse_completion
@@ -31,6 +31,8 @@ class Probe:
     """Why the text is no action, as a sampler would have found it."""
     demonstrated: Action | None = None
     """What the turn is taken to demonstrate instead of its own action; None leaves it."""
+    argument: str | None = None
+    """``tool.argument`` where nothing but this argument of a call is wrong."""
 
     @property
     def area(self) -> str:
@@ -60,6 +62,22 @@ class Probe:
 
 def attack(kind: str, action: Action, certain: bool = True) -> Probe:
     return Probe(kind, action, action_text(action), "fail", certain)
+
+
+def attack_on(
+    kind: str, action: Action, index: int, arguments: Mapping[str, Any], name: str | int, certain: bool = True
+) -> Probe:
+    """An attack that changes one argument of one call."""
+    changed = with_arguments(action, index, arguments)
+    return replace(attack(kind, changed, certain), argument=f"{action.tool_calls[index].name}.{name}")
+
+
+def attack_instead(
+    kind: str, action: Action, demonstrated: Mapping[str, Any], arguments: Mapping[str, Any], name: str
+) -> Probe:
+    """An attack that changes one argument of what the turn is taken to demonstrate: the first call with these."""
+    instead = with_arguments(action, 0, demonstrated)
+    return replace(attack_on(kind, action, 0, arguments, name), demonstrated=instead)
 
 
 def attack_text(kind: str, text: str, certain: bool = True) -> Probe:

@@ -6,8 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from pydantic import Field
+
 from pivotrl.intervals import clustered_mean
+from pivotrl.parsing import action_text
 from pivotrl.probes.probe import Probe
+from pivotrl.probes.turn_kinds import kind_of_turn, language_of_turn
 from pivotrl.protocols import Turn
 from pivotrl.records import Record, Verdict
 from pivotrl.rollouts import turns_bought
@@ -77,7 +81,13 @@ class CheckReport(Record):
     by_kind: dict[str, Row]
     by_tool: dict[str, Row]
     by_turn: dict[str, Row]
-    """message, one call, several calls"""
+    """calls, commands, edits, messages, answers, other text"""
+    by_language: dict[str, Row] = Field(default_factory=dict)
+    """Language of the demonstrated message, with its script where that is not the Latin one."""
+    by_argument: dict[str, Row] = Field(default_factory=dict)
+    """``tool.argument``: attacks that change nothing else."""
+    suggested: str = ""
+    """The verifier that is made for such turns."""
     reward_values: tuple[float, ...]
     """What the verifier paid, rounded to three digits; at most 50 different values."""
     num_turns_of_one_reward: int
@@ -145,6 +155,9 @@ def make_report(
         by_kind=_by(certain, lambda one: [one.probe.kind] if one.probe else []),
         by_tool=_by(certain, lambda one: sorted({call.name for call in one.turn.expected_action.tool_calls})),
         by_turn=_by(certain, lambda one: [kind_of_turn(one.turn)]),
+        by_language=_by(certain, lambda one: list(filter(None, [language_of_turn(one.turn)]))),
+        by_argument=_by(certain, lambda one: [one.probe.argument] if one.probe and one.probe.argument else []),
+        suggested=_suggested({kind_of_turn(one.turn) for one in demonstrated}),
         reward_values=tuple(sorted(rewards)[:_MAX_REWARDS]),
         num_turns_of_one_reward=_of_one_reward(judged),
         reasons_of_refused=dict(refused.most_common()),
@@ -160,9 +173,13 @@ def _broke(verdict: Verdict) -> bool:
     return verdict.outcome == "no_verdict" and "error" in verdict.details
 
 
-def kind_of_turn(turn: Turn) -> str:
-    num_calls = len(turn.expected_action.tool_calls)
-    return "message" if num_calls == 0 else "one call" if num_calls == 1 else "several calls"
+def _suggested(kinds: set[str]) -> str:
+    """The verifier that is made for turns of these kinds; empty for moves and the like, which have their own."""
+    if kinds & {"commands", "edits"}:
+        return "first_decisive(verifiers=('command', 'edit', 'tool_call'))"
+    if "calls" in kinds or "messages" in kinds:
+        return "tool_call"
+    return "answer" if "answers" in kinds else ""
 
 
 def _rate(outcomes: Sequence[tuple[bool, str]]) -> Rate | None:
@@ -217,12 +234,13 @@ def _worst(judged: Sequence[Judged]) -> tuple[Example, ...]:
         if probe is None or verdict.outcome in ("no_verdict", probe.expected):
             continue
         times[probe.kind] += 1
+        shown = _where_they_differ(probe.text, _text(probe.turn(turn)))
         example = Example(
             turn_id=turn.id,
             kind=probe.kind,
             certain=probe.certain,
-            text=probe.text[:_MAX_TEXT],
-            expected_text=_text(turn)[:_MAX_TEXT],
+            text=shown[0],
+            expected_text=shown[1],
             reward=verdict.reward,
             reason=verdict.reason,
         )
@@ -232,6 +250,18 @@ def _worst(judged: Sequence[Judged]) -> tuple[Example, ...]:
 
 
 def _text(turn: Turn) -> str:
-    action = turn.expected_action
-    calls = "\n".join(f"{call.name} {call.arguments}" for call in action.tool_calls)
-    return calls or action.content or ""
+    return action_text(turn.expected_action)
+
+
+def first_difference(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
+
+
+def _where_they_differ(one: str, other: str) -> tuple[str, str]:
+    """The parts of two long texts around the place where they first differ."""
+    place = first_difference(one, other)
+    start = 0 if place < _MAX_TEXT // 2 else place - _MAX_TEXT // 4
+    shown = [f"{'...' if start and text[start:] else ''}{text[start : start + _MAX_TEXT]}" for text in (one, other)]
+    return shown[0], shown[1]

@@ -1,4 +1,4 @@
-"""The same final answer: a number, a mathematical expression, a date, a choice, a list or a short text.
+"""The same final answer: a number, a mathematical expression, a date, a time, a choice, a list or a short text.
 
 Made for turns that end a task with an answer, in a message or in the argument of a tool that submits it. How the
 answer was found out is not judged.
@@ -18,7 +18,7 @@ from pivotrl.strict_json import parse_arguments
 
 MAX_CHARACTERS = 50_000
 _MAX_ANSWERS = 10
-_UNDECIDED = ("expected_answer_unreadable", "maths_timeout")
+_UNDECIDED = ("expected_answer_unreadable", "unknown_unit", "maths_timeout")
 
 
 def verify(
@@ -38,23 +38,25 @@ def verify(
     r"""Pass when the action gives one answer, and it is that of an accepted action.
 
     Args:
-        kind: what the answer is. ``auto``: what the expected one can be read as, a number, a date, an expression (it
-            has LaTeX, ``^`` or ``=``), else text; lists and choices must be named. Numbers are exact: 5 is 5.0, 1/2 is
-            0.5, 50% is 0.5, 1,234 is 1234. Dates are ISO or spelled out; 01/02/2024, which may be meant either way,
-            equals itself alone. Texts are equal up to letter case and blanks.
+        kind: what the answer is. ``auto``: what the expected one can be read as, a number, a date, a time of day, an
+            expression (it has LaTeX, ``^`` or ``=``, or is made of letters, numbers and signs as ``2x+1``), else text;
+            lists and choices must be named. Numbers are exact: 5 is 5.0, 1/2 is 0.5, 50% is 0.5, 1,234 is 1234. Dates
+            are ISO or spelled out; 01/02/2024, which may be meant either way, equals itself alone. Texts are equal up
+            to letter case and blanks.
         extraction: where the answer stands, see :func:`pivotrl.equivalence.answers.extract`.
         tool: the tool that submits the answer; None: it stands in the message.
         argument: the tool's argument that holds it; only the rule ``whole`` is used there.
         ordered: whether the order of a list counts. It is a multiset when not.
-        units: ``exact``: the same unit or currency, or none on both sides. ``optional``: it may be left out on one.
-            Units are never converted.
+        units: ``exact``: the same unit or currency, by sign or by name, or none on both sides. ``optional``: it may be
+            left out on one; any other word behind a number gives no verdict. Units are never converted.
         relative_tolerance, absolute_tolerance: how far a number may be off; the larger allowance counts.
         timeout_seconds: longest that expressions are compared.
 
     Reasons: match; empty_action, no_answer, several_answers, quotes_question, too_long, unexpected_tool_call,
     expected_tool_call, wrong_tool, arguments_not_json, missing_argument, unexpected_argument, and those of
     :func:`pivotrl.equivalence.answers.compare_answers`; and without a verdict no_expected_action,
-    no_expected_answer, expected_answer_unreadable, maths_timeout.
+    no_expected_answer, expected_answer_unreadable, unknown_unit, maths_timeout. An answer that is the expected one to
+    the letter passes before anything is read.
 
     Raises:
         InputError: an option has no such value, or a package is missing. Never for an action.

@@ -12,7 +12,7 @@ from pivotrl.equivalence.free_text import same_text
 from pivotrl.equivalence.json_values import compare_json
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Verdict
-from pivotrl.strict_json import parse_arguments
+from pivotrl.strict_json import call_arguments
 
 Call = tuple[str, dict[str, Any]]
 """(name, arguments)"""
@@ -59,7 +59,7 @@ def _verify_one(expected: Action, action: Action, compare_text: bool) -> Verdict
 
 
 def _calls(action: Action) -> list[Call]:
-    return [(call.name, parse_arguments(call.arguments)) for call in action.tool_calls]
+    return [(call.name, call_arguments(call.arguments)) for call in action.tool_calls]
 
 
 def _same_calls(wanted: list[Call], called: list[Call]) -> bool:

@@ -7,6 +7,7 @@ no verdict. Meaning beyond that (an embedding, a judge) is for another verifier 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,7 +22,7 @@ from pivotrl.options import AtLeast0, AtLeast1
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, ToolCall, Verdict
 from pivotrl.rendering import parse_completion
-from pivotrl.strict_json import parse_arguments
+from pivotrl.strict_json import call_arguments
 
 MessageRule = Literal["coverage", "non_empty", "exact", "no_verdict"]
 Call = tuple[str, dict[str, Any]]
@@ -49,8 +50,8 @@ def verify(
         ignore_arguments: names of arguments, of any tool, that are not compared.
         harmless_tools: names of tools that only read, with ``*`` for any characters: ``("get_*", "search_*")``. Calls
             of them beside the expected ones cost nothing, as long as they are no more than ``max_surplus``.
-        message_rule: what counts where a message was demonstrated. ``coverage``: the facts of the expected message and
-            none made up (:func:`~pivotrl.equivalence.messages.compare_messages`). ``non_empty``: any text that holds
+        message_rule: what counts where a message was demonstrated. ``coverage``: the expected message in the same
+            words (:func:`~pivotrl.equivalence.messages.compare_messages`). ``non_empty``: any text that holds
             no tool call; its content is not compared. ``exact``: the same text. ``no_verdict``: none, so that such
             turns are left out of training.
         max_argument_bytes: of one call's arguments, and of a message; longer ones fail unread.
@@ -60,12 +61,12 @@ def verify(
     several accepted actions the verdict is the best one, the failure that of the nearest, and ``details["accepted"]``
     the number of the action it belongs to when that is not the demonstrated one.
 
-    Reasons: match, match_with_harmless_surplus, message_covered, message_not_compared; empty_action,
+    Reasons: match, match_with_harmless_surplus, same_words, message_not_compared; empty_action,
     expected_tool_call, unexpected_tool_call, unknown_tool, arguments_not_json, too_large, wrong_tool,
     surplus_tool_call, missing_tool_call, different_text, leaked_tool_call, those of :class:`Difference`,
     :func:`compare_messages` and :func:`parse_completion`; and without a verdict no_expected_action,
     expected_arguments_not_json, expected_message_not_parsable, expected_too_large, comparison_too_large,
-    message_undecided, message_left_out.
+    message_undecided, message_left_out, argument_undecided (``token_f1`` cannot decide by words).
 
     Raises:
         InputError: an option has no such value. Never for an action.
@@ -109,7 +110,7 @@ class _Options:
         return any(fnmatchcase(name, pattern) for pattern in self.harmless_tools)
 
     def parse(self, call: ToolCall) -> Call:
-        arguments = parse_arguments(call.arguments)
+        arguments = call_arguments(call.arguments)
         return call.name, {name: value for name, value in arguments.items() if name not in self.ignored}
 
     def too_large(self, *texts: str | None) -> bool:
@@ -190,6 +191,11 @@ def _match_calls(
 
     table = [[compare(one, other) for other in called] for one in wanted]
     matched = match_all([[j for j, difference in enumerate(row) if difference is None] for row in table])
+    if len(matched) < len(table):
+        may_match = [[j for j, found in enumerate(row) if found is None or found.is_open] for row in table]
+        if len(match_all(may_match)) == len(table) and _rest_is_harmless(wanted, called, options):
+            still = next(found for row in table for found in row if found and found.is_open)
+            return Verdict.unknown("argument_undecided", path=still.path)
     for i, row in enumerate(table):
         if i not in matched:
             # Nearest call first: one of the same tool that no other expected call needs.
@@ -201,6 +207,11 @@ def _match_calls(
         if not options.is_harmless(name):
             return Verdict.failed("surplus_tool_call", expected=len(wanted), called=len(called), tool=name)
     return Verdict.passed("match_with_harmless_surplus", surplus=surplus) if surplus else Verdict.passed()
+
+
+def _rest_is_harmless(wanted: list[Call], called: list[Call], options: _Options) -> bool:
+    surplus = Counter(name for name, _ in called) - Counter(name for name, _ in wanted)
+    return all(map(options.is_harmless, surplus))
 
 
 # --- messages -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,72 @@
+"""Which language and script a text is in, as far as that can be told: rules of words are made for one language each."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections import Counter
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+_LEAST_SURE = 0.5
+"""Probability of a language below which it is not known."""
+_MAX_READ = 1000
+"""Characters that are looked at."""
+_MAX_FOREIGN = 0.2
+"""Share of letters of another script that a text may hold: a name, a formula."""
+_NO_WORDS = re.compile(r"```.*?(?:```|\Z)|\S*[\d_/\\@<>={}]\S*", re.DOTALL)
+"""Identifiers, numbers, addresses and code say nothing of the language around them."""
+
+
+@functools.lru_cache(maxsize=4096)
+def language_of(text: str) -> str | None:
+    """The code of the language (ISO 639-1) by the identifier of Lui and Baldwin 2012 ("langid.py"), None where it is
+    not sure: in a text of a few words, for instance."""
+    words = _NO_WORDS.sub(" ", text[:_MAX_READ])
+    if not any(map(str.isalpha, words)):
+        return None
+    language, probability = _identifier().classify(words)
+    return str(language) if probability >= _LEAST_SURE else None
+
+
+@functools.lru_cache(maxsize=4096)
+def script_of(text: str) -> str:
+    """The script of most letters, ``LATIN`` also where a few are of another: ``CJK``, ``THAI``, ``CYRILLIC``, as the
+    names of Unicode characters begin."""
+    text = text[:_MAX_READ]
+    if text.isascii():
+        return "LATIN"
+    scripts = Counter(
+        "LATIN" if char.isascii() else unicodedata.name(char, "UNKNOWN").partition(" ")[0]
+        for char in text
+        if char.isalpha()
+    )
+    others = scripts.total() - scripts["LATIN"]
+    if others <= _MAX_FOREIGN * scripts.total():
+        return "LATIN"
+    del scripts["LATIN"]
+    return scripts.most_common(1)[0][0]
+
+
+@functools.cache
+def _identifier() -> LanguageIdentifier:
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def foreign_to_rules(*texts: str) -> dict[str, str]:
+    """Why rules for English in Latin letters do not fit some of the texts: ``{"why": "script", "script": "THAI"}`` or
+    ``{"why": "language", "language": "de"}``; empty where nothing speaks against them. A short text may be in any
+    language: it is not foreign as long as its letters are plain ones."""
+    for text in texts:
+        if (script := script_of(text)) != "LATIN":
+            return {"why": "script", "script": script}
+        language = language_of(text)
+        if language != "en" and (language or any(char.isalpha() and not char.isascii() for char in text)):
+            return {"why": "language", "language": language or "unknown"}
+    return {}
+
+
+def is_english(text: str) -> bool:
+    """Whether a text is surely English, in Latin letters."""
+    return script_of(text) == "LATIN" and language_of(text) == "en"
