@@ -228,10 +228,10 @@ class _Files:
             (self.train, self.train_tasks, False),
             (self.heldout, self.heldout_tasks, True),
         ):
-            own = [trajectory for trajectory, side in kept if side == is_heldout]
+            other = self.train if is_heldout else self.heldout  # a resumed import may have moved it there
+            own = [item for item, side in kept if item.id in file or (side == is_heldout and item.id not in other)]
             tasks.update(trajectory.task_id for trajectory in own)
-            other = self.train if is_heldout else self.heldout
-            file.append([trajectory for trajectory in own if trajectory.id not in file and trajectory.id not in other])
+            file.append([trajectory for trajectory in own if trajectory.id not in file])
         self._write_left_out(batch)
 
     def keep_one_task(self, options: ReadOptions) -> None:
@@ -240,10 +240,10 @@ class _Files:
             return
         kept = max(self.heldout_tasks, key=lambda task: split_share(task, options.split_seed))
         records = list(self.heldout)
-        self.train.append([record for record in records if record.task_id == kept])
-        self.heldout.path.unlink()
+        self.heldout.path.unlink()  # first: what an interruption loses is read again
         self.heldout = RecordFile(self.heldout.path, Trajectory, key=lambda t: t.id)
         self.heldout.append([record for record in records if record.task_id != kept])
+        self.train.append([record for record in records if record.task_id == kept])
         self.train_tasks, self.heldout_tasks = {kept}, self.heldout_tasks - {kept}
 
     def _write_left_out(self, batch: list[_Imported]) -> None:
