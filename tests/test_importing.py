@@ -286,3 +286,20 @@ def test_unknown_content_names_the_formats_there_are(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no file"):
         list(auto.read(tmp_path / "empty"))
+
+
+def test_where_every_task_would_be_held_out_one_is_trained_on_and_stays_there(tmp_path: Path) -> None:
+    options = ReadOptions(heldout_fraction=0.99)
+    rows = [row(0), row(1), {**row(2), "task_id": "task1"}]
+    kept, counts, run = imported(tmp_path, rows, options)
+    heldout = read_records(run / "heldout.jsonl", Trajectory)
+    assert {t.task_id for t in kept} | {t.task_id for t in heldout} == {"task0", "task1"}
+    assert not {t.task_id for t in kept} & {t.task_id for t in heldout} and len(kept) + len(heldout) == 3
+    assert (counts["train_tasks"], counts["heldout_trajectories"]) == (1, len(heldout))
+    (run / "read.manifest.json").unlink()  # as if it had been interrupted just before it was done
+    read_stage(str(tmp_path / "log.jsonl"), run, chat.read, options)
+    assert read_records(run / "trajectories.jsonl", Trajectory) == kept
+    assert read_manifest(run / "read.manifest.json").counts["train_tasks"] == 1
+    (tmp_path / "all").mkdir()
+    with pytest.raises(InputError, match="2 of 2 tasks held out.*--heldout-fraction 0"):
+        imported(tmp_path / "all", [row(0), row(1)], ReadOptions(heldout_fraction=1.0))

@@ -59,7 +59,7 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 def run_name(row: dict[str, Any]) -> str | None:
     """The trajectory's own name."""
-    return identifier(row, *RUN_KEYS)
+    return identifier(row, *RUN_KEYS[:2]) or next(filter(None, (_name(row.get(key)) for key in RUN_KEYS[2:])), None)
 
 
 def task_name(row: dict[str, Any]) -> str | None:
@@ -72,14 +72,17 @@ def task_name(row: dict[str, Any]) -> str | None:
         return name
     for holder in (row, *_inner(row, _ABOUT | {"task", "instance"})):
         for key in TASK_KEYS:
-            value = holder.get(key)
-            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-                return str(value)
+            if name := _name(holder.get(key)):
+                return name
     for key in _STATEMENTS:
         text = row.get(key)
         if isinstance(text, str) and len(text) >= _SHORTEST_STATEMENT:
             return f"stated-{hashlib.sha256(text.strip().encode()).hexdigest()[:16]}"
     return None
+
+
+def _name(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
 
 
 def known_reward(row: Mapping[str, Any]) -> float | None:
