@@ -6,6 +6,8 @@ import functools
 import re
 from typing import Any
 
+from pivotrl.protocols import InputError
+
 _PART = r"[A-Za-zµμΩÅ°]+(?:\^-?[1-9]|[²³])?"
 _UNIT = re.compile(rf"{_PART}(?:(?: ?[/*·] ?| per | ){_PART}){{0,4}}\Z")
 """No powers of powers: they would be worked out."""
@@ -38,7 +40,13 @@ def same_unit(one: str, other: str) -> bool:
 
 
 def is_unit(text: str) -> bool:
-    """Whether a text is a unit of measurement, and not just any word behind a number."""
+    """Whether a text is a unit of measurement, and not just any word behind a number.
+
+    Raises:
+        InputError: ``pint`` is not installed.
+    """
+    if _registry() is None:
+        raise InputError("telling units from other words needs pint: pip install 'pivotrl[answers]'")
     return _known(text) is not None
 
 

@@ -33,10 +33,11 @@ def verify(
         ignore_arguments: names of arguments that are no part of an edit.
 
     Reasons: same_edit, same_result (the texts are equal), same_tree (they differ in layout or comments),
-    same_but_blanks (at the ends of lines, in text without a grammar); empty_action, not_an_edit_call,
+    same_but_blanks (at the ends of lines, in text where they mean nothing); empty_action, not_an_edit_call,
     arguments_not_json, those of :func:`compare_edits` and of :func:`edits_of`; and without a verdict
     no_expected_action, not_an_edit (nothing accepted at this turn is an edit), expected_edit_not_readable,
-    file_not_seen (the edits differ and may still do the same).
+    file_not_seen (the edits differ and may still do the same), only_comments_differ and only_blanks_differ (which may
+    mean something to a tool).
     """
     if turn.expected_action.is_empty:
         return Verdict.unknown("no_expected_action")
