@@ -353,3 +353,26 @@ def test_a_policy_that_uses_its_own_template_says_so(tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(tmp_path / "policy").chat_template == tokenizer.chat_template
     ends = json.loads((tmp_path / "policy" / "generation_config.json").read_text())["eos_token_id"]
     assert set(ends) == set(policy.renderer.stop_ids)
+
+
+def test_a_template_that_knows_no_tools_leaves_with_our_chatml_for_those_turns(tmp_path: Path) -> None:
+    base = save_tiny_model(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}: {{ m['content'] }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant: {% endif %}"
+    )
+    tokenizer.save_pretrained(base)
+    policy = make_policy(base, None)
+    policy.export(tmp_path / "policy")
+    exported = AutoTokenizer.from_pretrained(tmp_path / "policy")
+    tool = Tool(name="look", description="Look.", parameters={"type": "object", "properties": {}})
+    messages = (Message(role="user", content="Go"), Message(role="assistant", content="I go."))
+    for tools in ((), (tool,)):
+        turn = Turn(Trajectory(id="a", task_id="t", messages=messages, tools=tools), 1)
+        given = [{"type": "function", "function": tool.model_dump()} for tool in tools]
+        found = exported.apply_chat_template(
+            [{"role": "user", "content": "Go"}], tools=given or None, add_generation_prompt=True
+        )["input_ids"]
+        assert exported.decode(found) == exported.decode(policy.renderer.prompt(turn))
+    assert "ChatML wherever tools are given" in (tmp_path / "policy" / "README.md").read_text()

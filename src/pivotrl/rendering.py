@@ -105,8 +105,8 @@ class Renderer:
         self.end_id = writers[0].end_id
         self.stop_ids = frozenset(stop_ids).union(*(writer.stop_ids for writer in writers))
         self.identity = writers[0].identity
-        if self._own and self._chatml:
-            self.identity["turns_with_tools"] = f"chatml {self._chatml.identity['template_sha256']}"
+        if self.tools_in_chatml:
+            self.identity["turns_with_tools"] = f"chatml {self._our_chatml.identity['template_sha256']}"
         self.identity |= {"reasoning": reasoning} if reasoning != "template" else {}
         self.identity |= {"actions": actions} if actions != "auto" else {}
         self._has_warned = False
@@ -151,6 +151,11 @@ class Renderer:
     def _our_chatml(self) -> ChatML:
         assert self._chatml is not None
         return self._chatml
+
+    @property
+    def tools_in_chatml(self) -> bool:
+        """Whether the template writes turns without tools, and our ChatML those that need them."""
+        return self._own is not None and self._chatml is not None
 
     def written_by(self, turn: Turn) -> str:
         """What writes a turn, in words."""

@@ -63,6 +63,8 @@ def write_policy(
             spoken = copy.copy(tokenizer)
             if origin.prompts.style == "chatml":
                 spoken.chat_template = CHATML_TEMPLATE
+            elif origin.prompts.tools_in_chatml:
+                spoken.chat_template = {"default": tokenizer.get_chat_template(), "tool_use": CHATML_TEMPLATE}
             spoken.save_pretrained(folder)
             write_file(folder / "README.md", readme(origin, rank=None if config is None else config.r))
     except SafetensorError as error:  # how the package tells of a full disk

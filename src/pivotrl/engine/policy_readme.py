@@ -25,6 +25,8 @@ class Prompts:
     """Tokens that end an answer."""
     date: str | None
     """What a template that asks for today's date was told; None when it does not ask."""
+    tools_in_chatml: bool = False
+    """Whether turns that need tools were written in pivotrl's own ChatML, and only the others by the template."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,10 @@ def _prompts(prompts: Prompts) -> list[str]:
     whose = "the chat template of its tokenizer"
     if prompts.style == "chatml":
         whose = "pivotrl's own ChatML, not with the base model's chat template"
+    elif prompts.tools_in_chatml:
+        whose += (
+            ", and with pivotrl's own ChatML wherever tools are given, because the base model's template knows none"
+        )
     variables = "".join(f", {name}={value!r}" for name, value in prompts.variables.items())
     parts = [
         "## Write its prompts",
@@ -141,6 +147,8 @@ def _prompts(prompts: Prompts) -> list[str]:
     ]
     if prompts.style == "chatml":
         parts.append(_CHATML)
+    elif prompts.tools_in_chatml:
+        parts.append(f"With tools: {_CHATML[0].lower()}{_CHATML[1:]}")
     if prompts.reasoning == "strip" or (prompts.style == "chatml" and prompts.reasoning == "template"):
         parts.append("Thoughts of earlier turns are left out.")
     if prompts.reasoning == "keep":

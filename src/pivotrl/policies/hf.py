@@ -107,7 +107,8 @@ class Policy:
         asks_date = self.renderer.style == "template" and "strftime_now" in str(tokenizer.chat_template)
         date = DATE.isoformat() if asks_date else None
         written_until = tuple(sorted(self.renderer.stop_ids))
-        prompts = Prompts(self.renderer.style, reasoning, variables or {}, written_until, date)
+        tools_in_chatml = self.renderer.tools_in_chatml
+        prompts = Prompts(self.renderer.style, reasoning, variables or {}, written_until, date, tools_in_chatml)
         self._origin = Origin.of(self.model, model, identity, adapter, prompts)
         self._export_as = export
         self._merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None when more was done
