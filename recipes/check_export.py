@@ -27,7 +27,8 @@ from pivotrl.protocols import InputError, Turn, Verifier
 from pivotrl.records import Trajectory, TurnResult
 from pivotrl.rendering import Renderer, prompt_hash
 from pivotrl.rollouts import judge_action
-from pivotrl.store import read_manifest, read_records
+from pivotrl.runs.manifest import read_manifest
+from pivotrl.store import read_records
 
 TOLERANCE = 1e-3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pivotrl.atomic_folder import atomic_folder, remove_folder, remove_leftovers, scratch_path
-from pivotrl.store import RunLock
+from pivotrl.runs.lock import RunLock
 
 OLD, NEW = {"a": "old", "b": "old"}, {"a": "new", "deep/c": "new"}
 

@@ -18,9 +18,9 @@ from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.profiling import ProfileOptions, outcome_counts
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Manifest, Sampling
+from pivotrl.runs.manifest import read_manifest
 from pivotrl.samplers.scripted import Sampler
 from pivotrl.selection import require_pivots
-from pivotrl.store import read_manifest
 from pivotrl.training_options import rate_complaint, with_learning_rate
 from pivotrl.verifiers.exact import verify
 from pivotrl.wording import caveats
@@ -81,10 +81,10 @@ def test_a_rate_far_from_the_usual_one_is_told(rate: float, usual: float, told: 
 
 
 def test_a_rate_that_does_not_fit_is_told_on_stderr_and_in_the_report(
-    log_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    log_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert call("run", log_file, "-o", tmp_path / "run", *FAST, "--learning-rate", "1e-3") == 0
-    assert [r.getMessage() for r in caplog.records if "5,000 times below the 5 that is usual" in r.getMessage()]
+    assert "5,000 times below the 5 that is usual" in " ".join(capfd.readouterr().err.split())
     assert "5,000 times below the 5 that is usual" in (tmp_path / "run" / "report.html").read_text()
 
 
@@ -159,13 +159,13 @@ def test_three_skipped_steps_in_a_row_end_in_words(tmp_path: Path) -> None:
 
 
 def test_all_samples_cut_off_are_told_at_every_stage(
-    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    model: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     policy, turns = tiny(model, 4), cut(logs())[0]
 
     def told() -> str:
-        words = " ".join(record.getMessage() for record in caplog.records)
-        caplog.clear()
+        words = " ".join(str(warning.message) for warning in recwarn)
+        recwarn.clear()
         return words
 
     options = ProfileOptions(num_samples=3, max_tokens=2)

@@ -11,7 +11,7 @@ import pytest
 
 from pivotrl import plugins
 from pivotrl.checking import CheckOptions
-from pivotrl.cli import HeldOut
+from pivotrl.policy_choice import HeldOut
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.exporting import ExportOptions
 from pivotrl.importing import ReadOptions

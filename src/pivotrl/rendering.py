@@ -11,7 +11,7 @@ import datetime
 import functools
 import hashlib
 import json
-import logging
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from pivotrl.chatml import ChatML
 from pivotrl.parsing import action_text, parse_completion, style_names, write_action
-from pivotrl.protocols import InputError, Turn
+from pivotrl.protocols import InputError, Notice, Turn
 from pivotrl.records import Action, Message, Tool
 from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.templates.prompt import Prompt
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NotRenderable", "Rendered", "Renderer", "action_text", "parse_completion", "prompt_hash"]
 
-_logger = logging.getLogger(__name__)
 
 DATE = datetime.date(2024, 7, 26)
 """What a template that asks for today's date is told, unless another one is given."""
@@ -134,7 +133,8 @@ class Renderer:
         if own := self._template_for(context, declared):
             return own.prompt(context, declared, own_calls=self.actions == "auto")
         if self._own and not self._has_warned:
-            _logger.warning("warning: the model's own chat template knows no tools; turns with tools are our ChatML")
+            told = "the model's own chat template knows no tools; turns with tools are our ChatML"
+            warnings.warn(told, Notice, stacklevel=2)
             self._has_warned = True
         return Prompt(tuple(self._our_chatml.prompt(context, declared)))
 

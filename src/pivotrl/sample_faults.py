@@ -6,13 +6,12 @@ then, not in the policy.
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pivotrl.protocols import Notice
 from pivotrl.records import SampleGroup, TurnResult
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class SampleFaults:
         return None
 
     def warn(self, limit: str) -> bool:
-        """Log :meth:`complaint`, which the command line shows on stderr; whether there was one."""
+        """Tell :meth:`complaint` as a notice; whether there was one."""
         told = self.complaint(limit)
         if told is not None:
-            _logger.warning("warning: %s", told)
+            warnings.warn(told, Notice, stacklevel=2)
         return told is not None

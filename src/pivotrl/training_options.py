@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,9 +11,7 @@ from pydantic import Field
 
 from pivotrl.advantages import Estimator
 from pivotrl.options import AtLeast0, AtLeast1, InputError, NotNegative, Positive, check, flag, refuse
-from pivotrl.protocols import ObjectiveName, Policy, UpdateOptions
-
-_logger = logging.getLogger(__name__)
+from pivotrl.protocols import Notice, ObjectiveName, Policy, UpdateOptions
 
 _FAR = 10
 """A rate that is so many times the usual one, or a part of it, is told to the user."""
@@ -134,8 +132,8 @@ def rate_complaint(rate: float, usual: float) -> str | None:
 
 
 def warn_of_rate(options: TrainingOptions, policy: Policy) -> None:
-    """Log :func:`rate_complaint`, which the command line shows on stderr."""
+    """Tell :func:`rate_complaint` as a notice."""
     usual = usual_rate(options, policy)
     assert options.learning_rate is not None
     if usual is not None and (told := rate_complaint(options.learning_rate, usual)):
-        _logger.warning("warning: %s", told)
+        warnings.warn(told, Notice, stacklevel=2)
