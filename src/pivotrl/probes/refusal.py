@@ -13,7 +13,7 @@ _ENOUGH = 20
 """Probes from which on the share of a group counts. A single pass never refuses: the probe may be wrong."""
 _MANY = 2
 """Passes that show a hole where they are half of all."""
-_LEAST_TASKS = 5
+_LEAST_TASKS = 4
 _HARSH = 0.1
 """Share of right actions that fail from which on it is told, and the verifier made for such turns."""
 
