@@ -11,11 +11,11 @@ import pytest
 
 from pivotrl import plugins
 from pivotrl.checking import CheckOptions
-from pivotrl.policy_choice import HeldOut
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.exporting import ExportOptions
 from pivotrl.importing import ReadOptions
 from pivotrl.options import check_arguments, flag
+from pivotrl.policy_choice import HeldOut
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, UpdateOptions
 from pivotrl.selection import SelectionOptions
@@ -194,3 +194,27 @@ def test_a_plugin_whose_annotations_cannot_be_read_takes_what_it_is_given() -> N
         return None
 
     check_arguments(verify, {"limit": -1})
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("--heldout", ("--heldout", "")),
+        ("--heldout", ("--heldout=",)),
+        ("-o", ("-o", "")),
+        ("--tools", ("--tools", "", "--overwrite")),
+        ("argument 3", ("",)),
+    ],
+)
+def test_an_empty_argument_is_refused_before_the_current_directory_is_taken_for_it(
+    place: str, arguments: tuple[str, ...], logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"{place} is empty" in refused(capsys, 2, "read", logs, *arguments)
+
+
+@pytest.mark.parametrize("option", ["--model", "--adapter"])
+def test_an_empty_model_or_adapter_is_not_the_default(
+    option: str, logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"{option} is empty" in refused(capsys, 2, "run", logs, "-o", tmp_path / "run", option, "")
+    assert not (tmp_path / "run").exists()

@@ -25,6 +25,14 @@ _TYPES = {
     **{"str": "string", "bool": "boolean", "list": "array", "tuple": "array", "dict": "object", "none": "null"},
 }
 """Names of types, those of Python among them, and the types of JSON that they are. Any other name says nothing."""
+_RULES = {
+    **dict.fromkeys(("properties", "additionalProperties", "patternProperties", "required"), "object"),
+    **dict.fromkeys(("minProperties", "maxProperties", "propertyNames"), "object"),
+    **dict.fromkeys(("items", "prefixItems", "contains", "minItems", "maxItems", "uniqueItems"), "array"),
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), "number"),
+    **dict.fromkeys(("minLength", "maxLength", "pattern"), "string"),
+}
+"""Keywords of schemas that are rules for values of one type: where no type is named, that is what they mean."""
 _NAMES = {"true": True, "false": False, "none": None, "null": None}
 _MAX_STEPS = 10_000
 
@@ -180,10 +188,8 @@ def _own(schema: Mapping[str, Any]) -> _Admitted:
     names = [declared] if isinstance(declared, str) else _listed(declared)
     known = [_TYPES.get(name.strip().lower()) if isinstance(name, str) else None for name in names]
     types = _ANY if None in known else frozenset(name for name in known if name)
-    if not names and isinstance(schema.get("properties"), Mapping):
-        types = frozenset({"object"})
-    elif not names:
-        types = frozenset({"array"}) if "items" in schema or "prefixItems" in schema else _ANY
+    if not names:
+        types = frozenset(kind for keyword, kind in _RULES.items() if keyword in schema) or _ANY
     choices = [schema["const"]] if "const" in schema else schema.get("enum")
     if not isinstance(choices, list):
         return _Admitted(types)

@@ -15,6 +15,8 @@ THOUGHT = ("<think>", "</think>")
 
 _KINDS: dict[str, tuple[type, ...]] = {"string": (str,), "array": (list,), "boolean": (bool,), "number": (int, float)}
 _BLANKS = re.compile(r"\s*")
+_OBJECT = re.compile(r"""(?:\[\s*)?\{\s*(?:["']|$)""")
+"""The beginning of an object, or of a list of them: not of ``{1, 2}``, ``{x | x > 0}`` or ``{{ name }}``."""
 _SHORTEST_STUMP = 5
 """Characters of an opening mark, cut off, that are surely no ordinary text."""
 
@@ -97,12 +99,12 @@ def is_bare_call(text: str, position: int, tools: Sequence[Tool]) -> bool:
     """Whether the JSON at a position, without any mark before it, is a tool call and not a message in JSON.
 
     A call has a name, and arguments or parameters; where the tools are known, it names one of them or has nothing else.
-    A tool's name alone is a call without arguments. JSON that is broken or cut off counts as a call.
+    A tool's name alone is a call without arguments. An object that is broken or cut off counts as a call.
     """
     try:
         value, _ = json.JSONDecoder().raw_decode(text, position)
     except (ValueError, RecursionError):
-        return True
+        return _OBJECT.match(text, position) is not None
     values = value if isinstance(value, list) else [value]
     return any(isinstance(item, dict) and _is_call(item, {tool.name for tool in tools}) for item in values)
 

@@ -18,9 +18,12 @@ def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] 
     """The command, ready to be run.
 
     Raises:
-        InputError: an option refused its value (:mod:`pivotrl.options`), where tyro would draw a box around it.
+        InputError: an argument is empty, or an option refused its value (:mod:`pivotrl.options`), where tyro would draw
+            a box around it.
         SystemExit: help was asked for, or tyro refused the arguments and said why on stderr.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _refuse_empty(arguments)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -38,6 +41,17 @@ def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] 
                 raise cause from None
         sys.stderr.write(said.getvalue())
         raise
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """No option has a meaning when it is empty, and an empty path would be the current directory."""
+    for number, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if argument and not (name.startswith("-") and equals and not value):
+            continue
+        before = arguments[number - 1] if number else ""
+        place = name or (before if before.startswith("-") else f"argument {number + 1}")
+        raise InputError(f"{place} is empty; give a value, or leave it out (a variable of your shell may be unset)")
 
 
 def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:

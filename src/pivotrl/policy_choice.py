@@ -36,7 +36,7 @@ class PolicyChoice:
             InputError: there is no such plugin, or it has no such option.
         """
         named = {"model": self.model, "adapter": self.adapter}
-        given = {name: value for name, value in named.items() if value}
+        given = {name: value for name, value in named.items() if value is not None}
         plugins.require_options("policies", self.policy, **given)
         return _LatePolicy(self.policy, given, needs)
 

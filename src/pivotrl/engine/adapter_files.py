@@ -25,6 +25,7 @@ _USED = (
     *("rank_pattern", "alpha_pattern", "modules_to_save", "bias", "use_rslora", "use_dora", "fan_in_fan_out"),
     *("trainable_token_indices", "lora_bias", "target_parameters", "ensure_weight_tying"),
 )
+_YES_OR_NO = ("use_rslora", "use_dora", "fan_in_fan_out", "lora_bias", "ensure_weight_tying")
 _WITHOUT_EFFECT = (
     *("peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
     *("lora_dropout", "init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config"),
@@ -92,6 +93,9 @@ def _refuse_other_kinds(folder: Path, settings: dict[str, Any]) -> None:
         raise InputError(f"{file} is for {settings['task_type']}; give an adapter for CAUSAL_LM")
     if lacking := [name for name in ("r", "lora_alpha", "target_modules") if name not in settings]:
         raise InputError(f"{file} lacks {', '.join(lacking)}; save the adapter again")
+    for name in _YES_OR_NO:
+        if not isinstance(settings.get(name), bool | None):
+            raise InputError(f"{file}: {name} is {settings[name]!r}, not true or false; save the adapter again")
     begun = settings.get("init_lora_weights")
     if isinstance(begun, str) and begun.startswith(_MOVES_THE_BASE):
         raise InputError(

@@ -12,7 +12,7 @@ from pivotrl.protocols import InputError
 from pivotrl.records import Action, Message, Tool, ToolCall
 from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.templates.conversation import ChatTemplate, Form
-from pivotrl.thoughts import Marks, after_thoughts, opened_thought
+from pivotrl.thoughts import Marks, after_thoughts, begins_with_thought, opened_thought
 
 _STYLES = ("hermes", "qwen_xml", "glm", "mistral", "deepseek", "harmony", "llama", "lfm2", "gemma", "plain_json")
 _QUESTION = Message(role="user", content="probe question")
@@ -34,6 +34,8 @@ _CALL = Action(
         ),
     )
 )
+
+_BRACKETS = "<[◁"
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,13 @@ def probe(template: ChatTemplate, eos: str | None, thoughts: tuple[Marks, ...]) 
     Args:
         template: its form does not matter.
         eos: the tokenizer's end token.
-        thoughts: what may stand before and after the model's thoughts.
+        thoughts: what may stand before and after the model's thoughts, beside the marks that the template writes.
 
     Raises:
         InputError: it does not even write what a user says.
     """
     template = _with_contents(template)
+    thoughts = (*thoughts, *_own_marks(template, thoughts))
     opened = opened_thought(template.controls.plain(template.prompt([_QUESTION], ()).marked), thoughts)
     answers = Answers(
         template=template,
@@ -133,6 +136,25 @@ def probe(template: ChatTemplate, eos: str | None, thoughts: tuple[Marks, ...]) 
     plain = _is_read(answers, _ANSWER, message, ())
     answers = replace(answers, reads_text=plain, is_plain=plain)
     return _with_calls(answers, message)
+
+
+def _own_marks(template: ChatTemplate, known: tuple[Marks, ...]) -> list[Marks]:
+    """The marks that the template itself writes around a thought, when they are none of the known ones.
+
+    Words are no marks, such as ``Thought:`` before it and ``Answer:`` behind it: a message may hold them.
+    """
+    template, thought, answer = replace(template, reasoning="template"), "probe thought", _ANSWER.content or ""
+    try:
+        texts = [template.answered([_QUESTION], (), _ANSWER, given) for given in (None, thought)]
+    except NotRenderable:
+        return []
+    without, whole = map(template.controls.plain, texts)
+    header = without[: without.rfind(answer)]
+    before, _, after = whole.removeprefix(header).partition(thought)
+    opening, closing = before.strip(), after.partition(answer)[0].strip()
+    if not whole.startswith(header) or begins_with_thought(opening, known):
+        return []
+    return [(opening, closing)] if all(mark[:1] in _BRACKETS and mark for mark in (opening, closing)) else []
 
 
 def _opening(answers: Answers, message: str) -> str:
