@@ -127,8 +127,8 @@ def _read_list(path: Path) -> list[str]:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) and _may_move(name) for name in names):
         raise InputError(
-            f"{path} is damaged: it does not list files of a run. Delete it. What was moved already lies beside it, and "
-            "the rest is where it was"
+            f"{path} is damaged: it does not list files of a run. Delete it. What was moved already lies beside it, "
+            "and the rest is where it was"
         )
     return names
 
