@@ -435,3 +435,19 @@ def test_profile_options_are_refused_before_the_profile_is_moved(run: Path) -> N
     with pytest.raises(InputError, match="num_samples: was 4, now 5"):
         profile_stage(run, Policy(), verify, options=ProfileOptions(num_samples=5))
     assert paths(run) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '["../logs.jsonl"]', '["/logs.jsonl"]', "[1]", '[""]', '["replaced"]', "[" * 99_999]
+)
+def test_a_damaged_list_of_moves_is_told_and_nothing_outside_the_run_is_moved(
+    content: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moving = run / "replaced" / "2026-01-31T120000Z" / ".moving.json"
+    moving.parent.mkdir(parents=True)
+    moving.write_text(content)
+    before = snapshot(run.parent)
+    assert "moving.json is damaged" in refused(capsys, 2, "select", run, "--name", "new")
+    assert snapshot(run.parent) == before
+    moving.unlink()  # as the message says
+    assert call("select", run, "--name", "new") == 0

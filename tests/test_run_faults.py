@@ -129,12 +129,13 @@ def tells(command: str, answer: object, run: Path, must: bool, named: str) -> No
 
 
 @pytest.mark.parametrize("stage", MANIFESTS)
-@pytest.mark.parametrize("kind", ["figure changed", "cut", "emptied", "not text"])
+@pytest.mark.parametrize("kind", ["figure changed", "cut", "emptied", "not text", "too deep"])
 def test_a_damaged_manifest_is_told(kind: str, stage: str, run: Path, right: dict[str, object]) -> None:
     path = run / f"{stage}.manifest.json"
     data = path.read_bytes()
     figure = re.sub(rb'("wall_seconds": )\d', rb"\g<1>7", data)
-    path.write_bytes({"figure changed": figure, "cut": data[:-40], "emptied": b"", "not text": b"\xff\x00" * 40}[kind])
+    broken = {"figure changed": figure, "cut": data[:-40], "emptied": b"", "not text": b"\xff\x00" * 40}
+    path.write_bytes({**broken, "too deep": b"[" * 200_000}[kind])
     for command, answer in right.items():
         tells(command, answer, run, must=command in MANIFESTS[stage], named=f"{stage}.manifest.json is damaged")
 

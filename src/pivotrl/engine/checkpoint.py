@@ -49,7 +49,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
         hashes, state = dict(content["sha256"]), dict(content["state"])
     except OSError as error:
         raise InputError(f"{path} is not a whole checkpoint: it has no state.json; delete it and resume") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"{path / 'state.json'} is damaged ({error!r}); delete {path} and resume") from error
     tensors = {}
     for name, digest in hashes.items():

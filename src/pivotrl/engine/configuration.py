@@ -43,7 +43,7 @@ def read_config(folder: Path, name: str) -> Any:
     """
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{folder / 'config.json'} is not JSON ({error}); copy it anew") from error
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
         raise InputError(f"{folder / 'config.json'} names no model_type; give a folder saved by transformers")
@@ -104,7 +104,7 @@ def require_end_tokens(folder: Path, start: str) -> None:
         ids = named if isinstance(named, list) else [] if named is None else [named]
         if not all(type(each) is int for each in ids):
             raise ValueError(f"eos_token_id is {named!r}")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{start}: its generation_config.json cannot be read ({error}); copy it anew, or delete it and the "
             "end token of config.json counts"

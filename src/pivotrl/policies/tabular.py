@@ -317,7 +317,7 @@ class Policy:
             raise InputError(
                 f"{path} is not a whole checkpoint of a tabular policy: it has no {_FILE}; delete it and resume"
             ) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{file} is damaged ({error}); delete {path} and resume") from error
         if identity != self.identity:
             raise InputError(f"{file} was written by {identity}, this policy is {self.identity}; use the same options")

@@ -46,7 +46,7 @@ def read_manifest(path: Path) -> Manifest:
         fault = "" if manifest.checksum in ("", _checksum(content)) else "its checksum does not fit"
     except ValidationError as error:
         fault = validation_message(error)
-    except ValueError:
+    except (ValueError, RecursionError):
         fault = "it is not JSON"
     if fault:
         raise InputError(

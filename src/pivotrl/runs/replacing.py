@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pivotrl.atomic_folder import sync_directory
 from pivotrl.protocols import InputError, Notice
 from pivotrl.records import Manifest
+from pivotrl.runs import lock
 from pivotrl.runs.costs import describe_cost
 from pivotrl.runs.layout import REPLACED, evaluation_stage, known_stages, outputs, selection_stage, training_stage
 from pivotrl.runs.manifest import SUFFIX, find_manifest
 from pivotrl.store import timestamp, write_file
+from pivotrl.strict_json import parse_json
 
 _LIST = ".moving.json"
 _ORDER = ("evaluations", "trainings", "train", "selections", "select", "profile", "read")
@@ -114,9 +115,31 @@ def _new_folder(parent: Path) -> Path:
     raise InputError(f"{parent} is full of moves of this second; wait a moment")
 
 
+def _read_list(path: Path) -> list[str]:
+    """Paths to move, each of a file or folder that a stage writes.
+
+    Raises:
+        InputError: it is damaged, or names something else.
+    """
+    try:
+        names = parse_json(path.read_bytes())
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) and _may_move(name) for name in names):
+        raise InputError(
+            f"{path} is damaged: it does not list files of a run. Delete it. What was moved already lies beside it, "
+            "and the rest is where it was"
+        )
+    return names
+
+
+def _may_move(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and parts[0] not in (REPLACED, lock.NAME)
+
+
 def _finish(directory: Path, folder: Path) -> None:
-    names: Sequence[str] = json.loads((folder / _LIST).read_bytes())
-    for name in names:
+    for name in _read_list(folder / _LIST):
         source, target = directory / name, folder / name
         if source.exists() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
