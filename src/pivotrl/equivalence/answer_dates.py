@@ -36,6 +36,9 @@ class Ambiguous:
     second: int
     year: int
 
+    def may_be(self, day: date) -> bool:
+        return self.year == day.year and {self.first, self.second} == {day.day, day.month}
+
 
 def read_date(text: str) -> date | Ambiguous | None:
     """The date that the whole text is; None when it is anything else, or no day of the calendar.

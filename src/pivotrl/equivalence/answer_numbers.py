@@ -31,6 +31,7 @@ _MIXED = re.compile(
 )
 """``2\\frac{1}{2}``: two and a half, where the part is less than one."""
 _PERIOD = re.compile(r"([+-]?)([0-9]{0,30})\.([0-9]{0,30})\\overline\s*\{([0-9]{1,30})\}\Z")
+_BASED = re.compile(r"[+-]?0(?:[xX][0-9a-fA-F]{1,99}|[bB][01]{1,99}|[oO][0-7]{1,99})\Z")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}|([0-9]))\s*(?:\{([^{}]*)\}|([0-9]))")
 _MARKUP = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
 
@@ -47,11 +48,13 @@ def read_number(text: str) -> Number | None:
 
     Thousands are grouped by commas, blanks, underscores or apostrophes, in threes; the decimal mark is a point.
     ``1,5`` is no number, since it may be meant either way. ``50%`` is 1/2, ``2\\frac{1}{2}`` is 5/2, and
-    ``7 million`` is 7,000,000.
+    ``7 million`` is 7,000,000; ``0x1F`` is 31.
     """
     if len(text) > _MAX_LENGTH:
         return None
     text = _plain(text)
+    if based := _BASED.match(text):
+        return Number(Fraction(int(based[0], 0)))
     if period := _PERIOD.match(text):
         sign, whole, head, digits = period.groups()
         tail = Fraction(int(digits), (10 ** len(digits) - 1) * 10 ** len(head))

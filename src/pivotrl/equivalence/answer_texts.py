@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from pivotrl.equivalence.free_text import without_case
+
 _ABOVE = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _BELOW = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙ", "0123456789+-n")
 
@@ -23,4 +25,4 @@ _AROUND = re.compile(r"\s*([,;()\[\]])\s*")
 def folded(text: str) -> str:
     """The text without letter case, blanks beside brackets and commas, and braces around one character."""
     text = _NAMED.sub(r"\1", _BRACED.sub(r"\1\2", with_scripts(text)))
-    return " ".join(_AROUND.sub(r"\1", unicodedata.normalize("NFC", text).casefold()).split())
+    return " ".join(_AROUND.sub(r"\1", without_case(unicodedata.normalize("NFC", text))).split())

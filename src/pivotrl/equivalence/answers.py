@@ -38,6 +38,8 @@ _ALGEBRA = re.compile(
     r"(?:\s*(?:[-+*/(),<>≤≥]|[0-9.]++|(?:sin|cos|tan|log|ln|exp|sqrt)\b|[A-Za-z]{1,2}(?![A-Za-z])))++\s*\Z"
 )
 """Letters, numbers and signs alone: ``2x+1``, ``n(n+1)/2``; not ``n/a`` and not ``b-12``."""
+_FLATTENED = re.compile(r"\A[^\\]*(?<![A-Za-z_\\^])[A-Za-z][0-9][^\\]*\Z")
+"""``x2+1`` may be ``x^2+1``, and is not ``2x+1``."""
 _MARKED_UP = re.compile(r"\\(?!(?:text|mathrm|textbf|mathbf|mbox|%|\$|&|,|;|!| )\b)[A-Za-z]+")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"))
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
@@ -86,7 +88,7 @@ def clean(text: str) -> str:
     text = unicodedata.normalize("NFC", text).strip()
     for _ in range(_MAX_MARKS):
         before = text
-        if text.endswith(".") and not text.endswith(".."):
+        if text.endswith((".", "。", "｡")) and not text.endswith(".."):
             text = text[:-1].rstrip()
         if text.endswith("**") and text.count("**") == 1:  # opened before the answer
             text = text[:-2].rstrip()
@@ -183,6 +185,8 @@ def _compare_numbers(expected: str, actual: str, rules: AnswerRules) -> str:
 
 
 def _compare_expressions(expected: str, actual: str, rules: AnswerRules) -> str:
+    if expected != actual and (flattened := [text for text in (expected, actual) if _FLATTENED.search(text)]):
+        return "expected_answer_unreadable" if expected in flattened else "unreadable_answer"
     maths = _maths()
     wanted, found = maths.prepare(expected), maths.prepare(actual)
     if wanted is None or found is None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from itertools import pairwise
 
 from pivotrl.equivalence.dates import number
-from pivotrl.equivalence.same_words import MARKS, Token, quoted_blanks, same_tokens, tokens_of
-from pivotrl.equivalence.word_lists import CURRENCIES, NUMBERS, words
+from pivotrl.equivalence.same_words import MARKS, Token, quoted_signs, same_tokens, tokens_of
+from pivotrl.equivalence.word_lists import CURRENCIES, NUMBERS, TENS_AND_UNITS, words
 
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
 _AMOUNT = re.compile(r"([-+]?)([$€£¥]?)([0-9]{1,30}(?:\.[0-9]{1,30})?)(%?)\Z")
@@ -80,10 +81,34 @@ def same_in_english(one: str, other: str) -> bool:
     if _long_words(one) != _long_words(other):
         return False  # without taking them apart
     mine, theirs = (_QUOTED.findall(text) for text in (one, other))
-    if (len(mine) == len(theirs) and mine != theirs) or quoted_blanks(one) != quoted_blanks(other):
+    if (len(mine) == len(theirs) and mine != theirs) or quoted_signs(one) != quoted_signs(other):
         return False
     said = _english(one)
-    return any(token.text not in MARKS for token in said) and same_tokens(said, _english(other))
+    return (
+        any(token.text not in MARKS for token in said)
+        and same_tokens(said, _english(other))
+        and _same_owners(_owned(one), _owned(other))
+    )
+
+
+_NOUN = re.compile(r"\b(?:(your|an?) )?([\w'-]+)", re.IGNORECASE)
+
+
+def _owned(text: str) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
+    """The words behind *your*, and those behind *a*; each with its number among its likes."""
+    found: dict[str, set[tuple[str, int]]] = {"your": set(), "a": set()}
+    seen = Counter[str]()
+    for article, word in _NOUN.findall(text.casefold()):
+        if article:
+            found["your" if article == "your" else "a"].add((word, seen[word]))
+        seen[word] += 1
+    return found["your"], found["a"]
+
+
+def _same_owners(one: tuple[set[tuple[str, int]], ...], other: tuple[set[tuple[str, int]], ...]) -> bool:
+    """Whether *your* is left out on one side at most, and nowhere is *a* on the other."""
+    left, right = one[0] - other[0], other[0] - one[0]
+    return not (left and right) and not left & other[1] and not right & one[1]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -99,7 +124,7 @@ def _english(text: str) -> tuple[Token, ...]:
     tokens = tokens_of(plain)
     if len(tokens) > _MAX_WORDS:
         return tokens
-    spelled = [word for token in tokens for word in _spelled(token)]
+    spelled = _plain_amounts([word for token in tokens for word in _spelled(token)])
     told = _without_courtesy(_without_requests(_without_articles(spelled)))
     joints = {token.text.casefold() for token in told} & _JOINTS
     if len(joints) > 1:  # a and b, or c: the comma tells what belongs together
@@ -138,10 +163,10 @@ def _spelled(token: Token) -> list[Token]:
     if low == "percent":
         return [Token("%", False)]
     if found := _AMOUNT.match(word):
-        value = number(found[3])
-        shown = found[3] if value is None else f"{value.normalize():f}"
-        parts = [found[1] + shown, CURRENCIES[found[2]] if found[2] else "", found[4]]
+        parts = [found[1] + found[3], CURRENCIES[found[2]] if found[2] else "", found[4]]
         return [Token(part, False) for part in parts if part]
+    if low in TENS_AND_UNITS:
+        return [Token(TENS_AND_UNITS[low], False)]
     if (span := _RANGE.match(word)) and int(span[1]) < int(span[2]):
         return [Token(part, False) for part in (span[1], "to", span[2])]
     if _HYPHENS.match(word):
@@ -150,6 +175,17 @@ def _spelled(token: Token) -> list[Token]:
         if low.endswith(ending) and len(low) > len(ending):
             return _split(token, [word[: -len(ending)], meant])
     return [token]
+
+
+def _plain_amounts(tokens: list[Token]) -> list[Token]:
+    """One spelling for the number beside a currency or a percent sign; version 5.10 is not version 5.1, nor 007 7."""
+    named = {"%", *CURRENCIES.values()}
+    around = zip([Token("", False), *tokens], tokens, [*tokens[1:], Token("", False)], strict=False)
+    made: list[Token] = []
+    for before, token, behind in around:
+        value = number(token.text) if "." in token.text and {before.text, behind.text} & named else None
+        made.append(token if value is None else Token(f"{value.normalize():f}", token.begins))
+    return made
 
 
 def _split(token: Token, parts: list[str]) -> list[Token]:

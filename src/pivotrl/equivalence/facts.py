@@ -22,6 +22,7 @@ from pivotrl.equivalence.word_lists import (
     NUMBERS,
     POLES,
     ROLES,
+    TENS_AND_UNITS,
     words,
 )
 
@@ -155,8 +156,8 @@ class _Reader:
             self._add("negation", "not")
         elif low in POLES:
             self._add("pole", POLES[low])
-        elif low in NUMBERS:
-            self._add("number", NUMBERS[low])
+        elif low in NUMBERS or low in TENS_AND_UNITS:
+            self._add("number", NUMBERS.get(low) or TENS_AND_UNITS[low])
         elif low in CURRENCIES:
             self._add("money", CURRENCIES[low])
         elif low in MONTHS and word[0].isupper():

@@ -17,8 +17,13 @@ _BLANKS = re.compile(r"\s+")
 
 @functools.lru_cache(maxsize=4096)
 def normalised(text: str) -> str:
-    """NFC, case-folded, runs of blanks made one and surrounding ones left out. Characters that do not show count."""
-    return _BLANKS.sub(" ", composed(composed(text).casefold())).strip()
+    """NFC in small letters, runs of blanks made one, surrounding ones left out. Characters that do not show count."""
+    return _BLANKS.sub(" ", composed(without_case(composed(text)))).strip()
+
+
+def without_case(text: str) -> str:
+    """The text in small letters. Not case-folded: that makes *Maße* and *Masse* one word."""
+    return text.lower().replace("\u03c2", "\u03c3")  # the two small sigmas
 
 
 def composed(text: str) -> str:

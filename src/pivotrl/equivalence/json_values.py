@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pivotrl.equivalence.dates import same_moment
+from pivotrl.equivalence.free_text import without_case
 from pivotrl.equivalence.pairing import match_all
 from pivotrl.equivalence.rules import Rule, RuleAt
 from pivotrl.equivalence.schemas import Schemas, as_list, as_mapping, is_exact
@@ -22,8 +23,6 @@ _MAX_COMPARISONS = 100_000
 """Pairs of values compared before giving up: unordered arrays inside one another, and defaults, multiply."""
 
 _ID_LIKE = re.compile(r"(?:(?:^|[._-])(?:ids?|Ids?|IDs?)|[a-z0-9]I[dD]s?)(?:\[\d+\])*\Z")
-_BLANKS = " \t\r\n"
-"""Not every blank of Unicode: one that cannot be seen must not make two identifiers equal."""
 _MOMENTS = ("date", "date-time", "time")
 _POSITIONS = re.compile(r"\[\d+\]")
 
@@ -37,7 +36,7 @@ class Difference:
     """The first place where two values differ.
 
     ``reason`` is one of missing_argument, unexpected_argument, different_type, different_length, different_value, and
-    undecided_text where nothing else differs and a rule for free text could not decide; ``path`` reads like
+    undecided_text where nothing else differs and this could not be decided; ``path`` reads like
     ``flights[0].date`` and is empty for the whole value.
     """
 
@@ -65,8 +64,10 @@ def compare_json(
     arrays are ordered (``uniqueItems`` forbids repetitions, it says nothing of order); strings are equal when
     identical.
 
-    The schema adds: surrounding blanks do not count in an identifier (``user_id``), but do in an enum, a constant and a
-    format, which a validator would refuse; texts of format date, date-time and time are equal when they name the same
+    Surrounding blanks of an identifier (``user_id``) leave it open: some tools take them off. In an enum, a constant
+    and a format, which a validator would refuse, they count.
+
+    The schema adds: texts of format date, date-time and time are equal when they name the same
     moment; an optional property at its default equals its absence (250 too where the default of an integer is declared
     as ``"250"``); so does an explicit null, unless null is itself a choice beside another default. References and all
     parts of ``allOf`` count. What the schema does not describe is compared without it; a malformed schema says nothing.
@@ -114,7 +115,12 @@ class _Comparison:
         if kind == "array":
             return self._compare_arrays(expected, actual, schema, path, depth)
         same = self._same_text(expected, actual, schema, path) if kind == "string" else expected == actual
-        return None if same else Difference("different_value", path)
+        if same:
+            return None
+        is_open = (
+            kind == "string" and not is_exact(schema) and _is_exact(schema, path) and _up_to_blanks(expected, actual)
+        )
+        return Difference("undecided_text" if is_open else "different_value", path)
 
     def _rule(self, path: str) -> Rule | None:
         return self.rule_at(_POSITIONS.sub("", path)) if self.rule_at else None
@@ -182,13 +188,15 @@ class _Comparison:
     def _same_text(self, expected: str, actual: str, schema: dict[str, Any], path: str) -> bool:
         if expected == actual:
             return True
-        exact = _is_exact(schema, path)
         if is_exact(schema):
             kind = schema.get("format")
             return kind in _MOMENTS and same_moment(expected, actual, kind)
-        if exact:
-            return bool(schema) and expected.strip(_BLANKS) == actual.strip(_BLANKS)
-        return self.ignore_case and expected.casefold() == actual.casefold()
+        return not _is_exact(schema, path) and self.ignore_case and without_case(expected) == without_case(actual)
+
+
+def _up_to_blanks(one: str, other: str) -> bool:
+    """Not every blank of Unicode: one that cannot be seen must not leave it open what is another identifier."""
+    return one.strip(" \t\r\n") == other.strip(" \t\r\n")
 
 
 def _first(differences: list[Difference | None]) -> Difference | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pivotrl.equivalence.english import same_in_english
-from pivotrl.equivalence.facts import HARD, facts
+from pivotrl.equivalence.facts import HARD, Facts, facts
 from pivotrl.equivalence.free_text import conflict, order_f1
 from pivotrl.equivalence.languages import foreign_to_rules, is_english
 from pivotrl.equivalence.same_words import same_but_spelling
@@ -39,7 +39,13 @@ def likeness(expected: str, actual: str, threshold: float) -> Likeness:
         return "different"
     differing = conflict(one, other)
     if foreign_to_rules(expected, actual):
+        if differing == "number" and _counted(one) != _counted(other):
+            return "undecided"  # it may be written in words, which are not read
         return "different" if differing in HARD or differing == "hidden_characters" else "undecided"
     if differing is not None or order_f1(one.words, other.words) < threshold:
         return "different"
     return "undecided"
+
+
+def _counted(found: Facts) -> int:
+    return sum(kind == "number" for kind, _ in found.found)

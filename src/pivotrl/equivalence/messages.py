@@ -20,6 +20,7 @@ from pivotrl.equivalence.free_text import normalised, opposed, same_text
 from pivotrl.equivalence.json_values import compare_json
 from pivotrl.equivalence.languages import foreign_to_rules, is_english
 from pivotrl.equivalence.same_words import same_but_spelling, says_nothing
+from pivotrl.equivalence.word_lists import OTHER_NUMBERS
 from pivotrl.records import Message, Verdict
 from pivotrl.strict_json import parse_json
 
@@ -78,6 +79,9 @@ def compare_messages(expected: str, actual: str, context: Sequence[Message]) -> 
     missing = _hard(wanted) - set(given.found) | _quotes_not_in(actual, wanted)
     if "one" in given.words:
         missing.discard(("number", "1"))  # it may be meant: then the order of facts leaves it open
+    counted = _otherwise_counted(wanted, given)
+    if missing and counted and all(kind in _COUNTED for kind, _ in missing):
+        return _undecided("number_words", words=counted)
     if missing:
         return Verdict.failed("message_omits", fact=_shown(missing))
     years = set(_of(wanted, "year"))
@@ -85,6 +89,8 @@ def compare_messages(expected: str, actual: str, context: Sequence[Message]) -> 
     if added:
         known = _known(context)
         if made_up := {fact for fact in added - known if years or fact[0] != "year"}:
+            if counted and all(kind in _COUNTED for kind, _ in made_up):
+                return _undecided("number_words", words=counted)
             return Verdict.failed("message_makes_up", fact=_shown(made_up))
         if added - known or any(kind != "year" for kind, _ in added) or years:
             return _undecided("adds_facts", fact=_shown(added))
@@ -121,6 +127,15 @@ def _doubt(wanted: Facts, given: Facts) -> str | None:
     if not _same_order(wanted, given) or opposed(wanted, given):
         return "order"
     return None
+
+
+_COUNTED = frozenset({"number", "moment"})
+
+
+def _otherwise_counted(one: Facts, other: Facts) -> list[str]:
+    """The number words that only one of two texts has and that are not worked out: *a dozen*, *half past nine*."""
+    mine, theirs = (Counter(word for word in found.words if word in OTHER_NUMBERS) for found in (one, other))
+    return sorted((mine - theirs) + (theirs - mine))
 
 
 def _hard(found: Facts) -> set[Fact]:

@@ -6,9 +6,12 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pivotrl.equivalence.answer_dates import Ambiguous, read_date
 from pivotrl.equivalence.dates import number, same_moment
 from pivotrl.equivalence.free_text import normalised
 from pivotrl.equivalence.likeness import Likeness, likeness
@@ -23,9 +26,9 @@ _SPELLING = re.compile(r"([a-z_0-9]{1,20})(?:\(([0-9.]{1,10})\))?\Z")
 @dataclass(frozen=True)
 class Rule:
     """exact: identical, whatever the schema allows. normalised: blanks, letter case and NFC do not count. token_f1:
-    words and facts (:func:`~pivotrl.equivalence.likeness.likeness`), the one rule that may leave it open. ignore:
-    anything, or nothing. unordered: an array in any order. date: the same ISO date or instant. number: a text that is a
-    number equals that number."""
+    words and facts (:func:`~pivotrl.equivalence.likeness.likeness`), and may leave it open. ignore: anything, or
+    nothing. unordered: an array in any order. date: the same day however it is written, or the same ISO instant;
+    ``03/05/2026`` leaves it open. number: a text that is a number equals that number; ``1,000`` leaves it open."""
 
     name: str
     threshold: float = DEFAULT_F1
@@ -38,8 +41,11 @@ class Rule:
     def compare(self, expected: Any, actual: Any) -> Likeness | None:
         """Whether two values are equal by this rule; None when it says nothing about such values."""
         if self.name == "number":
-            one, other = number(expected), number(actual)
-            return None if one is None or other is None else _told(one == other)
+            one, other = _number(expected), _number(actual)
+            if one is None or other is None:
+                return None
+            is_doubtful = one == other and any(isinstance(v, str) and _ONE_GROUP.match(v) for v in (expected, actual))
+            return "undecided" if is_doubtful and expected != actual else _told(one == other)
         if not isinstance(expected, str) or not isinstance(actual, str):
             return None
         if self.name == "normalised":
@@ -47,8 +53,29 @@ class Rule:
         if self.name == "token_f1":
             return likeness(expected, actual, self.threshold)
         if self.name == "date":
-            return _told(same_moment(expected.strip(), actual.strip()))
+            return _same_date(expected.strip(), actual.strip())
         return _told(expected == actual) if self.name == "exact" else None
+
+
+def _number(value: Any) -> Decimal | None:
+    return number(value.replace(",", "") if isinstance(value, str) and _GROUPED.match(value) else value)
+
+
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3}){1,12}(?:\.[0-9]{1,40})?\Z")
+_ONE_GROUP = re.compile(r"[+-]?[0-9]{1,3},[0-9]{3}\Z")
+"""``1,000``: a thousand, or one where the comma is the decimal mark."""
+
+
+def _same_date(one: str, other: str) -> Likeness:
+    if same_moment(one, other):
+        return "equal"
+    mine, theirs = read_date(one), read_date(other)
+    if mine is None or theirs is None or mine == theirs:
+        return _told(mine is not None and mine == theirs)
+    for first, second in ((mine, theirs), (theirs, mine)):
+        if isinstance(first, Ambiguous) and isinstance(second, date) and first.may_be(second):
+            return "undecided"
+    return "different"
 
 
 def _told(is_equal: bool) -> Likeness:

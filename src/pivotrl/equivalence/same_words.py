@@ -36,7 +36,7 @@ def same_but_spelling(one: str, other: str) -> bool:
     if one == other:
         return True
     shorter, longer = sorted(map(len, map(str.split, (one, other))))
-    if longer > 2 * shorter + 20 or quoted_blanks(one) != quoted_blanks(other):  # list marks may stand apart
+    if longer > 2 * shorter + 20 or quoted_signs(one) != quoted_signs(other):  # list marks may stand apart
         return False
     return same_tokens(tokens_of(one), tokens_of(other))
 
@@ -49,9 +49,29 @@ def says_nothing(text: str) -> bool:
 _QUOTED_BLANKS = re.compile(r"([\"'`])[^\"'`\n]*?[^\S\n]{2,}[^\"'`\n]*\1")
 
 
-def quoted_blanks(text: str) -> list[str]:
-    """What stands in quotes with several blanks in a row: there they may mean something."""
-    return [found[0] for found in _QUOTED_BLANKS.finditer(text)] if "  " in text or "\t" in text else []
+_CALLED = re.compile(r"[!！]+")  # noqa: RUF001
+_CLOSING = "\"'`”’»」』"  # noqa: RUF001
+_SECRETS = re.compile(
+    r"\b(?:pass ?(?:words?|codes?|phrases?)|pins?|codes?|keys?|[pP]assw(?:ort|örter)|[kK]ennw(?:ort|örter)|contraseñas?"
+    r"|claves?|códigos?|senha|mots? de passe)\b|密码|密碼|口令|暗号|验证码",
+    re.IGNORECASE,
+)
+
+
+def quoted_signs(text: str) -> list[str]:
+    """The signs that belong to what a text quotes: several blanks in a row within quotes, and an exclamation mark
+    that may be part of a password: within quotes, behind a digit, after a colon, or where the text names one."""
+    found = [blanks[0] for blanks in _QUOTED_BLANKS.finditer(text)] if "  " in text or "\t" in text else []
+    if "!" not in text and "！" not in text:  # noqa: RUF001
+        return found
+    is_secret = _SECRETS.search(text) is not None
+    for called in _CALLED.finditer(text):
+        before = text[max(0, called.start() - 80) : called.start()].split() or [""]
+        word, earlier = before[-1], before[-2:-1]
+        is_quoted = text[called.end() : called.end() + 2].strip()[:1] in tuple(_CLOSING)
+        if is_secret or is_quoted or word[-1:].isdigit() or any(part.endswith((":", "：")) for part in earlier):  # noqa: RUF001
+            found.append(word + "!" * len(called[0]))
+    return found
 
 
 MARKS = frozenset({".", ",", "?", "\n"})
@@ -68,7 +88,16 @@ def _same(one: Token, other: Token) -> bool:
         return True
     if not (one.begins or other.begins):
         return False
-    return one.text[1:] == other.text[1:] and one.text[:1].casefold() == other.text[:1].casefold()
+    rest = one.text[1:]
+    if rest != other.text[1:] or one.text[:1].lower() != other.text[:1].lower():
+        return False
+    if not rest:
+        return one.text.lower() in _WORDS_OF_ONE
+    return all(char in "'\u2019-" or (char.isalpha() and not char.isupper()) for char in rest)
+
+
+_WORDS_OF_ONE = frozenset("aeiouyàèéóú")
+"""Of any other letter, ``x`` and ``X`` are two names; so are codes, which have digits or capitals inside."""
 
 
 @functools.lru_cache(maxsize=1024)

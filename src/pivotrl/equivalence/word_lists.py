@@ -88,6 +88,21 @@ NUMBERS = {
 }
 """``one`` is left out: it is a pronoun too."""
 
+TENS_AND_UNITS = {
+    f"{tens}-{unit}": str(int(NUMBERS[tens]) + number)
+    for tens in words("twenty thirty forty fifty sixty seventy eighty ninety")
+    for number, unit in enumerate(words("one two three four five six seven eight nine"), start=1)
+}
+
+OTHER_NUMBERS = frozenset(
+    words(
+        "zero hundred thousand million billion dozen half halves quarter quarters third thirds both pair couple "
+        "double triple noon midday midnight fortnight o'clock"
+    )
+)
+"""They say a number that is not worked out here: where one text has such a word and the other a figure, both may
+mean the same."""
+
 CURRENCIES = {
     **dict.fromkeys(("$", "usd", "dollar", "dollars"), "usd"),
     **dict.fromkeys(("€", "eur", "euro", "euros"), "eur"),
