@@ -36,12 +36,12 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as raw:
             if path.suffix == ".gz":
                 with gzip.open(raw) as unzipped:
-                    file = io.BufferedReader(_InProportion(unzipped, path))
+                    file = io.BufferedReader(_InProportion(unzipped.readinto1, path))  # 1: what precedes damage
                     yield from _unpacked(path, "gzip", file, gzip.BadGzipFile, zlib.error)
             elif path.suffix == ".zst":
                 zstandard = package("zstandard", path)
                 frames = _ZstdFile(raw, zstandard.ZstdDecompressor().decompressobj)
-                file = io.BufferedReader(_InProportion(frames, path))
+                file = io.BufferedReader(_InProportion(frames.readinto, path))
                 yield from _unpacked(path, "zstd", file, zstandard.ZstdError)
             else:
                 yield raw
@@ -60,14 +60,14 @@ def _unpacked(path: Path, kind: str, file: IO[bytes], *faults: type[Exception]) 
 class _InProportion(io.RawIOBase):
     """The bytes of a packed file, as long as they are not out of all proportion to it."""
 
-    def __init__(self, file: Any, path: Path) -> None:
-        self._file, self._path, self._num_bytes = file, path, 0
+    def __init__(self, read_into: Callable[[Any], int], path: Path) -> None:
+        self._read_into, self._path, self._num_bytes = read_into, path, 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        size: int = self._file.readinto(buffer)
+        size = self._read_into(buffer)
         self._num_bytes += size
         require_proportion(self._path, self._num_bytes)
         return size
