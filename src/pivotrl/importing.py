@@ -93,7 +93,7 @@ def read_stage(
     told = [role for role in places if inputs.get(role) != _NAMED]
     if overwrite:
         for place in filter(None, (source, heldout)):
-            next(iter(reader(Path(place))), None)
+            next(trajectories(reader, Path(place)), None)
         move_aside(directory, "read")
     with Stage(directory, "read", settings, inputs, told) as stage:
         if stage.done:
