@@ -99,7 +99,7 @@ class RunFiles:
         found = []
         for turn_id in turn_ids:
             name, _, index = turn_id.rpartition("#")
-            if name not in by_id or not index.isdigit() or int(index) >= len(by_id[name].messages):
+            if name not in by_id or not index.isdecimal() or int(index) >= len(by_id[name].messages):
                 raise InputError(
                     f"{self.directory / 'trajectories.jsonl'} has no turn {turn_id!r}: profile and trajectories are of "
                     f"different runs. Restore the file, or do `{again(self.directory, 'profile')}`"
