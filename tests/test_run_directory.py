@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from finished_run import STRICT, TRAINING, finish_run, resume, snapshot
-from pivotrl import ProfileOptions, ReadOptions, SelectionOptions, TrainingOptions, summarise, write_report
+from pivotrl import ProfileOptions, ReadOptions, SelectionOptions, TrainingOptions, summarise, tables, write_report
 from pivotrl.importing import read_stage
 from pivotrl.measuring import evaluate_stage
 from pivotrl.policies.tabular import Policy
@@ -470,3 +470,15 @@ def test_a_source_without_a_name_is_not_this_directory(
     monkeypatch.chdir(run.parent)
     assert "the source has no name" in refused(capsys, 2, "read", source, "-o", "new")
     assert "the source has no name" in refused(capsys, 2, "read", "logs.jsonl", "-o", "new", "--heldout", source)
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_every_training_and_evaluation_is_named_whole_at_any_width(
+    width: int, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables.out, "_width", width)
+    assert call("report", run) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    for name in ("trainings/b", "evaluations/before", "evaluations/after", "evaluations/after-b"):
+        assert any(line.split()[:1] == [name] for line in lines), lines

@@ -111,13 +111,13 @@ def _print_named(summary: Summary) -> None:
         told = training.stage if training.cost.finished else f"{training.stage} (unfinished)"
         bought = f"{training.cost.rollout_turns:,}"
         table.add_row(plain(told), plain(training.selection or ""), f"{training.num_steps:,}", bought)
-    out.print(table)
+    print_table(out, table)
     table = new_table("evaluation", "of", "held-out turns [95 %]", "episodes [95 %]")
     for one in summary.evaluations:
         told = one.stage if one.finished else f"{one.stage} (unfinished)"
         scores = ["" if score is None else _interval(score, "share") for score in (one.turns, one.episodes)]
         table.add_row(plain(told), plain(one.training or ""), *scores)
-    out.print(table)
+    print_table(out, table)
 
 
 def print_stage(directory: Path, stage: str, as_json: bool) -> None:
