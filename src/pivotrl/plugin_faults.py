@@ -17,9 +17,10 @@ def told(what: str, *passing: type[Exception]) -> Iterator[None]:
     Args:
         passing: what is raised for good reason, and stays as it is.
     """
+    untouched: tuple[type[Exception], ...] = (InputError, OSError, *passing)
     try:
         yield
-    except (InputError, OSError, *passing):
+    except untouched:
         raise
     except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
