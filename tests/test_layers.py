@@ -18,6 +18,7 @@ LAYERS = [
         *(
             "atomic_folder",
             "extras",
+            "plugin_faults",
             "plugin_shapes",
             "store",
             "plugins",

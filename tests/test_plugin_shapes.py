@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,67 @@ def test_a_policy_that_lacks_something_is_told_what() -> None:
     broken.update = lambda groups: {}  # type: ignore[method-assign,assignment]
     with pytest.raises(InputError, match="update cannot be called with 3 arguments"):
         require_policy(broken)
+
+
+def drawn(change: Callable[[list[Any]], Any]) -> Any:
+    """A policy of the user's own whose samples were changed."""
+
+    class Own(Policy):
+        def sample(self, turns: Any, num_samples: int, sampling: Any) -> Any:
+            return change(list(super().sample(turns, num_samples, sampling)))
+
+    return Own()
+
+
+def attribute(name: str, value: Any) -> Any:
+    return type("Own", (Policy,), {name: value})()
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (drawn(lambda groups: None), "returned None, not an iterator of groups"),
+        (drawn(lambda groups: "abc"), "yielded a str, not a SampleGroup"),
+        (drawn(lambda groups: [[group] for group in groups]), "yielded a list, not a SampleGroup"),
+        (drawn(lambda groups: groups[:-1]), "returned no group for log"),
+        (drawn(lambda groups: [*groups, groups[0]]), "where no turn was due"),
+        (drawn(lambda groups: groups[::-1]), "yielded a group of 'log.*' where log.* was due"),
+        (drawn(lambda groups: [g.model_copy(update={"completions_G": g.completions_G[1:]}) for g in groups]), "7 of 8"),
+        (drawn(lambda groups: 1 / 0), r"breaks in sample: ZeroDivisionError: .*py:\d+\); mend it"),
+        (attribute("fits", lambda *_: {}["x"]), r"breaks in fits: KeyError: 'x' \(.*py:\d+\); mend it"),
+        (attribute("identity", property(lambda _: 1 / 0)), "breaks when it is looked at: ZeroDivisionError"),
+        (attribute("identity", None), "identity is None, not a dict"),
+    ],
+)
+def test_a_policy_that_draws_something_else_is_told_in_words(tmp_path: Path, policy: Any, said: str) -> None:
+    logs = str(write_logs(tmp_path / "logs.jsonl"))
+    with pytest.raises(InputError, match=said):
+        run(logs, tmp_path / "run", policy=policy, **TABULAR)
+
+
+@pytest.mark.parametrize("raised", ["RuntimeError('no licence')", "SystemExit(7)"])
+def test_a_plugin_that_cannot_be_made_is_told_with_its_place(
+    raised: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unmade.py").write_text(f"class Policy:\n    def __init__(self):\n        raise {raised}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("unmade", None)
+    with pytest.raises(InputError, match=r"'unmade:Policy' cannot be made: .*unmade.py:3\); mend it"):
+        plugins.load("policies", "unmade:Policy")
+
+
+def test_an_option_given_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="each once"):
+        plugins.load("verifiers", "exact(compare_text=True, compare_text=False)")
+
+
+@pytest.mark.parametrize("reader", [lambda path: iter([{}]), lambda path: None, raising])
+def test_a_wrong_reader_moves_no_run_aside(reader: Any, tmp_path: Path) -> None:
+    logs = str(write_logs(tmp_path / "logs.jsonl"))
+    read_stage(logs, tmp_path / "run", read)
+    with pytest.raises(InputError, match="reader"):
+        read_stage(logs, tmp_path / "run", reader, overwrite=True)
+    assert (tmp_path / "run" / "trajectories.jsonl").is_file()
 
 
 # --- words that are nearly right --------------------------------------------------------------------------------------

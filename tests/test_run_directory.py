@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from finished_run import STRICT, TRAINING, finish_run, resume, snapshot
-from pivotrl import ProfileOptions, ReadOptions, SelectionOptions, TrainingOptions, summarise, write_report
+from pivotrl import ProfileOptions, ReadOptions, SelectionOptions, TrainingOptions, summarise, tables, write_report
 from pivotrl.importing import read_stage
 from pivotrl.measuring import evaluate_stage
 from pivotrl.policies.tabular import Policy
@@ -451,3 +451,34 @@ def test_a_damaged_list_of_moves_is_told_and_nothing_outside_the_run_is_moved(
     assert snapshot(run.parent) == before
     moving.unlink()  # as the message says
     assert call("select", run, "--name", "new") == 0
+
+
+def test_show_takes_plain_numbers_only(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in ("\u00b2", "\u0662", "-2", "+2", "2.0"):
+        assert "has no turn" in refused(capsys, 2, "show", run, f"log0#{index}")
+    assert "--num-messages must be" in refused(capsys, 2, "show", run, "log0#2", "--num-messages", "-1")
+    call("show", run, "log0#2", "--num-messages", "0")
+    shown = capsys.readouterr().out
+    assert "2 messages before" in shown
+    assert "You answer." not in shown
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_a_source_without_a_name_is_not_this_directory(
+    source: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(run.parent)
+    assert "the source has no name" in refused(capsys, 2, "read", source, "-o", "new")
+    assert "the source has no name" in refused(capsys, 2, "read", "logs.jsonl", "-o", "new", "--heldout", source)
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_every_training_and_evaluation_is_named_whole_at_any_width(
+    width: int, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables.out, "_width", width)
+    assert call("report", run) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    for name in ("trainings/b", "evaluations/before", "evaluations/after", "evaluations/after-b"):
+        assert any(line.split()[:1] == [name] for line in lines), lines

@@ -140,13 +140,14 @@ def test_a_damaged_manifest_is_told(kind: str, stage: str, run: Path, right: dic
         tells(command, answer, run, must=command in MANIFESTS[stage], named=f"{stage}.manifest.json is damaged")
 
 
-@pytest.mark.parametrize("stage", ["profile", "train", "evaluations/after"])
+@pytest.mark.parametrize("stage", ["profile", "train", "evaluations/before", "evaluations/after"])
 def test_files_without_their_manifest_are_not_adopted(stage: str, run: Path) -> None:
     (run / f"{stage}.manifest.json").unlink()
     before = snapshot(run)
-    state, told = outcome("resume", run)
-    assert state == "refused" and "manifest.json" in told
-    assert snapshot(run) == before
+    for command in ("resume", "report"):
+        state, told = outcome(command, run)
+        assert state == "refused" and "manifest.json" in told
+        assert snapshot(run) == before
 
 
 @pytest.mark.parametrize(

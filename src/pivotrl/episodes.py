@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pivotrl.plugin_shapes import begun, stepped
+from pivotrl.plugin_shapes import begun, sampled, stepped
 from pivotrl.protocols import Environment, Sampler, Turn
 from pivotrl.records import EpisodeResult, Message, Sampling, Trajectory
 from pivotrl.rollouts import misfit, storable
@@ -21,7 +21,7 @@ def play_episodes(environments: Sequence[Environment], sampler: Sampler, samplin
         turns = [_next_turn(environment, messages) for environment, messages, _ in playing]
         faults = [misfit(sampler, turn, sampling.max_tokens) for turn in turns]
         playable = [turn for turn, fault in zip(turns, faults, strict=True) if fault is None]
-        groups = sampler.sample(playable, 1, sampling)
+        groups = sampled(sampler, playable, 1, sampling)
         still: list[tuple[Environment, list[Message], int]] = []
         for (environment, messages, tokens), fault in zip(playing, faults, strict=True):
             if fault is not None:

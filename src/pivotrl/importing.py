@@ -86,6 +86,8 @@ def read_stage(
         InputError: a source is missing or holds no usable trajectory.
     """
     for place in (source, heldout):
+        if place is not None and not place.strip():
+            raise InputError("the source has no name; give a log file, or . for every log in this directory")
         require_utf8(Path(place or ""))
     places = {"source": source, "heldout": heldout, "tools": options.tools, "system": options.system}
     inputs = {role: source_hash(place) for role, place in places.items() if place}
@@ -93,7 +95,7 @@ def read_stage(
     told = [role for role in places if inputs.get(role) != _NAMED]
     if overwrite:
         for place in filter(None, (source, heldout)):
-            next(iter(reader(Path(place))), None)
+            next(trajectories(reader, Path(place)), None)
         move_aside(directory, "read")
     with Stage(directory, "read", settings, inputs, told) as stage:
         if stage.done:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pivotrl.plugin_faults import told, told_of
 from pivotrl.plugins import describe
-from pivotrl.protocols import Environment, InputError, Observation, Policy, Reader, Sampler, Verifier
-from pivotrl.records import Message, Refusal, Trajectory
+from pivotrl.protocols import Environment, InputError, Observation, Policy, Reader, Sampler, Turn, Verifier
+from pivotrl.records import Message, Refusal, SampleGroup, Sampling, Trajectory
 
 _SEE = "see docs/plugins.md"
 _SAMPLER = {"identity": None, "fits": 2, "sample": 3}
@@ -139,17 +138,31 @@ def trajectories(reader: Reader, path: Path) -> Iterator[Trajectory | Refusal]:
             yield item
 
 
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Inside, an exception of a plugin's own code becomes an InputError that says where it was raised."""
-    try:
-        yield
-    except (InputError, OSError):
-        raise
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"{what}: {said} ({place.filename}:{place.lineno}); mend it") from error
+def sampled(sampler: Sampler, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
+    """What the sampler draws: at each turn a group of ``num_samples``, in order.
+
+    Raises:
+        InputError: it returns something else, or one of the user's own breaks.
+    """
+    acting: Any = getattr(sampler, "loaded", sampler)
+    name, expected = f"the sampler {describe(acting)}", iter(turns)
+    with told_of(acting, f"{name} breaks in sample"):
+        found: Any = sampler.sample(turns, num_samples, sampling)
+        if not hasattr(found, "__iter__"):
+            raise InputError(f"{name} returned {_kind(found)}, not an iterator of groups; {_SEE}")
+        for group in found:
+            turn = next(expected, None)
+            if not isinstance(group, SampleGroup):
+                raise InputError(f"{name} yielded {_kind(group)}, not a SampleGroup; {_SEE}")
+            if turn is None or group.turn_id != turn.id:
+                place = turn.id if turn else "no turn"
+                raise InputError(f"{name} yielded a group of {group.turn_id!r} where {place} was due; {_SEE}")
+            if len(group.completions_G) != num_samples:
+                got = f"{len(group.completions_G)} of {num_samples} samples"
+                raise InputError(f"{name} returned {got} at {turn.id}; {_SEE}")
+            yield group
+        if (turn := next(expected, None)) is not None:
+            raise InputError(f"{name} returned no group for {turn.id}; {_SEE}")
 
 
 def _require_call(plugin: Any, kind: str, num_arguments: int, arguments: str) -> None:
@@ -162,13 +175,17 @@ def _require_call(plugin: Any, kind: str, num_arguments: int, arguments: str) ->
 def _require_parts(plugin: Any, kind: str, parts: dict[str, int | None]) -> None:
     if hasattr(type(plugin), "__getattr__"):
         return  # it makes what it is asked for, such as a policy that is loaded late; looking would load it
-    name, missing = describe(plugin), [part for part in parts if not hasattr(plugin, part)]
+    name = describe(plugin)
+    with told(f"the {kind}, {name}, breaks when it is looked at"):
+        missing = [part for part in parts if not hasattr(plugin, part)]
     if isinstance(plugin, type):
         raise InputError(f"the {kind} is the class {name}, not an instance: call it; {_SEE}")
     if missing:
         raise InputError(f"the {kind}, {name}, lacks {', '.join(missing)}; {_SEE}")
     for part, num_arguments in parts.items():
         if num_arguments is None:
+            if part.endswith("identity") and not isinstance(getattr(plugin, part), Mapping):
+                raise InputError(f"the {kind}, {name}: {part} is {_kind(getattr(plugin, part))}, not a dict; {_SEE}")
             continue
         method = getattr(plugin, part)
         fault = _misfit(method, num_arguments) if callable(method) else "it is no method"

@@ -24,6 +24,7 @@ from typing import Any
 
 from pivotrl.extras import install_hint
 from pivotrl.options import check_arguments
+from pivotrl.plugin_faults import told_of
 from pivotrl.protocols import InputError
 
 EXPORTS = {
@@ -80,10 +81,13 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         call = ast.parse(f"f({rest}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
             raise ValueError
-        return name.strip(), {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-    except (SyntaxError, ValueError) as error:
+        options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        if len(options) < len(call.keywords):
+            raise ValueError
+        return name.strip(), options
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise InputError(
-            f"cannot read {spec!r}; write a name with literal options, such as tool_call(ignore_case=True)"
+            f"cannot read {spec!r}; write a name with literal options, each once, such as tool_call(ignore_case=True)"
         ) from error
 
 
@@ -124,7 +128,7 @@ def find(kind: str, name: str) -> Callable[..., Any]:
             f"cannot import the {singular} {name!r}: {type(error).__name__}: {error}; mend the module"
         ) from error
     if not callable(getattr(module, export, None)):
-        raise InputError(f"{module.__name__} exports no callable {export!r}, which a {singular} must")
+        raise InputError(f"{module.__name__} exports no callable {export!r}, which the {singular} {name!r} must")
     return getattr(module, export)  # type: ignore[no-any-return]
 
 
@@ -215,7 +219,8 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
         raise InputError(f"{name} needs the option {missing[0]!r}: {name}({missing[0]}=...)")
     check_arguments(target, options)
     if inspect.isclass(target):
-        return target(**options)
+        with told_of(target, f"{spec!r} cannot be made"):
+            return target(**options)
     return functools.partial(target, **options) if options else target
 
 

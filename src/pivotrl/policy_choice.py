@@ -49,18 +49,18 @@ class _LatePolicy:
         self._spec, self._given, self._needs = spec, given, needs
 
     @cached_property
-    def _loaded(self) -> Any:
+    def loaded(self) -> Any:
         policy = plugins.load("policies", self._spec, **self._given)
         self._needs(policy)
         return policy
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loaded, name)
+        return getattr(self.loaded, name)
 
     @property
     def description(self) -> dict[str, Any]:
         """What the policy says of itself, and what it was named by."""
-        return {**getattr(self._loaded, "description", {}), "policy": self._spec, **self._given}
+        return {**getattr(self.loaded, "description", {}), "policy": self._spec, **self._given}
 
 
 @dataclass(frozen=True)

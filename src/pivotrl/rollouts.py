@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from pivotrl.plugin_faults import told_of
+from pivotrl.plugin_shapes import sampled
+from pivotrl.plugins import describe
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
 from pivotrl.records import Action, Completion, SampleGroup, Sampling, SkippedTurn, Verdict
 from pivotrl.templates.control_tokens import NotRenderable
@@ -19,10 +22,12 @@ _MAX_REASON = 200
 def sample_groups(
     turns: Sequence[Turn], sampler: Sampler, verifier: Verifier, num_samples: int, sampling: Sampling
 ) -> Iterator[SampleGroup]:
-    """One group per turn, in order: ``num_samples`` completions with a verdict each."""
-    for turn, group in zip(turns, sampler.sample(turns, num_samples, sampling), strict=True):
-        if len(group.completions_G) != num_samples:
-            raise RuntimeError(f"{turn.id}: the sampler returned {len(group.completions_G)} of {num_samples} samples")
+    """One group per turn, in order: ``num_samples`` completions with a verdict each.
+
+    Raises:
+        InputError: the sampler returns something else, or the verifier cannot work as it was set up.
+    """
+    for turn, group in zip(turns, sampled(sampler, turns, num_samples, sampling), strict=True):
         completions = tuple(map(storable, group.completions_G))
         verdicts = tuple(judge(turn, completion, verifier) for completion in completions)
         yield group.model_copy(update={"completions_G": completions, "verdicts_G": verdicts})
@@ -119,7 +124,10 @@ def _bounded(verdict: Verdict) -> Verdict:
 
 def misfit(sampler: Sampler, turn: Turn, max_tokens: int) -> SkippedTurn | None:
     """Why the sampler cannot act at the turn: ``context_too_long`` or ``not_renderable``; None when it can."""
+    acting = getattr(sampler, "loaded", sampler)
     try:
-        return None if sampler.fits(turn, max_tokens) else SkippedTurn(turn_id=turn.id, reason="context_too_long")
+        with told_of(acting, f"the sampler {describe(acting)} breaks in fits", NotRenderable):
+            does_fit = sampler.fits(turn, max_tokens)
+        return None if does_fit else SkippedTurn(turn_id=turn.id, reason="context_too_long")
     except NotRenderable as error:
         return SkippedTurn(turn_id=turn.id, reason="not_renderable", detail=str(error))

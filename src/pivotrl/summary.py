@@ -131,7 +131,7 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
     if not manifests:
         raise InputError(f"{directory} holds no run: there is no manifest in it")
     files = files or RunFiles(directory)
-    for stage in manifests:
+    for stage in (*STAGES, *manifests):
         files.verify_records(stage)
     comparisons = []
     sides = ("before", "after")

@@ -111,13 +111,13 @@ def _print_named(summary: Summary) -> None:
         told = training.stage if training.cost.finished else f"{training.stage} (unfinished)"
         bought = f"{training.cost.rollout_turns:,}"
         table.add_row(plain(told), plain(training.selection or ""), f"{training.num_steps:,}", bought)
-    out.print(table)
+    print_table(out, table)
     table = new_table("evaluation", "of", "held-out turns [95 %]", "episodes [95 %]")
     for one in summary.evaluations:
         told = one.stage if one.finished else f"{one.stage} (unfinished)"
         scores = ["" if score is None else _interval(score, "share") for score in (one.turns, one.episodes)]
         table.add_row(plain(told), plain(one.training or ""), *scores)
-    out.print(table)
+    print_table(out, table)
 
 
 def print_stage(directory: Path, stage: str, as_json: bool) -> None:
@@ -145,6 +145,8 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
     Raises:
         InputError: there is no such turn, or a file of a finished stage was damaged.
     """
+    if num_messages < 0:
+        raise InputError(f"--num-messages must be greater than or equal to 0, not {num_messages}")
     files = RunFiles(directory)
     if turn_id is None:
         stage = selection_stage(selection)
@@ -158,7 +160,7 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
     context = turn.context
     if len(context) > num_messages:
         out.print(f"[dim]... {len(context) - num_messages} messages before[/]")
-    for message in context[-num_messages:]:
+    for message in context[max(0, len(context) - num_messages) :]:
         _print_message(message)
     out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
     groups = files.file("profile", "profiles.jsonl", SampleGroup)
@@ -207,7 +209,7 @@ def _find_turn(files: RunFiles, turn_id: str) -> Turn:
     trajectory_id, _, index = turn_id.rpartition("#")
     for name in ("trajectories.jsonl", "heldout.jsonl"):
         file = files.file("read", name, Trajectory)
-        if trajectory_id in file and index.isdigit():
+        if trajectory_id in file and index.isascii() and index.isdecimal():
             turn = Turn(file.get(trajectory_id), int(index))
             break
     else:

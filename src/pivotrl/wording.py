@@ -15,6 +15,7 @@ from pivotrl.intervals import Estimate
 from pivotrl.records import Manifest, TurnResult
 from pivotrl.runs.layout import STAGES
 from pivotrl.sample_faults import SampleFaults
+from pivotrl.store import counted
 from pivotrl.summary import Comparison, Summary
 from pivotrl.training_options import rate_complaint
 
@@ -104,7 +105,7 @@ def sentence(comparison: Comparison, summary: Summary) -> str:
     subject, way = _SUBJECTS.get(name, name), direction(comparison, summary)
     noun = "texts" if name == "retention" else name.rpartition(" ")[2]
     items = f"{d.num_items:,} {noun if d.num_items != 1 else noun.removesuffix('s')}"
-    rests_on = items if d.num_clusters == d.num_items else f"{items} of {d.num_clusters:,} tasks"
+    rests_on = items if d.num_clusters == d.num_items else f"{items} of {counted(d.num_clusters, 'task')}"
     adjusted = name in summary.adjusted_p_values and len(summary.adjusted_p_values) > 1
     tested = p_value(summary.adjusted_p_values.get(name, d.p_value)) + (" (Holm-adjusted)" if adjusted else "")
     step = "points" if unit.startswith("share") else "nats per token"
@@ -246,7 +247,7 @@ def caveats(
         )
     few = min((c.difference.num_clusters for c in by_name.values() if c.name != "retention"), default=_FEW_TASKS)
     if few < _FEW_TASKS:
-        told.append(f"The evidence rests on {few} held-out tasks; intervals from so few are rough.")
+        told.append(f"The evidence rests on {counted(few, 'held-out task')}; intervals from so few are rough.")
     for c in summary.comparisons:
         if {c.before.num_items, c.after.num_items} != {c.difference.num_items}:
             told.append(

@@ -10,7 +10,7 @@ from pivotrl.alternatives import with_alternatives
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Manifest, Record, SampleGroup, Selection, Trajectory
 from pivotrl.runs.layout import outputs, selection_stage
-from pivotrl.runs.manifest import again, find_manifest, manifest_path, verify_outputs
+from pivotrl.runs.manifest import again, find_manifest, manifest_path, require_no_strangers, verify_outputs
 from pivotrl.store import RecordFile, read_records, require_whole, sha256_of_file
 
 R = TypeVar("R", bound=Record)
@@ -99,7 +99,7 @@ class RunFiles:
         found = []
         for turn_id in turn_ids:
             name, _, index = turn_id.rpartition("#")
-            if name not in by_id or not index.isdigit() or int(index) >= len(by_id[name].messages):
+            if name not in by_id or not index.isdecimal() or int(index) >= len(by_id[name].messages):
                 raise InputError(
                     f"{self.directory / 'trajectories.jsonl'} has no turn {turn_id!r}: profile and trajectories are of "
                     f"different runs. Restore the file, or do `{again(self.directory, 'profile')}`"
@@ -124,6 +124,8 @@ class RunFiles:
         """Whether a stage is finished; if so, its record files are looked at, and no others."""
         if stage not in self._records_verified:
             manifest = find_manifest(self.directory, stage)
+            if manifest is None:
+                require_no_strangers(self.directory, stage)
             if manifest is None or manifest.status != "complete":
                 return False
             if stage not in self._verified:

@@ -116,6 +116,21 @@ def verify_outputs(
             raise InputError(f"{directory / name} {fault}. {remedy(directory, stage, manifest)}")
 
 
+def require_no_strangers(directory: Path, name: str) -> None:
+    """A stage writes its manifest first, so files without one come from elsewhere, or the manifest was lost.
+
+    Raises:
+        InputError: the stage has files and no manifest.
+    """
+    for output in outputs(name):
+        if (directory / output).exists():
+            raise InputError(
+                f"{directory / output} stands there without {manifest_path(directory, name)}, so it is not known what "
+                f"made it. Restore the manifest, or do the stage again with `{again(directory, name)}`, which moves "
+                "what is there aside"
+            )
+
+
 def _fault(path: Path, output: Output | None) -> str:
     if output is None:
         return "was not written by the stage and stands there now" if path.exists() else ""

@@ -13,7 +13,15 @@ from typing import Any
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest
 from pivotrl.runs.layout import REPLACED, outputs
-from pivotrl.runs.manifest import again, find_manifest, manifest_path, outputs_of, verify_outputs, write_manifest
+from pivotrl.runs.manifest import (
+    again,
+    find_manifest,
+    manifest_path,
+    outputs_of,
+    require_no_strangers,
+    verify_outputs,
+    write_manifest,
+)
 from pivotrl.store import package_versions, timestamp
 
 _NAMED = ("select", "train", "evaluations/")
@@ -53,7 +61,7 @@ class Stage:
         fresh = _manifest(name, options, inputs, policy).model_copy(update={"started_at": now, "resumed_at": now})
         old = find_manifest(directory, name)
         if old is None:
-            _require_no_strangers(directory, name)
+            require_no_strangers(directory, name)
             self.manifest = write_manifest(self.path, fresh)
         else:
             _refuse(directory, name, _differences(old, fresh, told))
@@ -100,17 +108,6 @@ class Stage:
     ) -> None:
         if error is not None and not self.done and not isinstance(error, OSError):
             self.pause()
-
-
-def _require_no_strangers(directory: Path, name: str) -> None:
-    """A stage writes its manifest first, so files without one come from elsewhere, or the manifest was lost."""
-    for output in outputs(name):
-        if (directory / output).exists():
-            raise InputError(
-                f"{directory / output} stands there without {manifest_path(directory, name)}, so it is not known what "
-                f"made it. Restore the manifest, or do the stage again with `{again(directory, name)}`, which moves "
-                "what is there aside"
-            )
 
 
 def require_same(
