@@ -144,6 +144,30 @@ def test_of_the_third_round_no_attack_passes_and_no_honest_variant_fails() -> No
     assert min(answered[language] for language in ("en", "de", "fr", "es", "zh")) >= 3
 
 
+SECOND_BLIND = cases(("blind_round_2.jsonl",))
+SECOND_KNOWN_WRONG = {
+    "blind_round_2.jsonl:354 edit_ok/py_create": "the tool refuses to create a file that exists: the row is mistaken",
+}
+
+
+def test_the_second_blind_round_is_judged_rightly_but_for_what_is_known() -> None:
+    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in SECOND_BLIND}}
+    wrong: list[str] = []
+    left_open: Counter[str] = Counter()
+    for case in SECOND_BLIND:
+        verifier = verifiers[case.verifier]
+        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
+        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+        if outcome == "no_verdict":
+            left_open[case.probe.area] += 1
+        elif outcome != case.probe.expected:
+            wrong.append(f"{case.name} {case.probe.kind}")
+    print(f"no verdict: {dict(left_open)}")
+    assert sorted(wrong) == sorted(SECOND_KNOWN_WRONG)
+    assert left_open["message_ok"] <= 28 and left_open["call"] <= 5 and left_open["answer_wrong"] <= 1
+    assert set(left_open) <= {"message", "message_ok", "call", "answer_wrong"}
+
+
 def test_a_verifier_that_is_easily_pleased_is_caught_by_the_corpus() -> None:
     """The twin: Gym's comparison passes attacks of many classes."""
     verifier = load("verifiers", "gym_compat")

@@ -4,7 +4,9 @@
 ``by_hand.jsonl`` was written by hand, and ``blind.jsonl`` by hand too, before its author had read the verifiers;
 ``second_round.jsonl`` is by the same author, after what the blind cases showed was mended. ``third_round.jsonl`` was
 written together with the change that it tests, in English, German, French, Spanish and Chinese and a few more scripts;
-its turns stand in ``turns.jsonl``. A row names its turn by file and turn id:
+its turns stand in ``turns.jsonl``. ``blind_round_2.jsonl`` was written from the documents alone, and frozen before it
+was judged; its turns stand in ``blind_round_2_turns.jsonl``, and its rows name their ``language``. A row names its turn
+by file and turn id:
 
     {"source": "tau_bench/gpt-4o-airline.json", "turn": "tau_bench-airline-32-2#12", "verifier": "tool_call",
      "class": "swapped", "kind": "swapped/value", "action": {...}, "expected": "fail", "note": "..."}

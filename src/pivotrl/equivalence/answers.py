@@ -172,7 +172,7 @@ def _compare_numbers(expected: str, actual: str, rules: AnswerRules) -> str:
     if wanted is None:
         return "expected_answer_unreadable"
     if found is None:  # it may be written as an expression: 2^{10}, \sqrt{4}
-        is_maths = (_MATHS.search(actual) or _ALGEBRA.match(actual)) and wanted.unit == ""
+        is_maths = (_MATHS.search(actual) or _ALGEBRA.match(actual)) and not (wanted.unit and is_unit(wanted.unit))
         return _compare_expressions(expected, actual, rules) if is_maths else "unreadable_answer"
     relative, absolute = Fraction(str(rules.relative_tolerance)), Fraction(str(rules.absolute_tolerance))
     if not same_number(wanted, found, relative=relative, absolute=absolute):

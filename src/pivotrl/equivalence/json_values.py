@@ -64,13 +64,12 @@ def compare_json(
     arrays are ordered (``uniqueItems`` forbids repetitions, it says nothing of order); strings are equal when
     identical.
 
-    Surrounding blanks of an identifier (``user_id``) leave it open: some tools take them off. In an enum, a constant
-    and a format, which a validator would refuse, they count.
-
-    The schema adds: texts of format date, date-time and time are equal when they name the same
-    moment; an optional property at its default equals its absence (250 too where the default of an integer is declared
-    as ``"250"``); so does an explicit null, unless null is itself a choice beside another default. References and all
-    parts of ``allOf`` count. What the schema does not describe is compared without it; a malformed schema says nothing.
+    The schema adds: surrounding blanks of an identifier (``user_id``) leave it open, for some tools take them off, and
+    count in an enum, a constant and a format, which a validator would refuse; texts of format date, date-time and time
+    are equal when they name the same moment; an optional property at its default equals its absence (250 too where the
+    default of an integer is declared as ``"250"``); so does an explicit null, unless null is itself a choice beside
+    another default. References and all parts of ``allOf`` count. What the schema does not describe is compared without
+    it; a malformed schema says nothing.
 
     Args:
         ignore_case: letter case does not count, except in what a schema names an enum, a format or an identifier.
@@ -117,9 +116,8 @@ class _Comparison:
         same = self._same_text(expected, actual, schema, path) if kind == "string" else expected == actual
         if same:
             return None
-        is_open = (
-            kind == "string" and not is_exact(schema) and _is_exact(schema, path) and _up_to_blanks(expected, actual)
-        )
+        is_name = kind == "string" and bool(schema) and not is_exact(schema) and _is_exact(schema, path)
+        is_open = is_name and _up_to_blanks(expected, actual)
         return Difference("undecided_text" if is_open else "different_value", path)
 
     def _rule(self, path: str) -> Rule | None:

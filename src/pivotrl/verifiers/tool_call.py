@@ -66,7 +66,8 @@ def verify(
     surplus_tool_call, missing_tool_call, different_text, leaked_tool_call, those of :class:`Difference`,
     :func:`compare_messages` and :func:`parse_completion`; and without a verdict no_expected_action,
     expected_arguments_not_json, expected_message_not_parsable, expected_too_large, comparison_too_large,
-    message_undecided, message_left_out, argument_undecided (``token_f1`` cannot decide by words).
+    message_undecided, message_left_out, argument_undecided (a rule cannot decide, or blanks stand around an
+    identifier).
 
     Raises:
         InputError: an option has no such value. Never for an action.
