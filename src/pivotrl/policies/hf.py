@@ -367,7 +367,7 @@ class Policy:
                 f"the answer {answer!r} has no token to score after the prompt {prompt!r}; give a longer one"
             )
         if (num_tokens := len(prompt_ids) + len(answer_ids)) > self.max_context:
-            raise InputError(f"{num_tokens} tokens exceed the model's context of {self.max_context}; give a shorter text")
+            raise InputError(f"{num_tokens} tokens exceed the model's context of {self.max_context}; shorten it")
         logprobs_SV = self._all_logprobs(prompt_ids, answer_ids)
         nll = -logprobs_SV.gather(-1, torch.tensor(answer_ids, device=self.device)[:, None]).mean().item()
         if not self._lora and self._frozen_copy is None:
