@@ -151,7 +151,7 @@ class Policy:
         trained = Trainable(self.model, frozen_layers)
         if self._lora:
             layers = trained.linear_layers()
-            longest = max(size for layer in layers.values() for size in layer.weight.shape)
+            longest = max(size for layer in layers.values() for size in layer.get_parameter("weight").shape)
             if lora_rank > longest:
                 raise InputError(
                     f"lora_rank must be at most {longest}, the width of the model's widest layer, not {lora_rank}"
