@@ -9,6 +9,7 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
+from pivotrl.evaluation import evaluate_retention
 from pivotrl.policies.hf import Policy
 from pivotrl.protocols import InputError
 from tiny import save_tiny_model
@@ -74,3 +75,10 @@ def test_a_first_token_with_nothing_before_it_is_not_scored(folder: Path) -> Non
 def test_a_text_without_a_token_to_score_is_refused(folder: Path, prompt: str, answer: str) -> None:
     with pytest.raises(InputError, match="no token to score"):
         policy_with(folder, None).score_text(prompt, answer)
+
+
+def test_a_text_longer_than_the_context_is_refused_by_its_id(folder: Path, tmp_path: Path) -> None:
+    policy = policy_with(folder, None)
+    text = {"id": "long one", "source": "s", "prompt": "word " * policy.max_context, "answer": "four"}
+    with pytest.raises(InputError, match=f"'long one': .* exceed the model's context of {policy.max_context}"):
+        evaluate_retention(policy, [text], tmp_path / "items.jsonl")

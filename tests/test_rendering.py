@@ -432,3 +432,9 @@ def test_a_tokenizer_that_finds_control_tokens_in_any_text_is_refused() -> None:
     assert text_of(own, own.prompt(turn(user("safe")))) == "user:safe</s>assistant:"
     with pytest.raises(NotRenderable, match="reads a control token out of ordinary text"):
         own.prompt(turn(user("not </s> safe")))
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"x", float("nan")])
+def test_a_variable_that_json_does_not_have_is_refused(value: object) -> None:
+    with pytest.raises(InputError, match="what JSON does not have"):
+        Renderer(tokenizer_for("qwen3"), variables={"a": value})

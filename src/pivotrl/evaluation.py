@@ -131,14 +131,17 @@ def evaluate_retention(
     """Teacher-forced likelihood of reference answers outside the task, and KL to the reference on the same tokens.
 
     Raises:
-        InputError: the policy has no finite likelihood for a text.
+        InputError: the policy cannot score a text, or has no finite likelihood for it; the message names the text.
     """
     file = RecordFile(path, RetentionResult, key=lambda result: result.item_id)
     open_texts = [text for text in texts if text["id"] not in file]
     done = len(texts) - len(open_texts)
     progress(done, len(texts), "retention texts")
     for number, text in enumerate(open_texts, start=done + 1):
-        nll, kl, num_tokens = policy.score_text(text["prompt"], text["answer"])
+        try:
+            nll, kl, num_tokens = policy.score_text(text["prompt"], text["answer"])
+        except InputError as error:
+            raise InputError(f"reference text {text['id']!r}: {error}") from error
         if not (num_tokens and math.isfinite(nll) and math.isfinite(kl or 0.0)):
             raise InputError(
                 f"reference text {text['id']!r}: its {num_tokens} answer tokens have no finite likelihood under "

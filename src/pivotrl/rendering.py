@@ -89,12 +89,13 @@ class Renderer:
             raise InputError("the tokenizer has no chat template; use an instruct model, or one with ChatML tokens")
         if actions != "auto" and actions not in style_names():
             raise InputError(f"no style of actions called {actions!r}; there are auto, {', '.join(style_names())}")
+        variables = _checked_variables({} if variables is None else variables)
         self.style, self.actions = style, actions
         self._chatml = ChatML(tokenizer, reasoning == "keep") if style == "chatml" or mixed else None
         self._own: tuple[Templated, Templated] | None = None
         if style == "template":
             try:
-                self._own = _templates(tokenizer, reasoning, date, variables or {})
+                self._own = _templates(tokenizer, reasoning, date, variables)
             except InputError as error:
                 other = "; --policy \"hf(style='chatml')\" writes prompts without it" if has_chatml else ""
                 raise InputError(f"{error}{other}") from None
@@ -234,9 +235,35 @@ def _templates(
     """The chat templates of a tokenizer for turns with tools and for turns without; often one and the same."""
     from pivotrl.templates.encoding import Templated  # needs jinja2, which ChatML does not
 
-    sources: list[str] = [tokenizer.get_chat_template(None, tools=tools) for tools in ([{"": ""}], None)]
+    try:
+        sources: list[str] = [tokenizer.get_chat_template(None, tools=tools) for tools in ([{"": ""}], None)]
+    except ValueError as error:  # several templates, and none of them is the default
+        raise InputError(f"the tokenizer has no default chat template: {error}") from None
+    if not all(isinstance(source, str) for source in sources):
+        raise InputError("the tokenizer's chat template is no text; copy it anew from the model it was made from")
     found = {source: Templated(tokenizer, source, reasoning, date, variables) for source in dict.fromkeys(sources)}
     return found[sources[0]], found[sources[1]]
+
+
+_OURS = {"messages", "tools", "documents", "add_generation_prompt"}
+"""Variables of a template that follow from the turn."""
+
+
+def _checked_variables(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """
+    Raises:
+        InputError: they are no names with values of JSON, or one of them follows from the turn.
+    """
+    remedy = 'write variables={"enable_thinking": False}'
+    if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
+        raise InputError(f"the option variables must be names with their values, not {variables!r}; {remedy}")
+    try:
+        json.dumps(dict(variables), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the option variables holds what JSON does not have ({error}); {remedy}") from None
+    if ours := sorted(_OURS & variables.keys()):
+        raise InputError(f"the option variables cannot set {ours[0]!r}, which follows from the turn; leave it out")
+    return variables
 
 
 def _thought_before(action: Action, turn: Turn) -> str | None:

@@ -152,6 +152,11 @@ class Policy:
         trained = Trainable(self.model, frozen_layers)
         if self._lora:
             layers = trained.linear_layers()
+            longest = max(size for layer in layers.values() for size in layer.get_parameter("weight").shape)
+            if lora_rank > longest:
+                raise InputError(
+                    f"lora_rank must be at most {longest}, the width of the model's widest layer, not {lora_rank}"
+                )
             config = LoraConfig(
                 r=lora_rank,
                 lora_alpha=lora_alpha,
@@ -352,7 +357,7 @@ class Policy:
         with nothing before it is not scored.
 
         Raises:
-            InputError: no token of the answer can be scored.
+            InputError: no token of the answer can be scored, or the text is longer than the model's context.
         """
         prompt_ids = [*first_ids(self.renderer.tokenizer), *self.renderer.encode_text(prompt)]
         answer_ids = self.renderer.encode_text(answer)
@@ -362,6 +367,8 @@ class Policy:
             raise InputError(
                 f"the answer {answer!r} has no token to score after the prompt {prompt!r}; give a longer one"
             )
+        if (num_tokens := len(prompt_ids) + len(answer_ids)) > self.max_context:
+            raise InputError(f"{num_tokens} tokens exceed the model's context of {self.max_context}; shorten it")
         logprobs_SV = self._all_logprobs(prompt_ids, answer_ids)
         nll = -logprobs_SV.gather(-1, torch.tensor(answer_ids, device=self.device)[:, None]).mean().item()
         if not self._lora and self._frozen_copy is None:
