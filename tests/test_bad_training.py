@@ -148,7 +148,7 @@ def test_three_skipped_steps_in_a_row_end_in_words(tmp_path: Path) -> None:
         InputError, match="not finite in 3 steps in a row, up to step 4; train again with a lower --lear"
     ):
         train(Spoilt(), cut(logs())[0], verify, tmp_path, options, lambda done, total, note: notes.append(note))
-    assert notes[1] == "steps · update skipped"
+    assert notes[2] == "steps · update skipped"
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     metrics = [json.loads(line)["metrics"] for line in lines]
     assert [row["update/skipped"] for row in metrics] == [0, 1, 1, 1]
@@ -185,7 +185,7 @@ def test_all_samples_cut_off_are_told_at_every_stage(
     assert (
         words.count("18 of 18 samples were cut off before they ended, and so failed: raise --train-max-tokens (2)") == 1
     )
-    assert notes[0] == "steps · reward 0.00 · 0/3 groups with signal · 18/18 samples cut off"
+    assert notes[1] == "steps · reward 0.00 · 0/3 groups with signal · 18/18 samples cut off"
     totals = [row.metrics for row in metrics]
     manifest = Manifest(
         stage="profile",

@@ -497,6 +497,7 @@ def test_the_views_of_agents_are_read() -> None:
         for name, file in surroundings(real.trajectory.messages[: real.index]).files.items():
             found[name] = found.get(name, False) or file.is_whole
     assert found == {
+        "/srv/app/a.py": True,
         "/srv/demo/hello.py": True,
         "/SWE-agent__test-repo/tests/missing_colon.py": True,
         "/testbed/reproduce.py": True,
@@ -539,9 +540,9 @@ def real_turns() -> Iterator[Turn]:
 REAL = [t for t in real_turns() if edit.verify(t, t.expected_action).reason != "not_an_edit"]
 
 
-def test_the_samples_hold_edits_of_four_agents() -> None:
+def test_the_samples_hold_edits_of_several_agents() -> None:
     assert {call.name for t in REAL for call in t.expected_action.tool_calls} == {
-        *("Edit", "apply_patch", "create", "edit", "file_editor", "str_replace_editor")
+        *("Edit", "apply_patch", "create", "edit", "edit_file", "file_editor", "str_replace_editor")
     }
 
 

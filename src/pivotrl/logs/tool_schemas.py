@@ -95,7 +95,7 @@ def _named(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _typed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with the types of JSON, at every depth; a type that is none says nothing."""
+    """The schema with the types of JSON, at every depth; a type whose name is not known stays as it is."""
     changed: dict[str, Any] = {}
     kind = schema.get("type")
     if isinstance(kind, str) and kind not in _JSON_TYPES:
@@ -123,14 +123,14 @@ _JSON_TYPES = {"string", "integer", "number", "boolean", "array", "object", "nul
 
 
 def _type(name: str) -> dict[str, Any]:
-    """A type's name in another language, as members of a schema; one that is not known says nothing."""
+    """A type's name in another language, as members of a schema; none where it is not known."""
     text = _WORDS_AFTER.sub("", name.strip())
     if wrapped := _OPTIONAL.match(text):
         text = wrapped[1]
     inner = _ITEMS.match(text)
     kind = _TYPES.get((inner[1] if inner else text).strip().lower())
     if kind is None:
-        return {"type": None}
+        return {}
     if inner and kind == "array":
         items = _type(inner[2])
         return {"type": kind, "items": items} if items.get("type") else {"type": kind}

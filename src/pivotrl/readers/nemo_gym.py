@@ -157,7 +157,7 @@ def _expected_message(row: dict[str, Any], asked: Conversation, tools: set[str])
     """The expected action: ``expected_action``, xlam's ``expected_answers``, ``expected_answer``, or in the metadata.
 
     An ``expected_answer`` is an action when it reads as a function call (swe_pivot), or as the plan that the prompt
-    asks for (terminus). Any other one is what a grader compares with: a reference answer or a rubric, not the agent's.
+    asks for, or in a row that names Terminus as its harness. Any other one is what a grader compares with: a reference answer or a rubric, not the agent's.
     """
     if action := optional(row, "expected_action", dict):
         return _action_message(action)
@@ -170,7 +170,7 @@ def _expected_message(row: dict[str, Any], asked: Conversation, tools: set[str])
         return _action_message(value)
     if value is not None and value.get("name") in tools and "arguments" in value:
         return _calls_message("expected_answer", [value])
-    if isinstance(answer, str) and _is_plan(answer, value) and _asks_for_plan(asked):
+    if isinstance(answer, str) and (_is_of_terminus(row) or (_is_plan(answer, value) and _asks_for_plan(asked))):
         return Message(role="assistant", content=answer)
     if action := optional(optional(row, "metadata", dict) or {}, "expected_action", dict):
         return _action_message(action)
@@ -187,6 +187,11 @@ def _object(text: Any) -> dict[str, Any] | None:
 
 def _is_plan(answer: str, value: dict[str, Any] | None) -> bool:
     return _PLAN.search(answer) is not None and (value is not None or answer.lstrip().startswith("<"))
+
+
+def _is_of_terminus(row: dict[str, Any]) -> bool:
+    harness = (optional(row, "metadata", dict) or {}).get("harness")
+    return isinstance(harness, str) and harness.startswith("terminus")
 
 
 def _asks_for_plan(asked: Conversation) -> bool:
