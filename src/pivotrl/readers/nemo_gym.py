@@ -157,7 +157,8 @@ def _expected_message(row: dict[str, Any], asked: Conversation, tools: set[str])
     """The expected action: ``expected_action``, xlam's ``expected_answers``, ``expected_answer``, or in the metadata.
 
     An ``expected_answer`` is an action when it reads as a function call (swe_pivot), or as the plan that the prompt
-    asks for, or in a row that names Terminus as its harness. Any other one is what a grader compares with: a reference answer or a rubric, not the agent's.
+    asks for, or in a row that names Terminus as its harness. Any other one is what a grader compares with: a reference
+    answer or a rubric, not the agent's.
     """
     if action := optional(row, "expected_action", dict):
         return _action_message(action)
