@@ -472,6 +472,13 @@ def test_an_address_that_nothing_can_be_sent_to_is_refused_at_once(address: Any)
         Judge(model="m", base_url=address)
 
 
+@pytest.mark.parametrize("address", ["http://me:pw1234@x/v1", "https://pw1234@x:80", "http://me:pw1234@[::1"])
+def test_an_address_with_a_password_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(InputError, match="key_variable") as told:
+        Judge(model="m", base_url=address)
+    assert "pw1234" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     "address",
     [

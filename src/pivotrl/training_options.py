@@ -24,7 +24,7 @@ class TrainingOptions:
     method: Literal["pivotrl", "sft"] = "pivotrl"
     """pivotrl: sample, verify, policy gradient. sft: imitate the demonstrated action."""
     num_steps: AtLeast1 = 100
-    turns_per_step: AtLeast1 = 64
+    turns_per_step: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """B, turns drawn for each step; a task comes back only after the others had their turn."""
     turns_per_trajectory: AtLeast1 = 4
     """Turns of one trajectory that are drawn for a step together: they share their prefix. More share more, and tell

@@ -154,8 +154,13 @@ def require_address(base_url: str) -> None:
     """Refuse what no request can be sent to.
 
     Raises:
-        InputError: the text is no http or https address.
+        InputError: the text is no http or https address, or it holds a password.
     """
+    if isinstance(base_url, str) and "@" in base_url.partition("://")[2].partition("/")[0]:
+        raise InputError(
+            "judge: the address holds a user name or a password, which would stand in every manifest; leave it out and "
+            "name the environment variable that holds the key by key_variable"
+        )
     fault = ""
     try:
         parts = urllib.parse.urlsplit(base_url)
