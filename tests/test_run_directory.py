@@ -463,13 +463,13 @@ def test_show_takes_plain_numbers_only(run: Path, capsys: pytest.CaptureFixture[
     assert "You answer." not in shown
 
 
-@pytest.mark.parametrize("source", ["", " "])
+@pytest.mark.parametrize(("source", "told"), [("", "is empty; give a value"), (" ", "the source has no name")])
 def test_a_source_without_a_name_is_not_this_directory(
-    source: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    source: str, told: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(run.parent)
-    assert "the source has no name" in refused(capsys, 2, "read", source, "-o", "new")
-    assert "the source has no name" in refused(capsys, 2, "read", "logs.jsonl", "-o", "new", "--heldout", source)
+    assert told in refused(capsys, 2, "read", source, "-o", "new")
+    assert told in refused(capsys, 2, "read", "logs.jsonl", "-o", "new", "--heldout", source)
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
