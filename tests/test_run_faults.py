@@ -217,6 +217,14 @@ def test_a_damaged_selection_is_written_again_as_it_was(run: Path) -> None:
     assert snapshot(run) == before
 
 
+def test_a_selection_that_was_lost_with_its_manifest_is_made_again(run: Path) -> None:
+    kept = (run / "selection.jsonl").read_bytes()
+    for name in ("selection.jsonl", "select.manifest.json"):
+        (run / name).unlink()
+    select_stage(run)
+    assert (run / "selection.jsonl").read_bytes() == kept and resume(run).complete
+
+
 def test_a_foreign_pivot_is_no_traceback(run: Path) -> None:
     """Files that fit their manifests and not each other, as when two runs are mixed by hand."""
     lines = (run / "profiles.jsonl").read_bytes().splitlines(keepends=True)

@@ -134,7 +134,8 @@ def select_stage(
         move_aside(directory, stage_name)
     elif users:
         require_same(directory, stage_name, settings, inputs, used_by=users, verifies=not repairs)
-        if not path.is_file() or path.read_bytes() != data:
+        has_stood = find_manifest(directory, stage_name) is not None
+        if has_stood and (not path.is_file() or path.read_bytes() != data):
             write_file(path, data)
             warnings.warn(f"{path} was damaged and is written again as it was", Notice, stacklevel=2)
     elif not _stands(directory, stage_name, settings, inputs):
