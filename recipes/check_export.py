@@ -17,6 +17,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,17 @@ def check(run: Path, verifier: Verifier, most: int | None = None) -> list[str]:
     }
     rows = [conversation(turn) | asked | {"token_ids": result.token_ids_T} for turn, result in pairs]
     command = [sys.executable, str(Path(__file__).with_name("stranger.py")), str(policy)]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    done = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
-    if done.returncode:
+    answers = []
+    with tempfile.TemporaryFile("w+") as asked_file:
+        asked_file.writelines(json.dumps(row) + "\n" for row in rows)
+        asked_file.seek(0)
+        with subprocess.Popen(command, stdin=asked_file, stdout=subprocess.PIPE, text=True) as stranger:  # noqa: S603
+            for line in stranger.stdout or ():
+                answers.append(json.loads(line))
+                if len(answers) % 8 == 0:
+                    print(f"{len(answers)}/{len(rows)} turns played by the loaded policy", file=sys.stderr, flush=True)
+    if stranger.returncode:
         return [f"{policy} cannot be loaded without pivotrl; its words are above"]
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
 
     faults, again, largest = [], [], 0.0
     for (turn, result), answer in zip(pairs, answers, strict=True):
