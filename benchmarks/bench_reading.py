@@ -28,8 +28,9 @@ from typing import Any
 import orjson
 
 from host import machine
-from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.readers import auto, chat
+from pivotrl.reading.importing import ReadOptions
+from pivotrl.stages.reading import read_stage
 
 HERE = Path(__file__).parent
 SOURCES = (

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from host import machine
-from pivotrl.equivalence.free_text import normalised
-from pivotrl.logs.audit import audit
+from pivotrl.judging.messages.free_text import normalised
 from pivotrl.protocols import Turn
 from pivotrl.readers import tau_bench
+from pivotrl.reading.audit import audit
 from pivotrl.records import Action, Trajectory
 from pivotrl.turns import cut
 from pivotrl.verifiers import tool_call

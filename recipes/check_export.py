@@ -29,7 +29,7 @@ from pivotrl.records import Trajectory, TurnResult
 from pivotrl.rendering import Renderer, prompt_hash
 from pivotrl.rollouts import judge_action
 from pivotrl.runs.manifest import read_manifest
-from pivotrl.store import read_records
+from pivotrl.storage.record_files import read_records
 
 TOLERANCE = 1e-3
 

@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import crafting as setting
 from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, TrainingOptions, TurnOptions
 from pivotrl.cli import guarded
+from pivotrl.cli.live_progress import live_progress
 from pivotrl.comparison import ARMS, Protocol, collect, run_seed
 from pivotrl.evaluation import load_retention
-from pivotrl.live_progress import live_progress
 from pivotrl.policies.hf import Policy
-from pivotrl.store import package_versions, timestamp, write_file
+from pivotrl.storage.record_files import package_versions, timestamp, write_file
 from pivotrl.verifiers.exact import verify as exact
 
 RESULTS = Path(__file__).parent / "results" / "compare.json"

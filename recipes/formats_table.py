@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pivotrl import plugins
-from pivotrl.logs.audit import audit
 from pivotrl.protocols import InputError
 from pivotrl.readers.auto import format_of
+from pivotrl.reading.audit import audit
 from pivotrl.records import Refusal, Trajectory
 
 ROOT = Path(__file__).parents[1]

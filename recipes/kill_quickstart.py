@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pivotrl.store import package_versions, timestamp, write_file
+from pivotrl.storage.record_files import package_versions, timestamp, write_file
 
 HERE = Path(__file__).parent
 FILES = (

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from pivotrl.protocols import InputError, Turn
+from pivotrl.protocols import InputError, NotRenderable, Turn
 from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory
-from pivotrl.rendering import NotRenderable, Renderer
+from pivotrl.rendering import Renderer
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "limits.md"

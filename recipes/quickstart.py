@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import crafting as setting
 from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, TrainingOptions, TurnOptions, run
 from pivotrl.cli import guarded
+from pivotrl.cli.live_progress import live_progress
+from pivotrl.cli.tables import print_summary
 from pivotrl.evaluation import load_retention
-from pivotrl.live_progress import live_progress
 from pivotrl.policies.hf import Policy
-from pivotrl.store import timestamp, write_file
-from pivotrl.tables import print_summary
+from pivotrl.storage.record_files import timestamp, write_file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.audit import DROPS, EXCLUSIONS, LOSSES
+from pivotrl.reading.audit import DROPS, EXCLUSIONS, LOSSES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "recipes" / "results"

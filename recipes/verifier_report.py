@@ -18,12 +18,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from pivotrl.checking import CheckOptions, check
-from pivotrl.logs.audit import audit
+from pivotrl.judging.lint import CheckOptions, check
+from pivotrl.judging.probes.report import CheckReport, Row
 from pivotrl.plugins import load
-from pivotrl.probes.report import CheckReport, Row
 from pivotrl.protocols import Turn
 from pivotrl.readers import auto
+from pivotrl.reading.audit import audit
 from pivotrl.records import Trajectory
 from pivotrl.rollouts import judge
 from pivotrl.turns import cut

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.sources import head
+from pivotrl.reading.sources import head
 
 FORMATS = Path(__file__).parent / "data" / "formats"
 DELETED = object()

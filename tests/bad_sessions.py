@@ -12,7 +12,7 @@ from typing import Any
 
 from bad_files import BadFile, bad, flipped, put
 from bad_rows import ANSWER, FORMATS, USER, encoded
-from pivotrl.logs.sources import head
+from pivotrl.reading.sources import head
 
 
 def copied(place: str, folder: Path, change: Callable[[Path], Any], name: str = "copied") -> Path:

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, TrainingOptions, TurnOptions, run, summarise
-from pivotrl.checking import CheckOptions, check_stage
+from pivotrl.cli.tables import print_turn
 from pivotrl.exporters import trl
-from pivotrl.exporting import ExportOptions, export
-from pivotrl.measuring import evaluate_stage
+from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import Notice
 from pivotrl.readers.chat import read
-from pivotrl.stages import load_turns, profile_stage, select_stage, train_stage
-from pivotrl.tables import print_turn
+from pivotrl.rows.exporting import ExportOptions, export
+from pivotrl.stages.evaluating import evaluate_stage
+from pivotrl.stages.profiling import load_turns, profile_stage
+from pivotrl.stages.selecting import select_stage
+from pivotrl.stages.training import train_stage
 from pivotrl.verifiers.exact import verify
 from test_pipeline import write_logs
 

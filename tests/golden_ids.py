@@ -24,7 +24,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from chat_tokenizers import MISTRAL, source
 from pivotrl import Action, Message, Tool, ToolCall, Trajectory, Turn
 from pivotrl.engine.smollm2 import NAME, cache_directory
-from pivotrl.rendering import NotRenderable, Renderer
+from pivotrl.protocols import NotRenderable
+from pivotrl.rendering import Renderer
 
 GOLDEN = Path(__file__).parent / "data" / "rendering" / "real_tokenizers.json"
 FAMILIES = {  # name -> template; None: the tokenizer's own

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from pivotrl.engine.recording import HostWatch
+from pivotrl.engine.cuda_graphs import HostWatch
 
 
 class _Writer(HostWatch):

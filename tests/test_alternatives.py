@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pivotrl.alternatives import MAX_ALTERNATIVES, count_alternatives, with_alternatives
 from pivotrl.protocols import Turn
 from pivotrl.readers import chat
+from pivotrl.reading.alternatives import MAX_ALTERNATIVES, count_alternatives, with_alternatives
 from pivotrl.records import Action, Message, ToolCall, Trajectory
 from pivotrl.verifiers import exact, tool_call
 

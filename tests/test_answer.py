@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pivotrl import plugins
+from pivotrl.judging.guarded import Verification
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, ToolCall, Trajectory, Verdict
-from pivotrl.verification import Verification
 from pivotrl.verifiers import answer
 
 pytest.importorskip("math_verify", reason="needs the extra 'answers'")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl.atomic_folder import atomic_folder, remove_folder, remove_leftovers, scratch_path
 from pivotrl.runs.lock import RunLock
+from pivotrl.storage.folders import atomic_folder, remove_folder, remove_leftovers, scratch_path
 
 OLD, NEW = {"a": "old", "b": "old"}, {"a": "new", "deep/c": "new"}
 

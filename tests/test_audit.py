@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl.logs import audit as codes
-from pivotrl.logs.audit import audit
+from pivotrl.reading import audit as codes
+from pivotrl.reading.audit import audit
 from pivotrl.records import Loss, Message, Tool, ToolCall, Trajectory
 
 FORMATS = Path(__file__).parents[1] / "docs" / "formats.md"

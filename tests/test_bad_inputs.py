@@ -23,12 +23,12 @@ from bad_files import FILES, MANY, TABLE, BadFile, arrow, parquet
 from bad_rows import GOOD, LINES, READ_ALL_THE_SAME, ROWS, encoded
 from bad_sessions import SESSIONS
 from pivotrl.cli import main
-from pivotrl.logs.sources import printable
 from pivotrl.protocols import InputError
 from pivotrl.readers import chat
+from pivotrl.reading.sources import printable
 from pivotrl.records import Refusal, Trajectory
 from pivotrl.runs.manifest import read_manifest
-from pivotrl.store import read_records
+from pivotrl.storage.record_files import read_records
 
 Capture = pytest.CaptureFixture[str]
 BESIDE = b'{"messages": [{"role": "user", "content": "beside"}, {"role": "assistant", "content": "yes"}]}\n'

@@ -18,12 +18,12 @@ from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.profiling import ProfileOptions, outcome_counts
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Manifest, Sampling
+from pivotrl.report.sentences import caveats
 from pivotrl.runs.manifest import read_manifest
 from pivotrl.samplers.scripted import Sampler
 from pivotrl.selection import require_pivots
 from pivotrl.training_options import rate_complaint, with_learning_rate
 from pivotrl.verifiers.exact import verify
-from pivotrl.wording import caveats
 from test_cli import FAST, call, refused
 from test_cli import logs as log_file
 from test_training import SMALL, even_length, logs

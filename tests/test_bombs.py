@@ -15,11 +15,11 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from pivotrl.logs.proportion import MAX_RATIO
-from pivotrl.logs.sources import entries
-from pivotrl.logs.zip_files import unpacked
 from pivotrl.protocols import InputError
 from pivotrl.readers.chat import read
+from pivotrl.reading.proportion import MAX_RATIO
+from pivotrl.reading.sources import entries
+from pivotrl.reading.zip_files import unpacked
 from pivotrl.records import Refusal
 
 MIB = 1 << 20

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from pivotrl import Action, EvaluationOptions, ProfileOptions, SelectionOptions, TrainingOptions, Verdict, run
-from pivotrl.checking import CheckOptions
+from pivotrl.judging.lint import CheckOptions
 from pivotrl.policies.hf import Policy
 from pivotrl.protocols import Turn
 from pivotrl.readers.chat import read

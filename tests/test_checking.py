@@ -18,19 +18,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
 import verifier_report
-from pivotrl.check_table import print_check
-from pivotrl.checking import CheckOptions, check, check_stage, fault_of, require_checked
 from pivotrl.cli import main
+from pivotrl.cli.check_table import print_check
 from pivotrl.intervals import clustered_mean
+from pivotrl.judging.guarded import VerificationOptions
+from pivotrl.judging.lint import CheckOptions, check, check_stage, fault_of, require_checked
+from pivotrl.judging.probes.refusal import doubtful_groups, verdict_of, worst_groups
+from pivotrl.judging.probes.report import CheckReport, Rate, Row
 from pivotrl.plugins import load
 from pivotrl.policies.tabular import Policy
-from pivotrl.probes.refusal import doubtful_groups, verdict_of, worst_groups
-from pivotrl.probes.report import CheckReport, Rate, Row
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, Trajectory, Verdict
-from pivotrl.stages import profile_stage
-from pivotrl.verification import VerificationOptions
+from pivotrl.stages.profiling import profile_stage
 from pivotrl.verifiers import exact, tool_call
 from pivotrl.verifiers.first_decisive import FirstDecisive
 from sloppy_verifiers import SLOPPY

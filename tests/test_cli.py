@@ -322,7 +322,7 @@ def test_ctrl_c_once_or_twice_keeps_what_is_finished(tmp_path: Path, logs: Path,
     assert process.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in told
     from pivotrl.records import SampleGroup
-    from pivotrl.store import read_records
+    from pivotrl.storage.record_files import read_records
 
     assert read_records(profiles, SampleGroup)
 

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.equivalence.commands import normal_command, same_command
-from pivotrl.equivalence.shell_syntax import Simple, read_command
-from pivotrl.equivalence.shell_words import NotUnderstood, literal
+from pivotrl.judging.shell.commands import normal_command, same_command
+from pivotrl.judging.shell.syntax import Simple, read_command
+from pivotrl.judging.shell.words import NotUnderstood, literal
 from pivotrl.protocols import Turn
 from pivotrl.readers import auto
 from pivotrl.records import Action, Message, ToolCall, Trajectory

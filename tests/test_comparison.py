@@ -14,13 +14,13 @@ from pivotrl import (
     TurnOptions,
     Verdict,
 )
-from pivotrl.checking import CheckOptions
 from pivotrl.comparison import ARMS, Protocol, collect, imitation_turns_per_step, run_seed
+from pivotrl.judging.lint import CheckOptions
 from pivotrl.policies.tabular import Policy
 from pivotrl.readers.chat import read
 from pivotrl.records import SampleGroup, StepMetrics
 from pivotrl.runs.manifest import read_manifest
-from pivotrl.store import read_records
+from pivotrl.storage.record_files import read_records
 from pivotrl.verifiers.exact import verify as exact
 from test_pipeline import write_logs
 

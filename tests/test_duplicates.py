@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.copies.duplicates import DuplicateFinder
-from pivotrl.copies.hash_table import HashTable
-from pivotrl.copies.shingles import shingle_hashes, text_of_messages, word_hashes
-from pivotrl.logs.chat_messages import chat_messages
+from pivotrl.reading.chat_messages import chat_messages
+from pivotrl.reading.duplicates.finding import DuplicateFinder
+from pivotrl.reading.duplicates.hash_table import HashTable
+from pivotrl.reading.duplicates.shingles import shingle_hashes, text_of_messages, word_hashes
 from pivotrl.records import Message, ToolCall, Trajectory
 
 DATA = Path(__file__).parent / "data"
@@ -230,7 +230,7 @@ def test_memory_does_not_grow_with_the_texts() -> None:
 
 SCRIPT = """
 import random
-from pivotrl.copies.duplicates import DuplicateFinder
+from pivotrl.reading.duplicates.finding import DuplicateFinder
 from pivotrl.records import Message, Trajectory
 generator = random.Random(0)
 finder = DuplicateFinder(0.8)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.equivalence.edit_files import surroundings
-from pivotrl.equivalence.edits import NotApplied, Replace, apply
+from pivotrl.judging.edits.edits import NotApplied, Replace, apply
+from pivotrl.judging.edits.files import surroundings
 from pivotrl.protocols import Turn
 from pivotrl.readers import auto
 from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory

@@ -16,7 +16,7 @@ from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import Policy
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
-from pivotrl.store import RecordFile
+from pivotrl.storage.record_files import RecordFile
 from pivotrl.verifiers.exact import verify
 from test_training import logs
 from tiny import save_tiny_model

@@ -14,9 +14,9 @@ from pivotrl.engine.executors.choosing import why_not
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
 from pivotrl.engine.kernels import FlashCpu, Math
+from pivotrl.engine.losses import clipped_policy_loss
 from pivotrl.engine.objective import Batch, Objective
-from pivotrl.engine.sights import Sight
-from pivotrl.losses import clipped_policy_loss
+from pivotrl.engine.visibility import Sight
 from pivotrl.protocols import UpdateOptions
 from tiny_models import CACHE, SPLIT, VOCABULARY, make_model, random_items, weights_of
 

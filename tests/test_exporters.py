@@ -15,19 +15,20 @@ import pytest
 
 from pivotrl import plugins
 from pivotrl.exporters import ms_swift, nemo_gym, skyrl, trl, verifiers
-from pivotrl.exporting import ExportOptions, export
 from pivotrl.parsing import action_text, parse_completion
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
 from pivotrl.readers import chat, tau_bench
 from pivotrl.readers import nemo_gym as gym_reader
 from pivotrl.records import Manifest, Message, SampleGroup, Selection, Tool, ToolCall, Trajectory
-from pivotrl.row_rewards import RowReward, trl_reward, turn_of_row
+from pivotrl.rows.exporting import ExportOptions, export
+from pivotrl.rows.rewards import RowReward, trl_reward, turn_of_row
 from pivotrl.runs.manifest import read_manifest
 from pivotrl.samplers.scripted import Sampler
 from pivotrl.selection import SelectionOptions
-from pivotrl.stages import profile_stage, select_stage
-from pivotrl.store import RecordFile, read_records
+from pivotrl.stages.profiling import profile_stage
+from pivotrl.stages.selecting import select_stage
+from pivotrl.storage.record_files import RecordFile, read_records
 from pivotrl.turns import cut
 from pivotrl.verifiers.tool_call import verify
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl import check_table, doctor_table, import_table, run, tables
-from pivotrl.checking import CheckOptions
-from pivotrl.doctor import SandboxRecord
+from pivotrl import run
+from pivotrl.cli import check_table, doctor_table, import_table, tables
 from pivotrl.intervals import Estimate, PairedDifference
+from pivotrl.judging.lint import CheckOptions
+from pivotrl.judging.probes.report import CheckReport, Rate, Row
 from pivotrl.policies.tabular import Policy
-from pivotrl.probes.report import CheckReport, Rate, Row
 from pivotrl.records import SampleGroup
+from pivotrl.report.summary import Breakdown, Comparison, Cost, Summary
 from pivotrl.sandbox.attacks import CATEGORIES, AttackResult
-from pivotrl.store import read_records
-from pivotrl.summary import Breakdown, Comparison, Cost, Summary
+from pivotrl.sandbox.doctor import SandboxRecord
+from pivotrl.storage.record_files import read_records
 from test_pipeline import TABULAR, write_logs
 
 WIDTHS = (60, 80, 100)

@@ -31,18 +31,18 @@ from itertools import chain
 import pytest
 import torch
 
-from pivotrl.engine import flash_cuda, reading, split_attention
+from pivotrl.engine import flash_cuda, split_attention, trunk_attention
+from pivotrl.engine.cuda_graphs import HostWatch
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.executors.split import forward as split_forward
 from pivotrl.engine.flash_cuda import FlashCuda, fits
 from pivotrl.engine.forest import SortedSequences, build_forest
 from pivotrl.engine.kernels import FlashCpu, Math, merge
-from pivotrl.engine.recording import HostWatch
 from pivotrl.engine.sampling import draw
-from pivotrl.engine.sights import Sight, Spans
 from pivotrl.engine.split_attention import TrunkState
 from pivotrl.engine.static_decoding import StaticPass
+from pivotrl.engine.visibility import Sight, Spans
 from pivotrl.records import Sampling
 from tape import tape
 from tiny_models import make_model, random_items, weights_of
@@ -290,7 +290,7 @@ def as_on_a_gpu(on_the_cpu, monkeypatch):
         used[type(kernel).__name__] += 1
         return kernel
 
-    for module in (split_attention, reading):
+    for module in (split_attention, trunk_attention):
         monkeypatch.setattr(module, "kernel_for", choose)
     return used
 

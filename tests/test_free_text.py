@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.equivalence.dates import number, same_moment
-from pivotrl.equivalence.facts import facts
-from pivotrl.equivalence.free_text import normalised, order_f1
-from pivotrl.equivalence.json_values import Difference, compare_json
-from pivotrl.equivalence.likeness import likeness
-from pivotrl.equivalence.messages import compare_messages
-from pivotrl.equivalence.rules import NAMES, parse_rule, rules_for
+from pivotrl.judging.arguments.rules import NAMES, parse_rule, rules_for
+from pivotrl.judging.arguments.values import Difference, compare_json
+from pivotrl.judging.messages.dates import number, same_moment
+from pivotrl.judging.messages.facts import facts
+from pivotrl.judging.messages.free_text import normalised, order_f1
+from pivotrl.judging.messages.likeness import likeness
+from pivotrl.judging.messages.messages import compare_messages
 
 quick = settings(max_examples=80, deadline=None, database=None)
 

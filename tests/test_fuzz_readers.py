@@ -25,13 +25,13 @@ from typing import Any, Literal
 import orjson
 import pytest
 
-from pivotrl.logs.audit import audit
-from pivotrl.logs.sources import head
 from pivotrl.plugins import find
 from pivotrl.protocols import InputError
 from pivotrl.readers.auto import format_of
+from pivotrl.reading.audit import audit
+from pivotrl.reading.sources import head
 from pivotrl.records import Refusal, Trajectory
-from pivotrl.store import decode_line, encode_line
+from pivotrl.storage.record_files import decode_line, encode_line
 
 DATA = Path(__file__).parent / "data"
 MAX_RECORD_BYTES = 2_000

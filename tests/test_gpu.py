@@ -11,16 +11,16 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from pivotrl import cut, train
-from pivotrl.engine import recording
+from pivotrl.engine import cuda_graphs
+from pivotrl.engine.cuda_graphs import cuda_graph
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.flash_cuda import FlashCuda
 from pivotrl.engine.items import Item
 from pivotrl.engine.kernels import Math, kernel_for
 from pivotrl.engine.memory import kept_bytes_per_token
-from pivotrl.engine.recording import cuda_graph
 from pivotrl.engine.sampling import draw
-from pivotrl.engine.sights import Sight, Spans
 from pivotrl.engine.split_attention import NAME
+from pivotrl.engine.visibility import Sight, Spans
 from pivotrl.policies.hf import Policy
 from pivotrl.protocols import TrainingGroup, UpdateOptions
 from pivotrl.records import Sampling
@@ -167,7 +167,7 @@ def decode(network, capture, stop: frozenset[int]):
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3", "mistral, beyond its window"])
 def test_graphs_replay_what_the_step_does(family: str, stop: frozenset[int], dtype: torch.dtype, caplog) -> None:
     """The tokens of static buffers without a graph, and in fp32 those of the CPU without static buffers."""
-    recording._warn.cache_clear()
+    cuda_graphs._warn.cache_clear()
     replays = []
 
     def counted(step):

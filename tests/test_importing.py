@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from pivotrl.alternatives import with_alternatives
-from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.protocols import InputError
 from pivotrl.readers import auto, chat, tau_bench
+from pivotrl.reading.alternatives import with_alternatives
+from pivotrl.reading.importing import ReadOptions
 from pivotrl.records import Action, Dropped, Refusal, Trajectory
 from pivotrl.runs.manifest import read_manifest, write_manifest
-from pivotrl.store import read_records
+from pivotrl.stages.reading import read_stage
+from pivotrl.storage.record_files import read_records
 
 DATA = Path(__file__).parent / "data"
 TAU = DATA / "tau_bench" / "gpt-4o-airline.json"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.equivalence.free_text import same_text
-from pivotrl.equivalence.json_values import Difference, compare_json
-from pivotrl.equivalence.pairing import match_all
+from pivotrl.judging.arguments.values import Difference, compare_json
+from pivotrl.judging.messages.free_text import same_text
+from pivotrl.judging.messages.pairing import match_all
 from pivotrl.strict_json import parse_json
 
 SCHEMA = {

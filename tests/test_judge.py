@@ -20,10 +20,10 @@ import pytest
 pytest.importorskip("httpx", reason="needs the extra 'judge'")
 
 from pivotrl import plugins
+from pivotrl.judging.guarded import Verification
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, ToolCall, Trajectory, Verdict
 from pivotrl.rollouts import judge_action
-from pivotrl.verification import Verification
 from pivotrl.verifiers.judge import Judge, _escaped
 
 Reply = tuple[int, dict[str, str], str]
@@ -113,7 +113,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pivotrl.equivalence.judge_endpoint._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("pivotrl.judging.endpoint._FIRST_PAUSE", 0.01)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

@@ -27,13 +27,13 @@ from pivotrl import (
     Verdict,
     run,
 )
-from pivotrl.checking import CheckOptions
+from pivotrl.judging.lint import CheckOptions
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.readers.chat import read
 from pivotrl.records import Message
-from pivotrl.reporting import require_packages
-from pivotrl.store import package_versions, sha256_of_json, write_file
+from pivotrl.report.page import require_packages
+from pivotrl.storage.record_files import package_versions, sha256_of_json, write_file
 from test_pipeline import write_logs
 from tiny import save_tiny_model
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -11,106 +10,55 @@ import pytest
 
 import pivotrl
 
-ROOT = Path(pivotrl.__file__).parent
-LAYERS = [
-    {"options", "records", "protocols"},
-    {
-        *(
-            "atomic_folder",
-            "extras",
-            "plugin_faults",
-            "plugin_shapes",
-            "store",
-            "plugins",
-            "turns",
-            "advantages",
-            "sample_faults",
-            "selection",
-            "seeding",
-            "intervals",
-            "strict_json",
-        ),
-        *("privacy", "copies", "equivalence", "gym_rules", "sandbox", "killable"),
-    },
-    {
-        *("call_text", "thoughts", "bare_values", "call_results", "styles", "parsing"),
-        *("logs", "alternatives", "templates", "chatml", "chatml_template", "losses", "engine", "environments"),
-    },
-    {"rendering", "export_rows", "export_readme"},
-    {"rollouts"},
-    {"episodes", "runs"},
-    {"readers", "verifiers", "policies", "exporters", "samplers"},
-    {"verification", "probes", "row_rewards"},
-    {"checking"},
-    {"profiling", "training", "training_options", "evaluation", "exporting", "import_files"},
-    {"importing"},
-    {"stages", "measuring", "summary", "run_command"},
-    {"wording"},
-    {"plots"},
-    {"reporting"},
-    {"pipeline", "comparison"},
-    {
-        "fitting_table",
-        "tables",
-        "import_table",
-        "check_table",
-        "doctor",
-        "doctor_table",
-        "live_progress",
-        "command_line",
-        "policy_choice",
-        "stage_commands",
-        "view_commands",
-        "cli",
-    },
-]
-ROOMS_OF_PARTS = {
-    *("engine", "templates", "styles", "logs", "privacy", "copies", "equivalence", "gym_rules", "sandbox", "probes"),
-    "runs",
-}
-"""Their modules make one thing together; those of the other rooms are plugins, apart from each other."""
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
+
+import house
+
+ROOT = house.ROOT
+PLUGINS = {"readers", "verifiers", "policies", "samplers", "environments", "exporters"}
+"""Rooms whose modules are plugins, each apart from the others."""
+ENTRANCES = {"auto": "readers"}
+"""Plugins that choose among the others of their room."""
 TORCH = {"torch", "transformers", "peft", "safetensors"}
-MAY_USE_TORCH = {"engine", "losses", "policies"}
+MAY_USE_TORCH = {"engine", "policies"}
+MODULES = list(house.modules().values())
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= (
-                {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "pivotrl" else {node.module}
-            )
-    return found
+def test_no_room_imports_one_that_imports_it() -> None:
+    graph = house.arrows()
+    levels = house.floors(graph)  # a circle has none
+    assert all(levels[there] < levels[here] for here, targets in graph.items() for there in targets)
 
 
-def room(module: str) -> str:
-    return module.split(".")[1]
+def test_the_house_stays_small() -> None:
+    graph = house.arrows()
+    assert len(graph) <= 42
+    assert max(house.floors(graph).values()) <= 9
 
 
-MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]
+def test_a_circle_is_seen() -> None:
+    with pytest.raises(RecursionError):
+        house.floors({"a": {"b"}, "b": {"a"}})
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_downwards(path: Path) -> None:
-    here = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    for module in imports(path):
-        if not module.startswith("pivotrl."):
-            continue
-        there = room(module)
-        same_room = there == here and here in ROOMS_OF_PARTS
-        assert there in LEVEL, f"{path.name} imports {module}, which has no layer"
-        assert same_room or LEVEL[there] < LEVEL[here] or (LEVEL[there] == LEVEL[here] and there != here), (
-            f"{path.name} (layer {LEVEL[here]}) imports {module} (layer {LEVEL[there]})"
-        )
+def test_the_page_shows_the_house_as_it_is() -> None:
+    text = house.PAGE.read_text()
+    assert house.page(text) == text, "run python recipes/house.py"
+
+
+def test_plugins_of_a_room_stand_apart() -> None:
+    for module, path in house.modules().items():
+        here = house.room(module)
+        if here in PLUGINS and module.count(".") > 1:
+            name = module.split(".")[2]
+            others = {i.split(".")[2] for i in house.imports(path) if i.startswith(f"pivotrl.{here}.")} - {name}
+            assert not others or ENTRANCES.get(name) == here, f"{module} imports {others}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_torch_stays_in_its_rooms(path: Path) -> None:
     here = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    used = {module.split(".")[0] for module in imports(path)} & TORCH
+    used = {module.split(".")[0] for module in house.imports(path)} & TORCH
     assert not used or here in MAY_USE_TORCH
 
 
@@ -122,7 +70,7 @@ def test_no_module_bears_a_standard_library_name(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_pickle_no_shell_no_remote_code(path: Path) -> None:
     text = path.read_text()
-    assert not {"pickle", "dill", "shelve"} & {module.split(".")[0] for module in imports(path)}
+    assert not {"pickle", "dill", "shelve"} & {module.split(".")[0] for module in house.imports(path)}
     for forbidden in ("shell=True", "trust_remote_code=True", "torch.load(", "os.system", "eval(", "exec("):
         assert forbidden not in text.replace(".eval()", "").replace("literal_eval(", "")
 

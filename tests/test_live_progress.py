@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pivotrl import ProfileOptions, TrainingOptions, cut, evaluate_turns, profile, train
+from pivotrl.cli.live_progress import _plain_lines
 from pivotrl.evaluation import EvaluationOptions, evaluate_retention
-from pivotrl.live_progress import _plain_lines
 from pivotrl.policies.tabular import Policy
 from pivotrl.readers.chat import read
 from pivotrl.verifiers.exact import verify

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from pivotrl.losses import clipped_policy_loss, kl_k3, likelihood_loss, token_weights
+from pivotrl.engine.losses import clipped_policy_loss, kl_k3, likelihood_loss, token_weights
 
 
 def tensor(values, **kwargs):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl.equivalence.facts import HARD, facts
-from pivotrl.equivalence.free_text import normalised
-from pivotrl.equivalence.messages import compare_messages
-from pivotrl.logs.audit import audit
+from pivotrl.judging.messages.facts import HARD, facts
+from pivotrl.judging.messages.free_text import normalised
+from pivotrl.judging.messages.messages import compare_messages
 from pivotrl.protocols import Turn
 from pivotrl.readers import tau_bench
+from pivotrl.reading.audit import audit
 from pivotrl.records import Action, Message, Trajectory
 from pivotrl.turns import cut
 from pivotrl.verifiers import tool_call

@@ -10,18 +10,18 @@ from typing import Any, get_type_hints
 import pytest
 
 from pivotrl import plugins
-from pivotrl.checking import CheckOptions
+from pivotrl.cli.choices import HeldOut
 from pivotrl.evaluation import EvaluationOptions
-from pivotrl.exporting import ExportOptions
-from pivotrl.importing import ReadOptions
+from pivotrl.judging.guarded import VerificationOptions
+from pivotrl.judging.lint import CheckOptions
 from pivotrl.options import check_arguments, flag
-from pivotrl.policy_choice import HeldOut
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, UpdateOptions
+from pivotrl.reading.importing import ReadOptions
+from pivotrl.rows.exporting import ExportOptions
 from pivotrl.selection import SelectionOptions
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
-from pivotrl.verification import VerificationOptions
 from test_cli import FAST, logs, refused
 
 __all__ = ["logs"]

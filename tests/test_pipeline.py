@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pivotrl import EvaluationOptions, InputError, ProfileOptions, SelectionOptions, TrainingOptions, run
-from pivotrl.checking import CheckOptions
+from pivotrl.judging.lint import CheckOptions
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
-from pivotrl.protocols import NoPivots, Turn
+from pivotrl.protocols import NoPivots, NotRenderable, Turn
 from pivotrl.readers.chat import read
 from pivotrl.records import (
     Action,
@@ -25,9 +25,8 @@ from pivotrl.records import (
     Verdict,
 )
 from pivotrl.runs.manifest import read_manifest
-from pivotrl.stages import train_stage
-from pivotrl.store import read_records
-from pivotrl.templates.control_tokens import NotRenderable
+from pivotrl.stages.training import train_stage
+from pivotrl.storage.record_files import read_records
 from pivotrl.verifiers.exact import verify
 from tiny import save_tiny_model
 

@@ -12,11 +12,11 @@ import pytest
 from pivotrl import Action, InputError, Message, Observation, Verdict, plugins, run
 from pivotrl.cli import main
 from pivotrl.episodes import play_episodes
-from pivotrl.importing import read_stage
-from pivotrl.plugin_shapes import make_checked, require_environments, require_policy
+from pivotrl.plugins.shapes import make_checked, require_environments, require_policy
 from pivotrl.policies.tabular import Policy
 from pivotrl.readers.chat import read
 from pivotrl.records import Sampling
+from pivotrl.stages.reading import read_stage
 from test_pipeline import TABULAR, write_logs
 
 FIRST = (Message(role="user", content="Guess."),)
@@ -264,7 +264,7 @@ def test_a_misspelt_command_is_told_the_nearest(
 
 
 def test_a_hint_to_install_names_the_clone_it_works_in() -> None:
-    from pivotrl.extras import install_hint
+    from pivotrl.plugins.extras import install_hint
 
     command, _, clone = install_hint("report").partition(" in ")
     assert command == 'pip install -e ".[report]"'

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl.probes.commands import shells
-from pivotrl.probes.facts import facts, other_text, swaps
-from pivotrl.probes.making import make_probes
-from pivotrl.probes.probe import Probe, same
+from pivotrl.judging.probes.commands import shells
+from pivotrl.judging.probes.facts import facts, other_text, swaps
+from pivotrl.judging.probes.making import make_probes
+from pivotrl.judging.probes.probe import Probe, same
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory
 from verifier_corpus import turns

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pivotrl.logs.sources import entries, head
 from pivotrl.protocols import InputError
 from pivotrl.readers import auto, chat, nemo_gym, tau_bench
+from pivotrl.reading.sources import entries, head
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
-from pivotrl.store import RecordFile
+from pivotrl.storage.record_files import RecordFile
 
 DATA = Path(__file__).parent / "data"
 TAU = DATA / "tau_bench" / "gpt-4o-airline.json"

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pivotrl.logs.response_items import conversation, response_tools
-from pivotrl.logs.sources import head
-from pivotrl.logs.zip_files import unpacked
 from pivotrl.protocols import InputError
 from pivotrl.readers import auto, inspect_ai, responses, sharegpt, tau2_bench
+from pivotrl.reading.formats.response_items import conversation, response_tools
+from pivotrl.reading.sources import head
+from pivotrl.reading.zip_files import unpacked
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
-from pivotrl.store import RecordFile
+from pivotrl.storage.record_files import RecordFile
 
 DATA = Path(__file__).parent / "data"
 FORMATS = DATA / "formats"

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pivotrl.logs.audit import audit
 from pivotrl.readers.auto import format_of
+from pivotrl.reading.audit import audit
 from pivotrl.records import Refusal, Trajectory
 
 FORMATS = Path(__file__).parent / "data" / "formats"

@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.privacy import secrets_scan
-from pivotrl.privacy.redaction import Redactor, find_secrets
-from pivotrl.privacy.secret_patterns import PATTERNS
-from pivotrl.privacy.secrets_scan import scan
+from pivotrl.reading.privacy import secrets_scan
+from pivotrl.reading.privacy.redaction import Redactor, find_secrets
+from pivotrl.reading.privacy.secret_patterns import PATTERNS
+from pivotrl.reading.privacy.secrets_scan import scan
 from pivotrl.records import Loss, Message, Tool, ToolCall, Trajectory
 
 KEY = b"a key of the test, not a secret."

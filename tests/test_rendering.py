@@ -16,8 +16,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from chat_tokenizers import MISTRAL, small_tokenizer, source, tokenizer_for
 from pivotrl import Action, InputError, Message, Tool, ToolCall, Trajectory, Turn
 from pivotrl.engine.smollm2 import NAME, cache_directory
-from pivotrl.logs.chat_messages import chat_messages, declared_tools
-from pivotrl.rendering import NotRenderable, Renderer, action_text, parse_completion, prompt_hash
+from pivotrl.protocols import NotRenderable
+from pivotrl.reading.chat_messages import chat_messages, declared_tools
+from pivotrl.rendering import Renderer, action_text, parse_completion, prompt_hash
 
 DATA = Path(__file__).parent / "data"
 CHATML = json.loads((DATA / "rendering" / "chatml.json").read_text(encoding="utf-8"))

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from pivotrl import wording
 from pivotrl.evaluation import EvaluationOptions
-from pivotrl.importing import ReadOptions
 from pivotrl.intervals import Estimate, PairedDifference
+from pivotrl.options import options_dict
 from pivotrl.profiling import ProfileOptions, outcome_counts
 from pivotrl.protocols import InputError
+from pivotrl.reading.importing import ReadOptions
 from pivotrl.records import (
     Action,
     Completion,
@@ -38,14 +38,15 @@ from pivotrl.records import (
     TurnResult,
     Verdict,
 )
-from pivotrl.reporting import write_report
+from pivotrl.report import sentences
+from pivotrl.report.page import write_report
+from pivotrl.report.summary import STAGES, Comparison, Summary, summarise
 from pivotrl.runs.layout import outputs
 from pivotrl.runs.manifest import manifest_path, outputs_of, write_manifest
 from pivotrl.runs.stage import Stage
 from pivotrl.selection import SelectionOptions, select
-from pivotrl.store import RecordFile, package_versions
-from pivotrl.summary import STAGES, Comparison, Summary, summarise
-from pivotrl.training import TrainingOptions, options_dict
+from pivotrl.storage.record_files import RecordFile, package_versions
+from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
 
 pytest.importorskip("jinja2")
@@ -328,7 +329,7 @@ def page(run: Path) -> str:
 
 def test_a_gain_is_said_with_its_evidence() -> None:
     c = comparison(0.182, 0.081, 0.28)
-    assert wording.sentence(c, summary(c, comparison(0.1, 0.05, 0.2, "held-out episodes"))) == (
+    assert sentences.sentence(c, summary(c, comparison(0.1, 0.05, 0.2, "held-out episodes"))) == (
         "Held-out turn accuracy rose from 47.9 % to 66.1 %: +18.2 points, 95 % interval +8.1 to +28.0, p = 0.0004 "
         "(Holm-adjusted), 96 turns of 66 tasks."
     )
@@ -336,7 +337,7 @@ def test_a_gain_is_said_with_its_evidence() -> None:
 
 def test_a_loss_is_said_as_plainly() -> None:
     c = comparison(-0.1, -0.2, -0.03)
-    told = wording.sentence(c, summary(c))
+    told = sentences.sentence(c, summary(c))
     assert told.startswith("Held-out turn accuracy fell from 47.9 % to 37.9 %: \N{MINUS SIGN}10.0 points")
     assert "Holm" not in told  # a single test is not adjusted
 
@@ -346,20 +347,20 @@ def test_a_loss_is_said_as_plainly() -> None:
 )
 def test_no_difference_unless_interval_and_p_value_agree(low: float, high: float, p_value: float) -> None:
     c = comparison(0.1, low, high)
-    told = wording.sentence(c, summary(c, p_value=p_value))
+    told = sentences.sentence(c, summary(c, p_value=p_value))
     assert told.startswith("No difference could be shown in held-out turn accuracy: 47.9 % before, 57.9 % after; ")
 
 
 def test_a_rise_in_nll_is_called_forgetting_and_its_size_is_given() -> None:
     c = comparison(0.02, 0.01, 0.03, "retention")
-    told = wording.sentence(c, summary(c))
+    told = sentences.sentence(c, summary(c))
     assert "rose from 2.000 to 2.020: +0.020 nats per token" in told
     assert told.endswith("this is forgetting; the perplexity of these texts grew by 2.0 %.")
 
 
 def test_turns_and_episodes_that_part_are_pointed_out() -> None:
     turns, episodes = comparison(0.1, 0.05, 0.15), comparison(-0.1, -0.15, -0.05, "held-out episodes")
-    assert any("opposite directions" in told for told in wording.caveats(summary(turns, episodes), {}, [], {}))
+    assert any("opposite directions" in told for told in sentences.caveats(summary(turns, episodes), {}, [], {}))
 
 
 def test_turns_without_a_verdict_are_counted_with_their_bounds() -> None:
@@ -367,7 +368,7 @@ def test_turns_without_a_verdict_are_counted_with_their_bounds() -> None:
         TurnResult(turn_id=f"t#{i}", task_id="t", reward=reward, reason="r", text="", num_tokens=1)
         for i, reward in enumerate((1.0, 0.0, None, None))
     ]
-    told = wording.caveats(summary(), {}, [], {"before": [], "after": results})
+    told = sentences.caveats(summary(), {}, [], {"before": [], "after": results})
     assert len(told) == 1
     assert told[0].startswith("2 of 4 held-out turns got no verdict after training")
     assert "counted as failed the accuracy would be 25.0 %, counted as passed 75.0 %" in told[0]
@@ -378,13 +379,13 @@ def test_another_verifier_for_the_score_is_named() -> None:
         stage: Manifest(stage=stage, status="complete", options={"verifier": verifier})
         for stage, verifier in (("train", "exact"), ("evaluations/after", "judge"))
     }
-    told = wording.caveats(summary(comparison(0.1, 0.05, 0.15)), manifests, [], {})
+    told = sentences.caveats(summary(comparison(0.1, 0.05, 0.15)), manifests, [], {})
     assert "Held-out turns are scored by judge, not by the verifier that gave the training reward (exact)." in told
 
 
 def test_the_page_opens_with_the_verdict_of_the_run(run: Path, page: str) -> None:
     told, seen = summarise(run), words_of(page)
-    positions = [seen.index(wording.sentence(c, told)) for c in told.comparisons]
+    positions = [seen.index(sentences.sentence(c, told)) for c in told.comparisons]
     assert positions == sorted(positions)
     assert max(positions) < seen.index("One seed.") < seen.index("Before you act on this")
     assert f"Held-out turns are scored by the verifier that gave the training reward ({VERIFIER})" in seen
@@ -400,18 +401,18 @@ def test_every_number_of_the_summary_stands_in_the_page(run: Path, page: str) ->
     assert told.kl_to_reference is not None
     for c in told.comparisons:
         for estimate in (c.before, c.after):
-            assert f"{wording.amount(estimate.mean, c.unit)} {wording.interval(estimate, c.unit)}" in seen
-        low, high = wording.signed(c.difference.low, c.unit), wording.signed(c.difference.high, c.unit)
-        assert f"{wording.signed(c.difference.difference, c.unit)}" in seen
+            assert f"{sentences.amount(estimate.mean, c.unit)} {sentences.interval(estimate, c.unit)}" in seen
+        low, high = sentences.signed(c.difference.low, c.unit), sentences.signed(c.difference.high, c.unit)
+        assert f"{sentences.signed(c.difference.difference, c.unit)}" in seen
         assert f"{low} to {high}" in seen
     shown = [row for row in told.breakdowns if row.tag == "difficulty"]
     for row in shown:
         assert row.before and row.after
-        assert f"difficulty: {row.value} {wording.amount(row.before.mean, 'share')}" in seen
+        assert f"difficulty: {row.value} {sentences.amount(row.before.mean, 'share')}" in seen
     assert shown and "target: item_1" not in seen  # a tag with a value for every task is no breakdown
-    assert f"{told.kl_to_reference.mean:.3f} {wording.interval(told.kl_to_reference, 'nats')}" in seen
+    assert f"{told.kl_to_reference.mean:.3f} {sentences.interval(told.kl_to_reference, 'nats')}" in seen
     for cost in told.costs:
-        assert f"{wording.STAGE_WORDS[cost.stage]} {cost.rollout_turns:,}" in seen
+        assert f"{sentences.STAGE_WORDS[cost.stage]} {cost.rollout_turns:,}" in seen
     assert f"profiling and training {told.total_rollout_turns:,}" in seen
 
 
@@ -464,7 +465,7 @@ def test_an_incomplete_run_says_so_first(tmp_path: Path) -> None:
 
 def test_numbers_of_an_unfinished_run_are_called_not_final() -> None:
     c = comparison(0.182, 0.081, 0.28)
-    assert wording.verdicts(summary(c, complete=False))[0].startswith("Not final. Held-out turn accuracy rose")
+    assert sentences.verdicts(summary(c, complete=False))[0].startswith("Not final. Held-out turn accuracy rose")
 
 
 def test_a_stage_that_was_interrupted_is_not_finished(tmp_path: Path) -> None:
@@ -540,7 +541,7 @@ def test_the_same_files_give_the_same_bytes(run: Path, page: str) -> None:
 
 
 def test_importing_needs_no_plotting_package() -> None:
-    code = "import sys, pivotrl.reporting; print('matplotlib' in sys.modules, 'jinja2' in sys.modules)"
+    code = "import sys, pivotrl.report.page; print('matplotlib' in sys.modules, 'jinja2' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "False"]
 
@@ -553,7 +554,7 @@ def test_importing_needs_no_plotting_package() -> None:
     [(0.00001, "p < 0.0001"), (0.0004, "p = 0.0004"), (0.0123, "p = 0.012"), (0.31, "p = 0.31"), (1.0, "p = 1.00")],
 )
 def test_p_values(value: float, told: str) -> None:
-    assert wording.p_value(value) == told
+    assert sentences.p_value(value) == told
 
 
 @pytest.mark.parametrize(
@@ -561,13 +562,13 @@ def test_p_values(value: float, told: str) -> None:
     [(0.04, "0.0 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (187, "3 min 07 s"), (7500, "2 h 05 min")],
 )
 def test_durations(seconds: float, told: str) -> None:
-    assert wording.duration(seconds) == told
+    assert sentences.duration(seconds) == told
 
 
 def test_zero_has_no_sign() -> None:
-    assert wording.signed(-0.0001, "share passed") == wording.signed(0.0, "share passed") == "0.0"
+    assert sentences.signed(-0.0001, "share passed") == sentences.signed(0.0, "share passed") == "0.0"
 
 
 def test_long_text_says_what_was_left_out() -> None:
-    assert wording.clip("a" * 3000, keep_end=True).startswith("[… 1,800 characters left out …]")
-    assert wording.clip("short") == "short"
+    assert sentences.clip("a" * 3000, keep_end=True).startswith("[… 1,800 characters left out …]")
+    assert sentences.clip("short") == "short"

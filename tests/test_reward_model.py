@@ -15,9 +15,9 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from pivotrl import plugins
+from pivotrl.judging.guarded import Verification
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, ToolCall, Trajectory
-from pivotrl.verification import Verification
 from pivotrl.verifiers.reward_model import RewardModel
 from tiny import save_tiny_model
 

@@ -9,7 +9,7 @@ import pytest
 from pivotrl import Action, Message, ToolCall, Trajectory, Turn, Verdict
 from pivotrl.records import Completion, SampleGroup, Sampling
 from pivotrl.rollouts import sample_groups
-from pivotrl.store import RecordFile, read_records
+from pivotrl.storage.record_files import RecordFile, read_records
 
 TURN = Turn(
     Trajectory(

@@ -17,16 +17,19 @@ from pathlib import Path
 import pytest
 
 from finished_run import STRICT, TRAINING, finish_run, resume, snapshot
-from pivotrl import ProfileOptions, ReadOptions, SelectionOptions, TrainingOptions, summarise, tables, write_report
-from pivotrl.importing import read_stage
-from pivotrl.measuring import evaluate_stage
+from pivotrl import ProfileOptions, ReadOptions, SelectionOptions, TrainingOptions, summarise, write_report
+from pivotrl.cli import tables
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import InputError, Notice
 from pivotrl.readers.chat import read
 from pivotrl.runs.directory import working_in
 from pivotrl.runs.manifest import read_manifest, write_manifest
 from pivotrl.runs.replacing import move_aside
-from pivotrl.stages import profile_stage, select_stage, train_stage
+from pivotrl.stages.evaluating import evaluate_stage
+from pivotrl.stages.profiling import profile_stage
+from pivotrl.stages.reading import read_stage
+from pivotrl.stages.selecting import select_stage
+from pivotrl.stages.training import train_stage
 from pivotrl.verifiers.exact import verify
 from test_cli import FAST, call, refused
 from test_pipeline import write_logs

@@ -13,9 +13,9 @@ from finished_run import READS, finish_run, outcome, resume, snapshot
 from pivotrl.cli import main
 from pivotrl.protocols import Notice
 from pivotrl.records import Manifest
-from pivotrl.reporting import write_report
+from pivotrl.report.page import write_report
 from pivotrl.runs.manifest import read_manifest, write_manifest
-from pivotrl.stages import select_stage
+from pivotrl.stages.selecting import select_stage
 
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "last line cut": lambda data: b"".join(data.splitlines(keepends=True)[:-1]),

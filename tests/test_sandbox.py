@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from pivotrl.protocols import InputError
-from pivotrl.sandbox import Limits, SandboxFault, cgroups, idmapped, open_sandbox, seccomp
+from pivotrl.sandbox import Limits, SandboxFault, cgroups, open_sandbox, owner_mapping, seccomp
 from pivotrl.sandbox import bwrap as bwrap_backend
 from pivotrl.sandbox.conformance import CHECKS, run_conformance
 from pivotrl.sandbox.local import LocalSandbox
@@ -98,7 +98,7 @@ def test_a_copy_serves_where_an_overlay_is_not_to_be_had(
     def refuse(*_: object) -> int:
         raise OSError(errno.EINVAL, "not on this file system")
 
-    monkeypatch.setattr(idmapped, "clone", refuse)
+    monkeypatch.setattr(owner_mapping, "clone", refuse)
     with bwrap.open(tmp_path) as session:
         assert session.restore == "copy"
         session.run(script)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pivotrl.doctor import SandboxRecord, examine_sandbox
 from pivotrl.sandbox.attacks import CATEGORIES, AttackResult, all_attempts, run_attacks
 from pivotrl.sandbox.conformance import Check
+from pivotrl.sandbox.doctor import SandboxRecord, examine_sandbox
 from sandbox_runs import as_user, attack, is_quick, sandbox
 from sandbox_twin import ReasonableSandbox
 

@@ -17,9 +17,9 @@ import pytest
 from pivotrl import plugins
 from pivotrl.environments import shell
 from pivotrl.environments.shell import ShellTask, make_environments, restore
-from pivotrl.logs.shell_tasks import load_tasks
 from pivotrl.protocols import InputError, NotRestorable, Turn
 from pivotrl.readers import shell_tasks
+from pivotrl.reading.formats.shell_tasks import load_tasks
 from pivotrl.records import Action, Message, ToolCall, Trajectory
 from pivotrl.sandbox import open_sandbox
 from pivotrl.verifiers.outcome import Outcome

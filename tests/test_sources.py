@@ -13,9 +13,9 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from pivotrl.logs.sources import MAX_DOCUMENT_BYTES, convert_entries, entries, head
-from pivotrl.logs.tables import without_nulls
 from pivotrl.protocols import InputError
+from pivotrl.reading.sources import MAX_DOCUMENT_BYTES, convert_entries, entries, head
+from pivotrl.reading.tables import without_nulls
 from pivotrl.records import Message, Refusal, Trajectory
 
 ROWS = [{"a": 1}, {"b": "é"}, {"c": [None, 2.5]}]

@@ -14,15 +14,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pivotrl.engine import decoding, recording, static_decoding
+from pivotrl.engine import cuda_graphs, decoding, static_decoding
+from pivotrl.engine.cuda_graphs import HostWatch, RecordedStep
 from pivotrl.engine.executors.split import forward
 from pivotrl.engine.forest import SortedSequences, build_forest
 from pivotrl.engine.head import Head
-from pivotrl.engine.reading import Plans
-from pivotrl.engine.recording import HostWatch, RecordedStep
 from pivotrl.engine.sampling import draw
 from pivotrl.engine.split_attention import ForestPass, TrunkState
 from pivotrl.engine.static_decoding import StaticPass, bucket
+from pivotrl.engine.trunk_attention import Plans
 from pivotrl.records import Sampling
 from tape import tape
 from test_sampling import nested_prompts, prompts_of
@@ -189,7 +189,7 @@ def test_each_layout_is_recorded_once_when_it_has_stood_for_a_while():
 
 @pytest.fixture
 def said(caplog):
-    recording._warn.cache_clear()
+    cuda_graphs._warn.cache_clear()
     caplog.set_level(logging.WARNING)
     return caplog
 
@@ -217,7 +217,7 @@ def test_a_graph_that_reads_the_wrong_buffers_is_noticed(said):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can make graphs")
 def test_a_graph_without_a_gpu_is_such_a_failure(said):
     model = make_model("llama")
-    assert_same(sample(model, recording.cuda_graph), sample(model, None), 1e-5)
+    assert_same(sample(model, cuda_graphs.cuda_graph), sample(model, None), 1e-5)
     assert "decoding goes on without CUDA graphs" in said.text
 
 

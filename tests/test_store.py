@@ -18,7 +18,7 @@ from pivotrl.runs.lock import RunLock
 from pivotrl.runs.manifest import read_manifest
 from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import Stage
-from pivotrl.store import RecordFile, write_file
+from pivotrl.storage.record_files import RecordFile, write_file
 
 
 def rows(count: int, start: int = 0) -> list[SkippedTurn]:
@@ -120,7 +120,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from pivotrl.records import SkippedTurn
-from pivotrl.store import RecordFile
+from pivotrl.storage.record_files import RecordFile
 file = RecordFile(Path(sys.argv[1]), SkippedTurn, key=lambda r: r.turn_id)
 number = len(file)
 while True:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pivotrl.templates.sandbox import ChatProgram
+from pivotrl.templates.bounded_jinja import ChatProgram
 
 DATE = datetime.date(2024, 7, 26)
 MESSAGES = {"messages": [{"role": "user", "content": "hi"}]}

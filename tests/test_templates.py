@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from chat_tokenizers import NAMES, control_strings, source, tokenizer_for
 from pivotrl import Action, InputError, Message, Tool, ToolCall, Trajectory, Turn
 from pivotrl.parsing import canonical
-from pivotrl.rendering import NotRenderable, Renderer
+from pivotrl.protocols import NotRenderable
+from pivotrl.rendering import Renderer
 
 QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other work may slow the machine
 

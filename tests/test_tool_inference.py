@@ -13,10 +13,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.equivalence.json_values import compare_json
-from pivotrl.logs.audit import audit
-from pivotrl.logs.chat_messages import chat_messages
-from pivotrl.logs.tool_inference import ToolObserver
+from pivotrl.judging.arguments.values import compare_json
+from pivotrl.reading.audit import audit
+from pivotrl.reading.chat_messages import chat_messages
+from pivotrl.reading.tool_inference import ToolObserver
 from pivotrl.records import Message, ToolCall, Trajectory
 
 

@@ -17,7 +17,7 @@ from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import InputError, Sampler, Turn
 from pivotrl.records import SampleGroup, Sampling
-from pivotrl.store import RecordFile
+from pivotrl.storage.record_files import RecordFile
 from pivotrl.training import restore
 from pivotrl.verifiers.exact import verify
 from tiny import save_tiny_model

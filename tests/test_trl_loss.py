@@ -12,8 +12,8 @@ import torch
 
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
+from pivotrl.engine.losses import token_weights
 from pivotrl.engine.objective import Batch, Objective
-from pivotrl.losses import token_weights
 from pivotrl.protocols import UpdateOptions
 from tiny import save_tiny_model
 

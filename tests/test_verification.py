@@ -24,20 +24,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pivotrl import plugins
-from pivotrl.importing import read_stage
-from pivotrl.killable import Killable, TookTooLong
-from pivotrl.logs.audit import audit
-from pivotrl.measuring import evaluate_stage
+from pivotrl.judging.guarded import Verification, VerificationOptions
+from pivotrl.judging.killable import Killable, TookTooLong
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import InputError, Turn, Verifier
 from pivotrl.readers import tau_bench
 from pivotrl.readers.chat import read
+from pivotrl.reading.audit import audit
 from pivotrl.records import Action, Message, Trajectory, TurnResult, Verdict
 from pivotrl.rollouts import judge_action
 from pivotrl.runs.manifest import read_manifest
-from pivotrl.store import read_records
+from pivotrl.stages.evaluating import evaluate_stage
+from pivotrl.stages.reading import read_stage
+from pivotrl.storage.record_files import read_records
 from pivotrl.turns import cut
-from pivotrl.verification import Verification, VerificationOptions
 from pivotrl.verifiers import exact, tool_call
 
 DATA = Path(__file__).parent / "data"

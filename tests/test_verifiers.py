@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotrl.logs.audit import audit
 from pivotrl.plugins import load
 from pivotrl.protocols import InputError, Turn
 from pivotrl.readers import nemo_gym, tau_bench
+from pivotrl.reading.audit import audit
 from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory, Verdict
 from pivotrl.rendering import action_text, parse_completion
 from pivotrl.turns import cut

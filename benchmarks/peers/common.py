@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 
 from pivotrl.engine.items import Item
-from pivotrl.losses import clipped_policy_loss
+from pivotrl.engine.losses import clipped_policy_loss
 
 Advantages = Sequence[Sequence[float]]
 """Of each completion of each item."""

@@ -27,9 +27,9 @@ _HOMES = {
     "evaluate_turns": "evaluation",
     "evaluate_episodes": "evaluation",
     "EvaluationOptions": "evaluation",
-    "ReadOptions": "importing",
-    "summarise": "summary",
-    "write_report": "reporting",
+    "ReadOptions": "reading.importing",
+    "summarise": "report.summary",
+    "write_report": "report.page",
     "Environment": "protocols",
     "Observation": "protocols",
     "Turn": "protocols",
@@ -47,15 +47,15 @@ __all__ = sorted([*_HOMES, "__version__"])
 if TYPE_CHECKING:
     from pivotrl.episodes import play_episodes
     from pivotrl.evaluation import EvaluationOptions, evaluate_episodes, evaluate_turns
-    from pivotrl.importing import ReadOptions
     from pivotrl.pipeline import run
     from pivotrl.profiling import ProfileOptions, profile
     from pivotrl.protocols import Environment, InputError, Observation, Turn
+    from pivotrl.reading.importing import ReadOptions
     from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory, Verdict
-    from pivotrl.reporting import write_report
+    from pivotrl.report.page import write_report
+    from pivotrl.report.summary import summarise
     from pivotrl.rollouts import sample_groups
     from pivotrl.selection import SelectionOptions, select
-    from pivotrl.summary import summarise
     from pivotrl.training import TrainingOptions, train
     from pivotrl.turns import TurnOptions, cut
 

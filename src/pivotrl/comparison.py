@@ -14,14 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pivotrl import stages
-from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions, compare
-from pivotrl.importing import read_stage
 from pivotrl.intervals import PairedDifference, clustered_mean
-from pivotrl.measuring import evaluate_stage
+from pivotrl.judging.lint import CheckOptions
+from pivotrl.observing import Progress, silent
 from pivotrl.plugins import describe
-from pivotrl.profiling import ProfileOptions, Progress, silent
+from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Environment, Policy, Reader, Verifier
 from pivotrl.records import EpisodeResult, Record, RetentionResult, SampleGroup, TurnResult
 from pivotrl.rollouts import judge
@@ -29,7 +27,12 @@ from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import outputs
 from pivotrl.runs.manifest import manifest_path, outputs_of, read_manifest, write_manifest
 from pivotrl.selection import Rule, SelectionOptions
-from pivotrl.store import encode_line, read_records, write_file
+from pivotrl.stages.evaluating import evaluate_stage
+from pivotrl.stages.profiling import profile_stage
+from pivotrl.stages.reading import read_stage
+from pivotrl.stages.selecting import select_stage
+from pivotrl.stages.training import train_stage
+from pivotrl.storage.record_files import encode_line, read_records, write_file
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
 
@@ -89,7 +92,7 @@ def run_seed(
     profiling = dataclasses.replace(protocol.profiling, profile_seed=seed)
     policy = protocol.make_policy(seed)
     read_stage(protocol.source, shared, protocol.reader, heldout=protocol.heldout, progress=progress)
-    stages.profile_stage(shared, policy, protocol.verifier, turn_options, profiling, progress, protocol.checking)
+    profile_stage(shared, policy, protocol.verifier, turn_options, profiling, progress, protocol.checking)
     _evaluate(shared, "before", policy, protocol, progress)
     for name in arms:
         directory = root / f"seed{seed}" / name
@@ -111,7 +114,7 @@ def _run_arm(
     verifier = protocol.exact_verifier if arm.exact else protocol.verifier
     if arm.exact and not (directory / "select.manifest.json").exists():
         _judge_again(directory, verifier)
-    stages.select_stage(directory, dataclasses.replace(protocol.selection, rule=arm.rule, selection_seed=seed))
+    select_stage(directory, dataclasses.replace(protocol.selection, rule=arm.rule, selection_seed=seed))
     options = dataclasses.replace(protocol.training, train_seed=seed)
     if arm.kl_coefficient is not None:
         options = dataclasses.replace(options, kl_coefficient=arm.kl_coefficient)
@@ -126,7 +129,7 @@ def _run_arm(
             kl_coefficient=0.0,
             importance_cap=None,
         )
-    stages.train_stage(directory, policy, verifier, options, progress, protocol.checking)
+    train_stage(directory, policy, verifier, options, progress, protocol.checking)
     _evaluate(directory, "after", policy, protocol, progress)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pivotrl.plugin_shapes import begun, sampled, stepped
+from pivotrl.plugins.shapes import begun, sampled, stepped
 from pivotrl.protocols import Environment, Sampler, Turn
 from pivotrl.records import EpisodeResult, Message, Sampling, Trajectory
 from pivotrl.rollouts import misfit, storable

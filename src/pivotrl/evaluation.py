@@ -13,13 +13,12 @@ from typing import Any
 
 from pivotrl.episodes import play_episodes
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired_difference
+from pivotrl.observing import Progress, silent
 from pivotrl.options import AtLeast0, AtLeast1, NotNegative, check, flag, refuse
-from pivotrl.profiling import Progress, silent
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import EpisodeResult, RetentionResult, SampleGroup, Sampling, TurnResult
-from pivotrl.rollouts import continuation_turns, misfit, sample_groups
-from pivotrl.sample_faults import SampleFaults
-from pivotrl.store import RecordFile
+from pivotrl.rollouts import SampleFaults, continuation_turns, misfit, sample_groups
+from pivotrl.storage.record_files import RecordFile
 from pivotrl.strict_json import parse_json
 from pivotrl.turns import whole_trajectories
 

@@ -72,6 +72,12 @@ def refuse(name: str, value: object, reason: str) -> NoReturn:
     raise InputError(f"{flag(name)} {value} {reason}")
 
 
+def options_dict(options: object) -> dict[str, object]:
+    """A dataclass of options as JSON for a manifest."""
+    assert dataclasses.is_dataclass(options) and not isinstance(options, type)
+    return dataclasses.asdict(options)
+
+
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=())
 
 

@@ -1,6 +1,6 @@
 """The text of a completion -> an action, and back. The one parser for every form in which agents write actions.
 
-A style is a module of :mod:`pivotrl.styles`: ``hermes``, ``qwen_xml``, ``llama``, ``mistral``, ``mistral_args``,
+A style is a module of :mod:`pivotrl.text.styles`: ``hermes``, ``qwen_xml``, ``llama``, ``mistral``, ``mistral_args``,
 ``glm``, ``deepseek``, ``harmony``, ``lfm2``, ``gemma``, ``plain_json``, ``bash``, ``terminus_1``, ``terminus_2``,
 ``text``. A thought is never part of an action. A call that is cut off or half right is an error with a stable reason
 code, never a message.
@@ -16,12 +16,12 @@ import re
 from collections.abc import Sequence
 from types import ModuleType
 
-from pivotrl import styles
-from pivotrl.call_text import THOUGHT, Unparsable, canonical_arguments
 from pivotrl.protocols import InputError
 from pivotrl.records import Action, Message, Tool
-from pivotrl.styles import hermes
-from pivotrl.thoughts import Marks, after_thoughts, require_no_thought
+from pivotrl.text import styles
+from pivotrl.text.styles import hermes
+from pivotrl.text.thoughts import Marks, after_thoughts, require_no_thought
+from pivotrl.text.tool_call_syntax import THOUGHT, Unparsable, canonical_arguments
 
 
 def style_names() -> list[str]:
@@ -120,4 +120,4 @@ _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 def _style(name: str) -> ModuleType:
     if name not in style_names():
         raise InputError(f"no style called {name!r}; there are {', '.join(style_names())}")
-    return importlib.import_module(f"pivotrl.styles.{name}")
+    return importlib.import_module(f"pivotrl.text.styles.{name}")

@@ -13,22 +13,26 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pivotrl.checking import CheckOptions
 from pivotrl.evaluation import EvaluationOptions
-from pivotrl.importing import ReadOptions, nothing_held_out, read_stage
-from pivotrl.measuring import evaluate_stage
-from pivotrl.plugin_shapes import require_environments, require_policy, require_reader, require_verifier
-from pivotrl.profiling import ProfileOptions, Progress, silent
+from pivotrl.judging.guarded import VerificationOptions
+from pivotrl.judging.lint import CheckOptions
+from pivotrl.observing import Progress, silent
+from pivotrl.plugins.shapes import require_environments, require_policy, require_reader, require_verifier
+from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Environment, InputError, Notice, Policy, Reader, Verifier
-from pivotrl.reporting import require_packages, write_report
+from pivotrl.reading.importing import ReadOptions
+from pivotrl.report.page import require_packages, write_report
+from pivotrl.report.summary import Summary, summarise
 from pivotrl.runs.directory import starting_in
 from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.selection import SelectionOptions
-from pivotrl.stages import profile_stage, select_stage, train_stage
-from pivotrl.summary import Summary, summarise
+from pivotrl.stages.evaluating import evaluate_stage
+from pivotrl.stages.profiling import profile_stage
+from pivotrl.stages.reading import nothing_held_out, read_stage
+from pivotrl.stages.selecting import select_stage
+from pivotrl.stages.training import train_stage
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
-from pivotrl.verification import VerificationOptions
 
 
 def run(

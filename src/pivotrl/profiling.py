@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,19 +12,16 @@ from typing import Annotated
 from pydantic import Field
 
 from pivotrl.advantages import have_spread
+from pivotrl.observing import Progress, silent
 from pivotrl.options import AtLeast1, NotNegative, check, refuse
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Sampling, SkippedTurn
-from pivotrl.rollouts import misfit, sample_groups
-from pivotrl.sample_faults import SampleFaults
-from pivotrl.store import RecordFile
+from pivotrl.rollouts import SampleFaults, misfit, sample_groups
+from pivotrl.storage.record_files import RecordFile
 from pivotrl.turns import whole_trajectories
 
 _NUM_REASONS = 3
 _NUMBER = re.compile(r"\d+")
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, a few words) before the first piece of work and after each."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,6 @@ class ProfileOptions:
         check(self)
         if self.num_samples > 1 and (self.temperature == 0 or self.top_k == 1):
             refuse("num_samples", self.num_samples, "at --temperature 0 or --top-k 1 would be one sample many times")
-
-
-def silent(done: int, total: int, note: str) -> None:
-    """No progress shown."""
 
 
 def profile(

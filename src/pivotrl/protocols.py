@@ -274,6 +274,10 @@ class TurnTooLong(ValueError):
     """A turn's prompt does not fit the model; it is refused, never truncated."""
 
 
+class NotRenderable(ValueError):
+    """A turn or an action that the policy's chat template cannot write as it is; the message says why."""
+
+
 class Notice(UserWarning):
     """Something that a user should know and that stops nothing; the command line shows it as one line."""
 

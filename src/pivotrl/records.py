@@ -71,7 +71,7 @@ class Loss(Record):
     """Something that training would want and that the log does not hold, or that the reader could not keep."""
 
     code: str
-    """A code of :mod:`pivotrl.logs.audit`."""
+    """A code of :mod:`pivotrl.reading.audit`."""
     message: int | None = None
     """Index of the message it concerns; None when it concerns the whole trajectory."""
     detail: str = ""
@@ -88,7 +88,7 @@ class Trajectory(Record):
     reward: float | None = Field(default=None, allow_inf_nan=False)
     """Final reward of the episode, finite; None when the log does not say."""
     excluded: dict[int, str] = Field(default_factory=dict)
-    """Index of an assistant message -> why it must not become a candidate (a code of :mod:`pivotrl.logs.audit`)."""
+    """Index of an assistant message -> why it must not become a candidate (a code of :mod:`pivotrl.reading.audit`)."""
     alternatives: dict[int, tuple[Action, ...]] = Field(default_factory=dict)
     """Index of an assistant message -> further actions that are as right there as the demonstrated one."""
     context_window: int | None = None

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from pivotrl.chatml import ChatML
 from pivotrl.parsing import action_text, parse_completion, style_names, write_action
 from pivotrl.protocols import InputError, Notice, Turn
+from pivotrl.protocols import NotRenderable as NotRenderable
 from pivotrl.records import Action, Message, Tool
-from pivotrl.templates.control_tokens import NotRenderable
+from pivotrl.templates.chatml import ChatML
 from pivotrl.templates.prompt import Prompt
 
 if TYPE_CHECKING:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pivotrl.plugin_faults import told_of
-from pivotrl.plugin_shapes import sampled
 from pivotrl.plugins import describe
-from pivotrl.protocols import InputError, Sampler, Turn, Verifier
-from pivotrl.records import Action, Completion, SampleGroup, Sampling, SkippedTurn, Verdict
-from pivotrl.templates.control_tokens import NotRenderable
+from pivotrl.plugins.faults import told_of
+from pivotrl.plugins.shapes import sampled
+from pivotrl.protocols import InputError, Notice, NotRenderable, Sampler, Turn, Verifier
+from pivotrl.records import Action, Completion, SampleGroup, Sampling, SkippedTurn, TurnResult, Verdict
 
 _MAX_DETAILS_BYTES = 32 << 10
 _NOTE_BYTES = 200
@@ -131,3 +132,59 @@ def misfit(sampler: Sampler, turn: Turn, max_tokens: int) -> SkippedTurn | None:
         return None if does_fit else SkippedTurn(turn_id=turn.id, reason="context_too_long")
     except NotRenderable as error:
         return SkippedTurn(turn_id=turn.id, reason="not_renderable", detail=str(error))
+
+
+@dataclass(frozen=True)
+class SampleFaults:
+    """What befell samples before they could teach or measure anything; numbers of samples.
+
+    Said where it happens, and again in the report, when it befell most of them: the cause lies in an option or a
+    verifier then, not in the policy.
+    """
+
+    total: int = 0
+    cut_off: int = 0
+    malformed: int = 0
+    without_verdict: int = 0
+
+    @classmethod
+    def of(cls, groups: Iterable[SampleGroup]) -> SampleFaults:
+        listed = list(groups)
+        return cls(
+            total=sum(len(group.completions_G) for group in listed),
+            cut_off=sum(group.num_cut_off for group in listed),
+            malformed=sum(group.num_malformed for group in listed),
+            without_verdict=sum(len(group.verdicts_G) - len(group.rewards) for group in listed),
+        )
+
+    @classmethod
+    def of_results(cls, results: Iterable[TurnResult]) -> SampleFaults:
+        """Of held-out turns, where a turn without a verdict stands for all of its samples."""
+        listed = list(results)
+        return cls(
+            total=sum(result.num_samples for result in listed),
+            cut_off=sum(result.num_cut_off for result in listed),
+            without_verdict=sum(result.num_samples for result in listed if result.reward is None),
+        )
+
+    def complaint(self, limit: str) -> str | None:
+        """What befell most samples, with its remedy; None when nothing did.
+
+        Args:
+            limit: the flag that bounds the tokens of a sample, such as ``--max-tokens``.
+        """
+        for number, words in (
+            (self.cut_off, f"were cut off before they ended, and so failed: raise {limit}"),
+            (self.malformed, "are no well-formed action, and so failed: look at them with `pivotrl show`"),
+            (self.without_verdict, "got no verdict: look at the reasons with `pivotrl show`"),
+        ):
+            if 2 * number > self.total > 0:
+                return f"{number:,} of {self.total:,} samples {words}"
+        return None
+
+    def warn(self, limit: str) -> bool:
+        """Tell :meth:`complaint` as a notice; whether there was one."""
+        told = self.complaint(limit)
+        if told is not None:
+            warnings.warn(told, Notice, stacklevel=2)
+        return told is not None

@@ -6,7 +6,6 @@ update once. Imitation (SFT) is the same loop with the demonstrated action as th
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import statistics
@@ -15,16 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pivotrl.advantages import Estimator, group_advantages
-from pivotrl.atomic_folder import remove_folder
+from pivotrl.observing import Progress, silent
 from pivotrl.options import InputError, flag
-from pivotrl.profiling import Progress, silent
-from pivotrl.protocols import Policy, TrainingGroup, Turn, Verifier
+from pivotrl.protocols import NotRenderable, Policy, TrainingGroup, Turn, Verifier
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
-from pivotrl.rollouts import continuation_turns, prompt_tokens, sample_groups
-from pivotrl.sample_faults import SampleFaults
+from pivotrl.rollouts import SampleFaults, continuation_turns, prompt_tokens, sample_groups
 from pivotrl.seeding import derive_seed
-from pivotrl.store import RecordFile
-from pivotrl.templates.control_tokens import NotRenderable
+from pivotrl.storage.folders import remove_folder
+from pivotrl.storage.record_files import RecordFile
 from pivotrl.training_options import TrainingOptions as TrainingOptions
 from pivotrl.training_options import rate_at, warn_of_rate, with_learning_rate
 from pivotrl.turns import in_rounds
@@ -237,9 +234,3 @@ def _note(metrics: dict[str, float]) -> str:
     if metrics.get("update/skipped"):
         words += ["update skipped"]
     return " · ".join(words)
-
-
-def options_dict(options: object) -> dict[str, object]:
-    """A dataclass of options as JSON for a manifest."""
-    assert dataclasses.is_dataclass(options) and not isinstance(options, type)
-    return dataclasses.asdict(options)

@@ -23,10 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pivotrl.logs.audit import audit
-from pivotrl.probes.probe import Probe
+from pivotrl.judging.probes.probe import Probe
 from pivotrl.protocols import Turn
 from pivotrl.readers import auto
+from pivotrl.reading.audit import audit
 from pivotrl.records import Action, Trajectory
 from pivotrl.turns import cut
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pivotrl.judging.probes.commands import shells
+from pivotrl.judging.probes.edits import edits
+from pivotrl.judging.probes.making import make_probes
 from pivotrl.parsing import parse_completion
-from pivotrl.probes.commands import shells
-from pivotrl.probes.edits import edits
-from pivotrl.probes.making import make_probes
 from pivotrl.protocols import Turn
 from verifier_corpus import HERE, turns
 

@@ -10,9 +10,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from pivotrl.atomic_folder import atomic_folder
 from pivotrl.protocols import InputError
-from pivotrl.store import sha256_of_file, write_file
+from pivotrl.storage.folders import atomic_folder
+from pivotrl.storage.record_files import sha256_of_file, write_file
 
 
 def save_checkpoint(path: Path, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> None:

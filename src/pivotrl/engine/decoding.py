@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from pivotrl.engine.forest import Forest
-from pivotrl.engine.reading import Plans, Read, attend, prompt_lengths
-from pivotrl.engine.sights import Sight
 from pivotrl.engine.split_attention import TrunkState
+from pivotrl.engine.trunk_attention import Plans, Read, attend, prompt_lengths
+from pivotrl.engine.visibility import Sight
 
 _ROOM = 32
 """Tokens by which a branch's buffers grow, at least."""

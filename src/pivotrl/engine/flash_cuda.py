@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pivotrl.engine.sights import Sight, Spans
+from pivotrl.engine.visibility import Sight, Spans
 
 
 def takes(query: Tensor) -> bool:

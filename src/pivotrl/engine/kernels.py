@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pivotrl.engine import flash_cuda
-from pivotrl.engine.sights import Kernel, Sight, Spans
+from pivotrl.engine.visibility import Kernel, Sight, Spans
 
 _MATH_SCORES = 1 << 25
 """Scores that :class:`Math` holds at once."""

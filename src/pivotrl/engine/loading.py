@@ -28,7 +28,7 @@ from pivotrl.engine.configuration import (
 from pivotrl.engine.locating import address, locate
 from pivotrl.engine.tokenizers import require_ids, tokenizer_in
 from pivotrl.protocols import InputError
-from pivotrl.store import sha256_of_file
+from pivotrl.storage.record_files import sha256_of_file
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 

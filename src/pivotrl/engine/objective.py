@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pivotrl.engine.executors import Executor, Scored
 from pivotrl.engine.items import Item
-from pivotrl.losses import clipped_policy_loss, importance_weights, kl_k3, likelihood_loss, token_weights
+from pivotrl.engine.losses import clipped_policy_loss, importance_weights, kl_k3, likelihood_loss, token_weights
 from pivotrl.protocols import TrainingGroup, UpdateOptions
 
 

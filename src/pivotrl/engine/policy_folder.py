@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pivotrl.atomic_folder import atomic_folder
-from pivotrl.chatml_template import CHATML_TEMPLATE
 from pivotrl.engine.adapter_files import WEIGHTS
 from pivotrl.engine.adapters import quiet
 from pivotrl.engine.low_rank import LowRank, add, of_one_rank, plain_additions
 from pivotrl.engine.policy_readme import Origin, readme
-from pivotrl.store import write_file
+from pivotrl.storage.folders import atomic_folder
+from pivotrl.storage.record_files import write_file
+from pivotrl.templates.chatml_template import CHATML_TEMPLATE
 
 _NAME = "default"
 

@@ -15,7 +15,7 @@ from pivotrl.engine.loading import Dtype, quiet_loading, refusing, resolve_devic
 from pivotrl.engine.locating import locate
 from pivotrl.engine.tokenizers import require_ids, tokenizer_in
 from pivotrl.protocols import InputError
-from pivotrl.store import sha256_of_file, sha256_of_json
+from pivotrl.storage.record_files import sha256_of_file, sha256_of_json
 
 
 class RewardHead:

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pivotrl.engine.cuda_graphs import Capture, RecordedStep, Step, cuda_graph
 from pivotrl.engine.decoding import DecodePass
 from pivotrl.engine.executors.contract import backbone
 from pivotrl.engine.executors.split import forward
 from pivotrl.engine.forest import Forest, SortedSequences, build_forest, micro_batches
 from pivotrl.engine.head import Head
-from pivotrl.engine.recording import Capture, RecordedStep, Step, cuda_graph
 from pivotrl.engine.split_attention import ForestPass, TrunkState
 from pivotrl.engine.static_decoding import StaticPass
 from pivotrl.protocols import InputError

@@ -28,7 +28,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from pivotrl.engine.forest import Forest, Ids
 from pivotrl.engine.kernels import kernel_for, merge
 from pivotrl.engine.layout import Rectangle, Stack, rectangles, side_by_side
-from pivotrl.engine.sights import Sight
+from pivotrl.engine.visibility import Sight
 
 NAME = "pivotrl_split"
 

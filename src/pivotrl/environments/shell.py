@@ -1,7 +1,7 @@
 """Shell tasks: a prompt, a directory of files, and one tool, ``bash``, whose commands run in a sandbox.
 
-A task is a folder (:mod:`pivotrl.logs.shell_tasks`). Commands share files but no process: each has a shell of its own
-that starts in the work directory.
+A task is a folder (:mod:`pivotrl.reading.formats.shell_tasks`). Commands share files but no process: each has a shell
+of its own that starts in the work directory.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.equivalence.replay import replay
-from pivotrl.logs.shell_tasks import Task, load_tasks
+from pivotrl.judging.replay import replay
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import NotRestorable, Observation, Turn
+from pivotrl.reading.formats.shell_tasks import Task, load_tasks
 from pivotrl.records import Action, Message, Tool, ToolCall
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, Session, open_sandbox
 from pivotrl.strict_json import parse_arguments
-from pivotrl.styles import bash
+from pivotrl.text.styles import bash
 
 BASH = Tool(
     name="bash",

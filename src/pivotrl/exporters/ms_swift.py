@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from pivotrl.export_readme import readme
-from pivotrl.export_rows import (
+from pivotrl.records import Message, SkippedTurn
+from pivotrl.rows.readme import readme
+from pivotrl.rows.rows import (
     Pivots,
     ProfiledTurn,
     Row,
@@ -20,8 +21,7 @@ from pivotrl.export_rows import (
     tools_text,
     write_json_lines,
 )
-from pivotrl.records import Message, SkippedTurn
-from pivotrl.store import write_file
+from pivotrl.storage.record_files import write_file
 
 
 def export(pivots: Pivots, folder: Path) -> list[SkippedTurn]:
@@ -77,7 +77,7 @@ def _messages(context: Sequence[Message]) -> list[dict[str, str]]:
 _PLUGIN = '''\
 """The reward `pivotrl` for ms-swift: the verifier that profiled the turns judges what the policy wrote."""
 
-from pivotrl.row_rewards import trl_reward
+from pivotrl.rows.rewards import trl_reward
 from swift.rewards import ORM, orms
 
 REWARD = trl_reward({verifier!r})

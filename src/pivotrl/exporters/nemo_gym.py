@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from pivotrl.export_readme import readme
-from pivotrl.export_rows import Pivots, ProfiledTurn, Row, Unfit, convert, json_text, require_action, write_json_lines
 from pivotrl.options import Share
 from pivotrl.protocols import InputError
 from pivotrl.records import Message, SkippedTurn, ToolCall
-from pivotrl.store import write_file
+from pivotrl.rows.readme import readme
+from pivotrl.rows.rows import Pivots, ProfiledTurn, Row, Unfit, convert, json_text, require_action, write_json_lines
+from pivotrl.storage.record_files import write_file
 
 _SERVER = "single_step_tool_use_with_argument_comparison"
 _MAX_THRESHOLD = 0.5

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pivotrl.export_readme import readme
-from pivotrl.export_rows import (
+from pivotrl.records import SkippedTurn
+from pivotrl.rows.readme import readme
+from pivotrl.rows.rows import (
     Pivots,
     ProfiledTurn,
     Row,
@@ -18,8 +19,7 @@ from pivotrl.export_rows import (
     tools_text,
     write_json_lines,
 )
-from pivotrl.records import SkippedTurn
-from pivotrl.store import write_file
+from pivotrl.storage.record_files import write_file
 
 _ENV_CLASS = "pivotrl"
 
@@ -59,7 +59,7 @@ _MAIN = '''\
 import sys
 
 import skyrl_gym
-from pivotrl.row_rewards import RowReward
+from pivotrl.rows.rewards import RowReward
 from skyrl_gym.envs.base_text_env import BaseTextEnv, BaseTextEnvStepOutput
 
 REWARD = RowReward({verifier!r})

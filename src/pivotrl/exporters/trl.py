@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pivotrl.export_readme import readme
-from pivotrl.export_rows import (
+from pivotrl.protocols import InputError
+from pivotrl.records import Message, SkippedTurn
+from pivotrl.rows.readme import readme
+from pivotrl.rows.rows import (
     Pivots,
     ProfiledTurn,
     Row,
@@ -20,9 +22,7 @@ from pivotrl.export_rows import (
     tools_text,
     write_json_lines,
 )
-from pivotrl.protocols import InputError
-from pivotrl.records import Message, SkippedTurn
-from pivotrl.store import write_file
+from pivotrl.storage.record_files import write_file
 
 
 def export(pivots: Pivots, folder: Path, *, calls: Literal["text", "native"] = "text") -> list[SkippedTurn]:
@@ -89,7 +89,7 @@ _TEXT = """\
 GRPO on the prompts, rewarded by the verifier that profiled them:
 
     from datasets import load_dataset
-    from pivotrl.row_rewards import trl_reward
+    from pivotrl.rows.rewards import trl_reward
     from trl import GRPOConfig, GRPOTrainer
 
     data = load_dataset("json", data_files={{"train": "train.jsonl"}})["train"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pivotrl.export_readme import readme
-from pivotrl.export_rows import (
+from pivotrl.records import SkippedTurn
+from pivotrl.rows.readme import readme
+from pivotrl.rows.rows import (
     Pivots,
     ProfiledTurn,
     Row,
@@ -18,8 +19,7 @@ from pivotrl.export_rows import (
     tools_text,
     write_json_lines,
 )
-from pivotrl.records import SkippedTurn
-from pivotrl.store import write_file
+from pivotrl.storage.record_files import write_file
 
 
 def export(pivots: Pivots, folder: Path) -> list[SkippedTurn]:
@@ -54,7 +54,7 @@ import json
 from pathlib import Path
 
 import verifiers.v1 as vf
-from pivotrl.row_rewards import RowReward
+from pivotrl.rows.rewards import RowReward
 
 REWARD = RowReward({verifier!r})
 

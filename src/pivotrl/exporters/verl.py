@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 
-from pivotrl.export_readme import readme
-from pivotrl.export_rows import (
+from pivotrl.records import SkippedTurn
+from pivotrl.rows.readme import readme
+from pivotrl.rows.rows import (
     Pivots,
     ProfiledTurn,
     Row,
@@ -20,8 +21,7 @@ from pivotrl.export_rows import (
     text_prompt,
     tools_text,
 )
-from pivotrl.records import SkippedTurn
-from pivotrl.store import write_file
+from pivotrl.storage.record_files import write_file
 
 _MESSAGES = arrow.list_(arrow.struct([("role", arrow.string()), ("content", arrow.string())]))
 _NUMBERS = {
@@ -89,7 +89,7 @@ def _write(path: Path, rows: list[Row]) -> None:
 _REWARD = '''\
 """verl calls compute_score: the verifier that profiled the turns judges what the policy wrote."""
 
-from pivotrl.row_rewards import verl_reward
+from pivotrl.rows.rewards import verl_reward
 
 compute_score = verl_reward({verifier!r})
 '''

@@ -32,9 +32,9 @@ from pivotrl.engine.texts import first_ids
 from pivotrl.engine.trainable import Trainable
 from pivotrl.options import AtLeast0, AtLeast1, Seed, check_arguments
 from pivotrl.plugins import spec_text
-from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, TurnTooLong, UpdateOptions
+from pivotrl.protocols import InputError, NotRenderable, ObjectiveName, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
-from pivotrl.rendering import DATE, NotRenderable, Renderer, prompt_hash
+from pivotrl.rendering import DATE, Renderer, prompt_hash
 
 _LEARNING_RATES: dict[tuple[bool, ObjectiveName], float] = {
     (True, "policy_gradient"): 5e-5,

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pivotrl.atomic_folder import atomic_folder
 from pivotrl.plugins import spec_text
 from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import action_text
 from pivotrl.seeding import derive_seed, uniforms
-from pivotrl.store import sha256_of_json, write_file
+from pivotrl.storage.folders import atomic_folder
+from pivotrl.storage.record_files import sha256_of_json, write_file
 
 Array = npt.NDArray[np.float64]
 

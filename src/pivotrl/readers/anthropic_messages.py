@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.anthropic_messages import anthropic_messages, anthropic_tools
-from pivotrl.logs.chat_messages import task_hash, text_of
-from pivotrl.logs.conversation_files import are_messages, read_rows
-from pivotrl.logs.fields import json_text, optional
-from pivotrl.logs.row_facts import outcome, run_name, task_name
-from pivotrl.logs.turn_marks import marked_turns
+from pivotrl.reading.chat_messages import task_hash, text_of
+from pivotrl.reading.conversation_files import are_messages, read_rows
+from pivotrl.reading.fields import json_text, optional
+from pivotrl.reading.formats.anthropic_messages import anthropic_messages, anthropic_tools
+from pivotrl.reading.row_facts import outcome, run_name, task_name
+from pivotrl.reading.turn_marks import marked_turns
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 from pivotrl.strict_json import kind_of
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import arguments_text, task_hash
-from pivotrl.logs.conversation_files import are_messages, read_rows
-from pivotrl.logs.fields import as_object, each, member
+from pivotrl.reading.chat_messages import arguments_text, task_hash
+from pivotrl.reading.conversation_files import are_messages, read_rows
+from pivotrl.reading.fields import as_object, each, member
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
 
 _ROLES = ("User", "AI", "API")

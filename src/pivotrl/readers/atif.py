@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.atif_runs import runs
+from pivotrl.reading.formats.atif_runs import runs
 from pivotrl.records import Refusal, Trajectory
 
 _TERMINUS = re.compile(r'"name":\s*"terminus')

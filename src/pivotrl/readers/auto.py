@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from pivotrl import plugins
-from pivotrl.logs.nearest_format import WOULD_BE_READ, nearest
-from pivotrl.logs.sources import entries, file_refusal, head, printable, require_utf8
-from pivotrl.logs.tables import is_table
 from pivotrl.protocols import InputError
+from pivotrl.reading.nearest_format import WOULD_BE_READ, nearest
+from pivotrl.reading.sources import entries, file_refusal, head, printable, require_utf8
+from pivotrl.reading.tables import is_table
 from pivotrl.records import Refusal, Trajectory
 from pivotrl.strict_json import kind_of
 

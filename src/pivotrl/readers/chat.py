@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import chat_messages, declared_tools, task_hash
-from pivotrl.logs.chat_rows import LISTS, chat_row, decoded, is_message, lists_in, message_list
-from pivotrl.logs.conversation_files import are_messages, are_rows, read_rows
-from pivotrl.logs.fields import json_text
-from pivotrl.logs.row_facts import outcome, run_name, task_name
-from pivotrl.logs.text_calls import acts_in_text, may_act, with_calls
-from pivotrl.logs.thoughts import is_unclosed
+from pivotrl.reading.chat_messages import chat_messages, declared_tools, task_hash
+from pivotrl.reading.conversation_files import are_messages, are_rows, read_rows
+from pivotrl.reading.fields import json_text
+from pivotrl.reading.formats.chat_rows import LISTS, chat_row, decoded, is_message, lists_in, message_list
+from pivotrl.reading.row_facts import outcome, run_name, task_name
+from pivotrl.reading.text_calls import acts_in_text, may_act, with_calls
+from pivotrl.reading.thoughts import is_unclosed
 from pivotrl.records import Loss, Refusal, Tool, Trajectory
 
 _TOOLS = ("tools", "functions", "tool_defs", "tool_definitions", "tool_schemas", "available_tools")

@@ -1,8 +1,9 @@
 """Sessions of Claude Code: JSON lines that form a tree by ``uuid`` and ``parentUuid``.
 
 One answer of the model is split over lines of the same ``message.id``, a block each. System message and tools are not
-in the tree; newer versions log the requests themselves (:mod:`pivotrl.logs.claude_requests`), and then these are read.
-What ``claude -p --output-format stream-json`` prints (:mod:`pivotrl.logs.claude_stream`) is read in the same way.
+in the tree; newer versions log the requests themselves (:mod:`pivotrl.reading.formats.claude_requests`), and then these
+are read. What ``claude -p --output-format stream-json`` prints (:mod:`pivotrl.reading.formats.claude_stream`) is read
+in the same way.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.anthropic_messages import anthropic_messages, assistant_message, result_message
-from pivotrl.logs.chat_messages import task_hash
-from pivotrl.logs.claude_requests import Answer, has_requests, model_calls
-from pivotrl.logs.claude_stream import as_session, is_stream, stream_lines, with_stream_losses
-from pivotrl.logs.fields import as_object, identifier, member, optional
-from pivotrl.logs.model_calls import Conversation, conversations
-from pivotrl.logs.session_logs import Entry, joined_users, read_session, stretches, whole_lines
-from pivotrl.logs.sources import head
+from pivotrl.reading.chat_messages import task_hash
+from pivotrl.reading.fields import as_object, identifier, member, optional
+from pivotrl.reading.formats.anthropic_messages import anthropic_messages, assistant_message, result_message
+from pivotrl.reading.formats.claude_requests import Answer, has_requests, model_calls
+from pivotrl.reading.formats.claude_stream import as_session, is_stream, stream_lines, with_stream_losses
+from pivotrl.reading.formats.model_calls import Conversation, conversations
+from pivotrl.reading.formats.session_logs import Entry, joined_users, read_session, stretches, whole_lines
+from pivotrl.reading.sources import head
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _REFUSED = ("<tool_use_error>Error: No such tool available", "<tool_use_error>InputValidationError")

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import task_hash
-from pivotrl.logs.codex_items import flat_tools, is_summarised, is_turn, plain_item, says
-from pivotrl.logs.fields import identifier, member, optional
-from pivotrl.logs.response_items import conversation, response_tools
-from pivotrl.logs.session_logs import Entry, read_session, stretches, whole_lines
+from pivotrl.reading.chat_messages import task_hash
+from pivotrl.reading.fields import identifier, member, optional
+from pivotrl.reading.formats.codex_items import flat_tools, is_summarised, is_turn, plain_item, says
+from pivotrl.reading.formats.response_items import conversation, response_tools
+from pivotrl.reading.formats.session_logs import Entry, read_session, stretches, whole_lines
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _SILENT = {"session_meta", "event_msg", "turn_context", "world_state", "token_usage_record"}

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import arguments_text, task_hash
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.session_logs import Entry, read_session, whole_lines
+from pivotrl.reading.chat_messages import arguments_text, task_hash
+from pivotrl.reading.fields import as_object, each, identifier, member, optional
+from pivotrl.reading.formats.session_logs import Entry, read_session, whole_lines
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
 
 _SAID = ("user.message", "assistant.message", "system.message")

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import declared_tools, task_hash
-from pivotrl.logs.conversation_files import are_messages, read_rows
-from pivotrl.logs.fields import json_text
-from pivotrl.logs.gemini_contents import gemini_messages, instruction_text, is_content
-from pivotrl.logs.row_facts import outcome, run_name, task_name
-from pivotrl.logs.turn_marks import marked_turns
+from pivotrl.reading.chat_messages import declared_tools, task_hash
+from pivotrl.reading.conversation_files import are_messages, read_rows
+from pivotrl.reading.fields import json_text
+from pivotrl.reading.formats.gemini_contents import gemini_messages, instruction_text, is_content
+from pivotrl.reading.row_facts import outcome, run_name, task_name
+from pivotrl.reading.turn_marks import marked_turns
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 from pivotrl.strict_json import kind_of
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import arguments_text, task_hash
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.gemini_contents import function_result, gemini_messages, is_content
-from pivotrl.logs.session_logs import Entry, read_session, whole_lines
-from pivotrl.logs.thoughts import joined
+from pivotrl.reading.chat_messages import arguments_text, task_hash
+from pivotrl.reading.fields import as_object, each, identifier, member, optional
+from pivotrl.reading.formats.gemini_contents import function_result, gemini_messages, is_content
+from pivotrl.reading.formats.session_logs import Entry, read_session, whole_lines
+from pivotrl.reading.thoughts import joined
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
 
 _SAID = ("user", "gemini", "assistant", "tool_result")

@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import arguments_text, chat_message, declared_tools, task_hash
-from pivotrl.logs.fields import as_object, each, identifier, member
-from pivotrl.logs.sources import Entry, convert_entries, entries
+from pivotrl.reading.chat_messages import arguments_text, chat_message, declared_tools, task_hash
+from pivotrl.reading.fields import as_object, each, identifier, member
+from pivotrl.reading.sources import Entry, convert_entries, entries
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
 from pivotrl.strict_json import parse_arguments
 

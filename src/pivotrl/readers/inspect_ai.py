@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import ROLES, arguments_text, declared_tools
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.inspect_files import log_document, log_header, packed_samples
-from pivotrl.logs.inspect_parts import content_parts, grade
-from pivotrl.logs.sources import refusal
 from pivotrl.protocols import InputError
+from pivotrl.reading.chat_messages import ROLES, arguments_text, declared_tools
+from pivotrl.reading.fields import as_object, each, identifier, member, optional
+from pivotrl.reading.formats.inspect_files import log_document, log_header, packed_samples
+from pivotrl.reading.formats.inspect_parts import content_parts, grade
+from pivotrl.reading.sources import refusal
 from pivotrl.records import Loss, Message, Refusal, Tool, ToolCall, Trajectory
 
 _SCORERS = ("scorer", "scorers")

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import chat_message, declared_tools, task_hash
-from pivotrl.logs.conversation_files import are_messages, read_rows
-from pivotrl.logs.fields import as_object, each, optional
-from pivotrl.logs.row_facts import outcome, run_name, task_name
-from pivotrl.logs.turn_marks import is_context
+from pivotrl.reading.chat_messages import chat_message, declared_tools, task_hash
+from pivotrl.reading.conversation_files import are_messages, read_rows
+from pivotrl.reading.fields import as_object, each, optional
+from pivotrl.reading.row_facts import outcome, run_name, task_name
+from pivotrl.reading.turn_marks import is_context
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _ROLES = {

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import task_hash
-from pivotrl.logs.fields import as_object, identifier, member, optional
-from pivotrl.logs.response_items import conversation, response_tools
-from pivotrl.logs.sources import Entry, convert_entries, entries, head, refusal
+from pivotrl.reading.chat_messages import task_hash
+from pivotrl.reading.fields import as_object, identifier, member, optional
+from pivotrl.reading.formats.response_items import conversation, response_tools
+from pivotrl.reading.sources import Entry, convert_entries, entries, head, refusal
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
 
 _FORMATS = ("mini-swe-agent-1", "mini-swe-agent-1.1")

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.called_trajectories import called_trajectories
-from pivotrl.logs.fields import as_object, identifier
-from pivotrl.logs.model_calls import ModelCall
-from pivotrl.logs.request_calls import model_call, request_of, response_of
-from pivotrl.logs.sources import entries, refusal
+from pivotrl.reading.fields import as_object, identifier
+from pivotrl.reading.formats.called_trajectories import called_trajectories
+from pivotrl.reading.formats.model_calls import ModelCall
+from pivotrl.reading.formats.request_calls import model_call, request_of, response_of
+from pivotrl.reading.sources import entries, refusal
 from pivotrl.records import Refusal, Trajectory
 
 _PAIRS = (

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import task_hash
-from pivotrl.logs.fields import as_object, each, identifier, json_text, member, optional
-from pivotrl.logs.row_facts import outcome, task_name
-from pivotrl.logs.sources import Entry, convert_entries
-from pivotrl.logs.turn_marks import marked_turns
+from pivotrl.reading.chat_messages import task_hash
+from pivotrl.reading.fields import as_object, each, identifier, json_text, member, optional
+from pivotrl.reading.row_facts import outcome, task_name
+from pivotrl.reading.sources import Entry, convert_entries
+from pivotrl.reading.turn_marks import marked_turns
 from pivotrl.records import Loss, Message, Refusal, Role, Trajectory
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "ai": "assistant"}

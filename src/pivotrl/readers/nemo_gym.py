@@ -14,14 +14,14 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any, Literal
 
-from pivotrl.logs.chat_messages import task_hash, text_of, tool_call
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.mirrored_calls import without_mirrored_calls
-from pivotrl.logs.response_items import Conversation, answered, request_conversation, response_tools
-from pivotrl.logs.row_facts import outcome, task_name
-from pivotrl.logs.sources import Entry, convert_entries
-from pivotrl.logs.text_calls import with_calls
 from pivotrl.protocols import InputError
+from pivotrl.reading.chat_messages import task_hash, text_of, tool_call
+from pivotrl.reading.fields import as_object, each, identifier, member, optional
+from pivotrl.reading.formats.response_items import Conversation, answered, request_conversation, response_tools
+from pivotrl.reading.mirrored_calls import without_mirrored_calls
+from pivotrl.reading.row_facts import outcome, task_name
+from pivotrl.reading.sources import Entry, convert_entries
+from pivotrl.reading.text_calls import with_calls
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
 from pivotrl.strict_json import parse_json
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import chat_message, declared_tools, task_hash
-from pivotrl.logs.fields import as_object, each, member, optional
-from pivotrl.logs.model_calls import Conversation, ModelCall, conversations
-from pivotrl.logs.sources import any_of_first, file_refusal, load_document, refusal
 from pivotrl.protocols import InputError
+from pivotrl.reading.chat_messages import chat_message, declared_tools, task_hash
+from pivotrl.reading.fields import as_object, each, member, optional
+from pivotrl.reading.formats.model_calls import Conversation, ModelCall, conversations
+from pivotrl.reading.sources import any_of_first, file_refusal, load_document, refusal
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _NAME = re.compile(r".+-(\d{10,}(?:\.\d+)?)\.json\Z")

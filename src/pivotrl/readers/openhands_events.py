@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import declared_tools, task_hash
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.openhands_texts import annotation_facts, evaluation_row, row_facts
-from pivotrl.logs.openhands_v0 import action_message, observation_message, response_of
-from pivotrl.logs.row_facts import known_reward
-from pivotrl.logs.session_logs import (
+from pivotrl.protocols import InputError
+from pivotrl.reading.chat_messages import declared_tools, task_hash
+from pivotrl.reading.fields import as_object, each, identifier, member, optional
+from pivotrl.reading.formats.openhands_texts import annotation_facts, evaluation_row, row_facts
+from pivotrl.reading.formats.openhands_v0 import action_message, observation_message, response_of
+from pivotrl.reading.formats.session_logs import (
     Entry,
     read_session,
     segments,
@@ -26,9 +26,9 @@ from pivotrl.logs.session_logs import (
     whole_lines,
     without_forgotten,
 )
-from pivotrl.logs.sources import Entry as Place
-from pivotrl.logs.sources import any_of_first, convert_entries, head
-from pivotrl.protocols import InputError
+from pivotrl.reading.row_facts import known_reward
+from pivotrl.reading.sources import Entry as Place
+from pivotrl.reading.sources import any_of_first, convert_entries, head
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
 
 _FILE = re.compile(r"\d+\.json\Z")

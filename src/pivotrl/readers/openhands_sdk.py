@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import task_hash
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.openhands_texts import annotation_facts, evaluation_row, row_facts
-from pivotrl.logs.openhands_v1 import event_message, event_tools
-from pivotrl.logs.row_facts import known_reward
-from pivotrl.logs.session_logs import (
+from pivotrl.protocols import InputError
+from pivotrl.reading.chat_messages import task_hash
+from pivotrl.reading.fields import as_object, each, identifier, member, optional
+from pivotrl.reading.formats.openhands_texts import annotation_facts, evaluation_row, row_facts
+from pivotrl.reading.formats.openhands_v1 import event_message, event_tools
+from pivotrl.reading.formats.session_logs import (
     Entry,
     joined_users,
     read_session,
@@ -28,9 +28,9 @@ from pivotrl.logs.session_logs import (
     whole_lines,
     without_forgotten,
 )
-from pivotrl.logs.sources import Entry as Place
-from pivotrl.logs.sources import convert_entries, head, load_document
-from pivotrl.protocols import InputError
+from pivotrl.reading.row_facts import known_reward
+from pivotrl.reading.sources import Entry as Place
+from pivotrl.reading.sources import convert_entries, head, load_document
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
 
 _FILE = re.compile(r"event-(\d{5,})-[0-9a-fA-F-]{8,}\.json\Z")

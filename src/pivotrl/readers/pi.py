@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import arguments_text, task_hash, text_of
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.session_logs import Entry, read_session, whole_lines
-from pivotrl.logs.thoughts import PART_TYPES, joined, thought_text
+from pivotrl.reading.chat_messages import arguments_text, task_hash, text_of
+from pivotrl.reading.fields import as_object, each, identifier, member, optional
+from pivotrl.reading.formats.session_logs import Entry, read_session, whole_lines
+from pivotrl.reading.thoughts import PART_TYPES, joined, thought_text
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
 
 _ROLES = ("user", "assistant", "toolResult")

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import task_hash
-from pivotrl.logs.conversation_files import whole_file
-from pivotrl.logs.fields import as_object, identifier, optional
-from pivotrl.logs.response_items import (
+from pivotrl.reading.chat_messages import task_hash
+from pivotrl.reading.conversation_files import whole_file
+from pivotrl.reading.fields import as_object, identifier, optional
+from pivotrl.reading.formats.response_items import (
     Conversation,
     answered,
     conversation,
@@ -24,9 +24,9 @@ from pivotrl.logs.response_items import (
     request_conversation,
     response_tools,
 )
-from pivotrl.logs.row_facts import outcome, run_name, task_name
-from pivotrl.logs.sources import Entry, convert_entries, head
-from pivotrl.logs.text_calls import with_calls
+from pivotrl.reading.row_facts import outcome, run_name, task_name
+from pivotrl.reading.sources import Entry, convert_entries, head
+from pivotrl.reading.text_calls import with_calls
 from pivotrl.records import Refusal, Trajectory
 
 _KEYS = {"input", "output", "response", "instructions", "tools", "id", "task_id", "reward", "score"}

@@ -16,15 +16,15 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from pivotrl.logs.chat_messages import arguments_text, declared_tools, task_hash, tool_call
-from pivotrl.logs.conversation_files import are_rows
-from pivotrl.logs.fields import as_object, each, json_text, member, optional
-from pivotrl.logs.row_facts import outcome, run_name, task_name
-from pivotrl.logs.sources import Entry, convert_entries
-from pivotrl.logs.text_calls import bears_call, calls_in, named_calls
-from pivotrl.logs.text_tools import MARGIN, tools_in_text
-from pivotrl.logs.thoughts import thought_of, without_thought
-from pivotrl.logs.turn_marks import marked_turns
+from pivotrl.reading.chat_messages import arguments_text, declared_tools, task_hash, tool_call
+from pivotrl.reading.conversation_files import are_rows
+from pivotrl.reading.fields import as_object, each, json_text, member, optional
+from pivotrl.reading.row_facts import outcome, run_name, task_name
+from pivotrl.reading.sources import Entry, convert_entries
+from pivotrl.reading.text_calls import bears_call, calls_in, named_calls
+from pivotrl.reading.text_tools import MARGIN, tools_in_text
+from pivotrl.reading.thoughts import thought_of, without_thought
+from pivotrl.reading.turn_marks import marked_turns
 from pivotrl.records import Loss, Message, Refusal, Role, Tool, ToolCall, Trajectory
 from pivotrl.strict_json import kind_of
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pivotrl.environments.shell import BASH, make_environments
-from pivotrl.logs.shell_tasks import load_tasks
 from pivotrl.options import Positive
 from pivotrl.protocols import Observation
+from pivotrl.reading.formats.shell_tasks import load_tasks
 from pivotrl.records import Action, Message, Refusal, ToolCall, Trajectory
 
 

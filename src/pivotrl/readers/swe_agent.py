@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import chat_message, task_hash, text_of
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.row_facts import known_reward
-from pivotrl.logs.sources import Entry, convert_entries
+from pivotrl.reading.chat_messages import chat_message, task_hash, text_of
+from pivotrl.reading.fields import as_object, each, identifier, member, optional
+from pivotrl.reading.row_facts import known_reward
+from pivotrl.reading.sources import Entry, convert_entries
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 from pivotrl.strict_json import parse_json
 

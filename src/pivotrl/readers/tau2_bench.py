@@ -11,17 +11,17 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from pivotrl.logs.chat_messages import arguments_text
-from pivotrl.logs.fields import as_object, each, identifier, member, optional
-from pivotrl.logs.sources import entries, file_refusal, load_document, refusal
-from pivotrl.logs.tau2_surroundings import (
+from pivotrl.protocols import InputError
+from pivotrl.reading.chat_messages import arguments_text
+from pivotrl.reading.fields import as_object, each, identifier, member, optional
+from pivotrl.reading.formats.tau2_surroundings import (
     Surroundings,
     is_results,
     simulation_of,
     surroundings_of_results,
     surroundings_of_rollout,
 )
-from pivotrl.protocols import InputError
+from pivotrl.reading.sources import entries, file_refusal, load_document, refusal
 from pivotrl.records import Loss, Message, Refusal, Role, ToolCall, Trajectory
 from pivotrl.strict_json import kind_of
 

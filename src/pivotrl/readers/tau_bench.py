@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import chat_messages
-from pivotrl.logs.fields import as_object, identifier, member
-from pivotrl.logs.sources import Entry, convert_entries
+from pivotrl.reading.chat_messages import chat_messages
+from pivotrl.reading.fields import as_object, identifier, member
+from pivotrl.reading.sources import Entry, convert_entries
 from pivotrl.records import Loss, Refusal, Trajectory
 
 _ENVIRONMENTS = ("airline", "retail")

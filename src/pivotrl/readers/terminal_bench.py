@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.atif_runs import runs
-from pivotrl.logs.chat_messages import chat_message, task_hash, text_of
-from pivotrl.logs.fields import as_object, each, identifier, optional
-from pivotrl.logs.sources import load_document, refusal
 from pivotrl.protocols import InputError
+from pivotrl.reading.chat_messages import chat_message, task_hash, text_of
+from pivotrl.reading.fields import as_object, each, identifier, optional
+from pivotrl.reading.formats.atif_runs import runs
+from pivotrl.reading.sources import load_document, refusal
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 from pivotrl.strict_json import parse_arguments, parse_json
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.atif_runs import runs
+from pivotrl.reading.formats.atif_runs import runs
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 from pivotrl.strict_json import parse_arguments
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.logs.chat_messages import declared_tools, task_hash, tool_call
-from pivotrl.logs.fields import as_object, each, identifier, json_text, member
-from pivotrl.logs.row_facts import outcome, task_name
-from pivotrl.logs.sources import Entry, convert_entries
+from pivotrl.reading.chat_messages import declared_tools, task_hash, tool_call
+from pivotrl.reading.fields import as_object, each, identifier, json_text, member
+from pivotrl.reading.row_facts import outcome, task_name
+from pivotrl.reading.sources import Entry, convert_entries
 from pivotrl.records import Message, Refusal, Trajectory
 from pivotrl.strict_json import kind_of
 

@@ -10,7 +10,7 @@ from pivotrl.records import EpisodeResult, Manifest, SampleGroup, StepMetrics, T
 from pivotrl.rollouts import continuation_turns
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.stage import seconds_spent
-from pivotrl.store import RecordFile, counted
+from pivotrl.storage.record_files import RecordFile, counted
 
 
 @dataclass(frozen=True)

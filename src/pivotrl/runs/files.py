@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from pivotrl.alternatives import with_alternatives
 from pivotrl.protocols import InputError, Turn
+from pivotrl.reading.alternatives import with_alternatives
 from pivotrl.records import Manifest, Record, SampleGroup, Selection, Trajectory
 from pivotrl.runs.layout import outputs, selection_stage
 from pivotrl.runs.manifest import again, find_manifest, manifest_path, require_no_strangers, verify_outputs
-from pivotrl.store import RecordFile, read_records, require_whole, sha256_of_file
+from pivotrl.storage.record_files import RecordFile, read_records, require_whole, sha256_of_file
 
 R = TypeVar("R", bound=Record)
 

@@ -6,8 +6,8 @@ import fcntl
 from pathlib import Path
 from types import TracebackType
 
-from pivotrl.atomic_folder import remove_leftovers
 from pivotrl.protocols import InputError
+from pivotrl.storage.folders import remove_leftovers
 
 NAME = ".lock"
 

@@ -17,7 +17,14 @@ from pydantic import ValidationError
 from pivotrl.protocols import InputError, Notice
 from pivotrl.records import Manifest, Output
 from pivotrl.runs.layout import outputs
-from pivotrl.store import counted, examine, sha256_of_file, sha256_of_json, validation_message, write_file
+from pivotrl.storage.record_files import (
+    counted,
+    examine,
+    sha256_of_file,
+    sha256_of_json,
+    validation_message,
+    write_file,
+)
 
 SUFFIX = ".manifest.json"
 

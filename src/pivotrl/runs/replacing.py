@@ -10,14 +10,14 @@ import json
 import warnings
 from pathlib import Path, PurePosixPath
 
-from pivotrl.atomic_folder import sync_directory
 from pivotrl.protocols import InputError, Notice
 from pivotrl.records import Manifest
 from pivotrl.runs import lock
 from pivotrl.runs.costs import describe_cost
 from pivotrl.runs.layout import REPLACED, evaluation_stage, known_stages, outputs, selection_stage, training_stage
 from pivotrl.runs.manifest import SUFFIX, find_manifest
-from pivotrl.store import timestamp, write_file
+from pivotrl.storage.folders import sync_directory
+from pivotrl.storage.record_files import timestamp, write_file
 from pivotrl.strict_json import parse_json
 
 _LIST = ".moving.json"

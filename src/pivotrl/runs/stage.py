@@ -22,7 +22,7 @@ from pivotrl.runs.manifest import (
     verify_outputs,
     write_manifest,
 )
-from pivotrl.store import package_versions, timestamp
+from pivotrl.storage.record_files import package_versions, timestamp
 
 _NAMED = ("select", "train", "evaluations/")
 

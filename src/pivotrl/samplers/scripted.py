@@ -10,7 +10,7 @@ from typing import Any
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Completion, SampleGroup, Sampling
 from pivotrl.rendering import action_text, parse_completion
-from pivotrl.store import sha256_of_json
+from pivotrl.storage.record_files import sha256_of_json
 
 _SHAPE = 'write {"<turn id>": ["<text>", ...], ...}'
 

@@ -7,10 +7,10 @@ namespace its own, hence no network but an idle loopback; no way to make further
 any id still is root on the host, to whom files such as ``/proc/sys/kernel/core_pattern`` are writable.
 
 How state persists: the files of a session lie in the mount namespace of a keeper process
-(:mod:`pivotrl.sandbox.keeper`). Each command gets a new bwrap below it, with new namespaces of every kind; processes,
-sockets and mounts of one command never meet those of another. Code in the sandbox gets no more reach by it than by a
-bind mount. An overlay has the limits that Docker's has: renaming a directory that came with the environment fails with
-EXDEV, and programs such as mv copy it instead.
+(:mod:`pivotrl.sandbox.session_process`). Each command gets a new bwrap below it, with new namespaces of every kind;
+processes, sockets and mounts of one command never meet those of another. Code in the sandbox gets no more reach by it
+than by a bind mount. An overlay has the limits that Docker's has: renaming a directory that came with the environment
+fails with EXDEV, and programs such as mv copy it instead.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The backend for hostile code that may know a hole of the kernel: gVisor, whose kernel runs as an ordinary process.
 
 ``runsc`` from the distribution or from gvisor.dev, rootless, without a network, on a platform that needs no
-virtualisation. Files and their limits are those of bwrap's sessions (:mod:`pivotrl.sandbox.keeper`); a command costs
-some 0.2 s. System calls end in gVisor's kernel; the calls that :mod:`pivotrl.sandbox.seccomp` forbids are forbidden
-there too.
+virtualisation. Files and their limits are those of bwrap's sessions (:mod:`pivotrl.sandbox.session_process`); a command
+costs some 0.2 s. System calls end in gVisor's kernel; the calls that :mod:`pivotrl.sandbox.seccomp` forbids are
+forbidden there too.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 from pivotrl.protocols import InputError
 from pivotrl.sandbox import bwrap, cgroups, gvisor, seccomp
 from pivotrl.sandbox.interface import Limits, SandboxFault
-from pivotrl.sandbox.keepers import Keepers
+from pivotrl.sandbox.session_processes import Keepers
 from pivotrl.sandbox.sessions import KeptSession
 
 _PROBE = """

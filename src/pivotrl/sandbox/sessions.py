@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from pivotrl.protocols import InputError
-from pivotrl.sandbox import idmapped, messages
+from pivotrl.sandbox import messages, owner_mapping
 from pivotrl.sandbox.cgroups import Group, Places
 from pivotrl.sandbox.interface import Finished, Limits, SandboxFault
-from pivotrl.sandbox.keepers import NOBODY, Keepers
+from pivotrl.sandbox.session_processes import NOBODY, Keepers
 from pivotrl.sandbox.streams import UNFIT, Stream, content_file, unfit
 
 NUM_OPEN_FILES = 1024
@@ -98,7 +98,7 @@ class KeptSession:
         request |= {"disk_bytes": self._limits.disk_bytes, "etc": {f"etc/{name}": text for name, text in ETC.items()}}
         if files and os.getuid() == 0:
             try:
-                tree = idmapped.clone(files, NOBODY, NOBODY)
+                tree = owner_mapping.clone(files, NOBODY, NOBODY)
             except OSError:
                 return self._copy(files, request)
             try:

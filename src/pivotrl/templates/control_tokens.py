@@ -12,13 +12,9 @@ import json
 import re
 from typing import Any
 
-from pivotrl.protocols import InputError
+from pivotrl.protocols import InputError, NotRenderable
 
 _BEGIN, _END = "\ufdd0", "\ufdd1"  # noncharacters: no text that is meant for people holds them
-
-
-class NotRenderable(ValueError):
-    """A turn or an action that this tokenizer's chat template cannot write as it is; the message says why."""
 
 
 class ControlTokens:

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pivotrl.call_results import Place, answered_calls, in_call_order
-from pivotrl.call_text import THOUGHT, canonical_arguments
+from pivotrl.protocols import NotRenderable
 from pivotrl.records import Action, Message, Tool, ToolCall
-from pivotrl.templates.control_tokens import ControlTokens, NotRenderable
-from pivotrl.templates.sandbox import ChatProgram
+from pivotrl.templates.bounded_jinja import ChatProgram
+from pivotrl.templates.call_results import Place, answered_calls, in_call_order
+from pivotrl.templates.control_tokens import ControlTokens
 from pivotrl.templates.stand_ins import Seals, StandIns, replaced
+from pivotrl.text.tool_call_syntax import THOUGHT, canonical_arguments
 
 Reasoning = Literal["template", "keep", "strip"]
 

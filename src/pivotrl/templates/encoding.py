@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pivotrl.parsing import canonical
-from pivotrl.protocols import InputError
+from pivotrl.protocols import InputError, NotRenderable
 from pivotrl.records import Action, Message, Tool
-from pivotrl.templates.control_tokens import ControlTokens, NotRenderable
+from pivotrl.templates.bounded_jinja import ChatProgram
+from pivotrl.templates.control_tokens import ControlTokens
 from pivotrl.templates.conversation import ChatTemplate, Reasoning
 from pivotrl.templates.probe import probe
 from pivotrl.templates.prompt import Prompt
-from pivotrl.templates.sandbox import ChatProgram
-from pivotrl.thoughts import Marks, begins_with_thought, known_thoughts, opened_thought
+from pivotrl.text.thoughts import Marks, begins_with_thought, known_thoughts, opened_thought
 
 
 class Templated:

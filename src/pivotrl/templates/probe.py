@@ -6,13 +6,12 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pivotrl.call_text import Unparsable
 from pivotrl.parsing import canonical, parse_completion
-from pivotrl.protocols import InputError
+from pivotrl.protocols import InputError, NotRenderable
 from pivotrl.records import Action, Message, Tool, ToolCall
-from pivotrl.templates.control_tokens import NotRenderable
 from pivotrl.templates.conversation import ChatTemplate, Form
-from pivotrl.thoughts import Marks, after_thoughts, begins_with_thought, opened_thought
+from pivotrl.text.thoughts import Marks, after_thoughts, begins_with_thought, opened_thought
+from pivotrl.text.tool_call_syntax import Unparsable
 
 _STYLES = ("hermes", "qwen_xml", "glm", "mistral", "deepseek", "harmony", "llama", "lfm2", "gemma", "plain_json")
 _QUESTION = Message(role="user", content="probe question")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pivotrl.thoughts import Marks
+from pivotrl.text.thoughts import Marks
 
 
 class Prompt(NamedTuple):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Literal, get_args
 
-from pivotrl.equivalence.answers import AnswerRules, Extraction, Kind, compare_answers, extract, quotes_question
+from pivotrl.judging.answers.answers import AnswerRules, Extraction, Kind, compare_answers, extract, quotes_question
 from pivotrl.options import NotNegative, Positive
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Verdict
@@ -43,7 +43,7 @@ def verify(
             lists and choices must be named. Numbers are exact: 5 is 5.0, 1/2 is 0.5, 50% is 0.5, 1,234 is 1234. Dates
             are ISO or spelled out; 01/02/2024, which may be meant either way, equals itself alone. Texts are equal up
             to letter case and blanks.
-        extraction: where the answer stands, see :func:`pivotrl.equivalence.answers.extract`.
+        extraction: where the answer stands, see :func:`pivotrl.judging.answers.answers.extract`.
         tool: the tool that submits the answer; None: it stands in the message.
         argument: the tool's argument that holds it; only the rule ``whole`` is used there.
         ordered: whether the order of a list counts. It is a multiset when not.
@@ -54,7 +54,7 @@ def verify(
 
     Reasons: match; empty_action, no_answer, several_answers, quotes_question, too_long, unexpected_tool_call,
     expected_tool_call, wrong_tool, arguments_not_json, missing_argument, unexpected_argument, and those of
-    :func:`pivotrl.equivalence.answers.compare_answers`; and without a verdict no_expected_action,
+    :func:`pivotrl.judging.answers.answers.compare_answers`; and without a verdict no_expected_action,
     no_expected_answer, expected_answer_unreadable, unknown_unit, maths_timeout. An answer that is the expected one to
     the letter passes before anything is read.
 

@@ -1,7 +1,7 @@
 """Shell commands: the demonstrated command again, however it is spelt.
 
 Equal are commands whose syntax is the same up to quoting, blanks, comments, the order of independent options, the
-spelling of paths and harmless prefixes (:mod:`pivotrl.equivalence.commands`). Nothing is run. A command that differs
+spelling of paths and harmless prefixes (:mod:`pivotrl.judging.shell.commands`). Nothing is run. A command that differs
 in any other way fails, also where it would do the same.
 """
 
@@ -12,14 +12,14 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from pivotrl.call_text import Unparsable
-from pivotrl.equivalence.command_directory import last_directory
-from pivotrl.equivalence.commands import is_empty, same_command
-from pivotrl.equivalence.json_values import compare_json
+from pivotrl.judging.arguments.values import compare_json
+from pivotrl.judging.shell.commands import is_empty, same_command
+from pivotrl.judging.shell.directory import last_directory
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Verdict
 from pivotrl.strict_json import parse_arguments, parse_json
-from pivotrl.styles import bash
+from pivotrl.text.styles import bash
+from pivotrl.text.tool_call_syntax import Unparsable
 
 TOOLS = ("bash", "Bash", "execute_bash", "shell", "terminal", "run_command", "exec_command", "local_shell")
 _TERMINUS_WORDS = ("analysis", "plan", "state_analysis", "explanation")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pivotrl.equivalence.edit_calls import TOOLS, edits_of, same_family
-from pivotrl.equivalence.edit_files import IGNORED, Surroundings, surroundings
-from pivotrl.equivalence.edit_results import compare_edits
-from pivotrl.equivalence.edits import Edit
+from pivotrl.judging.edits.calls import TOOLS, edits_of, same_family
+from pivotrl.judging.edits.edits import Edit
+from pivotrl.judging.edits.files import IGNORED, Surroundings, surroundings
+from pivotrl.judging.edits.results import compare_edits
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, ToolCall, Verdict
 from pivotrl.strict_json import parse_arguments

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotrl.equivalence.free_text import same_text
-from pivotrl.equivalence.json_values import compare_json
+from pivotrl.judging.arguments.values import compare_json
+from pivotrl.judging.messages.free_text import same_text
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Verdict
 from pivotrl.strict_json import call_arguments

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from pivotrl.gym_rules import single_step, swe_pivot, terminal_multi_harness, terminus_judge, xlam_fc
-from pivotrl.gym_rules.result import Call, GymFails, GymResult
+from pivotrl.judging.gym_rules import single_step, swe_pivot, terminal_multi_harness, terminus_judge, xlam_fc
+from pivotrl.judging.gym_rules.result import Call, GymFails, GymResult
 from pivotrl.options import NotNegative, Share
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, ToolCall, Verdict
@@ -48,8 +48,9 @@ def verify(
     Args:
         word_count_similarity_threshold, floating_point_comparison_threshold, parallel_tool_call_rewarding,
             allow_subset, allow_superset, parallel_tool_call_reward_mode: of the default server; see
-            :class:`pivotrl.gym_rules.single_step.Comparator`. Shipped thresholds: 0.1, 0.3 and, for coding agents, 0.
-        reward_mode: of ``swe_pivot``; see :func:`pivotrl.gym_rules.swe_pivot.compare`.
+            :class:`pivotrl.judging.gym_rules.single_step.Comparator`. Shipped thresholds: 0.1, 0.3 and, for coding
+            agents, 0.
+        reward_mode: of ``swe_pivot``; see :func:`pivotrl.judging.gym_rules.swe_pivot.compare`.
         string_similarity_threshold: of ``terminus_judge`` (0.9 or 0.95 in Gym) and ``terminal_multi_harness`` (0.9);
             a row's own threshold goes first.
         release: of Gym. It matters to ``swe_pivot`` alone: up to 0.6 a shell call without a command passes.

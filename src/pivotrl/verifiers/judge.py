@@ -21,15 +21,15 @@ from typing import Any, ClassVar, Literal
 
 import httpx
 
-from pivotrl.equivalence.judge_endpoint import Endpoint, JudgeAnswer, NoAnswer, require_address
+from pivotrl.judging.endpoint import Endpoint, JudgeAnswer, NoAnswer, require_address
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, Verdict
-from pivotrl.store import sha256_of_json
+from pivotrl.storage.record_files import sha256_of_json
 
 Rubric = Literal["auto", "tool_use", "message", "command", "edit", "free"]
 
-_TEXTS = tomllib.loads(files("pivotrl.equivalence").joinpath("judge_texts.toml").read_text())
+_TEXTS = tomllib.loads(files("pivotrl.judging").joinpath("judge_texts.toml").read_text())
 PROMPT_SHA256 = sha256_of_json([_TEXTS, JudgeAnswer.model_json_schema()])
 """Of every text that does not depend on the turn."""
 

@@ -11,9 +11,9 @@ from typing import ClassVar, Literal
 
 from pivotrl.engine.loading import Dtype
 from pivotrl.engine.reward_head import RewardHead
-from pivotrl.protocols import InputError, Turn
+from pivotrl.protocols import InputError, NotRenderable, Turn
 from pivotrl.records import Action, Verdict
-from pivotrl.rendering import NotRenderable, Renderer
+from pivotrl.rendering import Renderer
 from pivotrl.strict_json import parse_arguments
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
-from pivotrl.equivalence.free_text import same_text
-from pivotrl.equivalence.json_values import Difference, TooLarge, compare_json
-from pivotrl.equivalence.messages import compare_messages
-from pivotrl.equivalence.pairing import match_all
-from pivotrl.equivalence.rules import rules_for
+from pivotrl.judging.arguments.rules import rules_for
+from pivotrl.judging.arguments.values import Difference, TooLarge, compare_json
+from pivotrl.judging.messages.free_text import same_text
+from pivotrl.judging.messages.messages import compare_messages
+from pivotrl.judging.messages.pairing import match_all
 from pivotrl.options import AtLeast0, AtLeast1
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, ToolCall, Verdict
@@ -45,18 +45,18 @@ def verify(
 
     Args:
         rules: how single arguments are compared, such as ``{"send_email.body": "token_f1(0.7)", "*.reason":
-            "ignore"}`` (:mod:`pivotrl.equivalence.rules`). Without a rule a text must be identical.
+            "ignore"}`` (:mod:`pivotrl.judging.arguments.rules`). Without a rule a text must be identical.
         ignore_case: letter case in text arguments does not count; never in identifiers, enums and formats.
         ignore_arguments: names of arguments, of any tool, that are not compared.
         harmless_tools: names of tools that only read, with ``*`` for any characters: ``("get_*", "search_*")``. Calls
             of them beside the expected ones cost nothing, as long as they are no more than ``max_surplus``.
         message_rule: what counts where a message was demonstrated. ``coverage``: the expected message in the same
-            words (:func:`~pivotrl.equivalence.messages.compare_messages`). ``non_empty``: any text that holds
+            words (:func:`~pivotrl.judging.messages.messages.compare_messages`). ``non_empty``: any text that holds
             no tool call; its content is not compared. ``exact``: the same text. ``no_verdict``: none, so that such
             turns are left out of training.
         max_argument_bytes: of one call's arguments, and of a message; longer ones fail unread.
 
-    Equality of arguments is that of :func:`~pivotrl.equivalence.json_values.compare_json`. Text beside tool calls is
+    Equality of arguments is that of :func:`~pivotrl.judging.arguments.values.compare_json`. Text beside tool calls is
     not compared, but may hold no call. A tool without a declared schema is compared by type and value alone. With
     several accepted actions the verdict is the best one, the failure that of the nearest, and ``details["accepted"]``
     the number of the action it belongs to when that is not the demonstrated one.

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from case_turns import tokenizer_of, turn_of
-from pivotrl.rendering import NotRenderable, Renderer
+from pivotrl.protocols import NotRenderable
+from pivotrl.rendering import Renderer
 
 
 def run(case: dict[str, Any], folder: Path) -> None:

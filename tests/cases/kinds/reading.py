@@ -13,11 +13,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pivotrl.importing import ReadOptions, read_stage
 from pivotrl.protocols import InputError
 from pivotrl.readers import auto
+from pivotrl.reading.importing import ReadOptions
 from pivotrl.records import Message, Refusal, Trajectory
-from pivotrl.store import read_records
+from pivotrl.stages.reading import read_stage
+from pivotrl.storage.record_files import read_records
 from pivotrl.turns import TurnOptions, cut
 
 FORMATS = Path(__file__).parents[2] / "data" / "formats"

@@ -8,7 +8,7 @@ from case_turns import turn_of
 from pivotrl.profiling import ProfileOptions, profile
 from pivotrl.records import SampleGroup
 from pivotrl.samplers.scripted import Sampler
-from pivotrl.store import read_records
+from pivotrl.storage.record_files import read_records
 from pivotrl.verifiers.tool_call import verify
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pivotrl.sandbox.attacks.bait import Bait
+from pivotrl.sandbox.attacks.planted_secrets import Bait
 from pivotrl.sandbox.interface import KILL_SECONDS, Finished, Limits, SandboxFault, Session
 
 Category = Literal["files", "namespaces", "network", "processes", "kernel", "resources"]

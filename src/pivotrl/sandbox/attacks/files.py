@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pivotrl.sandbox.attacks.attempt import Attempt, Judge, claimed, created, leaked, read_out, written
-from pivotrl.sandbox.attacks.bait import SYSTEM_DIRECTORIES
+from pivotrl.sandbox.attacks.planted_secrets import SYSTEM_DIRECTORIES
 
 READ = """
 import os, sys, glob

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from pivotrl.sandbox.attacks import files, kernel, network, processes, resources
 from pivotrl.sandbox.attacks.attempt import AttackResult, Attempt, Ran
-from pivotrl.sandbox.attacks.bait import CANARY, Bait
 from pivotrl.sandbox.attacks.calls import answering
+from pivotrl.sandbox.attacks.planted_secrets import CANARY, Bait
 from pivotrl.sandbox.interface import KILL_SECONDS, Finished, Sandbox, SandboxFault
 
 

@@ -1,0 +1,5 @@
+"""``python -m pivotrl.cli``."""
+
+from pivotrl.cli import main
+
+main()

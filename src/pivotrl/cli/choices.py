@@ -1,0 +1,96 @@
+"""What the command line says of the policy and of what it is measured on, made into objects as late as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pivotrl import plugins
+from pivotrl.evaluation import load_retention
+from pivotrl.options import AtLeast1, check
+from pivotrl.plugins.shapes import require_sampler
+from pivotrl.protocols import Environment
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """Which policy acts and learns."""
+
+    policy: str = "hf"
+    """Policy plugin, with options: hf(lora_rank=16, frozen_layers=10), tabular."""
+    model: str | None = None
+    """For hf: a Hugging Face id, a model folder, or smollm2-135m-instruct (the default)."""
+    adapter: str | None = None
+    """For hf: a LoRA adapter folder merged into the weights first."""
+
+    def load_late(self, needs: Callable[[Any], None] = require_sampler) -> Any:
+        """The policy, loaded when something is first asked of it.
+
+        Args:
+            needs: refuses it, once it is loaded, when it lacks something that the command needs.
+
+        Raises:
+            InputError: there is no such plugin, or it has no such option.
+        """
+        named = {"model": self.model, "adapter": self.adapter}
+        given = {name: value for name, value in named.items() if value is not None}
+        plugins.require_options("policies", self.policy, **given)
+        return _LatePolicy(self.policy, given, needs)
+
+
+class _LatePolicy:
+    """Stands in for a policy until something is asked of it: what is wrong with files, options or verifier is told
+    before a model is loaded."""
+
+    def __init__(self, spec: str, given: dict[str, Any], needs: Callable[[Any], None]) -> None:
+        self._spec, self._given, self._needs = spec, given, needs
+
+    @cached_property
+    def loaded(self) -> Any:
+        policy = plugins.load("policies", self._spec, **self._given)
+        self._needs(policy)
+        return policy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loaded, name)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the policy says of itself, and what it was named by."""
+        return {**getattr(self.loaded, "description", {}), "policy": self._spec, **self._given}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is played outside training."""
+
+    environments: str | None = None
+    """Environment plugin with options, for held-out episodes: plancraft(split='test')."""
+    retention: Path | None = None
+    """JSON-lines file of reference texts (id, source, prompt, answer) outside the task."""
+    retention_texts: AtLeast1 | None = None
+    """Use the first so many reference texts; None uses all."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def make_environments(self) -> Callable[[], Sequence[Environment]] | None:
+        if self.environments is None:
+            return None
+        return _Made(self.environments, plugins.load("environments", self.environments))
+
+    def texts(self) -> list[dict[str, str]]:
+        return load_retention(self.retention, self.retention_texts) if self.retention else []
+
+
+class _Made:
+    """Calls an environment plugin; its manifest entry is the text it was named by."""
+
+    def __init__(self, spec: str, make: Callable[..., Any]) -> None:
+        self.__qualname__, self.__module__, self._make = spec, "environments", make
+
+    def __call__(self) -> Sequence[Environment]:
+        return list(self._make())

@@ -1,0 +1,273 @@
+"""What the terminal shows: plain tables on stdout, or JSON. Text from logs is escaped, control bytes spelled out."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+
+from pivotrl import plugins
+from pivotrl.cli.fitting_table import new_table, print_table
+from pivotrl.intervals import Estimate
+from pivotrl.protocols import InputError, NotRenderable, Turn
+from pivotrl.records import Message, SampleGroup, Selection, Trajectory
+from pivotrl.rendering import Renderer, action_text
+from pivotrl.report.summary import Comparison, Summary
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import outputs, selection_stage
+from pivotrl.runs.manifest import manifest_path, read_manifest
+from pivotrl.turns import cut
+
+out = Console(highlight=False)
+_NUM_CANDIDATES = 20
+
+
+def plain(text: str) -> str:
+    """Safe to print: no markup, no control bytes other than line breaks and tabs."""
+    kept = "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+    return escape(kept)
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{100 * value:.1f} %" if unit.startswith("share") else f"{value:.4f}"
+
+
+def _interval(estimate: Estimate, unit: str) -> str:
+    return f"{_number(estimate.mean, unit)} [{_number(estimate.low, unit)}, {_number(estimate.high, unit)}]"
+
+
+def _change(comparison: Comparison) -> str:
+    d = comparison.difference
+    if comparison.unit.startswith("share"):
+        return f"{100 * d.difference:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}] points"
+    return f"{d.difference:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+
+
+def print_summary(summary: Summary, as_json: bool) -> None:
+    """Before and after with intervals, then what it cost."""
+    if as_json:
+        print(json.dumps(summary.as_json(), indent=2, default=str))
+        return
+    results = new_table(
+        "measured on held-out tasks", "before [95 %]", "after [95 %]", "change [95 %]", "p (Holm)", "items"
+    )
+    for c in summary.comparisons:
+        p = summary.adjusted_p_values.get(c.name)
+        results.add_row(
+            f"{c.name}, {c.unit}",
+            _interval(c.before, c.unit),
+            _interval(c.after, c.unit),
+            _change(c),
+            "" if p is None else f"{p:.4f}",
+            str(c.difference.num_items),
+        )
+    for row in summary.breakdowns:
+        if row.before and row.after:
+            share = "share"
+            results.add_row(
+                f"  episodes, {plain(row.tag)} {plain(row.value)}",
+                _interval(row.before, share),
+                _interval(row.after, share),
+                "",
+                "",
+                str(row.after.num_items),
+            )
+    cost = new_table("stage", "rollout turns", "seconds")
+    for entry in summary.costs:
+        told = entry.stage if entry.finished else f"{entry.stage} (unfinished, so far)"
+        cost.add_row(plain(told), f"{entry.rollout_turns:,}", f"{entry.seconds:,.0f}")
+    cost.add_row("profile + train", f"{summary.total_rollout_turns:,}", "")
+    if not summary.complete:
+        out.print("[bold yellow]This run is not finished; the numbers below are not final.[/]")
+    if summary.comparisons:
+        print_table(out, results)
+        out.print("One training seed. Intervals: 95 %, clustered by task; changes: paired by item.")
+    else:
+        out.print("Nothing was measured on held-out tasks both before and after training.")
+    _print_named(summary)
+    if summary.kl_to_reference is not None:
+        outside = new_table("outside the task", "nats per token [95 %]")
+        outside.add_row("KL to the reference", _interval(summary.kl_to_reference, "nats"))
+        print_table(out, outside)
+    print_table(out, cost)
+    report = Path(summary.directory) / "report.html"
+    if report.is_file():
+        out.print(f"report: {plain(str(report))}")
+
+
+def _print_named(summary: Summary) -> None:
+    """Trainings and evaluations beside those of the whole run."""
+    if len(summary.trainings) <= 1 and len(summary.evaluations) <= 2:
+        return
+    table = new_table("training", "selection", "steps", "rollout turns")
+    for training in summary.trainings:
+        told = training.stage if training.cost.finished else f"{training.stage} (unfinished)"
+        bought = f"{training.cost.rollout_turns:,}"
+        table.add_row(plain(told), plain(training.selection or ""), f"{training.num_steps:,}", bought)
+    print_table(out, table)
+    table = new_table("evaluation", "of", "held-out turns [95 %]", "episodes [95 %]")
+    for one in summary.evaluations:
+        told = one.stage if one.finished else f"{one.stage} (unfinished)"
+        scores = ["" if score is None else _interval(score, "share") for score in (one.turns, one.episodes)]
+        table.add_row(plain(told), plain(one.training or ""), *scores)
+    print_table(out, table)
+
+
+def print_stage(directory: Path, stage: str, as_json: bool) -> None:
+    """The counts of one stage, from its manifest."""
+    manifest = read_manifest(manifest_path(directory, stage))
+    if as_json:
+        print(manifest.model_dump_json(indent=2))
+        return
+    table = new_table(stage, "")
+    for name, value in manifest.counts.items():
+        if isinstance(value, dict):
+            table.add_row(name.replace("_", " "), "")
+            for key, count in value.items():
+                table.add_row(f"  {plain(str(key))}", str(count))
+        else:
+            table.add_row(name.replace("_", " "), str(value))
+    table.add_row("rollout turns", str(manifest.num_rollout_turns))
+    table.add_row("seconds", f"{manifest.wall_seconds:.1f}")
+    print_table(out, table)
+
+
+def print_turn(directory: Path, turn_id: str | None, num_messages: int, selection: str | None = None) -> None:
+    """One turn with its samples, or the list of pivots.
+
+    Raises:
+        InputError: there is no such turn, or a file of a finished stage was damaged.
+    """
+    if num_messages < 0:
+        raise InputError(f"--num-messages must be greater than or equal to 0, not {num_messages}")
+    files = RunFiles(directory)
+    if turn_id is None:
+        stage = selection_stage(selection)
+        rows = files.records(stage, outputs(stage)[0], Selection)
+        if any(row.selected for row in rows) or selection is not None:
+            _print_pivots(rows or files.selections(selection))
+        else:
+            _print_candidates(files)
+        return
+    turn = _find_turn(files, turn_id)
+    context = turn.context
+    if len(context) > num_messages:
+        out.print(f"[dim]... {len(context) - num_messages} messages before[/]")
+    for message in context[max(0, len(context) - num_messages) :]:
+        _print_message(message)
+    out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
+    groups = files.file("profile", "profiles.jsonl", SampleGroup)
+    if turn_id in groups:
+        group = groups.get(turn_id)
+        table = new_table("sample", "verdict", "reward", "times")
+        seen: dict[tuple[str, str, float | None], int] = defaultdict(int)
+        for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True):
+            seen[completion.text, f"{verdict.outcome}: {verdict.reason}", verdict.reward] += 1
+        for (text, told, reward), times in sorted(seen.items(), key=lambda item: -item[1]):
+            table.add_row(plain(text), plain(told), "" if reward is None else f"{reward:g}", str(times))
+        print_table(out, table)
+
+
+def print_prompt(directory: Path, turn_id: str, renderer: Renderer, boundaries: bool) -> None:
+    """One turn as a model sees it: the text of its prompt, then the expected action as the model would write it.
+
+    Args:
+        boundaries: end every token with a bar.
+
+    Raises:
+        InputError: there is no such turn, or the model's chat template cannot write it.
+    """
+    turn = _find_turn(RunFiles(directory), turn_id)
+    try:
+        prompt, left_out = renderer.prompt(turn), renderer.left_out(turn)
+    except NotRenderable as error:
+        raise InputError(f"{turn_id} cannot be written for this model: {error}") from None
+    out.print(f"Written by {renderer.written_by(turn)}. Left out: {plain('; '.join(left_out) or 'nothing')}.")
+    _print_tokens("prompt", list(prompt), renderer, boundaries)
+    try:
+        action = renderer.encode_action(turn.expected_action, turn)
+    except NotRenderable as error:
+        out.print(f"[bold cyan]expected action[/] cannot be written: {plain(str(error))}")
+    else:
+        _print_tokens("expected action", action, renderer, boundaries)
+
+
+def _print_tokens(title: str, ids: list[int], renderer: Renderer, boundaries: bool) -> None:
+    out.print(f"[bold cyan]{title}[/], {len(ids):,} tokens")
+    pieces = [renderer.tokenizer.decode([i]) for i in ids] if boundaries else [renderer.tokenizer.decode(ids)]
+    out.print("[red]|[/]".join(plain(piece) for piece in pieces), soft_wrap=True)
+
+
+def _find_turn(files: RunFiles, turn_id: str) -> Turn:
+    trajectory_id, _, index = turn_id.rpartition("#")
+    for name in ("trajectories.jsonl", "heldout.jsonl"):
+        file = files.file("read", name, Trajectory)
+        if trajectory_id in file and index.isascii() and index.isdecimal():
+            turn = Turn(file.get(trajectory_id), int(index))
+            break
+    else:
+        raise InputError(
+            f"{files.directory} has no turn {turn_id!r}; `pivotrl show {files.directory}` lists the pivots"
+        )
+    if turn.index >= len(turn.trajectory.messages) or turn.trajectory.messages[turn.index].role != "assistant":
+        raise InputError(f"message {turn.index} of {trajectory_id} is not an assistant turn")
+    return turn
+
+
+def _print_candidates(files: RunFiles) -> None:
+    turns, _ = cut(files.file("read", "trajectories.jsonl", Trajectory))
+    table = new_table(f"candidate ({len(turns):,} in all)", "expected action")
+    for turn in turns[:_NUM_CANDIDATES]:
+        table.add_row(plain(turn.id), plain(action_text(turn.expected_action).replace("\n", " ")[:60]))
+    print_table(out, table)
+
+
+def _print_message(message: Message) -> None:
+    out.print(f"[bold cyan]{message.role}[/] {plain(action_text(message))}")
+
+
+def _print_pivots(rows: Sequence[Selection]) -> None:
+    table = new_table("pivot", "mean", "variance", "samples")
+    for row in rows:
+        if row.selected:
+            table.add_row(
+                plain(row.turn_id), f"{row.reward_mean:.2f}", f"{row.reward_variance:.3f}", str(row.num_scored)
+            )
+    print_table(out, table)
+
+
+def print_plugins(kind: str | None, as_json: bool) -> None:
+    """Every plugin by kind, with its options and the first line of its docstring.
+
+    Raises:
+        InputError: there is no such kind.
+    """
+    if kind is not None and kind not in plugins.EXPORTS:
+        raise InputError(plugins.unknown(f"no kind of plugin called {kind!r}", kind, plugins.EXPORTS))
+    rows: list[dict[str, Any]] = []
+    for group in [kind] if kind else plugins.EXPORTS:
+        for name in plugins.names(group):
+            try:
+                target = plugins.find(group, name)
+                known = plugins.options_of(target).items()
+                options = {n: "(needed)" if p.default is inspect.Parameter.empty else repr(p.default) for n, p in known}
+                module = inspect.getmodule(target)
+                about = (inspect.getdoc(module) or "").partition("\n")[0]
+            except InputError as error:
+                options, about = {}, f"not usable: {error}"
+            rows.append({"kind": group, "name": name, "options": options, "about": about})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        out.print(f"[bold]{row['kind']}[/] [cyan]{plain(row['name'])}[/]  {plain(row['about'])}")
+        if row["options"]:
+            listed = ", ".join(f"{name}={default}" for name, default in row["options"].items())
+            out.print(Padding(plain(listed), (0, 0, 0, 4)))

@@ -1,0 +1,140 @@
+"""The subcommands that show, check and hand over what a run holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pivotrl import plugins
+from pivotrl.cli import check_table, doctor_table, tables
+from pivotrl.cli.choices import PolicyChoice
+from pivotrl.cli.live_progress import errors, live_progress
+from pivotrl.judging.guarded import VerificationOptions, needs_policy
+from pivotrl.judging.lint import CheckOptions, check_stage
+from pivotrl.judging.probes.refusal import fault_of
+from pivotrl.rendering import Renderer
+from pivotrl.report.page import write_report
+from pivotrl.report.summary import summarise
+from pivotrl.rows.exporting import ExportOptions
+from pivotrl.rows.exporting import export as export_pivots
+from pivotrl.runs.directory import require_run, working_in
+from pivotrl.stages.profiling import load_turns
+from pivotrl.turns import TurnOptions
+
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+def report(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
+    """Write report.html and report.json from the files of a run.
+
+    Args:
+        directory: A run directory.
+        json: Print the summary as JSON.
+    """
+    require_run(directory)
+    path = write_report(directory)
+    errors.print(f"wrote {path}")
+    tables.print_summary(summarise(directory), json)
+
+
+def export(
+    directory: tyro.conf.Positional[Path],
+    exporter: tyro.conf.Positional[str],
+    out: Output,
+    exporting: ExportOptions,
+    selection: str | None = None,
+    json: bool = False,
+) -> None:
+    """Write the pivots as files for another training stack, with a README that says how to start it on them.
+
+    Args:
+        directory: A run directory with a selection.
+        exporter: Exporter plugin: ms_swift, nemo_gym, skyrl, trl, verifiers, verl.
+        out: A new or empty folder.
+        selection: Name of the selection whose pivots are written; without one, that of the run.
+        json: Print the counts as JSON.
+    """
+    require_run(directory)
+    export_pivots(directory, plugins.load("exporters", exporter), out, exporting, selection)
+    tables.print_stage(out, "export", json)
+
+
+def check(
+    directory: tyro.conf.Positional[Path],
+    policy: PolicyChoice,
+    turns: TurnOptions,
+    checking: CheckOptions,
+    verification: VerificationOptions,
+    verifier: str = "tool_call",
+    json: bool = False,
+) -> None:
+    """Put wrong actions and right ones in other spellings before the verifier: what it pays for, and what it refuses.
+
+    The last line says whether it may be used. The exit code is 2 where profiling and training would refuse it.
+
+    Args:
+        directory: A run directory with trajectories.
+        verifier: Verifier plugin.
+        json: Print the report as JSON.
+    """
+    with working_in(directory), live_progress() as progress:
+        loaded = plugins.load("verifiers", verifier)
+        candidates, _ = load_turns(directory, turns)
+        sampler = policy.load_late() if needs_policy(loaded) else None
+        report = check_stage(directory, candidates, loaded, checking, progress, sampler, verification)
+    check_table.print_check(report, checking, json)
+    if fault_of(report, checking.max_false_pass):
+        raise SystemExit(2)
+
+
+def doctor(sandbox: str = "bwrap", require_cgroup: bool = False, json: bool = False) -> None:
+    """Attack the sandbox that model-written code will run in, and say whether it holds. Some two minutes.
+
+    Args:
+        sandbox: Backend: bwrap, gvisor, docker.
+        require_cgroup: Refuse a sandbox without a cgroup of its own, which only resource limits then bound.
+        json: Print what was found as JSON.
+    """
+    with live_progress() as progress:
+        found = doctor_table.examine(sandbox, require_cgroup, progress)
+    if not doctor_table.print_sandbox(found, json):
+        raise SystemExit(6)
+
+
+def show(
+    directory: tyro.conf.Positional[Path],
+    turn_id: tyro.conf.Positional[str | None] = None,
+    num_messages: int = 4,
+    selection: str | None = None,
+    model: str | None = None,
+    tokens: bool = False,
+) -> None:
+    """Print one turn: the end of its context, the expected action, samples and verdicts.
+
+    Args:
+        directory: A run directory.
+        turn_id: trajectory_id#message_index; without one the pivots are listed.
+        num_messages: Messages of the context to show.
+        selection: Name of the selection whose pivots are listed; without one, that of the run.
+        model: Print the prompt as this model sees it instead: a Hugging Face id, a folder, or smollm2-135m-instruct.
+        tokens: With --model, mark where each token ends.
+    """
+    require_run(directory)
+    if model is None or turn_id is None:
+        tables.print_turn(directory, turn_id, num_messages, selection)
+        return
+    from pivotrl.engine.tokenizers import load_tokenizer
+
+    tables.print_prompt(directory, turn_id, Renderer(load_tokenizer(model)), tokens)
+
+
+def list_plugins(kind: tyro.conf.Positional[str | None] = None, json: bool = False) -> None:
+    """List readers, verifiers, samplers, policies and environments with their options.
+
+    Args:
+        kind: Only this kind.
+        json: Print as JSON.
+    """
+    tables.print_plugins(kind, json)

@@ -1,0 +1,143 @@
+"""How one argument of one tool is compared: ``{"send_email.body": "token_f1(0.7)", "*.reason": "ignore"}``."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pivotrl.judging.answers.calendar_dates import Ambiguous, read_date
+from pivotrl.judging.messages.dates import number, same_moment
+from pivotrl.judging.messages.free_text import normalised
+from pivotrl.judging.messages.likeness import Likeness, likeness
+from pivotrl.protocols import InputError
+
+NAMES = ("exact", "normalised", "token_f1", "ignore", "unordered", "date", "number")
+DEFAULT_F1 = 0.8
+
+_SPELLING = re.compile(r"([a-z_0-9]{1,20})(?:\(([0-9.]{1,10})\))?\Z")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """exact: identical, whatever the schema allows. normalised: blanks, letter case and NFC do not count. token_f1:
+    words and facts (:func:`~pivotrl.judging.messages.likeness.likeness`), and may leave it open. ignore: anything, or
+    nothing. unordered: an array in any order. date: the same day however it is written, or the same ISO instant;
+    ``03/05/2026`` leaves it open. number: a text that is a number equals that number; ``1,000`` leaves it open."""
+
+    name: str
+    threshold: float = DEFAULT_F1
+
+    @property
+    def loosens(self) -> bool:
+        """Whether different texts may be equal that are not one value in two spellings."""
+        return self.name in ("normalised", "token_f1")
+
+    def compare(self, expected: Any, actual: Any) -> Likeness | None:
+        """Whether two values are equal by this rule; None when it says nothing about such values."""
+        if self.name == "number":
+            one, other = _number(expected), _number(actual)
+            if one is None or other is None:
+                return None
+            is_doubtful = one == other and any(isinstance(v, str) and _ONE_GROUP.match(v) for v in (expected, actual))
+            return "undecided" if is_doubtful and expected != actual else _told(one == other)
+        if not isinstance(expected, str) or not isinstance(actual, str):
+            return None
+        if self.name == "normalised":
+            return _told(normalised(expected) == normalised(actual))
+        if self.name == "token_f1":
+            return likeness(expected, actual, self.threshold)
+        if self.name == "date":
+            return _same_date(expected.strip(), actual.strip())
+        return _told(expected == actual) if self.name == "exact" else None
+
+
+def _number(value: Any) -> Decimal | None:
+    return number(value.replace(",", "") if isinstance(value, str) and _GROUPED.match(value) else value)
+
+
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3}){1,12}(?:\.[0-9]{1,40})?\Z")
+_ONE_GROUP = re.compile(r"[+-]?[0-9]{1,3},[0-9]{3}\Z")
+"""``1,000``: a thousand, or one where the comma is the decimal mark."""
+
+
+def _same_date(one: str, other: str) -> Likeness:
+    if same_moment(one, other):
+        return "equal"
+    mine, theirs = read_date(one), read_date(other)
+    if mine is None or theirs is None or mine == theirs:
+        return _told(mine is not None and mine == theirs)
+    for first, second in ((mine, theirs), (theirs, mine)):
+        if isinstance(first, Ambiguous) and isinstance(second, date) and first.may_be(second):
+            return "undecided"
+    return "different"
+
+
+def _told(is_equal: bool) -> Likeness:
+    return "equal" if is_equal else "different"
+
+
+RuleAt = Callable[[str], Rule | None]
+"""The rule for a place inside a call's arguments, such as ``flights.date``; positions in arrays are left out."""
+
+
+def rules_for(rules: Mapping[str, str], tool: str) -> RuleAt | None:
+    """The rules that may concern a tool; None when there are none at all.
+
+    A place is the tool's name and the keys down to the value, joined by dots: ``book.flights.date``. In a pattern
+    ``*`` stands for any characters. A place without one goes before patterns; of several patterns the first counts.
+
+    Raises:
+        InputError: there is no such rule, or a place names no argument.
+    """
+    if not isinstance(rules, Mapping):
+        raise InputError(f"rules: write places and rules, such as {{'*.reason': 'ignore'}}, not {rules!r}")
+    return _lookup(tuple(rules.items()), tool) if rules else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _lookup(rules: tuple[tuple[str, str], ...], tool: str) -> RuleAt:
+    parsed = _parsed(rules)
+
+    @functools.lru_cache(maxsize=1024)
+    def rule_at(path: str) -> Rule | None:
+        place = f"{tool}.{path}"
+        if place in parsed:
+            return parsed[place]
+        return next((rule for pattern, rule in parsed.items() if fnmatchcase(place, pattern)), None)
+
+    return rule_at
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(rules: tuple[tuple[str, str], ...]) -> dict[str, Rule]:
+    return {_checked_place(place): parse_rule(spelling) for place, spelling in rules}
+
+
+def _checked_place(place: str) -> str:
+    if not isinstance(place, str) or "." not in place.strip("."):
+        raise InputError(f"rules: {place!r} names no argument; write tool.argument, or *.argument for every tool")
+    return place
+
+
+def parse_rule(spelling: str) -> Rule:
+    """``token_f1(0.7)`` -> the rule.
+
+    Raises:
+        InputError: there is no such rule, or its threshold is not in (0, 1].
+    """
+    found = _SPELLING.match(spelling) if isinstance(spelling, str) else None
+    if not found or found[1] not in NAMES or (found[2] and found[1] != "token_f1"):
+        raise InputError(f"rules: no rule {spelling!r}; there are {', '.join(NAMES)}, and token_f1(0.7)")
+    try:
+        threshold = float(found[2]) if found[2] else DEFAULT_F1
+    except ValueError:
+        threshold = 0.0
+    if not 0.0 < threshold <= 1.0:
+        raise InputError(f"rules: the threshold of {spelling!r} must lie above 0 and at most at 1")
+    return Rule(found[1], threshold)

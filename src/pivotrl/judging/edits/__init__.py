@@ -1,0 +1,1 @@
+"""Whether two edits leave the same file."""

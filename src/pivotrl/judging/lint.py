@@ -1,0 +1,236 @@
+"""The verifier lint: what a verifier makes of expected actions, of attacks and of honest variants.
+
+A policy in training finds every wrong action that is paid for. Here they are looked for first, in seconds and without
+a model: :mod:`pivotrl.judging.probes` makes the actions, the verifier judges them as it judges samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pivotrl.judging.guarded import Verification, VerificationOptions
+from pivotrl.judging.probes.making import make_probes
+from pivotrl.judging.probes.probe import Probe
+from pivotrl.judging.probes.refusal import fault_of
+from pivotrl.judging.probes.report import CheckReport, Judged, make_report
+from pivotrl.options import AtLeast1, Positive, Share
+from pivotrl.options import check as check_options
+from pivotrl.plugins import describe, source_sha256
+from pivotrl.protocols import InputError, Sampler, Turn, Verifier
+from pivotrl.records import Verdict
+from pivotrl.rollouts import judge
+from pivotrl.storage.record_files import sha256_of_file, sha256_of_json, write_file
+from pivotrl.turns import draw_by_task
+
+Progress = Callable[[int, int, str], None]
+
+_NUM_OTHERS = 2
+_WITHOUT_EFFECT = frozenset({"empty", "malformed", "talk", "judge", "shell_missing"})
+"""Attacks that do nothing. Any other may do by chance what the demonstrated action does, in the state at hand."""
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """How the verifier is checked, and what training puts up with."""
+
+    check_turns: AtLeast1 = 200
+    """At most so many turns, drawn round-robin over tasks."""
+    check_seed: int = 0
+    probes_per_kind: AtLeast1 = 2
+    """At most so many probes of one kind at a turn."""
+    check_seconds: Positive = 120.0
+    """No further turn is begun after so long; for verifiers that run programs or ask a model."""
+    max_false_pass: Share = 0.02
+    """Training is refused when more than this share of the certain attacks passes, over all or in any group of them: a
+    kind of turn, a language, a tool, an argument, a kind of attack (docs/verifiers.md says why 2 %)."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def silent(done: int, total: int, note: str) -> None:
+    """No progress shown."""
+
+
+def check(
+    turns: Sequence[Turn],
+    verifier: Verifier,
+    options: CheckOptions = CheckOptions(),
+    progress: Progress = silent,
+) -> CheckReport:
+    """Judge the demonstrated action and every probe at a sample of the turns.
+
+    Args:
+        progress: called with (done, total, words).
+
+    Raises:
+        InputError: there are no turns.
+    """
+    asked = getattr(verifier, "wrapped", verifier)
+    if not turns:
+        raise InputError("there are no candidate turns to check the verifier on; see skipped turns and their reasons")
+    drawn = draw_by_task(turns, None, options.check_turns, options.check_seed)
+    judged: list[Judged] = []
+    is_ignored = _ignored_by(asked)
+    began, spent, num_checked = time.monotonic(), 0.0, 0
+
+    def is_late() -> bool:
+        return bool(judged) and time.monotonic() - began > options.check_seconds
+
+    for turn in drawn:
+        if is_late():
+            break
+        near, far = _others(turn, turns, options.check_seed)
+        probes = make_probes(turn, near, far, options.probes_per_kind, options.check_seed)
+        start = time.perf_counter()
+        expected = Probe("expected", turn.expected_action, "", "pass").completion()
+        judged.append(Judged(turn, None, judge(turn, expected, verifier)))
+        for probe in probes:
+            if is_late():
+                break
+            verdict = judge(probe.turn(turn), probe.completion(), verifier)
+            if _looks_at_effects(asked, verdict):
+                probe = _doubted(probe)
+            elif probe.argument and is_ignored(probe.argument):
+                probe = dataclasses.replace(probe, certain=False)
+            judged.append(Judged(turn, probe, verdict))
+        spent += time.perf_counter() - start
+        num_checked += 1
+        progress(num_checked, len(drawn), "checking the verifier")
+    return make_report((describe(verifier), "", vars(options)), judged, len(drawn) - num_checked, spent)
+
+
+def check_stage(
+    directory: Path,
+    turns: Sequence[Turn],
+    verifier: Verifier,
+    options: CheckOptions = CheckOptions(),
+    progress: Progress = silent,
+    policy: Sampler | None = None,
+    verification: VerificationOptions = VerificationOptions(),
+) -> CheckReport:
+    """:func:`check` behind a time limit, written to ``check.json`` of a run directory.
+
+    Args:
+        policy: what a verifier that plays on is bound to.
+
+    Raises:
+        InputError: as :func:`check`.
+    """
+    with Verification(verifier, verification, (), policy) as guarded:
+        found = check(turns, guarded, options, progress)
+    report = found.model_copy(update={"package": version("pivotrl"), **_identity(directory, turns, verifier)})
+    write_file(directory / "check.json", report.model_dump_json(indent=1) + "\n")
+    return report
+
+
+def require_checked(
+    directory: Path,
+    turns: Sequence[Turn],
+    verifier: Verifier,
+    options: CheckOptions = CheckOptions(),
+    progress: Progress = silent,
+    policy: Sampler | None = None,
+    verification: VerificationOptions = VerificationOptions(),
+    same_turns: bool = True,
+) -> tuple[CheckReport, bool]:
+    """Refuse a verifier that pays for wrong actions: by ``check.json`` if it is about this verifier and these turns and
+    as thorough as asked for, else by a check made now.
+
+    Args:
+        same_turns: False accepts a check on other turns of the same trajectories, as training at a few of them does.
+
+    Returns:
+        the report, and whether it was made now.
+
+    Raises:
+        InputError: as :func:`check`, or :func:`fault_of` finds one.
+    """
+    identity = _identity(directory, turns, verifier)
+    if not same_turns:
+        del identity["turns_sha256"]
+    known = _fitting_report(directory, identity, options)
+    if known is not None and fault_of(known, options.max_false_pass) is None:
+        return known, False
+    report = check_stage(directory, turns, verifier, options, progress, policy, verification)
+    if fault := fault_of(report, options.max_false_pass):
+        raise InputError(fault)
+    return report, True
+
+
+def _looks_at_effects(verifier: Any, verdict: Verdict) -> bool:
+    """Whether a verdict comes from a verifier that looks at what an action does, not at how it is written. Of a
+    combination the part asked last has decided."""
+    parts, said = getattr(verifier, "verifiers", ()), verdict.details.get("parts")
+    if not parts:
+        return bool(getattr(verifier, "judges_effects", False))
+    if not isinstance(said, list) or not 0 < len(said) <= len(parts):
+        return False
+    return _looks_at_effects(parts[len(said) - 1], Verdict.model_validate(said[-1]))
+
+
+def _ignored_by(verifier: Any) -> Callable[[str], bool]:
+    """Whether a verifier's options leave an argument (``tool.name``) out: attacks on it are doubtful then."""
+    options: list[Mapping[str, Any]] = []
+    pending = [verifier]
+    while pending:
+        part = pending.pop()
+        options.append(getattr(part, "keywords", None) or {})
+        pending += getattr(part, "verifiers", ())
+    names = {name for given in options for name in given.get("ignore_arguments") or ()}
+    places = [place for given in options for place, rule in (given.get("rules") or {}).items() if rule == "ignore"]
+    return lambda place: place.partition(".")[2] in names or any(fnmatchcase(place, pattern) for pattern in places)
+
+
+def _doubted(probe: Probe) -> Probe:
+    """The probe, as far as it is certain, for a verifier that judges effects."""
+    certain = probe.certain and (probe.expected == "pass" or probe.area in _WITHOUT_EFFECT)
+    return dataclasses.replace(probe, certain=certain and probe.kind != "judge/injection_in_argument")
+
+
+def _others(turn: Turn, turns: Sequence[Turn], seed: int) -> tuple[list[Turn], list[Turn]]:
+    """A few other turns of the same trajectory, and a few of other tasks."""
+    generator = random.Random(f"{seed} others {turn.id}")  # noqa: S311
+    own = turn.trajectory
+    near = [other for other in turns if other.trajectory is own and other.index != turn.index]
+    drawn = generator.sample(turns, min(8 * _NUM_OTHERS, len(turns)))
+    far = [other for other in drawn if other.trajectory.task_id != own.task_id]
+    return generator.sample(near, min(_NUM_OTHERS, len(near))), far[:_NUM_OTHERS]
+
+
+def _identity(directory: Path, turns: Sequence[Turn], verifier: Verifier) -> dict[str, str]:
+    return {
+        "verifier": describe(verifier),
+        "source_sha256": source_sha256(verifier),
+        "trajectories_sha256": sha256_of_file(directory / "trajectories.jsonl"),
+        "turns_sha256": sha256_of_json(sorted(turn.id for turn in turns)),
+    }
+
+
+def known_report(directory: Path) -> CheckReport | None:
+    """What ``check.json`` of a run directory says; None without one, or where it is of another version or damaged."""
+    path = directory / "check.json"
+    if not path.is_file():
+        return None
+    try:
+        return CheckReport.model_validate_json(path.read_text())
+    except ValueError:
+        return None  # it costs seconds to make again
+
+
+def _fitting_report(directory: Path, identity: dict[str, str], options: CheckOptions) -> CheckReport | None:
+    report = known_report(directory)
+    if report is None:
+        return None
+    wanted = {"package": version("pivotrl"), **identity}
+    asked = ["check_turns", "probes_per_kind"] + (["check_seconds"] if report.num_turns_skipped else [])
+    thorough = all(report.options.get(name, 0) >= getattr(options, name) for name in asked)
+    return report if thorough and all(getattr(report, name) == value for name, value in wanted.items()) else None

@@ -1,0 +1,1 @@
+"""Whether two messages say the same, by their words and facts."""

@@ -1,0 +1,1 @@
+"""Whether two shell commands do the same, by their syntax."""

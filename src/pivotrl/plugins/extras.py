@@ -1,0 +1,13 @@
+"""How a user installs what an extra of this package brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs an extra: in the clone that this package runs from, where it runs from one."""
+    clone = Path(__file__).parents[3]
+    if (clone / "pyproject.toml").is_file():
+        return f'pip install -e ".[{extra}]" in {clone}'
+    return f'pip install "pivotrl[{extra}]"'

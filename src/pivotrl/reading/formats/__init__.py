@@ -1,0 +1,1 @@
+"""Halves of readers: what several of them share, or what would make one too long. One format a file."""

@@ -1,0 +1,272 @@
+"""The report of a run, made from its files alone: ``report.html`` for people, ``report.json`` for programs.
+
+Everything that comes from a log or a model is untrusted: the template escapes it, control bytes are spelled out, and
+the page itself forbids scripts and network. The same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pivotrl.judging.lint import known_report
+from pivotrl.judging.probes.report import CheckReport
+from pivotrl.plugins.extras import install_hint
+from pivotrl.protocols import InputError, Turn
+from pivotrl.reading.audit import DROPS, EXCLUSIONS, LOSSES
+from pivotrl.records import (
+    EpisodeResult,
+    Manifest,
+    Record,
+    SampleGroup,
+    Selection,
+    SkippedTurn,
+    StepMetrics,
+    Trajectory,
+    TurnResult,
+)
+from pivotrl.rendering import action_text
+from pivotrl.report import sentences
+from pivotrl.report.run_command import resume_command
+from pivotrl.report.summary import Breakdown, Summary, is_for_training, read_manifests, summarise
+from pivotrl.runs.files import RunFiles
+from pivotrl.storage.record_files import RecordFile, write_file
+
+R = TypeVar("R", bound=Record)
+
+_NUM_PIVOTS, _NUM_FLIPS, _NUM_MESSAGES, _MAX_TAG_VALUES = 4, 3, 2, 8
+
+
+def require_packages() -> None:
+    """Raises:
+    InputError: jinja2 or matplotlib is missing.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"the report needs {error.name}: {install_hint('report')}") from error
+
+
+def write_report(directory: Path) -> Path:
+    """Write ``report.html`` and ``report.json`` into a run directory, complete or not; the path of the former.
+
+    Raises:
+        InputError: the directory holds no run, or the ``report`` extra is not installed (``report.json`` is written
+            all the same).
+    """
+    directory = Path(directory)
+    files = RunFiles(directory)
+    summary = summarise(directory, files)
+    write_file(directory / "report.json", json.dumps(summary.as_json(), indent=2, default=str) + "\n")
+    require_packages()
+    page = _render(files, summary)
+    write_file(directory / "report.html", page.encode("utf-8", "xmlcharrefreplace"))
+    return directory / "report.html"
+
+
+def _render(files: RunFiles, summary: Summary) -> str:
+    import jinja2
+
+    from pivotrl.report import plots
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    for name in ("plain", "clip", "amount", "signed", "interval", "duration", "p_value"):
+        environment.filters[name] = getattr(sentences, name)
+    environment.filters["is_for_training"] = is_for_training
+    template = environment.from_string(resources("pivotrl.report").joinpath("page.html.jinja").read_text("utf-8"))
+
+    directory = files.directory
+    manifests = read_manifests(directory)
+    metrics = [_with_shares(row) for row in files.records("train", "train/metrics.jsonl", StepMetrics)]
+    turns = _results(files, "turns", TurnResult)
+    episodes = _results(files, "episodes", EpisodeResult)
+    selections = files.records("select", "selection.jsonl", Selection)
+    skipped = files.records("profile", "skipped.jsonl", SkippedTurn)
+    pivots = [row for row in selections if row.selected]
+    rows = [row.metrics for row in metrics]
+    breakdowns = _breakdowns(summary)
+    return template.render(
+        name=directory.resolve().name,
+        summary=summary,
+        manifests=manifests,
+        stage_words={stage: sentences.stage_words(stage) for stage in manifests},
+        model=sentences.model_words(manifests),
+        missing=sentences.missing_stages(manifests),
+        losses=LOSSES,
+        exclusions=EXCLUSIONS,
+        drops=DROPS,
+        verdicts=sentences.verdicts(summary),
+        directions={c.name: sentences.direction(c, summary) for c in summary.comparisons},
+        not_measured=sentences.not_measured(summary, manifests),
+        caveats=sentences.caveats(summary, manifests, rows, turns),
+        breakdowns=breakdowns,
+        reasons={"turn": _reasons(turns), "episode": _reasons(episodes)},
+        figures=plots.figures(summary, breakdowns, selections, manifests),
+        panels=plots.panels(metrics, is_sft="train" in manifests and manifests["train"].options.get("method") == "sft"),
+        num_steps=len(metrics),
+        totals=sentences.metric_totals(rows),
+        pivots=len(pivots),
+        selected=Counter(row.reason for row in selections),
+        skipped=Counter(row.reason for row in skipped),
+        tokens=_tokens(files, rows, turns, episodes),
+        sharing=_sharing(summary, sentences.metric_totals(rows)),
+        examples=_pivots(files, _drawn(pivots, _NUM_PIVOTS, lambda row: row.turn_id)),
+        flips=_flips(files, turns),
+        command=resume_command(directory, manifests),
+        check=_check(directory, manifests),
+    )
+
+
+def _check(directory: Path, manifests: Mapping[str, Manifest]) -> CheckReport | None:
+    """The check of the verifier that profiled; another one may have been checked since."""
+    found, profile = known_report(directory), manifests.get("profile")
+    if found is None or profile is None:
+        return None
+    about = (profile.options.get("verifier"), profile.inputs.get("trajectories.jsonl"))
+    return found if (found.verifier, found.trajectories_sha256) == about else None
+
+
+# --- what the files hold ------------------------------------------------------------------------------------------
+
+
+def _results(files: RunFiles, kind: str, model: type[R]) -> dict[str, list[R]]:
+    sides = ("before", "after")
+    return {side: files.records(f"evaluations/{side}", f"evaluations/{side}.{kind}.jsonl", model) for side in sides}
+
+
+def _with_shares(row: StepMetrics) -> StepMetrics:
+    """The row with counts of groups and samples as shares too."""
+    shares = (
+        ("groups/signal", "groups/with_signal", "groups/sampled"),
+        ("samples/malformed_share", "samples/malformed", "samples/total"),
+    )
+    found = {name: row.metrics[part] / row.metrics[whole] for name, part, whole in shares if row.metrics.get(whole)}
+    return StepMetrics(step=row.step, metrics={**row.metrics, **found})
+
+
+def _reasons(results: Mapping[str, Sequence[Any]]) -> list[tuple[str, str, int, int]]:
+    """(outcome, reason, before, after), the most frequent first; the outcome is that of rewards 1, 0 and None."""
+    outcomes = {1.0: "pass", 0.0: "fail", None: "no_verdict"}
+    before, after = (
+        Counter((outcomes.get(result.reward, "partial"), result.reason) for result in results[side])
+        for side in ("before", "after")
+    )
+    if not before or not after:
+        return []
+    return [(*told, before[told], after[told]) for told, _ in (before + after).most_common()]
+
+
+def _breakdowns(summary: Summary) -> list[Breakdown]:
+    """Rows measured on both sides, of tags with few enough values to read."""
+    values = Counter(row.tag for row in summary.breakdowns)
+    return [row for row in summary.breakdowns if values[row.tag] <= _MAX_TAG_VALUES and row.before and row.after]
+
+
+def _sharing(summary: Summary, totals: Mapping[str, float]) -> dict[str, tuple[int, int]]:
+    """(tokens that rows would have, tokens computed) of each kind of work that shared prefixes."""
+    profiled = summary.counts.get("profile", {}).get("prompt_tokens", {})
+    found = {
+        "profiling": (profiled.get("unshared", 0), profiled.get("computed", 0)),
+        "sampling in training": (round(totals["prompts/unshared"]), round(totals["prompts/computed"])),
+        "updates": (round(totals["tokens/unshared"]), round(totals["tokens/computed"])),
+    }
+    return {name: pair for name, pair in found.items() if pair[1]}
+
+
+def _tokens(
+    files: RunFiles,
+    metrics: Sequence[Mapping[str, float]],
+    turns: Mapping[str, Sequence[TurnResult]],
+    episodes: Mapping[str, Sequence[EpisodeResult]],
+) -> dict[str, int]:
+    """Sampled tokens by stage."""
+    profiles = files.file("profile", "profiles.jsonl", SampleGroup)
+    return {
+        "profile": sum(len(completion.token_ids_T) for group in profiles for completion in group.completions_G),
+        "train": round(sum(row.get("samples/total", 0.0) * row.get("samples/mean_tokens", 0.0) for row in metrics)),
+        **{
+            f"evaluations/{side}": sum(r.num_tokens for r in turns[side]) + sum(e.num_tokens for e in episodes[side])
+            for side in ("before", "after")
+        },
+    }
+
+
+# --- examples -----------------------------------------------------------------------------------------------------
+
+
+def _drawn(items: Sequence[Any], count: int, turn_id: Callable[[Any], str]) -> list[Any]:
+    """A draw by the hash of the turn id: nobody picked them, and the same run shows the same."""
+    return sorted(items, key=lambda item: hashlib.sha256(turn_id(item).encode()).digest())[:count]
+
+
+def _describe(trajectories: RecordFile[Trajectory], turn_id: str) -> dict[str, Any]:
+    """The end of a turn's context and its expected action, as text."""
+    trajectory_id, _, index = turn_id.rpartition("#")
+    if trajectory_id not in trajectories:
+        return {"id": turn_id, "omitted": 0, "context": [], "expected": "(its trajectory is not in the run directory)"}
+    turn = Turn(trajectories.get(trajectory_id), int(index))
+    shown = turn.context[-_NUM_MESSAGES:]
+    return {
+        "id": turn_id,
+        "omitted": len(turn.context) - len(shown),
+        "context": [(message.role, action_text(message)) for message in shown],
+        "expected": action_text(turn.expected_action),
+    }
+
+
+def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]]:
+    """Pivots with the reference policy's samples, equal ones together, and how each fared in training."""
+    if not chosen:
+        return []
+    trajectories = files.file("read", "trajectories.jsonl", Trajectory)
+    profiles = files.file("profile", "profiles.jsonl", SampleGroup)
+    trained = files.file("train", "train/groups.jsonl", SampleGroup)
+    examples = []
+    for row in chosen:
+        if row.turn_id not in profiles:
+            raise InputError(
+                f"{profiles.path} lacks {row.turn_id!r}, which selection.jsonl names: they are of different profiles. "
+                f"Restore the file, or select again with `pivotrl select {files.directory} --overwrite`"
+            )
+        group = profiles.get(row.turn_id)
+        samples = Counter(
+            (completion.text, verdict.outcome, verdict.reason, verdict.reward)
+            for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True)
+        )
+        visits = [trained.get(key) for key in trained.keys() if key.partition("/")[2] == row.turn_id]  # noqa: SIM118
+        examples.append(
+            {
+                **_describe(trajectories, row.turn_id),
+                "mean": row.reward_mean,
+                "num_samples": len(group.completions_G),
+                "samples": [(*sample, count) for sample, count in samples.most_common()],
+                "visits": [(visit.step, visit.mean) for visit in visits if visit.mean is not None],
+            }
+        )
+    return examples
+
+
+def _flips(files: RunFiles, results: Mapping[str, Sequence[TurnResult]]) -> list[dict[str, Any]]:
+    """Held-out turns that fared better, then worse, after training, with both actions."""
+    trajectories = files.file("read", "heldout.jsonl", Trajectory)
+    before = {result.turn_id: result for result in results["before"]}
+    pairs = [(before[result.turn_id], result) for result in results["after"] if result.turn_id in before]
+    changes = [
+        (new.reward - old.reward, old, new) for old, new in pairs if old.reward is not None and new.reward is not None
+    ]
+    found = []
+    for way, side in (("better", [c for c in changes if c[0] > 0]), ("worse", [c for c in changes if c[0] < 0])):
+        shown = [
+            {**_describe(trajectories, old.turn_id), "before": old, "after": new}
+            for _, old, new in _drawn(side, _NUM_FLIPS, lambda change: change[1].turn_id)
+        ]
+        found.append({"way": way, "num": len(side), "turns": shown})
+    return found

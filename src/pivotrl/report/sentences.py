@@ -1,0 +1,283 @@
+"""What the numbers of a run say, in plain words: the verdict, what speaks against trusting it, what was not measured.
+
+Words follow the intervals: a difference is called one only when its 95 % interval leaves 0 out *and* its p-value,
+adjusted for the number of tests, is below 0.05.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pivotrl.intervals import Estimate
+from pivotrl.records import Manifest, TurnResult
+from pivotrl.report.summary import Comparison, Summary
+from pivotrl.rollouts import SampleFaults
+from pivotrl.runs.layout import STAGES
+from pivotrl.storage.record_files import counted
+from pivotrl.training_options import rate_complaint
+
+Direction = Literal["up", "down", "none"]
+
+STAGE_WORDS = {
+    "read": "reading the logs",
+    "profile": "profiling",
+    "select": "selection",
+    "evaluations/before": "evaluation before training",
+    "train": "training",
+    "evaluations/after": "evaluation after training",
+}
+_NAMED = {"selections": "selection", "trainings": "training", "evaluations": "evaluation"}
+_SUBJECTS = {
+    "held-out turns": "Held-out turn accuracy",
+    "held-out episodes": "Held-out episode success",
+    "retention": "The negative log-likelihood of reference texts outside the task",
+}
+_SIGNIFICANT = 0.05
+_FEW_TASKS = 20
+_LARGE_SAMPLER_GAP = 0.05
+_MAX_CHARACTERS = 1200
+_MINUS = "\N{MINUS SIGN}"
+
+
+def plain(text: object) -> str:
+    """Control, direction and invisible characters spelled out, so that text cannot hide or pose as something else."""
+    return "".join(c if c.isprintable() or c in "\n\t\u00a0" else repr(c)[1:-1] for c in str(text))
+
+
+def clip(text: str, keep_end: bool = False) -> str:
+    """Long text with its middle (or its start) left out, saying how much."""
+    left_out = len(text) - _MAX_CHARACTERS
+    if left_out <= 0:
+        return text
+    note, half = f"[… {left_out:,} characters left out …]", _MAX_CHARACTERS // 2
+    return f"{note}\n{text[left_out:]}" if keep_end else f"{text[:half]}\n{note}\n{text[-half:]}"
+
+
+def amount(value: float, unit: str) -> str:
+    """47.9 % for shares, 2.341 for nats."""
+    return f"{100 * value:.1f} %" if unit.startswith("share") else f"{value:.3f}"
+
+
+def signed(value: float, unit: str) -> str:
+    """+18.2 (points) for shares, +0.004 for nats; no sign where it rounds to 0."""
+    value, digits = (100 * value, 1) if unit.startswith("share") else (value, 3)
+    sign = "+" if round(value, digits) else ""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", _MINUS)
+
+
+def interval(estimate: Estimate, unit: str) -> str:
+    return f"{amount(estimate.low, unit).removesuffix(' %')} to {amount(estimate.high, unit)}"
+
+
+def duration(seconds: float) -> str:
+    """4.2 s, 48 s, 3 min 07 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def p_value(value: float) -> str:
+    """One digit below 0.001, three decimals below 0.1, else two."""
+    if value < 0.0001:
+        return "p < 0.0001"
+    return f"p = {value:.1g}" if value < 0.001 else f"p = {value:.{3 if value < 0.1 else 2}f}"
+
+
+def direction(comparison: Comparison, summary: Summary) -> Direction:
+    """``none`` while no difference is shown: the interval holds 0, or the adjusted p-value is 0.05 or more."""
+    d = comparison.difference
+    adjusted = summary.adjusted_p_values.get(comparison.name, d.p_value)
+    if d.low <= 0 <= d.high or not adjusted < _SIGNIFICANT:
+        return "none"
+    return "up" if d.difference > 0 else "down"
+
+
+def sentence(comparison: Comparison, summary: Summary) -> str:
+    """What one measurement says: from, to, difference, interval, p-value and what it rests on."""
+    d, unit, name = comparison.difference, comparison.unit, comparison.name
+    subject, way = _SUBJECTS.get(name, name), direction(comparison, summary)
+    noun = "texts" if name == "retention" else name.rpartition(" ")[2]
+    items = f"{d.num_items:,} {noun if d.num_items != 1 else noun.removesuffix('s')}"
+    rests_on = items if d.num_clusters == d.num_items else f"{items} of {counted(d.num_clusters, 'task')}"
+    adjusted = name in summary.adjusted_p_values and len(summary.adjusted_p_values) > 1
+    tested = p_value(summary.adjusted_p_values.get(name, d.p_value)) + (" (Holm-adjusted)" if adjusted else "")
+    step = "points" if unit.startswith("share") else "nats per token"
+    change = f"{signed(d.difference, unit)} {step}, 95 % interval {signed(d.low, unit)} to {signed(d.high, unit)}"
+    before, after, evidence = amount(d.mean_before, unit), amount(d.mean_after, unit), f"{tested}, {rests_on}"
+    if way == "none":
+        subject = subject[0].lower() + subject[1:]
+        return f"No difference could be shown in {subject}: {before} before, {after} after; {change}, {evidence}."
+    told = f"{subject} {'rose' if way == 'up' else 'fell'} from {before} to {after}: {change}, {evidence}."
+    if name == "retention" and way == "up":
+        grown = amount(math.expm1(d.difference), "share")
+        told += f" Higher is worse: this is forgetting; the perplexity of these texts grew by {grown}."
+    return told
+
+
+def stage_words(stage: str) -> str:
+    """A stage in words; one beside those of the whole run by its name: ``training 'b'``."""
+    kind, _, name = stage.partition("/")
+    return STAGE_WORDS.get(stage) or f"{_NAMED.get(kind, kind)} {name!r}"
+
+
+def model_words(manifests: Mapping[str, Manifest]) -> str:
+    """What the policy is: its model, adapter, dtype and device; "" where the manifests do not say."""
+    described = [manifests[stage].policy for stage in ("profile", "train", "evaluations/before") if stage in manifests]
+    found = next(filter(None, described), {})
+    named = [str(found["model"] if found.get("model") else found.get("policy", ""))]
+    named += [f"with the adapter {found['adapter']}"] if found.get("adapter") else []
+    named += [f"as {found['policy']}"] if found.get("model") and found.get("policy") else []
+    named += [str(found[name]) for name in ("dtype", "device") if found.get(name)]
+    return ", ".join(filter(None, named))
+
+
+def missing_stages(manifests: Mapping[str, Manifest]) -> list[str]:
+    """The stages that are not complete, in words."""
+    states = {stage: manifests[stage].status if stage in manifests else "not started" for stage in STAGES}
+    words = {"running": "not finished", "not started": "not started"}
+    return [f"{STAGE_WORDS[stage]} ({words[state]})" for stage, state in states.items() if state != "complete"]
+
+
+def verdicts(summary: Summary) -> list[str]:
+    """The sentences at the top of the report; the first is the verdict."""
+    told = [sentence(comparison, summary) for comparison in summary.comparisons]
+    if not told and summary.complete:
+        told = ["Nothing was measured on held-out tasks, so it is not known whether training helped."]
+    if not told:
+        told = ["There is no verdict yet: nothing has been measured both before and after training."]
+    if not summary.complete and summary.comparisons:
+        told[0] = f"Not final. {told[0]}"
+    return told
+
+
+def not_measured(summary: Summary, manifests: Mapping[str, Manifest]) -> list[str]:
+    """A sentence for each measurement that is missing, and what is therefore not known."""
+    measured = {comparison.name for comparison in summary.comparisons}
+    after = manifests.get("evaluations/after")
+    if not measured and (after is None or after.status != "complete"):
+        return ["The evaluation after training is missing, so nothing is known yet about what training did."]
+    read = manifests["read"].counts if "read" in manifests else {}
+    why = "no task was held out" if read.get("heldout_trajectories") == 0 else "no turn got a verdict on both sides"
+    told = {
+        "held-out turns": f"Held-out turns were not measured ({why}), so it is not known whether the policy acts "
+        "better at turns it was not trained on.",
+        "held-out episodes": "No episodes were played (no environment was given), so it is not known whether better "
+        "turns add up to solved tasks.",
+        "retention": "Retention was not measured (no reference texts were given), so it is not known whether the "
+        "policy forgot anything outside the task.",
+    }
+    return [sentence for name, sentence in told.items() if name not in measured]
+
+
+def metric_totals(metrics: Sequence[Mapping[str, float]]) -> defaultdict[str, float]:
+    """Each metric summed over the steps; 0 for one that no step has."""
+    totals: defaultdict[str, float] = defaultdict(float)
+    for row in metrics:
+        for name, value in row.items():
+            totals[name] += value
+    return totals
+
+
+def _sample_faults(
+    manifests: Mapping[str, Manifest], totals: Mapping[str, float], results: Mapping[str, Sequence[TurnResult]]
+) -> list[str]:
+    """Where most samples of a stage were cut off, malformed or got no verdict."""
+    found = [(f"{name} training", SampleFaults.of_results(side), "--eval-max-tokens") for name, side in results.items()]
+    cut_off = int(totals["samples/cut_off"])
+    trained = SampleFaults(int(totals["samples/total"]), cut_off, int(totals["samples/malformed"]) - cut_off)
+    found.insert(0, ("in training", trained, "--train-max-tokens"))
+    if "profile" in manifests:
+        counts, options = manifests["profile"].counts, manifests["profile"].options
+        total = counts.get("profiled_turns", 0) * options.get("num_samples", 0)
+        told = (counts.get(f"samples_{name}", 0) for name in ("cut_off", "malformed", "without_verdict"))
+        found.insert(0, ("in profiling", SampleFaults(total, *told), "--max-tokens"))
+    complaints = ((where, faults.complaint(limit)) for where, faults, limit in found)
+    return [f"{where.capitalize()} {words}." for where, words in complaints if words is not None]
+
+
+def _rate_complaint(train: Manifest) -> str | None:
+    rate, usual = train.options.get("learning_rate"), train.counts.get("usual_learning_rate")
+    words = rate_complaint(rate, usual) if rate and usual else None
+    return None if words is None else f"{words[0].upper()}{words[1:]}."
+
+
+def caveats(
+    summary: Summary,
+    manifests: Mapping[str, Manifest],
+    metrics: Sequence[Mapping[str, float]],
+    results: Mapping[str, Sequence[TurnResult]],
+) -> list[str]:
+    """What to keep in mind before acting on the verdict, computed from the run."""
+    by_name = {comparison.name: comparison for comparison in summary.comparisons}
+    told = []
+    if "train" in manifests:
+        seed = manifests["train"].options.get("train_seed", "unknown")
+        told.append(
+            f"This is one seed (train_seed {seed}): the intervals cover which held-out tasks were drawn, not the luck "
+            "of one training run. Repeat with other seeds before you rely on the size of the effect."
+        )
+    verifiers = [plain(manifests[s].options.get("verifier")) for s in ("train", "evaluations/after") if s in manifests]
+    if "held-out turns" in by_name and len(verifiers) == 2:
+        is_sft = manifests["train"].options.get("method") == "sft"
+        role = f"the verifier that {'chose the pivots' if is_sft else 'gave the training reward'} ({verifiers[0]})"
+        told.append(
+            f"Held-out turns are scored by {role}: what merely pleases it looks better here too."
+            if verifiers[0] == verifiers[1]
+            else f"Held-out turns are scored by {verifiers[1]}, not by {role}."
+        )
+    if "held-out episodes" in by_name:
+        told.append("Episodes are scored by the environment, whose score was not used in training.")
+    ways = {name: direction(comparison, summary) for name, comparison in by_name.items()}
+    turns, episodes = ways.get("held-out turns"), ways.get("held-out episodes")
+    if turns and episodes and turns != episodes:
+        told.append(
+            "The change at single turns is not matched by a shown change in whole episodes, which count in use."
+            if episodes == "none"
+            else "Whole episodes changed although no change could be shown at single turns; ask what else moved."
+            if turns == "none"
+            else "Single turns and whole episodes moved in opposite directions. Episodes count in use: do not rely on "
+            "turn accuracy here."
+        )
+    few = min((c.difference.num_clusters for c in by_name.values() if c.name != "retention"), default=_FEW_TASKS)
+    if few < _FEW_TASKS:
+        told.append(f"The evidence rests on {counted(few, 'held-out task')}; intervals from so few are rough.")
+    for c in summary.comparisons:
+        if {c.before.num_items, c.after.num_items} != {c.difference.num_items}:
+            told.append(
+                f"{c.name.capitalize()}: {c.before.num_items:,} were scored before and {c.after.num_items:,} after; "
+                f"the change is over the {c.difference.num_items:,} scored on both sides."
+            )
+    for name, side in results.items():
+        rewards = [result.reward for result in side if result.reward is not None]
+        unknown, total = len(side) - len(rewards), len(side)
+        if unknown:
+            worst, best = amount(sum(rewards) / total, "share"), amount((sum(rewards) + unknown) / total, "share")
+            told.append(
+                f"{unknown:,} of {total:,} held-out turns got no verdict {name} training and are left out: counted as "
+                f"failed the accuracy would be {worst}, counted as passed {best}."
+            )
+    totals = metric_totals(metrics)
+    told += _sample_faults(manifests, totals, results)
+    if "train" in manifests and (rate_told := _rate_complaint(manifests["train"])):
+        told.append(rate_told)
+    if totals["groups/with_signal"] < 0.5 * totals["groups/sampled"]:
+        share = amount(totals["groups/with_signal"] / totals["groups/sampled"], "share")
+        told.append(f"Only {share} of the groups sampled in training had signal; the other samples taught nothing.")
+    if skipped := totals["update/skipped"]:
+        told.append(f"{skipped:.0f} of {len(metrics)} updates were skipped: loss or gradient was not finite.")
+    gap = max((row.get("policy/sampler_gap", 0.0) for row in metrics), default=0.0)
+    if gap > _LARGE_SAMPLER_GAP:
+        told.append(f"Sampler and trainer disagree by up to {gap:.2f} nats per token, which biases the updates.")
+    if unjudged := totals["samples/without_verdict"]:
+        told.append(
+            f"{unjudged:,.0f} of {totals['samples/total']:,.0f} samples drawn in training got no verdict and "
+            "were left out of their groups."
+        )
+    return told

@@ -1,0 +1,142 @@
+"""The evaluation stage: what a policy does on held-out tasks, before training or after it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pivotrl.evaluation import (
+    EvaluationOptions,
+    evaluate_episodes,
+    evaluate_retention,
+    evaluate_turns,
+)
+from pivotrl.judging.guarded import Verification, VerificationOptions
+from pivotrl.observing import Progress, silent
+from pivotrl.options import options_dict
+from pivotrl.plugins import describe, own_code
+from pivotrl.plugins.shapes import make_checked, require_environments, require_policy, require_verifier
+from pivotrl.protocols import Environment, InputError, Policy, Verifier, describe_policy
+from pivotrl.records import SkippedTurn
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import evaluation_stage, training_stage
+from pivotrl.runs.manifest import find_manifest
+from pivotrl.runs.replacing import move_aside
+from pivotrl.runs.stage import Stage, require_same
+from pivotrl.stages.reading import nothing_held_out
+from pivotrl.storage.record_files import sha256_of_json
+from pivotrl.training import restore
+from pivotrl.turns import TurnOptions, cut, draw_by_task
+
+
+def evaluate_stage(
+    directory: Path,
+    name: str,
+    policy: Policy,
+    verifier: Verifier,
+    turn_options: TurnOptions = TurnOptions(),
+    options: EvaluationOptions = EvaluationOptions(),
+    environments: Callable[[], Sequence[Environment]] | None = None,
+    retention: Sequence[dict[str, str]] = (),
+    progress: Progress = silent,
+    verification: VerificationOptions = VerificationOptions(),
+    overwrite: bool = False,
+    training: str | None = None,
+    load_weights: bool = False,
+    may_be_empty: bool = False,
+) -> None:
+    """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``.
+
+    Args:
+        name: ``before`` is the policy before training; every other one is after it.
+        overwrite: move an earlier evaluation of that name aside, once the new one can begin.
+        training: name of the training that the policy comes from; None is that of the whole run.
+        load_weights: give the policy the weights that the training ended with.
+        may_be_empty: whether it is well that there is nothing to measure.
+
+    Raises:
+        InputError: there is nothing to measure, or the training is not finished.
+    """
+    require_verifier(verifier)
+    require_policy(policy)
+    files, stage_name, trained = RunFiles(directory), evaluation_stage(name), training_stage(training)
+    if name == "before" and (training is not None or load_weights):
+        raise InputError("'before' is the policy before training; give the evaluation of a training another --name")
+    if load_weights:
+        files.finished(trained)
+    candidates, skipped = cut(files.heldout(), TurnOptions(domain=turn_options.domain))
+    turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
+    episodes_to_play = make_checked(environments) if environments else []
+    if not (turns or episodes_to_play or retention or may_be_empty):
+        raise InputError(f"there is nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
+    settings = {
+        **options_dict(options),
+        "verifier": describe(verifier),
+        "environments": describe(environments) if environments else None,
+        "training": training,
+    }
+    heldout = directory / "heldout.jsonl"
+    inputs = {
+        "heldout.jsonl": files.sha256("heldout.jsonl") if heldout.is_file() else "",
+        "retention": sha256_of_json(list(retention)),
+        **own_code(verifier),
+    }
+    metrics = f"{trained}/metrics.jsonl"
+    if name != "before" and (directory / metrics).is_file():
+        inputs[metrics] = files.sha256(metrics)
+    if not overwrite:
+        require_same(directory, stage_name, settings, inputs)
+    inputs["policy"] = sha256_of_json(policy.identity)
+    if load_weights:
+        restore(policy, directory / trained / "checkpoints")
+    if overwrite:
+        move_aside(directory, stage_name)
+    limits, acting = options_dict(verification), describe_policy(policy)
+    with Stage(directory, stage_name, {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True) as stage:
+        if stage.done:
+            return
+        if environments:
+            require_environments(environments)
+        base = directory / stage_name
+        with Verification(verifier, verification, turns, policy) as guarded:
+            turn_results = evaluate_turns(
+                policy, turns, guarded, base.with_name(f"{name}.turns.jsonl"), options, progress
+            )
+        episodes = (
+            evaluate_episodes(policy, episodes_to_play, base.with_name(f"{name}.episodes.jsonl"), options, progress)
+            if environments
+            else []
+        )
+        texts = (
+            evaluate_retention(policy, retention, base.with_name(f"{name}.retention.jsonl"), progress)
+            if retention
+            else []
+        )
+        if not (turn_results or episodes or texts or may_be_empty):
+            raise InputError(
+                f"none of the {len(turns)} held-out turns fits the model's context with --eval-max-tokens "
+                f"{options.eval_max_tokens}; lower it, or hold out shorter trajectories"
+            )
+        stage.finish(
+            {
+                "turns": len(turn_results),
+                "turns_too_long": len(turns) - len(turn_results),
+                "samples_cut_off": sum(result.num_cut_off for result in turn_results),
+                "episodes": len(episodes),
+                "retention_texts": len(texts),
+            },
+            num_rollout_turns=sum(r.num_samples + r.num_continuation_turns for r in turn_results)
+            + sum(episode.num_turns for episode in episodes)
+            + guarded.num_rollout_turns,
+        )
+
+
+def _why_empty(directory: Path, skipped: Sequence[SkippedTurn]) -> str:
+    beside = "Episodes (--environments) and reference texts (--retention) can be measured without held-out tasks"
+    if skipped:
+        reasons = dict(Counter(skip.reason for skip in skipped))
+        return f"none of the {len(skipped)} turns of the held-out trajectories is a candidate: {reasons}. {beside}"
+    manifest = find_manifest(directory, "read")
+    reason = nothing_held_out(manifest) if manifest else "no trajectory is held out"
+    return f"{reason}. {beside}"

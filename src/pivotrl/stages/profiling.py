@@ -1,0 +1,96 @@
+"""Candidate turns -> profiles.jsonl."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from pivotrl.judging.guarded import Verification, VerificationOptions
+from pivotrl.judging.lint import CheckOptions, require_checked
+from pivotrl.observing import Progress, silent
+from pivotrl.options import options_dict
+from pivotrl.plugins import describe, own_code
+from pivotrl.plugins.shapes import require_sampler, require_verifier
+from pivotrl.profiling import ProfileOptions, outcome_counts, profile, why_none_fits
+from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_policy
+from pivotrl.reading.alternatives import count_alternatives
+from pivotrl.records import SampleGroup, SkippedTurn
+from pivotrl.rollouts import continuation_turns, prompt_tokens
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.replacing import move_aside
+from pivotrl.runs.stage import Stage, require_same
+from pivotrl.storage.record_files import RecordFile, read_records, sha256_of_json
+from pivotrl.turns import TurnOptions, cut
+
+
+def load_turns(directory: Path, options: TurnOptions) -> tuple[list[Turn], list[SkippedTurn]]:
+    """Candidate turns of the training trajectories."""
+    return cut(RunFiles(directory).trajectories(), options)
+
+
+def profile_stage(
+    directory: Path,
+    sampler: Sampler,
+    verifier: Verifier,
+    turn_options: TurnOptions = TurnOptions(),
+    options: ProfileOptions = ProfileOptions(),
+    progress: Progress = silent,
+    checking: CheckOptions = CheckOptions(),
+    verification: VerificationOptions = VerificationOptions(),
+    overwrite: bool = False,
+) -> list[SampleGroup]:
+    """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts) and ``skipped.jsonl``.
+
+    Args:
+        overwrite: move an earlier profile, and what was made from it, aside: once the new one can begin.
+    """
+    require_verifier(verifier)
+    require_sampler(sampler)
+    files = RunFiles(directory)
+    turns, skipped = cut(files.trajectories(), turn_options)
+    settings = {**options_dict(turn_options), **options_dict(options), "verifier": describe(verifier)}
+    inputs = {"trajectories.jsonl": files.sha256("trajectories.jsonl"), **own_code(verifier)}
+    if not turns:
+        reasons = Counter(skip.reason for skip in skipped)
+        raise InputError(
+            f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}; choose another "
+            "--domain, or read other logs"
+        )
+    if not overwrite:
+        require_same(directory, "profile", settings, inputs)
+    # Before the stage begins: one that has begun would hold on to the verifier that is refused here.
+    report, _ = require_checked(directory, turns, verifier, checking, progress, sampler, verification)
+    inputs["policy"] = sha256_of_json(sampler.identity)
+    if overwrite:
+        move_aside(directory, "profile")
+    limits = {**options_dict(checking), **options_dict(verification)}
+    acting = describe_policy(sampler)
+    with Stage(directory, "profile", {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True) as stage:
+        path = directory / "profiles.jsonl"
+        if stage.done:
+            return read_records(path, SampleGroup)
+        with Verification(verifier, verification, turns, sampler) as guarded:
+            groups, left_out = profile(turns, sampler, guarded, path, options, progress)
+        if not groups:
+            raise InputError(
+                f"none of the {len(turns)} candidate turns can be sampled: "
+                f"{why_none_fits(left_out, options.max_tokens)}"
+            )
+        skipped_file = RecordFile(directory / "skipped.jsonl", SkippedTurn)
+        skipped_file.append([skip for skip in skipped + left_out if skip.turn_id not in skipped_file])
+        unshared, computed = prompt_tokens(groups)
+        stage.finish(
+            {
+                "candidate_turns": len(turns),
+                "profiled_turns": len(groups),
+                "skipped": dict(Counter(skip.reason for skip in skipped + left_out)),
+                **count_alternatives({turn.trajectory.id: turn.trajectory for turn in turns}.values()),
+                **outcome_counts(groups),
+                "prompt_tokens": {"unshared": unshared, "computed": computed},
+            },
+            num_rollout_turns=sum(len(group.completions_G) for group in groups)
+            + continuation_turns(groups)
+            + report.num_rollout_turns
+            + guarded.num_rollout_turns,
+        )
+        return groups

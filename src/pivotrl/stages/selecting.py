@@ -1,0 +1,73 @@
+"""profiles.jsonl -> a selection. Costs nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+
+from pivotrl.options import options_dict
+from pivotrl.protocols import InputError, Notice
+from pivotrl.records import Selection
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import outputs, selection_stage
+from pivotrl.runs.manifest import find_manifest, manifest_path
+from pivotrl.runs.replacing import dependents, move_aside
+from pivotrl.runs.stage import Stage, require_same
+from pivotrl.selection import SelectionOptions, require_pivots, select
+from pivotrl.storage.record_files import encode_line, write_file
+
+
+def select_stage(
+    directory: Path,
+    options: SelectionOptions = SelectionOptions(),
+    name: str | None = None,
+    overwrite: bool = False,
+    repairs: bool = True,
+) -> list[Selection]:
+    """``profiles.jsonl`` -> ``selection.jsonl``: every profiled turn with its reason.
+
+    A selection costs nothing: as long as nothing was trained from it, it is made again with whatever options.
+
+    Args:
+        name: of a selection beside that of the whole run, ``selections/<name>.jsonl``.
+        overwrite: move a selection with what was trained from it aside.
+        repairs: write a damaged selection that something was trained from again, as it was.
+
+    Raises:
+        InputError: another selection stands there and something was trained from it, or it is damaged.
+        NoPivots: nothing was selected; the message says why by its counts.
+    """
+    files, stage_name = RunFiles(directory), selection_stage(name)
+    path = directory / outputs(stage_name)[0]
+    selections = select(files.profiles(), options)
+    settings, inputs = options_dict(options), {"profiles.jsonl": files.sha256("profiles.jsonl")}
+    users, data = dependents(directory, stage_name), b"".join(map(encode_line, selections))
+    if overwrite:
+        move_aside(directory, stage_name)
+    elif users:
+        require_same(directory, stage_name, settings, inputs, used_by=users, verifies=not repairs)
+        has_stood = find_manifest(directory, stage_name) is not None
+        if has_stood and (not path.is_file() or path.read_bytes() != data):
+            write_file(path, data)
+            warnings.warn(f"{path} was damaged and is written again as it was", Notice, stacklevel=2)
+    elif not _stands(directory, stage_name, settings, inputs):
+        path.unlink(missing_ok=True)
+        manifest_path(directory, stage_name).unlink(missing_ok=True)
+    with Stage(directory, stage_name, settings, inputs) as stage:
+        if not stage.done:
+            write_file(path, data)
+            reasons = dict(Counter(row.reason for row in selections))
+            stage.finish({"pivots": sum(row.selected for row in selections), "reasons": reasons})
+    require_pivots(selections)
+    return selections
+
+
+def _stands(directory: Path, stage: str, settings: dict[str, object], inputs: dict[str, str]) -> bool:
+    """Whether the stage is finished with these settings, and its files are whole."""
+    try:
+        require_same(directory, stage, settings, inputs)
+        manifest = find_manifest(directory, stage)
+    except InputError:
+        return False
+    return manifest is not None and manifest.status == "complete"

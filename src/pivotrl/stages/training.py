@@ -1,0 +1,89 @@
+"""Pivots -> a trained policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pivotrl.judging.guarded import Verification, VerificationOptions
+from pivotrl.judging.lint import CheckOptions, require_checked
+from pivotrl.observing import Progress, silent
+from pivotrl.options import options_dict
+from pivotrl.plugins import describe, own_code
+from pivotrl.plugins.shapes import require_policy, require_verifier
+from pivotrl.protocols import Policy, Verifier, describe_policy
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import outputs, selection_stage, training_stage
+from pivotrl.runs.replacing import move_aside
+from pivotrl.runs.stage import Stage, require_same
+from pivotrl.selection import require_pivots
+from pivotrl.storage.record_files import sha256_of_json
+from pivotrl.training import TrainingOptions, train
+from pivotrl.training_options import usual_rate, with_learning_rate
+
+
+def train_stage(
+    directory: Path,
+    policy: Policy,
+    verifier: Verifier,
+    options: TrainingOptions = TrainingOptions(),
+    progress: Progress = silent,
+    checking: CheckOptions = CheckOptions(),
+    verification: VerificationOptions = VerificationOptions(),
+    overwrite: bool = False,
+    name: str | None = None,
+    selection: str | None = None,
+) -> None:
+    """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
+
+    Afterwards ``policy`` holds the trained weights, also when the stage was complete already.
+
+    Args:
+        overwrite: move an earlier training aside, once the new one can begin.
+        name: of a training beside that of the whole run, ``trainings/<name>/``.
+        selection: name of the selection to train on; None is that of the whole run.
+    """
+    require_verifier(verifier)
+    require_policy(policy)
+    files, stage_name = RunFiles(directory), training_stage(name)
+    rows = files.selections(selection)
+    require_pivots(rows)
+    turns = files.turns(row.turn_id for row in rows if row.selected)
+    settings = {**options_dict(options), "verifier": describe(verifier), "selection": selection}
+    if options.learning_rate is None:
+        del settings["learning_rate"]  # the policy knows it, and a policy is loaded last
+    read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
+    inputs = {**{file: files.sha256(file) for file in read}, **own_code(verifier)}
+    if not overwrite:
+        require_same(directory, stage_name, settings, inputs)
+    verifies, checked = options.method != "sft", 0
+    if verifies:
+        report, is_new = require_checked(
+            directory, turns, verifier, checking, progress, policy, verification, same_turns=False
+        )
+        checked = report.num_rollout_turns if is_new else 0
+    options = with_learning_rate(options, policy)
+    settings |= {**options_dict(options), **policy.training_identity}
+    inputs["policy"] = sha256_of_json(policy.identity)
+    if overwrite:
+        move_aside(directory, stage_name)
+    limits = {**options_dict(checking), **options_dict(verification)}
+    acting = describe_policy(policy)
+    with Stage(directory, stage_name, {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True) as stage:
+        canaries = turns if verifies and not stage.done else ()
+        with Verification(verifier, verification, canaries, policy) as guarded:
+            steps = train(policy, turns, guarded, directory / stage_name, options, progress)
+        if stage.done:
+            return
+        policy.export(directory / stage_name / "policy")
+        paid = ("samples/total", "samples/continuation_turns")
+        bought = sum(step.metrics.get(metric, 0.0) for step in steps for metric in paid)
+        skipped = sum(step.metrics.get("update/skipped", 0.0) for step in steps)
+        stage.finish(
+            {
+                "pivots": len(turns),
+                "steps": len(steps),
+                "skipped_updates": int(skipped),
+                "usual_learning_rate": usual_rate(options, policy),
+            },
+            num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
+        )

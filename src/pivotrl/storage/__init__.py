@@ -1,0 +1,1 @@
+"""Record files and folders that survive a kill."""

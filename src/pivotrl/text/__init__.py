@@ -1,0 +1,1 @@
+"""How calls and thoughts are written as text."""
