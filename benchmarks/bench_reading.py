@@ -96,7 +96,7 @@ def read(path: Path) -> None:
 
 def stage(path: Path, **options: Any) -> None:
     run = Path(tempfile.mkdtemp(dir=path.parent))
-    read_stage(str(path), run, auto.read, ReadOptions(min_reward=None, **options))
+    read_stage(str(path), run, reader=auto.read, reading=ReadOptions(min_reward=None, **options))
     shutil.rmtree(run)
 
 

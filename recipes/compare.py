@@ -74,8 +74,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     arguments = parser.parse_args()
     for seed in arguments.seeds:
-        with live_progress() as progress:
-            run_seed(arguments.out, seed, protocol(), arguments.arms, progress)
+        with live_progress() as observer:
+            run_seed(arguments.out, seed, protocol(), arguments.arms, observer)
         seeds = " ".join(map(str, arguments.seeds))
         results = {
             "command": f"python recipes/compare.py --seeds {seeds} --arms {' '.join(arguments.arms)}",

@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     size, name = (LONG, "demo") if arguments.long else (QUICK, "quickstart")
     out = arguments.out or Path("runs") / name
-    with live_progress() as progress:
+    with live_progress() as observer:
         summary = run(
             "train",
             out,
@@ -92,7 +92,7 @@ def main() -> None:
                 eval_max_tokens=setting.MAX_TOKENS,
             ),
             resume=out.is_dir(),
-            progress=progress,
+            observer=observer,
         )
     print_summary(summary, as_json=False)
     if arguments.record:

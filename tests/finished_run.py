@@ -37,9 +37,11 @@ def finish_run(folder: Path) -> Path:
     write_logs(folder / LOGS, 8)
     directory = folder / "run"
     resume(directory, resume=False)
-    select_stage(directory, STRICT, "strict")
-    train_stage(directory, Policy(), verify, TRAINING, checking=CHECKING, name="b", selection="strict")
-    evaluate_stage(directory, "after-b", Policy(), verify, training="b", load_weights=True)
+    select_stage(directory, selection=STRICT, name="strict")
+    train_stage(
+        directory, policy=Policy(), verifier=verify, training=TRAINING, checking=CHECKING, name="b", selection="strict"
+    )
+    evaluate_stage(directory, name="after-b", policy=Policy(), verifier=verify, training="b", load_weights=True)
     return directory
 
 
@@ -56,24 +58,30 @@ def snapshot(directory: Path) -> dict[str, str]:
 
 
 def _profile(directory: Path) -> Any:
-    return profile_stage(directory, Policy(), verify, TurnOptions(), PROFILING, checking=CHECKING)
+    return profile_stage(
+        directory, sampler=Policy(), verifier=verify, turns=TurnOptions(), profiling=PROFILING, checking=CHECKING
+    )
 
 
 def _train(directory: Path) -> Any:
-    return train_stage(directory, Policy(), verify, TRAINING, checking=CHECKING)
+    return train_stage(directory, policy=Policy(), verifier=verify, training=TRAINING, checking=CHECKING)
 
 
 def _train_b(directory: Path) -> Any:
-    return train_stage(directory, Policy(), verify, TRAINING, checking=CHECKING, name="b", selection="strict")
+    return train_stage(
+        directory, policy=Policy(), verifier=verify, training=TRAINING, checking=CHECKING, name="b", selection="strict"
+    )
 
 
 def _evaluate(directory: Path) -> Any:
-    return evaluate_stage(directory, "after", Policy(), verify, load_weights=True)
+    return evaluate_stage(directory, name="after", policy=Policy(), verifier=verify, load_weights=True)
 
 
 def _evaluate_b(directory: Path) -> Any:
     options = EvaluationOptions()
-    return evaluate_stage(directory, "after-b", Policy(), verify, options=options, training="b", load_weights=True)
+    return evaluate_stage(
+        directory, name="after-b", policy=Policy(), verifier=verify, evaluation=options, training="b", load_weights=True
+    )
 
 
 def _export(directory: Path) -> Any:
@@ -98,7 +106,7 @@ READS: dict[str, Callable[[Path], Any]] = {
     "show turn": lambda directory: print_turn(directory, first_turn(directory), 4),
     "check": _check,
     "resume": lambda directory: resume(directory).as_json()["comparisons"],
-    "select": lambda directory: select_stage(directory, SELECTION),  # the last, as it mends a selection
+    "select": lambda directory: select_stage(directory, selection=SELECTION),  # the last, as it mends a selection
 }
 
 

@@ -264,14 +264,20 @@ def test_a_verifier_of_ones_own_is_checked_again_when_its_file_changes(
 
 
 def test_overwrite_forgets_nothing_for_a_verifier_that_is_refused(directory: Path) -> None:
-    profile_stage(directory, Policy(), tool_call.verify, options=ProfileOptions(num_samples=2))
+    profile_stage(directory, sampler=Policy(), verifier=tool_call.verify, profiling=ProfileOptions(num_samples=2))
     bought = (directory / "profiles.jsonl").read_bytes()
     with pytest.raises(InputError, match="wrong actions"):
         profile_stage(
-            directory, Policy(), load("verifiers", "gym_compat"), options=ProfileOptions(num_samples=2), overwrite=True
+            directory,
+            sampler=Policy(),
+            verifier=load("verifiers", "gym_compat"),
+            profiling=ProfileOptions(num_samples=2),
+            overwrite=True,
         )
     assert (directory / "profiles.jsonl").read_bytes() == bought
-    profile_stage(directory, Policy(), exact.verify, options=ProfileOptions(num_samples=3), overwrite=True)
+    profile_stage(
+        directory, sampler=Policy(), verifier=exact.verify, profiling=ProfileOptions(num_samples=3), overwrite=True
+    )
     assert (directory / "profiles.jsonl").read_bytes() != bought
 
 
@@ -292,9 +298,14 @@ def test_a_part_that_looks_at_effects_excuses_only_what_it_decides() -> None:
 
 def test_a_refused_verifier_leaves_the_run_free_for_another(directory: Path) -> None:
     with pytest.raises(InputError, match="wrong actions"):
-        profile_stage(directory, Policy(), load("verifiers", "gym_compat"), options=ProfileOptions(num_samples=2))
+        profile_stage(
+            directory,
+            sampler=Policy(),
+            verifier=load("verifiers", "gym_compat"),
+            profiling=ProfileOptions(num_samples=2),
+        )
     assert not (directory / "profile.manifest.json").exists()
-    profile_stage(directory, Policy(), tool_call.verify, options=ProfileOptions(num_samples=2))
+    profile_stage(directory, sampler=Policy(), verifier=tool_call.verify, profiling=ProfileOptions(num_samples=2))
 
 
 class Effects:

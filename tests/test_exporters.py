@@ -47,8 +47,8 @@ def make_run(directory: Path, trajectories: list[Trajectory], always_pass: tuple
         turn.id: [action_text(turn.expected_action)] + ([] if turn.id in always_pass else [WRONG] * 3)
         for turn in cut(trajectories)[0]
     }
-    profile_stage(directory, Sampler(script=script), verify, options=ProfileOptions(num_samples=4))
-    select_stage(directory, SelectionOptions())
+    profile_stage(directory, sampler=Sampler(script=script), verifier=verify, profiling=ProfileOptions(num_samples=4))
+    select_stage(directory, selection=SelectionOptions())
     return directory
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pivotrl.observing import Observer
 from pivotrl.protocols import InputError
 from pivotrl.readers import auto, chat, tau_bench
 from pivotrl.reading.alternatives import with_alternatives
@@ -43,7 +44,7 @@ def imported(
 ) -> tuple[list[Trajectory], dict[str, Any], Path]:
     """(kept trajectories, counts of the manifest, run directory)"""
     run = tmp_path / "run"
-    read_stage(str(write(tmp_path / "log.jsonl", rows)), run, chat.read, options)
+    read_stage(str(write(tmp_path / "log.jsonl", rows)), run, reader=chat.read, reading=options)
     return read_records(run / "trajectories.jsonl", Trajectory), read_manifest(run / "read.manifest.json").counts, run
 
 
@@ -213,7 +214,7 @@ def test_a_split_stays_when_data_is_added(tmp_path: Path) -> None:
     def heldout(number: int) -> set[str]:
         folder = tmp_path / str(number)
         folder.mkdir()
-        read_stage(str(write(folder / "log.jsonl", [row(i) for i in range(number)])), folder / "run", chat.read)
+        read_stage(str(write(folder / "log.jsonl", [row(i) for i in range(number)])), folder / "run", reader=chat.read)
         return {t.id for t in read_records(folder / "run" / "heldout.jsonl", Trajectory)}
 
     few, many = heldout(30), heldout(60)
@@ -227,7 +228,7 @@ def test_a_task_with_a_secret_in_its_name_stays_on_its_side(tmp_path: Path) -> N
         rows = [row(number, task_id=f"mail jane.doe{number}" + "@" + "corp-mail.net") for number in range(30)]
         folder.mkdir()
         options = ReadOptions(heldout_fraction=0.3, redact=redact)
-        read_stage(str(write(folder / "log.jsonl", rows)), folder / "run", chat.read, options)
+        read_stage(str(write(folder / "log.jsonl", rows)), folder / "run", reader=chat.read, reading=options)
         found = read_records(folder / "run" / "heldout.jsonl", Trajectory)
         assert all(("EMAIL" in trajectory.task_id) == redact for trajectory in found)
         return {trajectory.id for trajectory in found}
@@ -240,16 +241,17 @@ def test_a_task_with_a_secret_in_its_name_stays_on_its_side(tmp_path: Path) -> N
 def test_an_interrupted_import_goes_on_to_the_same_files(tmp_path: Path) -> None:
     rows = [row(i, reward=float(i % 5 != 0)) for i in range(700)] + ["{bad"]
     path = write(tmp_path / "log.jsonl", rows)
-    read_stage(str(path), tmp_path / "whole", chat.read)
+    read_stage(str(path), tmp_path / "whole", reader=chat.read)
 
-    def stop(done: int, total: int, note: str) -> None:
-        if done > 300:
-            raise KeyboardInterrupt
+    class Stop(Observer):
+        def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+            if done > 300:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        read_stage(str(path), tmp_path / "cut", chat.read, progress=stop)
+        read_stage(str(path), tmp_path / "cut", reader=chat.read, observer=Stop())
     assert not (tmp_path / "cut" / "refused.jsonl").exists()
-    read_stage(str(path), tmp_path / "cut", chat.read)
+    read_stage(str(path), tmp_path / "cut", reader=chat.read)
     for name in ("trajectories", "heldout", "dropped", "refused"):
         assert (tmp_path / "cut" / f"{name}.jsonl").read_bytes() == (tmp_path / "whole" / f"{name}.jsonl").read_bytes()
 
@@ -299,7 +301,7 @@ def test_where_every_task_would_be_held_out_one_is_trained_on_and_stays_there(tm
     assert (counts["train_tasks"], counts["heldout_trajectories"]) == (1, len(heldout))
     manifest = read_manifest(run / "read.manifest.json")  # as if it had been interrupted just before it was done
     write_manifest(run / "read.manifest.json", manifest.model_copy(update={"status": "running", "outputs": None}))
-    read_stage(str(tmp_path / "log.jsonl"), run, chat.read, options)
+    read_stage(str(tmp_path / "log.jsonl"), run, reader=chat.read, reading=options)
     assert read_records(run / "trajectories.jsonl", Trajectory) == kept
     assert read_manifest(run / "read.manifest.json").counts["train_tasks"] == 1
     (tmp_path / "all").mkdir()

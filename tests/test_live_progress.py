@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pivotrl import ProfileOptions, TrainingOptions, cut, evaluate_turns, profile, train
-from pivotrl.cli.live_progress import _plain_lines
+from pivotrl.cli.live_progress import PlainLines
 from pivotrl.evaluation import EvaluationOptions, evaluate_retention
+from pivotrl.observing import Observer
 from pivotrl.policies.tabular import Policy
 from pivotrl.readers.chat import read
 from pivotrl.verifiers.exact import verify
@@ -25,10 +26,10 @@ class Clock:
 def lines(reports: list[tuple[float, int]], total: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What is shown when so many are done at these times."""
     clock = Clock()
-    show = _plain_lines(clock)
+    show = PlainLines(clock)
     for seconds, done in reports:
         clock.now = 1000.0 + seconds
-        show(done, total, f"steps · reward {done}")
+        show.progress("steps", done, total, f"reward {done}")
     return [line.partition(" steps")[0] + line.rpartition(f"reward {line.partition('/')[0]}")[2]
             for line in capsys.readouterr().err.splitlines()]  # fmt: skip
 
@@ -61,8 +62,11 @@ def test_every_stage_says_first_what_is_done_and_goes_on_from_there(tmp_path: Pa
     texts = [{"id": str(i), "source": "s", "prompt": "q", "answer": "a"} for i in range(4)]
     seen: list[tuple[int, int]] = []
 
-    def note(done: int, total: int, _: str) -> None:
-        seen.append((done, total))
+    class Note(Observer):
+        def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+            seen.append((done, total))
+
+    note = Note()
 
     def stages(share: float) -> list[list[tuple[int, int]]]:
         policy, reports = Policy(), []

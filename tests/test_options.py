@@ -20,7 +20,7 @@ from pivotrl.protocols import InputError, UpdateOptions
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.rows.exporting import ExportOptions
 from pivotrl.selection import SelectionOptions
-from pivotrl.training import TrainingOptions
+from pivotrl.training_options import TrainingOptions, update_options
 from pivotrl.turns import TurnOptions
 from test_cli import FAST, logs, refused
 
@@ -111,7 +111,7 @@ def test_what_cancels_in_one_method_counts_in_the_other() -> None:
 
 
 def test_training_and_update_share_their_defaults() -> None:
-    assert TrainingOptions().update_options() == UpdateOptions()
+    assert update_options(TrainingOptions(), "policy_gradient") == UpdateOptions()
 
 
 @pytest.mark.parametrize(

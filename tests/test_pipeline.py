@@ -324,4 +324,4 @@ def test_training_without_pivots_says_why(tmp_path: Path) -> None:
             **{**TABULAR, "selection": SelectionOptions(max_mean=0.0)},
         )
     with pytest.raises(NoPivots, match="0 of .* turns are pivots"):
-        train_stage(tmp_path / "run", TabularPolicy(), verify)
+        train_stage(tmp_path / "run", policy=TabularPolicy(), verifier=verify)

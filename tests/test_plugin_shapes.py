@@ -131,7 +131,7 @@ def test_a_wrong_reader_is_told_in_words(tmp_path: Path, reader: Any, said: str)
         run(logs, tmp_path / "run", policy=Policy(), **{**TABULAR, "reader": reader})
     if callable(reader) and "called" not in said:
         with pytest.raises(InputError, match=said):
-            read_stage(logs, tmp_path / "read", reader)
+            read_stage(logs, tmp_path / "read", reader=reader)
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_an_option_given_twice_is_refused() -> None:
 @pytest.mark.parametrize("reader", [lambda path: iter([{}]), lambda path: None, raising])
 def test_a_wrong_reader_moves_no_run_aside(reader: Any, tmp_path: Path) -> None:
     logs = str(write_logs(tmp_path / "logs.jsonl"))
-    read_stage(logs, tmp_path / "run", read)
+    read_stage(logs, tmp_path / "run", reader=read)
     with pytest.raises(InputError, match="reader"):
-        read_stage(logs, tmp_path / "run", reader, overwrite=True)
+        read_stage(logs, tmp_path / "run", reader=reader, overwrite=True)
     assert (tmp_path / "run" / "trajectories.jsonl").is_file()
 
 

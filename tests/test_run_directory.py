@@ -231,13 +231,15 @@ def test_nothing_is_moved_for_what_cannot_begin(
 def test_another_selection_is_refused_while_something_was_trained_from_it(run: Path) -> None:
     before = snapshot(run)
     with pytest.raises(InputError, match=r"Made from it: evaluations/after, train\.") as told:
-        select_stage(run, STRICT)
+        select_stage(run, selection=STRICT)
     assert "--overwrite" in str(told.value) and "--name" in str(told.value)
     assert snapshot(run) == before
-    select_stage(run, STRICT, "other")
-    select_stage(run, SelectionOptions(max_mean=0.5), "other")  # nothing was trained from it: free to change
+    select_stage(run, selection=STRICT, name="other")
+    select_stage(
+        run, selection=SelectionOptions(max_mean=0.5), name="other"
+    )  # nothing was trained from it: free to change
     with pytest.warns(Notice, match=r"train \(2 steps, 3?\d rollout turns"):
-        select_stage(run, STRICT, overwrite=True)
+        select_stage(run, selection=STRICT, overwrite=True)
     assert (run / "trainings/b/policy").is_dir() and not (run / "train").exists()
 
 
@@ -259,12 +261,12 @@ def test_named_trainings_stand_side_by_side_and_are_reported(run: Path) -> None:
 def test_names_that_are_none(name: str, run: Path) -> None:
     before = snapshot(run)
     with pytest.raises(InputError, match="cannot be a name"):
-        select_stage(run, STRICT, name)
+        select_stage(run, selection=STRICT, name=name)
     with pytest.raises(InputError, match="cannot be a name"):
-        train_stage(run, Policy(), verify, TRAINING, name=name)
+        train_stage(run, policy=Policy(), verifier=verify, training=TRAINING, name=name)
     if name != "default":
         with pytest.raises(InputError, match="cannot be a name"):
-            evaluate_stage(run, name, Policy(), verify)
+            evaluate_stage(run, name=name, policy=Policy(), verifier=verify)
     assert snapshot(run) == before
 
 
@@ -278,12 +280,12 @@ def test_a_log_is_known_by_its_content(run: Path, monkeypatch: pytest.MonkeyPatc
     for place in ("logs.jsonl", "./logs.jsonl", str(logs.rename(run.parent / "moved.jsonl"))):
         if not Path(place).exists():
             continue
-        read_stage(place, run, read)
-    read_stage("moved.jsonl", run, read)
+        read_stage(place, run, reader=read)
+    read_stage("moved.jsonl", run, reader=read)
     assert snapshot(run) == before
     write_logs(run.parent / "moved.jsonl", 9)
     with pytest.raises(InputError, match=r"source \(moved\.jsonl\): was"):
-        read_stage("moved.jsonl", run, read)
+        read_stage("moved.jsonl", run, reader=read)
 
 
 def test_an_import_that_was_cut_off_goes_on_after_its_log_was_moved(tmp_path: Path) -> None:
@@ -301,11 +303,13 @@ def test_an_import_that_was_cut_off_goes_on_after_its_log_was_moved(tmp_path: Pa
     many = "".join(line.replace("log", f"log{n}-") + "\n" for n in range(40) for line in logs.read_text().splitlines())
     logs.write_text(many)
     with pytest.raises(KeyboardInterrupt):
-        read_stage(str(logs), tmp_path / "cut", cut_off, ReadOptions(duplicates="keep", infer_tools=False))
+        read_stage(
+            str(logs), tmp_path / "cut", reader=cut_off, reading=ReadOptions(duplicates="keep", infer_tools=False)
+        )
     assert (tmp_path / "cut" / "trajectories.jsonl").stat().st_size
     moved = logs.rename(tmp_path / "elsewhere.jsonl")
-    read_stage(str(moved), tmp_path / "cut", read, ReadOptions(duplicates="keep", infer_tools=False))
-    read_stage(str(moved), tmp_path / "whole", read, ReadOptions(duplicates="keep", infer_tools=False))
+    read_stage(str(moved), tmp_path / "cut", reader=read, reading=ReadOptions(duplicates="keep", infer_tools=False))
+    read_stage(str(moved), tmp_path / "whole", reader=read, reading=ReadOptions(duplicates="keep", infer_tools=False))
     for name in ("trajectories.jsonl", "heldout.jsonl", "refused.jsonl"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
@@ -394,7 +398,9 @@ def test_what_can_be_told_without_the_model_is_told_before_it_is_loaded(run: Pat
 
 def split(folder: Path, num_tasks: int, fraction: float) -> tuple[int, int]:
     logs = write_logs(folder / f"{num_tasks}.jsonl", num_tasks)
-    read_stage(str(logs), folder / f"{num_tasks}-{fraction}", read, ReadOptions(heldout_fraction=fraction))
+    read_stage(
+        str(logs), folder / f"{num_tasks}-{fraction}", reader=read, reading=ReadOptions(heldout_fraction=fraction)
+    )
     counts = read_manifest(folder / f"{num_tasks}-{fraction}" / "read.manifest.json").counts
     for name, key in (("trajectories", "train_trajectories"), ("heldout", "heldout_trajectories")):
         path = folder / f"{num_tasks}-{fraction}" / f"{name}.jsonl"
@@ -436,7 +442,7 @@ def test_a_run_without_anything_to_measure_takes_a_word(tmp_path: Path, capsys: 
 def test_profile_options_are_refused_before_the_profile_is_moved(run: Path) -> None:
     before = paths(run)
     with pytest.raises(InputError, match="num_samples: was 4, now 5"):
-        profile_stage(run, Policy(), verify, options=ProfileOptions(num_samples=5))
+        profile_stage(run, sampler=Policy(), verifier=verify, profiling=ProfileOptions(num_samples=5))
     assert paths(run) == before
 
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from pivotrl import Action, Message, TrainingOptions, Trajectory, Verdict, cut, train
+from pivotrl.observing import Observer
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import InputError, Sampler, Turn
 from pivotrl.records import SampleGroup, Sampling
+from pivotrl.runs.checkpoints import restore
 from pivotrl.storage.record_files import RecordFile
-from pivotrl.training import restore
 from pivotrl.verifiers.exact import verify
 from tiny import save_tiny_model
 
@@ -66,11 +67,12 @@ class StopEarly(Exception):
 
 
 def stop_at(step: int):
-    def progress(done: int, total: int, note: str) -> None:
-        if done == step:
-            raise StopEarly
+    class Stop(Observer):
+        def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+            if done == step:
+                raise StopEarly
 
-    return progress
+    return Stop()
 
 
 @pytest.mark.parametrize("lora_rank", [0, 4])

@@ -452,23 +452,23 @@ def directory(tmp_path: Path) -> Iterator[Path]:
                 messages = [{"role": role, "content": content} for role, content in said]
                 row = {"id": f"{name}{i}", "task_id": f"{name}-task{i}", "messages": messages}
                 file.write(json.dumps(row) + "\n")
-    read_stage(str(tmp_path / "logs.jsonl"), tmp_path / "run", read, heldout=str(tmp_path / "heldout.jsonl"))
+    read_stage(str(tmp_path / "logs.jsonl"), tmp_path / "run", reader=read, heldout=str(tmp_path / "heldout.jsonl"))
     yield tmp_path / "run"
 
 
 def test_a_stage_stops_before_it_samples_and_names_the_bare_verifier_in_its_manifest(directory: Path) -> None:
     with pytest.raises(InputError, match="cannot be trusted"):
-        evaluate_stage(directory, "before", TabularPolicy(), always_error)
+        evaluate_stage(directory, name="before", policy=TabularPolicy(), verifier=always_error)
     assert not (directory / "evaluations" / "before.turns.jsonl").exists()
     (directory / "evaluations" / "before.manifest.json").unlink()
-    evaluate_stage(directory, "before", TabularPolicy(), exact.verify)
+    evaluate_stage(directory, name="before", policy=TabularPolicy(), verifier=exact.verify)
     manifest = read_manifest(directory / "evaluations" / "before.manifest.json")
     assert manifest.options["verifier"] == "pivotrl.verifiers.exact:verify"
     assert manifest.counts["turns"] > 0
 
 
 def test_a_stage_binds_the_policy_and_keeps_its_process(directory: Path) -> None:
-    evaluate_stage(directory, "before", TabularPolicy(), ToPolicy())
+    evaluate_stage(directory, name="before", policy=TabularPolicy(), verifier=ToPolicy())
     results = read_records(directory / "evaluations" / "before.turns.jsonl", TurnResult)
     assert {result.reason for result in results} == {"TabularPolicy"}
 

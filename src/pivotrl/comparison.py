@@ -17,7 +17,7 @@ from typing import Any
 from pivotrl.evaluation import EvaluationOptions, compare
 from pivotrl.intervals import PairedDifference, clustered_mean
 from pivotrl.judging.lint import CheckOptions
-from pivotrl.observing import Progress, silent
+from pivotrl.observing import SILENT, Observer
 from pivotrl.plugins import describe
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Environment, Policy, Reader, Verifier
@@ -84,21 +84,29 @@ class Protocol:
 
 
 def run_seed(
-    root: Path, seed: int, protocol: Protocol, arms: Iterable[str] = ARMS, progress: Progress = silent
+    root: Path, seed: int, protocol: Protocol, arms: Iterable[str] = ARMS, observer: Observer = SILENT
 ) -> None:
     """Every arm of one seed, under ``root/seed<N>/<arm>``; goes on where it stopped."""
     shared = root / f"seed{seed}" / "shared"
     turn_options = dataclasses.replace(protocol.turns, draw_seed=seed)
     profiling = dataclasses.replace(protocol.profiling, profile_seed=seed)
     policy = protocol.make_policy(seed)
-    read_stage(protocol.source, shared, protocol.reader, heldout=protocol.heldout, progress=progress)
-    profile_stage(shared, policy, protocol.verifier, turn_options, profiling, progress, protocol.checking)
-    _evaluate(shared, "before", policy, protocol, progress)
+    read_stage(protocol.source, shared, reader=protocol.reader, heldout=protocol.heldout, observer=observer)
+    profile_stage(
+        shared,
+        sampler=policy,
+        verifier=protocol.verifier,
+        turns=turn_options,
+        profiling=profiling,
+        checking=protocol.checking,
+        observer=observer,
+    )
+    _evaluate(shared, "before", policy, protocol, observer)
     for name in arms:
         directory = root / f"seed{seed}" / name
         if not directory.exists():
             shutil.copytree(shared, directory)
-        _run_arm(directory, ARMS[name], seed, protocol, turn_options, profiling, progress)
+        _run_arm(directory, ARMS[name], seed, protocol, turn_options, profiling, observer)
 
 
 def _run_arm(
@@ -108,13 +116,13 @@ def _run_arm(
     protocol: Protocol,
     turn_options: TurnOptions,
     profiling: ProfileOptions,
-    progress: Progress,
+    observer: Observer,
 ) -> None:
     policy = protocol.make_policy(seed)
     verifier = protocol.exact_verifier if arm.exact else protocol.verifier
     if arm.exact and not (directory / "select.manifest.json").exists():
         _judge_again(directory, verifier)
-    select_stage(directory, dataclasses.replace(protocol.selection, rule=arm.rule, selection_seed=seed))
+    select_stage(directory, selection=dataclasses.replace(protocol.selection, rule=arm.rule, selection_seed=seed))
     options = dataclasses.replace(protocol.training, train_seed=seed)
     if arm.kl_coefficient is not None:
         options = dataclasses.replace(options, kl_coefficient=arm.kl_coefficient)
@@ -129,21 +137,23 @@ def _run_arm(
             kl_coefficient=0.0,
             importance_cap=None,
         )
-    train_stage(directory, policy, verifier, options, progress, protocol.checking)
-    _evaluate(directory, "after", policy, protocol, progress)
+    train_stage(
+        directory, policy=policy, verifier=verifier, training=options, checking=protocol.checking, observer=observer
+    )
+    _evaluate(directory, "after", policy, protocol, observer)
 
 
-def _evaluate(directory: Path, name: str, policy: Policy, protocol: Protocol, progress: Progress) -> None:
+def _evaluate(directory: Path, name: str, policy: Policy, protocol: Protocol, observer: Observer) -> None:
     evaluate_stage(
         directory,
-        name,
-        policy,
-        protocol.verifier,
-        protocol.turns,
-        protocol.evaluation,
-        protocol.environments,
-        protocol.retention,
-        progress,
+        name=name,
+        policy=policy,
+        verifier=protocol.verifier,
+        turns=protocol.turns,
+        evaluation=protocol.evaluation,
+        environments=protocol.environments,
+        retention=protocol.retention,
+        observer=observer,
     )
 
 

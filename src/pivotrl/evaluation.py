@@ -13,7 +13,7 @@ from typing import Any
 
 from pivotrl.episodes import play_episodes
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired_difference
-from pivotrl.observing import Progress, silent
+from pivotrl.observing import SILENT, Observer
 from pivotrl.options import AtLeast0, AtLeast1, NotNegative, check, flag, refuse
 from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import EpisodeResult, RetentionResult, SampleGroup, Sampling, TurnResult
@@ -62,7 +62,7 @@ def evaluate_turns(
     verifier: Verifier,
     path: Path,
     options: EvaluationOptions = EvaluationOptions(),
-    progress: Progress = silent,
+    observer: Observer = SILENT,
 ) -> list[TurnResult]:
     """``turn_samples`` actions at each held-out turn, verified. Turns in the file are not played again."""
     file = RecordFile(path, TurnResult, key=lambda result: result.turn_id)
@@ -70,13 +70,13 @@ def evaluate_turns(
     batches = whole_trajectories(fitting, options.eval_batch)
     open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
     done = len(fitting) - sum(map(len, open_batches))
-    progress(done, len(fitting), "held-out turns")
+    observer.progress("held-out turns", done, len(fitting))
     for batch in open_batches:
         groups = sample_groups(batch, sampler, verifier, options.turn_samples, options.turn_sampling)
         results = [_turn_result(turn, group) for turn, group in zip(batch, groups, strict=True)]
         file.append([result for result in results if result.turn_id not in file])
         done += len(batch)
-        progress(done, len(fitting), "held-out turns")
+        observer.progress("held-out turns", done, len(fitting))
     found = list(file)
     SampleFaults.of_results(found).warn(f"--eval-max-tokens (now {options.eval_max_tokens})")
     return found
@@ -105,7 +105,7 @@ def evaluate_episodes(
     environments: Sequence[Environment],
     path: Path,
     options: EvaluationOptions = EvaluationOptions(),
-    progress: Progress = silent,
+    observer: Observer = SILENT,
 ) -> list[EpisodeResult]:
     """Whole episodes. Tasks in the file are not played again."""
     file = RecordFile(path, EpisodeResult, key=lambda result: result.task_id)
@@ -113,19 +113,19 @@ def evaluate_episodes(
     batches = [environments[start : start + options.eval_batch] for start in starts]
     open_batches = [batch for batch in batches if any(one.task_id not in file for one in batch)]
     done = len(environments) - sum(map(len, open_batches))
-    progress(done, len(environments), "held-out episodes")
+    observer.progress("held-out episodes", done, len(environments))
     for batch in open_batches:
         finished = []
         for result in play_episodes(batch, sampler, options.sampling):
             finished.append(result)
-            progress(done + len(finished), len(environments), "held-out episodes")
+            observer.progress("held-out episodes", done + len(finished), len(environments))
         file.append([result for result in finished if result.task_id not in file])
         done += len(batch)
     return list(file)
 
 
 def evaluate_retention(
-    policy: Policy, texts: Sequence[dict[str, str]], path: Path, progress: Progress = silent
+    policy: Policy, texts: Sequence[dict[str, str]], path: Path, observer: Observer = SILENT
 ) -> list[RetentionResult]:
     """Teacher-forced likelihood of reference answers outside the task, and KL to the reference on the same tokens.
 
@@ -135,7 +135,7 @@ def evaluate_retention(
     file = RecordFile(path, RetentionResult, key=lambda result: result.item_id)
     open_texts = [text for text in texts if text["id"] not in file]
     done = len(texts) - len(open_texts)
-    progress(done, len(texts), "retention texts")
+    observer.progress("retention texts", done, len(texts))
     for number, text in enumerate(open_texts, start=done + 1):
         try:
             nll, kl, num_tokens = policy.score_text(text["prompt"], text["answer"])
@@ -148,7 +148,7 @@ def evaluate_retention(
             )
         result = RetentionResult(item_id=text["id"], source=text["source"], nll=nll, kl=kl, num_tokens=num_tokens)
         file.append([result])
-        progress(number, len(texts), "retention texts")
+        observer.progress("retention texts", number, len(texts))
     return list(file)
 
 

@@ -1,12 +1,105 @@
-"""Whoever wants to know how far the work is."""
+"""Observers: whoever watches a run, such as a terminal, a file or an experiment tracker.
+
+Everything that a run tells goes through one observer, so a new kind of event, or a new watcher, changes no signature.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, a few words) before the first piece of work and after each."""
+from pivotrl.protocols import Notice
+from pivotrl.records import Manifest
 
 
-def silent(done: int, total: int, note: str) -> None:
-    """No progress shown."""
+class Observer:
+    """Hears what happens in a run. Every method does nothing here: override those you need.
+
+    Events come in order and from one thread. An observer must not change what it is given.
+    """
+
+    def started(self, stage: str, manifest: Manifest) -> None:
+        """A stage begins or goes on; the manifest holds its options, inputs and policy. Finished stages that are
+        skipped are not told."""
+
+    def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+        """``done`` of ``total`` pieces of work of a kind, such as "steps", before the first piece and after each.
+
+        Args:
+            total: 0 when it is not known.
+            note: a few words on the latest piece.
+        """
+
+    def step(self, number: int, metrics: Mapping[str, float]) -> None:
+        """The metrics ``area/name`` of a training step (docs/runs.md), numbered from 0. A resumed training tells only
+        the steps that it does itself."""
+
+    def notice(self, text: str) -> None:
+        """Something that a user should know and that stops nothing."""
+
+    def finished(self, stage: str, manifest: Manifest) -> None:
+        """A stage is complete; the manifest holds its counts and costs."""
+
+    def close(self) -> None:
+        """The run ends, well or not. Nothing follows."""
+
+
+SILENT = Observer()
+"""Watches nothing."""
+
+
+class Observers(Observer):
+    """Several observers as one. One that raises is named in a notice and hears nothing more: the run goes on."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._listening = list(observers)
+
+    def started(self, stage: str, manifest: Manifest) -> None:
+        self._tell("started", stage, manifest)
+
+    def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+        self._tell("progress", kind, done, total, note)
+
+    def step(self, number: int, metrics: Mapping[str, float]) -> None:
+        self._tell("step", number, metrics)
+
+    def notice(self, text: str) -> None:
+        self._tell("notice", text)
+
+    def finished(self, stage: str, manifest: Manifest) -> None:
+        self._tell("finished", stage, manifest)
+
+    def close(self) -> None:
+        self._tell("close")
+
+    def _tell(self, event: str, *facts: Any) -> None:
+        for observer in list(self._listening):
+            try:
+                getattr(observer, event)(*facts)
+            except Exception as error:  # a tracker of the user's own, whose server may be gone
+                self._listening.remove(observer)
+                fault = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                self.notice(f"{type(observer).__name__} fails in {event} and is left out from here on: {fault}")
+
+
+@contextmanager
+def told_notices(observer: Observer) -> Iterator[None]:
+    """Inside, a :class:`pivotrl.protocols.Notice` that is warned of goes to the observer, if there is one; any other
+    warning stays Python's own."""
+    if observer is SILENT:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if issubclass(category, Notice):
+                observer.notice(str(message))
+            else:
+                shown(message, category, *place, **options)
+
+        warnings.showwarning = show
+        yield

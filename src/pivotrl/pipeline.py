@@ -16,7 +16,7 @@ from pathlib import Path
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
-from pivotrl.observing import Progress, silent
+from pivotrl.observing import SILENT, Observer, told_notices
 from pivotrl.plugins.shapes import require_environments, require_policy, require_reader, require_verifier
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Environment, InputError, Notice, Policy, Reader, Verifier
@@ -55,7 +55,7 @@ def run(
     evaluation: EvaluationOptions = EvaluationOptions(),
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress = silent,
+    observer: Observer = SILENT,
 ) -> Summary:
     """Run every stage and return the summary that the report shows.
 
@@ -69,7 +69,7 @@ def run(
         heldout: a second source for evaluation; without one a share of the tasks is held out.
         environments: makes held-out episodes; without it only held-out turns are evaluated.
         retention: reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`.
-        progress: called with (done, total, words).
+        observer: hears of progress, metrics, finished stages and notices, see :mod:`pivotrl.observing`.
 
     Raises:
         InputError: what a user can mend; everything finished so far stays and is used by ``resume``.
@@ -81,23 +81,59 @@ def run(
     if environments:
         require_environments(environments)
     require_packages()  # the report's: better now than after hours of training
-    with starting_in(directory, resume, overwrite):
-        # 1. Any log format becomes trajectories, split by task before anything else.
-        read_stage(source, directory, reader, reading, heldout, progress, overwrite)
+    with starting_in(directory, resume, overwrite), told_notices(observer):
+        # 1. Any log format becomes trajectories, split by task before anything else. -> trajectories, heldout.jsonl
+        read_stage(
+            source, directory, reader=reader, reading=reading, heldout=heldout, overwrite=overwrite, observer=observer
+        )
         measures_turns = _measures_turns(directory, reading, bool(environments or retention))
-        # 2. The verifier is checked: one that pays for wrong actions is refused. Then every candidate turn is sampled K
-        #    times by the reference policy and verified. The dear step; stored raw.
-        profile_stage(directory, policy, verifier, turns, profiling, progress, checking, verification)
-        # 3. Turns with mixed outcomes that are still hard become pivots. Free; never samples.
-        select_stage(directory, selection, repairs=False)
-        # 4. What the reference policy can do on held-out tasks.
-        measured = (policy, verifier, turns, evaluation, environments, retention, progress, verification)
-        evaluate_stage(directory, "before", *measured, may_be_empty=not measures_turns)
-        # 5. The current policy acts at pivots, is verified, and learns from the differences within each group.
-        train_stage(directory, policy, verifier, training, progress, checking, verification)
-        # 6. The same measurements again, item by item.
-        evaluate_stage(directory, "after", *measured, may_be_empty=not measures_turns)
-        # 7. The report is made from the files alone.
+
+        def measure(name: str) -> None:
+            evaluate_stage(
+                directory,
+                name=name,
+                policy=policy,
+                verifier=verifier,
+                turns=turns,
+                evaluation=evaluation,
+                environments=environments,
+                retention=retention,
+                verification=verification,
+                may_be_empty=not measures_turns,
+                observer=observer,
+            )
+
+        # 2. The verifier is checked: one that pays for wrong actions is refused. Then trajectories are cut into turns,
+        #    and the reference policy acts K times at each; every action is verified. The expensive step, stored raw.
+        #    -> check.json, profiles.jsonl
+        profile_stage(
+            directory,
+            sampler=policy,
+            verifier=verifier,
+            turns=turns,
+            profiling=profiling,
+            checking=checking,
+            verification=verification,
+            observer=observer,
+        )
+        # 3. Turns with mixed outcomes that are still hard become pivots. Free; never samples. -> selection.jsonl
+        select_stage(directory, selection=selection, repairs=False, observer=observer)
+        # 4. What the policy can do on held-out tasks before it is trained. -> evaluations/before.*
+        measure("before")
+        # 5. The current policy acts at pivots, is verified, and learns from the differences within each group. From
+        #    here on ``policy`` is the trained one. -> train/
+        train_stage(
+            directory,
+            policy=policy,
+            verifier=verifier,
+            training=training,
+            checking=checking,
+            verification=verification,
+            observer=observer,
+        )
+        # 6. The same measurements again, item by item. -> evaluations/after.*
+        measure("after")
+        # 7. The report is made from the files alone. -> report.html
         write_report(directory)
         return summarise(directory)
 

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pivotrl.advantages import have_spread
-from pivotrl.observing import Progress, silent
+from pivotrl.observing import SILENT, Observer
 from pivotrl.options import AtLeast1, NotNegative, check, refuse
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.records import SampleGroup, Sampling, SkippedTurn
@@ -53,7 +53,7 @@ def profile(
     verifier: Verifier,
     path: Path,
     options: ProfileOptions = ProfileOptions(),
-    progress: Progress = silent,
+    observer: Observer = SILENT,
 ) -> tuple[list[SampleGroup], list[SkippedTurn]]:
     """Sample and verify K actions at each turn; append the groups to ``path``, a batch at a time.
 
@@ -78,12 +78,12 @@ def profile(
     batches = whole_trajectories(fitting, options.batch_turns)
     open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
     done = len(fitting) - sum(map(len, open_batches))
-    progress(done, len(fitting), "turns profiled")
+    observer.progress("turns profiled", done, len(fitting))
     for batch in open_batches:
         drawn = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
         file.append([group for group in drawn if group.turn_id not in file])
         done += len(batch)
-        progress(done, len(fitting), "turns profiled")
+        observer.progress("turns profiled", done, len(fitting))
     by_turn = {group.turn_id: group for group in file}
     profiled = [by_turn[turn.id] for turn in fitting]
     SampleFaults.of(profiled).warn(f"--max-tokens (now {options.max_tokens})")

@@ -87,27 +87,33 @@ ObjectiveName = Literal["policy_gradient", "likelihood"]
 
 
 @dataclass(frozen=True)
-class UpdateOptions:
-    """The objective of one update (paper eq. 7; defaults of the published run, docs/method.md)."""
+class ObjectiveOptions:
+    """The objective of an update, as a user chooses it (paper eq. 7; defaults of the published run, docs/method.md)."""
 
-    objective: ObjectiveName = "policy_gradient"
     clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
     clip_high: Positive = 0.2
     kl_coefficient: NotNegative = 0.0
     """Weight of KL(policy || reference), estimated per token by k3. 0 leaves the reference out."""
     loss_level: Literal["token", "sequence"] = "token"
-    """token: every token of the batch weighs the same. sequence: every completion does."""
+    """token: every token of the batch weighs the same. sequence: every completion does (paper eq. 7)."""
     importance_cap: Positive | None = None
     """Weigh each token by min(policy / sampler, cap), for samples of another engine; None: no correction."""
     num_epochs: AtLeast1 = 1
     """Optimizer steps on the same groups; from the second on the ratio is no longer 1."""
     max_gradient_norm: Positive = 1.0
     weight_decay: NotNegative = 0.0
-    temperature: Positive = 1.0
-    """Temperature the completions were drawn at; log-probabilities are taken at the same one."""
 
     def __post_init__(self) -> None:
         check(self)
+
+
+@dataclass(frozen=True)
+class UpdateOptions(ObjectiveOptions):
+    """The same, with what the training method decides."""
+
+    objective: ObjectiveName = "policy_gradient"
+    temperature: Positive = 1.0
+    """Temperature the completions were drawn at; log-probabilities are taken at the same one."""
 
 
 class Sampler(Protocol):

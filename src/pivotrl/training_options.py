@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pivotrl import plugins
 from pivotrl.advantages import Estimator
 from pivotrl.options import AtLeast0, AtLeast1, InputError, NotNegative, Positive, check, flag, refuse
-from pivotrl.protocols import Notice, ObjectiveName, Policy, UpdateOptions
+from pivotrl.protocols import Notice, ObjectiveName, ObjectiveOptions, Policy, UpdateOptions
 
 _FAR = 10
 """A rate that is so many times the usual one, or a part of it, is told to the user."""
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
+class TrainingOptions(ObjectiveOptions):
     """The loop and its objective. Defaults are those of the published run (docs/method.md)."""
 
-    method: Literal["pivotrl", "sft"] = "pivotrl"
-    """pivotrl: sample, verify, policy gradient. sft: imitate the demonstrated action."""
+    method: str = "pivotrl"
+    """Training method, with options. pivotrl: sample, verify, policy gradient. sft: imitate the demonstrated action.
+    `pivotrl list methods` names them."""
     num_steps: AtLeast1 = 100
     turns_per_step: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """B, turns drawn for each step; a task comes back only after the others had their turn."""
@@ -42,18 +44,6 @@ class TrainingOptions:
     average_over: Literal["all", "signal"] = "all"
     """Which groups stand in the loss, its denominators and the KL term. all: every one with a verdict (paper eq. 7), so
     a step with little signal is a small step. signal: those whose rewards differ, so every step is a whole one."""
-    clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
-    clip_high: Positive = 0.2
-    kl_coefficient: NotNegative = 0.0
-    """Weight of KL(policy || reference), estimated per token. 0 leaves the reference out."""
-    loss_level: Literal["token", "sequence"] = "token"
-    """token: every token of the batch weighs the same. sequence: every completion does (paper eq. 7)."""
-    importance_cap: Positive | None = None
-    """Weigh each token by min(policy / sampler, cap), for samples of another engine. None: no correction."""
-    num_epochs: AtLeast1 = 1
-    """Optimizer steps on the same groups."""
-    max_gradient_norm: Positive = 1.0
-    weight_decay: NotNegative = 0.0
     train_temperature: NotNegative = 1.0
     train_max_tokens: AtLeast1 = 256
     """Longest action; a longer one is cut off there and fails."""
@@ -64,26 +54,18 @@ class TrainingOptions:
         check(self)
         if self.warmup_steps > self.num_steps:
             refuse("warmup_steps", self.warmup_steps, f"is more than {flag('num_steps')} {self.num_steps}")
-        if self.method == "sft":
-            for name in ("kl_coefficient", "importance_cap"):
-                if value := getattr(self, name):
-                    refuse(name, value, "does nothing when imitating (--method sft); leave it out")
-        elif self.group_size == 1:
-            refuse("group_size", 1, "gives no advantage: a group of one has nothing to differ from; give at least 2")
-        elif self.train_temperature == 0:
-            refuse("train_temperature", 0, "gives groups of equal samples, which teach nothing; give 1")
+        self.load_method().check(self)
 
-    @property
-    def objective(self) -> ObjectiveName:
-        return "likelihood" if self.method == "sft" else "policy_gradient"
+    def load_method(self) -> Any:
+        """The :class:`pivotrl.training.Method` that is named."""
+        return plugins.load("methods", self.method)
 
-    def update_options(self) -> UpdateOptions:
-        shared = {field.name for field in dataclasses.fields(UpdateOptions)}
-        return UpdateOptions(
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name in shared},
-            objective=self.objective,
-            temperature=self.train_temperature if self.method == "pivotrl" else 1.0,
-        )
+
+def update_options(options: TrainingOptions, objective: ObjectiveName) -> UpdateOptions:
+    """What the policy is updated with. Imitation takes log-probabilities at temperature 1."""
+    chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(ObjectiveOptions)}
+    temperature = options.train_temperature if objective == "policy_gradient" else 1.0
+    return UpdateOptions(**chosen, objective=objective, temperature=temperature)
 
 
 def rate_at(step: int, options: TrainingOptions) -> float:
@@ -101,7 +83,7 @@ def rate_at(step: int, options: TrainingOptions) -> float:
 def usual_rate(options: TrainingOptions, policy: Policy) -> float | None:
     """What the policy takes by default; None when it does not say."""
     named = getattr(policy, "default_learning_rate", None)
-    return None if named is None else float(named(options.objective))
+    return None if named is None else float(named(options.load_method().objective))
 
 
 def with_learning_rate(options: TrainingOptions, policy: Policy) -> TrainingOptions:

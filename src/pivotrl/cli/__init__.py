@@ -1,7 +1,6 @@
 """The command line: which subcommands there are, and how errors end it.
 
-Progress goes to
-stderr, results to stdout.
+Progress goes to stderr, results to stdout.
 
 Exit codes: 0 done; 2 input or options cannot be used; 3 nothing to train on; 4 the disk refused; 5 imported, but
 for records that could not be read; 6 the sandbox does not hold; 130 interrupted (what is finished is kept; go on with
@@ -13,17 +12,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from pivotrl import plugins
 from pivotrl.cli import stage_commands, tables, view_commands
 from pivotrl.cli.arguments import parse
-from pivotrl.cli.live_progress import errors
-from pivotrl.protocols import InputError, NoPivots, Notice
+from pivotrl.cli.live_progress import Notices, errors
+from pivotrl.observing import told_notices
+from pivotrl.protocols import InputError, NoPivots
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": stage_commands.run,
@@ -50,7 +48,7 @@ def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _shown_notices():
+        with told_notices(Notices()):
             yield
     except NoPivots as error:
         _fail(str(error), 3)
@@ -70,23 +68,6 @@ def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
         _fail(f"{reason}; what was finished is kept. Free space or mend the path, then go on with {go_on}", 4)
     except ValueError as error:
         _fail(str(error), 2)
-
-
-@contextmanager
-def _shown_notices() -> Iterator[None]:
-    """Inside, a notice is one line on stderr; any other warning is Python's own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", Notice)
-        shown = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
-            if issubclass(category, Notice):
-                errors.print(f"[bold yellow]pivotrl:[/] {tables.plain(str(message))}", soft_wrap=True)
-            else:
-                shown(message, category, *place, **options)
-
-        warnings.showwarning = show
-        yield
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pivotrl import plugins
 from pivotrl.evaluation import load_retention
-from pivotrl.options import AtLeast1, check
+from pivotrl.options import AtLeast1, InputError, check, flag
 from pivotrl.plugins.shapes import require_sampler
 from pivotrl.protocols import Environment
 
@@ -39,6 +39,29 @@ class PolicyChoice:
         given = {name: value for name, value in named.items() if value is not None}
         plugins.require_options("policies", self.policy, **given)
         return _LatePolicy(self.policy, given, needs)
+
+
+@dataclass(frozen=True)
+class SamplerChoice(PolicyChoice):
+    """What acts: a policy, or a sampler that cannot be trained."""
+
+    sampler: str | None = None
+    """Sampler plugin that acts in place of a policy, such as scripted(script='answers.json')."""
+
+    def load_late(self, needs: Callable[[Any], None] = require_sampler) -> Any:
+        """As :meth:`PolicyChoice.load_late`; a sampler is loaded at once.
+
+        Raises:
+            InputError: both are given, or as there.
+        """
+        if self.sampler is None:
+            return super().load_late(needs)
+        given = [flag(name) for name in ("model", "adapter") if getattr(self, name) is not None]
+        if given:
+            raise InputError(f"{given[0]} belongs to a policy, and --sampler acts in its place; leave one of them out")
+        sampler = plugins.load("samplers", self.sampler)
+        needs(sampler)
+        return sampler
 
 
 class _LatePolicy:

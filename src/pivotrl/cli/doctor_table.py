@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 
 from pivotrl.cli.fitting_table import new_table, print_table
 from pivotrl.cli.tables import out, plain
+from pivotrl.observing import Observer
 from pivotrl.sandbox.doctor import SandboxRecord, examine_sandbox
 
 _OUTCOMES = ("blocked", "breach", "not_controlled")
 
 
-def examine(backend: str, require_cgroup: bool, progress: Callable[[int, int, str], None]) -> SandboxRecord:
+def examine(backend: str, require_cgroup: bool, observer: Observer) -> SandboxRecord:
     """:func:`pivotrl.sandbox.doctor.examine_sandbox` with a progress bar."""
     done = 0
 
     def attacked(_: object, total: int) -> None:
         nonlocal done
         done += 1
-        progress(done, total, "attacks on the sandbox")
+        observer.progress("attacks on the sandbox", done, total)
 
     return examine_sandbox(backend, require_cgroup=require_cgroup, progress=attacked)
 

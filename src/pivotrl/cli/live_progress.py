@@ -1,4 +1,4 @@
-"""Progress on the terminal: a live bar with the time left, or plain lines where there is no terminal."""
+"""The terminal as an observer: a live bar with the time left, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,69 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pivotrl.cli.tables import plain
+from pivotrl.observing import Observer
+
 errors = Console(stderr=True, highlight=False)
-"""Everything that is no result goes here."""
+"""Everything that is not a result goes here."""
 _SECONDS_BETWEEN_LINES = 10.0
 
 
+class Notices(Observer):
+    """Shows notices, one line each, and nothing else."""
+
+    def notice(self, text: str) -> None:
+        errors.print(f"[bold yellow]pivotrl:[/] {plain(text)}", soft_wrap=True)
+
+
+class PlainLines(Notices):
+    """For logs: a line every few seconds and at the end of each kind of work.
+
+    The time left is told from what was done since the first report of its kind, which says what was done before.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: dict[str, tuple[float, int]] = {}
+        self._last = -_SECONDS_BETWEEN_LINES
+
+    def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+        now = self._clock()
+        if kind not in self._began or done < self._began[kind][1]:
+            self._began[kind] = now, done
+        start, done_before = self._began[kind]
+        if done == total or now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            is_known = done_before < done < total
+            left = (
+                f", about {_duration((now - start) * (total - done) / (done - done_before))} left" if is_known else ""
+            )
+            errors.print(f"{done}/{total or '?'} {_words(kind, note)}{left}", soft_wrap=True)
+        if done == total:
+            del self._began[kind]
+
+
+class LiveBars(Notices):
+    """A bar for each kind of work, with the time left."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+
+    def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+        tasks, bars = self._tasks, self._bars
+        if kind in tasks and bars.tasks[tasks[kind]].finished and done < total:
+            del tasks[kind]
+        if kind not in tasks:
+            tasks[kind] = bars.add_task(kind, total=total or None, completed=done)
+        bars.update(tasks[kind], completed=done, description=_words(kind, note))
+
+
 @contextmanager
-def live_progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A live bar with the time left, one line per kind of work; plain lines now and then where there is no terminal."""
+def live_progress() -> Iterator[Observer]:
+    """Live bars on a terminal, plain lines elsewhere."""
     if not errors.is_terminal:
-        yield _plain_lines()
+        yield PlainLines()
         return
     columns = (
         TextColumn("{task.description}"),
@@ -30,44 +83,11 @@ def live_progress() -> Iterator[Callable[[int, int, str], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(done: int, total: int, note: str) -> None:
-            kind = note.partition(" ·")[0]
-            if kind in tasks and bars.tasks[tasks[kind]].finished and done < total:
-                del tasks[kind]
-            if kind not in tasks:
-                tasks[kind] = bars.add_task(note, total=total or None, completed=done)
-            bars.update(tasks[kind], completed=done, description=note)
-
-        yield show
+        yield LiveBars(bars)
 
 
-def _plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[[int, int, str], None]:
-    """For logs: a line every few seconds and at the end of each kind of work.
-
-    What is left is told from what was done since the first report of its kind, which says what was done before.
-    """
-    began: dict[str, tuple[float, int]] = {}
-    last = -_SECONDS_BETWEEN_LINES
-
-    def show(done: int, total: int, note: str) -> None:
-        nonlocal last
-        kind, now = note.partition(" ·")[0], clock()
-        if kind not in began or done < began[kind][1]:
-            began[kind] = now, done
-        start, done_before = began[kind]
-        if done == total or now - last >= _SECONDS_BETWEEN_LINES:
-            last = now
-            is_known = done_before < done < total
-            left = (
-                f", about {_duration((now - start) * (total - done) / (done - done_before))} left" if is_known else ""
-            )
-            errors.print(f"{done}/{total or '?'} {note}{left}", soft_wrap=True)
-        if done == total:
-            del began[kind]
-
-    return show
+def _words(kind: str, note: str) -> str:
+    return f"{kind} · {note}" if note else kind
 
 
 def _duration(seconds: float) -> str:

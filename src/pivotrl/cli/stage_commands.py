@@ -13,8 +13,8 @@ import tyro
 
 from pivotrl import plugins
 from pivotrl.cli import import_table, tables
-from pivotrl.cli.choices import HeldOut, PolicyChoice
-from pivotrl.cli.live_progress import live_progress
+from pivotrl.cli.choices import HeldOut, PolicyChoice, SamplerChoice
+from pivotrl.cli.watching import Watching
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
@@ -49,6 +49,7 @@ def run(
     training: TrainingOptions,
     evaluation: EvaluationOptions,
     held_out: HeldOut,
+    watching: Watching,
     reader: str = "auto",
     verifier: str = "tool_call",
     heldout: str | None = None,
@@ -68,7 +69,7 @@ def run(
         overwrite: Start again in a directory that holds a run, which is moved to replaced/ in it.
         json: Print the summary as JSON.
     """
-    with live_progress() as progress:
+    with watching.observer() as observer:
         summary = run_pipeline(
             source,
             out,
@@ -88,7 +89,7 @@ def run(
             evaluation=evaluation,
             resume=resume,
             overwrite=overwrite,
-            progress=progress,
+            observer=observer,
         )
     tables.print_summary(summary, json)
 
@@ -97,6 +98,7 @@ def read(
     source: tyro.conf.Positional[str],
     out: Output,
     reading: ReadOptions,
+    watching: Watching,
     reader: str = "auto",
     heldout: str | None = None,
     resume: bool = False,
@@ -115,19 +117,22 @@ def read(
         json: Print the counts as JSON.
     """
     read_log = plugins.load("readers", reader)
-    with starting_in(out, resume, overwrite), live_progress() as progress:
-        read_stage(source, out, read_log, reading, heldout, progress, overwrite)
+    with starting_in(out, resume, overwrite), watching.observer() as observer:
+        read_stage(
+            source, out, reader=read_log, reading=reading, heldout=heldout, overwrite=overwrite, observer=observer
+        )
     if import_table.print_import(out, json):
         raise SystemExit(5)
 
 
 def profile(
     directory: tyro.conf.Positional[Path],
-    policy: PolicyChoice,
+    policy: SamplerChoice,
     turns: TurnOptions,
     checking: CheckOptions,
     verification: VerificationOptions,
     profiling: ProfileOptions,
+    watching: Watching,
     verifier: str = "tool_call",
     overwrite: bool = False,
     json: bool = False,
@@ -140,10 +145,17 @@ def profile(
         overwrite: Move an earlier profile, and what was made from it, to replaced/.
         json: Print the counts as JSON.
     """
-    with working_in(directory), live_progress() as progress:
-        loaded = plugins.load("verifiers", verifier)
+    with working_in(directory), watching.observer() as observer:
         profile_stage(
-            directory, policy.load_late(), loaded, turns, profiling, progress, checking, verification, overwrite
+            directory,
+            verifier=plugins.load("verifiers", verifier),
+            sampler=policy.load_late(),
+            turns=turns,
+            profiling=profiling,
+            checking=checking,
+            verification=verification,
+            overwrite=overwrite,
+            observer=observer,
         )
     tables.print_stage(directory, "profile", json)
 
@@ -164,7 +176,7 @@ def select(
         json: Print the counts as JSON.
     """
     with working_in(directory):
-        select_stage(directory, selection, name, overwrite)
+        select_stage(directory, selection=selection, name=name, overwrite=overwrite)
     tables.print_stage(directory, selection_stage(name), json)
 
 
@@ -174,6 +186,7 @@ def train(
     training: TrainingOptions,
     checking: CheckOptions,
     verification: VerificationOptions,
+    watching: Watching,
     verifier: str = "tool_call",
     selection: str | None = None,
     name: str | None = None,
@@ -190,29 +203,30 @@ def train(
         overwrite: Move an earlier training, and its evaluations, to replaced/.
         json: Print the counts as JSON.
     """
-    with working_in(directory), live_progress() as progress:
+    with working_in(directory), watching.observer() as observer:
         train_stage(
             directory,
-            policy.load_late(require_policy),
-            plugins.load("verifiers", verifier),
-            training,
-            progress,
-            checking,
-            verification,
-            overwrite,
-            name,
-            selection,
+            policy=policy.load_late(require_policy),
+            verifier=plugins.load("verifiers", verifier),
+            training=training,
+            checking=checking,
+            verification=verification,
+            overwrite=overwrite,
+            name=name,
+            selection=selection,
+            observer=observer,
         )
     tables.print_stage(directory, training_stage(name), json)
 
 
 def evaluate(
     directory: tyro.conf.Positional[Path],
-    policy: PolicyChoice,
+    policy: SamplerChoice,
     turns: TurnOptions,
     evaluation: EvaluationOptions,
     held_out: HeldOut,
     verification: VerificationOptions,
+    watching: Watching,
     name: str = "after",
     training: str | None = None,
     verifier: str = "tool_call",
@@ -229,20 +243,20 @@ def evaluate(
         overwrite: Move an earlier evaluation of that name to replaced/.
         json: Print the counts as JSON.
     """
-    with working_in(directory), live_progress() as progress:
+    with working_in(directory), watching.observer() as observer:
         evaluate_stage(
             directory,
-            name,
-            policy.load_late(),
-            plugins.load("verifiers", verifier),
-            turns,
-            evaluation,
-            held_out.make_environments(),
-            held_out.texts(),
-            progress,
-            verification,
-            overwrite,
-            training,
-            load_weights=name != "before",
+            name=name,
+            policy=policy.load_late(),
+            verifier=plugins.load("verifiers", verifier),
+            turns=turns,
+            evaluation=evaluation,
+            environments=held_out.make_environments(),
+            retention=held_out.texts(),
+            verification=verification,
+            overwrite=overwrite,
+            training=training,
+            load_weights=name != "before" and policy.sampler is None,
+            observer=observer,
         )
     tables.print_stage(directory, evaluation_stage(name), json)

@@ -79,11 +79,11 @@ def check(
         verifier: Verifier plugin.
         json: Print the report as JSON.
     """
-    with working_in(directory), live_progress() as progress:
+    with working_in(directory), live_progress() as observer:
         loaded = plugins.load("verifiers", verifier)
         candidates, _ = load_turns(directory, turns)
         sampler = policy.load_late() if needs_policy(loaded) else None
-        report = check_stage(directory, candidates, loaded, checking, progress, sampler, verification)
+        report = check_stage(directory, candidates, loaded, checking, observer, sampler, verification)
     check_table.print_check(report, checking, json)
     if fault_of(report, checking.max_false_pass):
         raise SystemExit(2)
@@ -97,8 +97,8 @@ def doctor(sandbox: str = "bwrap", require_cgroup: bool = False, json: bool = Fa
         require_cgroup: Refuse a sandbox without a cgroup of its own, which only resource limits then bound.
         json: Print what was found as JSON.
     """
-    with live_progress() as progress:
-        found = doctor_table.examine(sandbox, require_cgroup, progress)
+    with live_progress() as observer:
+        found = doctor_table.examine(sandbox, require_cgroup, observer)
     if not doctor_table.print_sandbox(found, json):
         raise SystemExit(6)
 

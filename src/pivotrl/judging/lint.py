@@ -21,6 +21,7 @@ from pivotrl.judging.probes.making import make_probes
 from pivotrl.judging.probes.probe import Probe
 from pivotrl.judging.probes.refusal import fault_of
 from pivotrl.judging.probes.report import CheckReport, Judged, make_report
+from pivotrl.observing import SILENT, Observer
 from pivotrl.options import AtLeast1, Positive, Share
 from pivotrl.options import check as check_options
 from pivotrl.plugins import describe, source_sha256
@@ -29,8 +30,6 @@ from pivotrl.records import Verdict
 from pivotrl.rollouts import judge
 from pivotrl.storage.record_files import sha256_of_file, sha256_of_json, write_file
 from pivotrl.turns import draw_by_task
-
-Progress = Callable[[int, int, str], None]
 
 _NUM_OTHERS = 2
 _WITHOUT_EFFECT = frozenset({"empty", "malformed", "talk", "judge", "shell_missing"})
@@ -56,20 +55,13 @@ class CheckOptions:
         check_options(self)
 
 
-def silent(done: int, total: int, note: str) -> None:
-    """No progress shown."""
-
-
 def check(
     turns: Sequence[Turn],
     verifier: Verifier,
     options: CheckOptions = CheckOptions(),
-    progress: Progress = silent,
+    observer: Observer = SILENT,
 ) -> CheckReport:
     """Judge the demonstrated action and every probe at a sample of the turns.
-
-    Args:
-        progress: called with (done, total, words).
 
     Raises:
         InputError: there are no turns.
@@ -104,7 +96,7 @@ def check(
             judged.append(Judged(turn, probe, verdict))
         spent += time.perf_counter() - start
         num_checked += 1
-        progress(num_checked, len(drawn), "checking the verifier")
+        observer.progress("checking the verifier", num_checked, len(drawn))
     return make_report((describe(verifier), "", vars(options)), judged, len(drawn) - num_checked, spent)
 
 
@@ -113,7 +105,7 @@ def check_stage(
     turns: Sequence[Turn],
     verifier: Verifier,
     options: CheckOptions = CheckOptions(),
-    progress: Progress = silent,
+    observer: Observer = SILENT,
     policy: Sampler | None = None,
     verification: VerificationOptions = VerificationOptions(),
 ) -> CheckReport:
@@ -126,7 +118,7 @@ def check_stage(
         InputError: as :func:`check`.
     """
     with Verification(verifier, verification, (), policy) as guarded:
-        found = check(turns, guarded, options, progress)
+        found = check(turns, guarded, options, observer)
     report = found.model_copy(update={"package": version("pivotrl"), **_identity(directory, turns, verifier)})
     write_file(directory / "check.json", report.model_dump_json(indent=1) + "\n")
     return report
@@ -137,7 +129,7 @@ def require_checked(
     turns: Sequence[Turn],
     verifier: Verifier,
     options: CheckOptions = CheckOptions(),
-    progress: Progress = silent,
+    observer: Observer = SILENT,
     policy: Sampler | None = None,
     verification: VerificationOptions = VerificationOptions(),
     same_turns: bool = True,
@@ -160,7 +152,7 @@ def require_checked(
     known = _fitting_report(directory, identity, options)
     if known is not None and fault_of(known, options.max_false_pass) is None:
         return known, False
-    report = check_stage(directory, turns, verifier, options, progress, policy, verification)
+    report = check_stage(directory, turns, verifier, options, observer, policy, verification)
     if fault := fault_of(report, options.max_false_pass):
         raise InputError(fault)
     return report, True

@@ -34,6 +34,8 @@ EXPORTS = {
     "policies": "Policy",
     "environments": "make_environments",
     "exporters": "export",
+    "methods": "Method",
+    "trackers": "Tracker",
 }
 """Each kind of plugin and the name that its module exports."""
 

@@ -93,6 +93,7 @@ def _render(files: RunFiles, summary: Summary) -> str:
     pivots = [row for row in selections if row.selected]
     rows = [row.metrics for row in metrics]
     breakdowns = _breakdowns(summary)
+    method = sentences.training_method(manifests["train"]) if "train" in manifests else None
     return template.render(
         name=directory.resolve().name,
         summary=summary,
@@ -110,7 +111,8 @@ def _render(files: RunFiles, summary: Summary) -> str:
         breakdowns=breakdowns,
         reasons={"turn": _reasons(turns), "episode": _reasons(episodes)},
         figures=plots.figures(summary, breakdowns, selections, manifests),
-        panels=plots.panels(metrics, is_sft="train" in manifests and manifests["train"].options.get("method") == "sft"),
+        panels=plots.panels(metrics, shows_loss=method is not None and not method.verifies),
+        method=method,
         num_steps=len(metrics),
         totals=sentences.metric_totals(rows),
         pivots=len(pivots),

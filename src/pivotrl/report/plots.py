@@ -118,12 +118,16 @@ def figures(
     return found
 
 
-def panels(metrics: Sequence[StepMetrics], is_sft: bool) -> list[dict[str, Any]]:
-    """Small multiples over the steps, one per metric that the run has."""
+def panels(metrics: Sequence[StepMetrics], shows_loss: bool) -> list[dict[str, Any]]:
+    """Small multiples over the steps, one per metric that the run has.
+
+    Args:
+        shows_loss: whether the loss says something about progress, as it does when imitating.
+    """
     found = []
     for name, title, top, words in _PANELS:
         points = [(row.step, row.metrics[name]) for row in metrics if name in row.metrics]
-        if points and (is_sft or name != "loss/total"):  # a policy-gradient loss says nothing about progress
+        if points and (shows_loss or name != "loss/total"):
             found.append({"title": title, "words": words, "svg": step_plot(points, top)})
     return found
 

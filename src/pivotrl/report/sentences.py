@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+from pivotrl import plugins
 from pivotrl.intervals import Estimate
+from pivotrl.protocols import InputError
 from pivotrl.records import Manifest, TurnResult
 from pivotrl.report.summary import Comparison, Summary
 from pivotrl.rollouts import SampleFaults
@@ -208,6 +211,24 @@ def _rate_complaint(train: Manifest) -> str | None:
     return None if words is None else f"{words[0].upper()}{words[1:]}."
 
 
+@dataclass(frozen=True)
+class TrainingMethod:
+    """How a training made its groups."""
+
+    title: str
+    verifies: bool
+
+
+def training_method(train: Manifest) -> TrainingMethod:
+    """The method that a training names; one that is not installed here goes by its name."""
+    spec = str(train.options.get("method", "pivotrl"))
+    try:
+        method = plugins.load("methods", spec)
+    except InputError:
+        return TrainingMethod(spec, verifies=True)
+    return TrainingMethod(method.title, method.verifies)
+
+
 def caveats(
     summary: Summary,
     manifests: Mapping[str, Manifest],
@@ -225,8 +246,10 @@ def caveats(
         )
     verifiers = [plain(manifests[s].options.get("verifier")) for s in ("train", "evaluations/after") if s in manifests]
     if "held-out turns" in by_name and len(verifiers) == 2:
-        is_sft = manifests["train"].options.get("method") == "sft"
-        role = f"the verifier that {'chose the pivots' if is_sft else 'gave the training reward'} ({verifiers[0]})"
+        has_rewarded = training_method(manifests["train"]).verifies
+        role = (
+            f"the verifier that {'gave the training reward' if has_rewarded else 'chose the pivots'} ({verifiers[0]})"
+        )
         told.append(
             f"Held-out turns are scored by {role}: what merely pleases it looks better here too."
             if verifiers[0] == verifiers[1]

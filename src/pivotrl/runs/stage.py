@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pivotrl.observing import SILENT, Observer
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest
 from pivotrl.runs.layout import REPLACED, outputs
@@ -38,6 +39,7 @@ class Stage:
         told: names of options that are noted and may differ, such as the path of a file whose content is an input.
         policy: what acts, see :func:`pivotrl.protocols.describe_policy`.
         is_verified: whether :func:`require_same` has looked at the files of a finished stage already.
+        observer: told when the stage begins and when it is complete.
 
     Raises:
         InputError: the directory holds this stage with other options or inputs, or a file of the finished stage was
@@ -53,7 +55,9 @@ class Stage:
         told: Collection[str] = (),
         policy: Mapping[str, Any] | None = None,
         is_verified: bool = False,
+        observer: Observer = SILENT,
     ) -> None:
+        self._observer = observer
         self.directory, self.name, self.path = directory, name, manifest_path(directory, name)
         self._start, now = time.monotonic(), timestamp()
         self.is_moved = False
@@ -79,6 +83,8 @@ class Stage:
                 }
                 self.manifest = write_manifest(self.path, old.model_copy(update=update))
         self.done = self.manifest.status == "complete"
+        if not self.done:
+            observer.started(name, self.manifest)
 
     def finish(self, counts: dict[str, Any], num_rollout_turns: int = 0) -> None:
         """Note what was made, and what stands in every file of the stage."""
@@ -90,6 +96,7 @@ class Stage:
             finished_at=timestamp(),
         )
         self.done = True
+        self._observer.finished(self.name, self.manifest)
 
     def pause(self) -> None:
         """Keep the time spent so far; called when the stage is interrupted."""

@@ -13,12 +13,13 @@ from pivotrl.evaluation import (
     evaluate_turns,
 )
 from pivotrl.judging.guarded import Verification, VerificationOptions
-from pivotrl.observing import Progress, silent
+from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, own_code
 from pivotrl.plugins.shapes import make_checked, require_environments, require_policy, require_verifier
 from pivotrl.protocols import Environment, InputError, Policy, Verifier, describe_policy
 from pivotrl.records import SkippedTurn
+from pivotrl.runs.checkpoints import restore
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import evaluation_stage, training_stage
 from pivotrl.runs.manifest import find_manifest
@@ -26,25 +27,25 @@ from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import Stage, require_same
 from pivotrl.stages.reading import nothing_held_out
 from pivotrl.storage.record_files import sha256_of_json
-from pivotrl.training import restore
 from pivotrl.turns import TurnOptions, cut, draw_by_task
 
 
 def evaluate_stage(
     directory: Path,
+    *,
     name: str,
     policy: Policy,
     verifier: Verifier,
-    turn_options: TurnOptions = TurnOptions(),
-    options: EvaluationOptions = EvaluationOptions(),
+    turns: TurnOptions = TurnOptions(),
+    evaluation: EvaluationOptions = EvaluationOptions(),
     environments: Callable[[], Sequence[Environment]] | None = None,
     retention: Sequence[dict[str, str]] = (),
-    progress: Progress = silent,
     verification: VerificationOptions = VerificationOptions(),
     overwrite: bool = False,
     training: str | None = None,
     load_weights: bool = False,
     may_be_empty: bool = False,
+    observer: Observer = SILENT,
 ) -> None:
     """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``.
 
@@ -65,13 +66,13 @@ def evaluate_stage(
         raise InputError("'before' is the policy before training; give the evaluation of a training another --name")
     if load_weights:
         files.finished(trained)
-    candidates, skipped = cut(files.heldout(), TurnOptions(domain=turn_options.domain))
-    turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
+    candidates, skipped = cut(files.heldout(), TurnOptions(domain=turns.domain))
+    drawn = draw_by_task(candidates, None, evaluation.heldout_turns, evaluation.eval_seed)
     episodes_to_play = make_checked(environments) if environments else []
-    if not (turns or episodes_to_play or retention or may_be_empty):
+    if not (drawn or episodes_to_play or retention or may_be_empty):
         raise InputError(f"there is nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
     settings = {
-        **options_dict(options),
+        **options_dict(evaluation),
         "verifier": describe(verifier),
         "environments": describe(environments) if environments else None,
         "training": training,
@@ -93,35 +94,44 @@ def evaluate_stage(
     if overwrite:
         move_aside(directory, stage_name)
     limits, acting = options_dict(verification), describe_policy(policy)
-    with Stage(directory, stage_name, {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True) as stage:
+    with Stage(
+        directory,
+        stage_name,
+        {**settings, **limits},
+        inputs,
+        tuple(limits),
+        acting,
+        is_verified=True,
+        observer=observer,
+    ) as stage:
         if stage.done:
             return
         if environments:
             require_environments(environments)
         base = directory / stage_name
-        with Verification(verifier, verification, turns, policy) as guarded:
+        with Verification(verifier, verification, drawn, policy) as guarded:
             turn_results = evaluate_turns(
-                policy, turns, guarded, base.with_name(f"{name}.turns.jsonl"), options, progress
+                policy, drawn, guarded, base.with_name(f"{name}.turns.jsonl"), evaluation, observer
             )
         episodes = (
-            evaluate_episodes(policy, episodes_to_play, base.with_name(f"{name}.episodes.jsonl"), options, progress)
+            evaluate_episodes(policy, episodes_to_play, base.with_name(f"{name}.episodes.jsonl"), evaluation, observer)
             if environments
             else []
         )
         texts = (
-            evaluate_retention(policy, retention, base.with_name(f"{name}.retention.jsonl"), progress)
+            evaluate_retention(policy, retention, base.with_name(f"{name}.retention.jsonl"), observer)
             if retention
             else []
         )
         if not (turn_results or episodes or texts or may_be_empty):
             raise InputError(
-                f"none of the {len(turns)} held-out turns fits the model's context with --eval-max-tokens "
-                f"{options.eval_max_tokens}; lower it, or hold out shorter trajectories"
+                f"none of the {len(drawn)} held-out turns fits the model's context with --eval-max-tokens "
+                f"{evaluation.eval_max_tokens}; lower it, or hold out shorter trajectories"
             )
         stage.finish(
             {
                 "turns": len(turn_results),
-                "turns_too_long": len(turns) - len(turn_results),
+                "turns_too_long": len(drawn) - len(turn_results),
                 "samples_cut_off": sum(result.num_cut_off for result in turn_results),
                 "episodes": len(episodes),
                 "retention_texts": len(texts),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
-from pivotrl.observing import Progress, silent
+from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, own_code
 from pivotrl.plugins.shapes import require_sampler, require_verifier
@@ -30,14 +30,15 @@ def load_turns(directory: Path, options: TurnOptions) -> tuple[list[Turn], list[
 
 def profile_stage(
     directory: Path,
+    *,
     sampler: Sampler,
     verifier: Verifier,
-    turn_options: TurnOptions = TurnOptions(),
-    options: ProfileOptions = ProfileOptions(),
-    progress: Progress = silent,
+    turns: TurnOptions = TurnOptions(),
+    profiling: ProfileOptions = ProfileOptions(),
     checking: CheckOptions = CheckOptions(),
     verification: VerificationOptions = VerificationOptions(),
     overwrite: bool = False,
+    observer: Observer = SILENT,
 ) -> list[SampleGroup]:
     """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts) and ``skipped.jsonl``.
 
@@ -47,10 +48,10 @@ def profile_stage(
     require_verifier(verifier)
     require_sampler(sampler)
     files = RunFiles(directory)
-    turns, skipped = cut(files.trajectories(), turn_options)
-    settings = {**options_dict(turn_options), **options_dict(options), "verifier": describe(verifier)}
+    candidates, skipped = cut(files.trajectories(), turns)
+    settings = {**options_dict(turns), **options_dict(profiling), "verifier": describe(verifier)}
     inputs = {"trajectories.jsonl": files.sha256("trajectories.jsonl"), **own_code(verifier)}
-    if not turns:
+    if not candidates:
         reasons = Counter(skip.reason for skip in skipped)
         raise InputError(
             f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}; choose another "
@@ -59,32 +60,34 @@ def profile_stage(
     if not overwrite:
         require_same(directory, "profile", settings, inputs)
     # Before the stage begins: one that has begun would hold on to the verifier that is refused here.
-    report, _ = require_checked(directory, turns, verifier, checking, progress, sampler, verification)
+    report, _ = require_checked(directory, candidates, verifier, checking, observer, sampler, verification)
     inputs["policy"] = sha256_of_json(sampler.identity)
     if overwrite:
         move_aside(directory, "profile")
     limits = {**options_dict(checking), **options_dict(verification)}
     acting = describe_policy(sampler)
-    with Stage(directory, "profile", {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True) as stage:
+    with Stage(
+        directory, "profile", {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True, observer=observer
+    ) as stage:
         path = directory / "profiles.jsonl"
         if stage.done:
             return read_records(path, SampleGroup)
-        with Verification(verifier, verification, turns, sampler) as guarded:
-            groups, left_out = profile(turns, sampler, guarded, path, options, progress)
+        with Verification(verifier, verification, candidates, sampler) as guarded:
+            groups, left_out = profile(candidates, sampler, guarded, path, profiling, observer)
         if not groups:
             raise InputError(
-                f"none of the {len(turns)} candidate turns can be sampled: "
-                f"{why_none_fits(left_out, options.max_tokens)}"
+                f"none of the {len(candidates)} candidate turns can be sampled: "
+                f"{why_none_fits(left_out, profiling.max_tokens)}"
             )
         skipped_file = RecordFile(directory / "skipped.jsonl", SkippedTurn)
         skipped_file.append([skip for skip in skipped + left_out if skip.turn_id not in skipped_file])
         unshared, computed = prompt_tokens(groups)
         stage.finish(
             {
-                "candidate_turns": len(turns),
+                "candidate_turns": len(candidates),
                 "profiled_turns": len(groups),
                 "skipped": dict(Counter(skip.reason for skip in skipped + left_out)),
-                **count_alternatives({turn.trajectory.id: turn.trajectory for turn in turns}.values()),
+                **count_alternatives({turn.trajectory.id: turn.trajectory for turn in candidates}.values()),
                 **outcome_counts(groups),
                 "prompt_tokens": {"unshared": unshared, "computed": computed},
             },

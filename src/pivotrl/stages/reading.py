@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pivotrl.observing import Progress, silent
+from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe
 from pivotrl.plugins.shapes import trajectories
@@ -35,11 +35,12 @@ _NAMED = "named"
 def read_stage(
     source: str,
     directory: Path,
+    *,
     reader: Reader,
-    options: ReadOptions = ReadOptions(),
+    reading: ReadOptions = ReadOptions(),
     heldout: str | None = None,
-    progress: Progress = silent,
     overwrite: bool = False,
+    observer: Observer = SILENT,
 ) -> None:
     """Import a source, and a second one that is held out if there is one.
 
@@ -56,15 +57,15 @@ def read_stage(
         if place is not None and not place.strip():
             raise InputError("the source has no name; give a log file, or . for every log in this directory")
         require_utf8(Path(place or ""))
-    places = {"source": source, "heldout": heldout, "tools": options.tools, "system": options.system}
+    places = {"source": source, "heldout": heldout, "tools": reading.tools, "system": reading.system}
     inputs = {role: source_hash(place) for role, place in places.items() if place}
-    settings = {**options_dict(options), "reader": describe(reader), "source": source, "heldout": heldout}
+    settings = {**options_dict(reading), "reader": describe(reader), "source": source, "heldout": heldout}
     told = [role for role in places if inputs.get(role) != _NAMED]
     if overwrite:
         for place in filter(None, (source, heldout)):
             next(trajectories(reader, Path(place)), None)
         move_aside(directory, "read")
-    with Stage(directory, "read", settings, inputs, told) as stage:
+    with Stage(directory, "read", settings, inputs, told, observer=observer) as stage:
         if stage.done:
             (directory / _KEY_FILE).unlink(missing_ok=True)  # the last run may have been killed just before it did
             _tell_what_is_held_out(stage.manifest)
@@ -76,24 +77,24 @@ def read_stage(
         tally = Tally()
         duplicates = DuplicateFinder()
         groups = TaskGroups()
-        redactor = Redactor(_redaction_key(directory)) if options.redact else Redactor()
+        redactor = Redactor(_redaction_key(directory)) if reading.redact else Redactor()
         for place, is_heldout in ((source, False), (heldout, True)):
             if place is None:
                 continue
             complete = completion(
-                reader, Path(place), tools=options.tools, system=options.system, infer_tools=options.infer_tools
+                reader, Path(place), tools=reading.tools, system=reading.system, infer_tools=reading.infer_tools
             )
             found = trajectories(reader, Path(place))
             read = (groups.told_apart(item) if isinstance(item, Trajectory) else item for item in found)
-            imported = (treat(item, complete, duplicates, redactor, options, tally) for item in read)
+            imported = (treat(item, complete, duplicates, redactor, reading, tally) for item in read)
             for batch in _batches(imported):
                 if heldout is not None:
                     batch = [replace(item, is_heldout=is_heldout) for item in batch]
                 files.write(batch)
-                progress(tally.num_read, 0, "trajectories read")
-        if heldout is None and 0.0 < options.heldout_fraction < 1.0:
+                observer.progress("trajectories read", tally.num_read, 0)
+        if heldout is None and 0.0 < reading.heldout_fraction < 1.0:
             files.balance()
-        _require_usable(source, files, tally, options)
+        _require_usable(source, files, tally, reading)
         stage.finish(
             {
                 **tally.counts(),

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.protocols import InputError, Notice
 from pivotrl.records import Selection
@@ -20,10 +21,12 @@ from pivotrl.storage.record_files import encode_line, write_file
 
 def select_stage(
     directory: Path,
-    options: SelectionOptions = SelectionOptions(),
+    *,
+    selection: SelectionOptions = SelectionOptions(),
     name: str | None = None,
     overwrite: bool = False,
     repairs: bool = True,
+    observer: Observer = SILENT,
 ) -> list[Selection]:
     """``profiles.jsonl`` -> ``selection.jsonl``: every profiled turn with its reason.
 
@@ -40,8 +43,8 @@ def select_stage(
     """
     files, stage_name = RunFiles(directory), selection_stage(name)
     path = directory / outputs(stage_name)[0]
-    selections = select(files.profiles(), options)
-    settings, inputs = options_dict(options), {"profiles.jsonl": files.sha256("profiles.jsonl")}
+    selections = select(files.profiles(), selection)
+    settings, inputs = options_dict(selection), {"profiles.jsonl": files.sha256("profiles.jsonl")}
     users, data = dependents(directory, stage_name), b"".join(map(encode_line, selections))
     if overwrite:
         move_aside(directory, stage_name)
@@ -54,7 +57,7 @@ def select_stage(
     elif not _stands(directory, stage_name, settings, inputs):
         path.unlink(missing_ok=True)
         manifest_path(directory, stage_name).unlink(missing_ok=True)
-    with Stage(directory, stage_name, settings, inputs) as stage:
+    with Stage(directory, stage_name, settings, inputs, observer=observer) as stage:
         if not stage.done:
             write_file(path, data)
             reasons = dict(Counter(row.reason for row in selections))

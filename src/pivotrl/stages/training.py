@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
-from pivotrl.observing import Progress, silent
+from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, own_code
 from pivotrl.plugins.shapes import require_policy, require_verifier
@@ -23,15 +23,16 @@ from pivotrl.training_options import usual_rate, with_learning_rate
 
 def train_stage(
     directory: Path,
+    *,
     policy: Policy,
     verifier: Verifier,
-    options: TrainingOptions = TrainingOptions(),
-    progress: Progress = silent,
+    training: TrainingOptions = TrainingOptions(),
     checking: CheckOptions = CheckOptions(),
     verification: VerificationOptions = VerificationOptions(),
     overwrite: bool = False,
     name: str | None = None,
     selection: str | None = None,
+    observer: Observer = SILENT,
 ) -> None:
     """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
 
@@ -48,30 +49,39 @@ def train_stage(
     rows = files.selections(selection)
     require_pivots(rows)
     turns = files.turns(row.turn_id for row in rows if row.selected)
-    settings = {**options_dict(options), "verifier": describe(verifier), "selection": selection}
-    if options.learning_rate is None:
+    settings = {**options_dict(training), "verifier": describe(verifier), "selection": selection}
+    if training.learning_rate is None:
         del settings["learning_rate"]  # the policy knows it, and a policy is loaded last
     read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
     inputs = {**{file: files.sha256(file) for file in read}, **own_code(verifier)}
     if not overwrite:
         require_same(directory, stage_name, settings, inputs)
-    verifies, checked = options.method != "sft", 0
-    if verifies:
+    method, checked = training.load_method(), 0
+    if method.verifies:
         report, is_new = require_checked(
-            directory, turns, verifier, checking, progress, policy, verification, same_turns=False
+            directory, turns, verifier, checking, observer, policy, verification, same_turns=False
         )
         checked = report.num_rollout_turns if is_new else 0
-    options = with_learning_rate(options, policy)
+    options = with_learning_rate(training, policy)
     settings |= {**options_dict(options), **policy.training_identity}
     inputs["policy"] = sha256_of_json(policy.identity)
     if overwrite:
         move_aside(directory, stage_name)
     limits = {**options_dict(checking), **options_dict(verification)}
     acting = describe_policy(policy)
-    with Stage(directory, stage_name, {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True) as stage:
-        canaries = turns if verifies and not stage.done else ()
+    with Stage(
+        directory,
+        stage_name,
+        {**settings, **limits},
+        inputs,
+        tuple(limits),
+        acting,
+        is_verified=True,
+        observer=observer,
+    ) as stage:
+        canaries = turns if method.verifies and not stage.done else ()
         with Verification(verifier, verification, canaries, policy) as guarded:
-            steps = train(policy, turns, guarded, directory / stage_name, options, progress)
+            steps = train(policy, turns, guarded, directory / stage_name, options, observer)
         if stage.done:
             return
         policy.export(directory / stage_name / "policy")

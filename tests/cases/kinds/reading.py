@@ -30,7 +30,7 @@ def run(case: dict[str, Any], folder: Path) -> None:
     )
     out = folder / "run"
     try:
-        read_stage(str(source(case, folder)), out, auto.read, options)
+        read_stage(str(source(case, folder)), out, reader=auto.read, reading=options)
     except InputError as error:
         assert "error" in case, error
         assert "\n" not in str(error) and re.search(case["error"], str(error)), error

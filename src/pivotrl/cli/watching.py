@@ -1,0 +1,46 @@
+"""Who watches a command: the terminal, and the trackers that were named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pivotrl import plugins
+from pivotrl.cli.live_progress import live_progress
+from pivotrl.observing import Observer, Observers, told_notices
+from pivotrl.options import InputError
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Who hears of the run beside the terminal."""
+
+    tracker: tuple[str, ...] = ()
+    """Tracker plugins with options, such as "jsonl(path='events.jsonl')"; `pivotrl list trackers` names them."""
+
+    @contextmanager
+    def observer(self) -> Iterator[Observer]:
+        """The terminal and the trackers as one, closed at the end.
+
+        Raises:
+            InputError: a tracker cannot be made.
+        """
+        trackers = [_loaded(spec) for spec in self.tracker]
+        with live_progress() as terminal:
+            watchers = Observers([terminal, *trackers])
+            try:
+                with told_notices(watchers):
+                    yield watchers
+            finally:
+                watchers.close()
+
+
+def _loaded(spec: str) -> Observer:
+    tracker = plugins.load("trackers", spec)
+    if not isinstance(tracker, Observer):
+        raise InputError(
+            f"the tracker {spec!r} is not an Observer: derive its class from pivotrl.observing.Observer; "
+            "see docs/plugins.md"
+        )
+    return tracker

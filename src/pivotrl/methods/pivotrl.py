@@ -1,0 +1,35 @@
+"""PivotRL: the current policy acts at pivots, and learns from the differences within each group (paper eq. 5 to 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pivotrl.options import refuse
+from pivotrl.protocols import ObjectiveName
+from pivotrl.training import Lesson, Step, TrainingOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """Samples G actions at each turn, verifies them, and weighs each by its advantage over the others."""
+
+    title: ClassVar[str] = "PivotRL"
+    objective: ClassVar[ObjectiveName] = "policy_gradient"
+    verifies: ClassVar[bool] = True
+
+    def check(self, options: TrainingOptions) -> None:
+        if options.group_size == 1:
+            refuse("group_size", 1, "gives no advantage: a group of one has nothing to differ from; give at least 2")
+        if options.train_temperature == 0:
+            refuse("train_temperature", 0, "gives groups of equal samples, which teach nothing; give 1")
+
+    def lesson(self, step: Step) -> Lesson:
+        """Without a difference in rewards and without a KL term there is nothing to learn."""
+        samples = step.sample()
+        groups, metrics = step.weigh(samples)
+        with_signal = [group for group in groups if any(group.advantages_G)]
+        if step.options.average_over == "signal":
+            return Lesson(with_signal, bool(with_signal), metrics, samples)
+        teaches = bool(with_signal) or (bool(groups) and step.options.kl_coefficient > 0)
+        return Lesson(groups, teaches, metrics, samples)

@@ -1,0 +1,35 @@
+"""SFT: imitate the demonstrated action at every turn of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pivotrl.options import refuse
+from pivotrl.protocols import NotRenderable, ObjectiveName, TrainingGroup
+from pivotrl.training import Lesson, Step, TrainingOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """The demonstrated action is the only completion of its turn, with weight 1. Samples nothing, asks no verifier."""
+
+    title: ClassVar[str] = "imitation (SFT)"
+    objective: ClassVar[ObjectiveName] = "likelihood"
+    verifies: ClassVar[bool] = False
+
+    def check(self, options: TrainingOptions) -> None:
+        for name in ("kl_coefficient", "importance_cap"):
+            if value := getattr(options, name):
+                refuse(name, value, "does nothing when imitating (--method sft); leave it out")
+
+    def lesson(self, step: Step) -> Lesson:
+        """Turns whose demonstrated action the chat template cannot write are left out and counted."""
+        groups = []
+        for turn in step.turns:
+            try:
+                demonstrated = step.policy.encode_action(turn, turn.expected_action)
+            except NotRenderable:
+                continue
+            groups.append(TrainingGroup(turn, [demonstrated], [1.0]))
+        return Lesson(groups, bool(groups), {"groups/not_renderable": float(len(step.turns) - len(groups))})
