@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pivotrl import TrainingOptions, Verdict, cut, train
+from pivotrl.observing import Observer
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import Policy
@@ -199,10 +200,13 @@ def test_the_reference_pulls_at_groups_without_signal_but_not_where_nothing_is_k
 def test_what_no_sample_tells_is_left_out_of_the_metrics_and_of_the_note(tmp_path: Path) -> None:
     policy, notes = TabularPolicy(seed=3), []
     buy(policy, tmp_path, ("????",) * 6)
-    rows: list[StepMetrics] = train(
-        policy, TURNS, verify, tmp_path, options(), lambda done, total, note: notes.append(note)
-    )
+
+    class Notes(Observer):
+        def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+            notes.append(note)
+
+    rows: list[StepMetrics] = train(policy, TURNS, verify, tmp_path, options(), Notes())
     assert not {"reward/mean", "reward/group_variance", "loss/total"} & rows[0].metrics.keys()
     assert rows[0].metrics["samples/without_verdict"] == 24
-    assert notes[1:] == ["steps · no verdict · 0/6 groups with signal"]
+    assert notes[1:] == ["no verdict · 0/6 groups with signal"]
     assert all(math.isfinite(value) for value in rows[0].metrics.values())
