@@ -155,7 +155,13 @@ def evaluate_retention(
 _TEXT_KEYS = ("id", "source", "prompt", "answer")
 
 
-def load_retention(path: Path, max_texts: int | None = None) -> list[dict[str, str]]:
+class ReferenceTexts(tuple[dict[str, str], ...]):
+    """Texts outside the task that know which file they come from."""
+
+    path: str | None = None
+
+
+def load_retention(path: Path, max_texts: int | None = None) -> ReferenceTexts:
     """Reference texts, one JSON object a line with ``id``, ``source``, ``prompt`` and ``answer``. A line ends at a line
     feed alone.
 
@@ -183,7 +189,9 @@ def load_retention(path: Path, max_texts: int | None = None) -> list[dict[str, s
         texts[text["id"]] = text
     if not texts:
         raise InputError(f"{path} holds no reference text; give one JSON object a line")
-    return list(texts.values())[:max_texts]
+    found = ReferenceTexts(list(texts.values())[:max_texts])
+    found.path = str(path)
+    return found
 
 
 def _reference_text(entry: Any) -> dict[str, str]:

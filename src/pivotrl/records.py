@@ -355,6 +355,8 @@ class Manifest(Record):
     """sha256 of each input file or identity, by name."""
     policy: dict[str, Any] = Field(default_factory=dict)
     """What acted and learned, for people and for a command that does it again; empty where nothing acted."""
+    plugins: dict[str, str | None] = Field(default_factory=dict)
+    """The texts that name the plugins of the stage on the command line; None for one that cannot be named."""
     outputs: dict[str, Output | None] | None = None
     """Each file that the stage wrote, by its path in the run directory; None for one that it could have written and did
     not. None in place of all of them: not finished, or finished by a version that did not note them."""

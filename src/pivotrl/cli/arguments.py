@@ -1,17 +1,41 @@
-"""Arguments of the command line to the call that they ask for."""
+"""Arguments of the command line to the call that they ask for.
+
+Options that are not given come from ``--config``, then from what the run in the directory remembers, then from their
+defaults.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import inspect
 import io
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
 
 import tyro
+from pydantic import TypeAdapter, ValidationError
 
-from pivotrl.protocols import InputError
+from pivotrl.cli.configuration import read_config
+from pivotrl.options import flag
+from pivotrl.protocols import InputError, Notice
+from pivotrl.runs.layout import evaluation_stage, training_stage
+from pivotrl.runs.manifest import manifest_path
+from pivotrl.runs.memory import differing, remembered
+
+_STAGES: dict[str, Callable[[str | None], str]] = {
+    "run": lambda name: "run",
+    "profile": lambda name: "profile",
+    "check": lambda name: "profile",
+    "train": training_stage,
+    "evaluate": lambda name: evaluation_stage(name or "after"),
+}
+"""Commands that take what they are not told from the run, and the stage that each does."""
+_WHO_ACTS = ("policy", "model", "adapter")
 
 
 def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] | None) -> Callable[[], None]:
@@ -19,28 +43,48 @@ def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] 
 
     Raises:
         InputError: an argument is empty, or an option refused its value (:mod:`pivotrl.options`), where tyro would draw
-            a box around it.
+            a box around it; or ``--config`` cannot be used.
         SystemExit: help was asked for, or tyro refused the arguments and said why on stderr.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     _refuse_empty(arguments)
+    chosen = arguments[0] if arguments else ""
+    arguments, config = _without_config(arguments)
+    defaults: dict[str, Any] = {}
+    if chosen in commands:
+        known = _memory(chosen, arguments)
+        defaults = known | (_read_config(config, commands) if config else {})
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            chosen: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
-                {name: _later(command) for name, command in commands.items()},
+            bound: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
+                {name: _later(command, defaults if name == chosen else {}) for name, command in commands.items()},
                 prog="pivotrl",
                 description="Train agents at the turns that matter.",
                 args=arguments,
                 config=(tyro.conf.OmitArgPrefixes,),
             )
-            return chosen
     except SystemExit as stop:
         for cause in _causes(stop):
             if isinstance(cause, InputError):
                 raise cause from None
         sys.stderr.write(said.getvalue())
         raise
+    if chosen in commands and chosen != "run":
+        _tell_what_differs(known, bound)
+        _tell_what_is_taken(known, bound, _options_of_default(commands[chosen]))
+    return bound
+
+
+def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Option -> value of the arguments of a command, the fields of its option groups among them."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            found |= {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        else:
+            found[name] = value
+    return found
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:
@@ -54,16 +98,137 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
         raise InputError(f"{place} is empty; give a value, or leave it out (a variable of your shell may be unset)")
 
 
-def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    @functools.wraps(command)
-    def bind(*values: Any, **named: Any) -> Callable[[], None]:
-        return functools.partial(command, *values, **named)
+def _without_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+    """The arguments without ``--config FILE``, and the file."""
+    for number, argument in enumerate(arguments):
+        if argument.startswith("--config="):
+            return [*arguments[:number], *arguments[number + 1 :]], Path(argument.partition("=")[2])
+        if argument == "--config":
+            if number + 1 == len(arguments):
+                raise InputError("--config needs a file, such as run.toml")
+            return [*arguments[:number], *arguments[number + 2 :]], Path(arguments[number + 1])
+    return list(arguments), None
 
+
+def _read_config(path: Path, commands: Mapping[str, Callable[..., None]]) -> dict[str, Any]:
+    return read_config(path, sorted({name for command in commands.values() for name in _options(command)}))
+
+
+def _memory(command: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """What the run remembers of the options that the arguments leave out. A policy given anew brings a model of its
+    own."""
+    directory = _directory(command, arguments)
+    if command not in _STAGES or directory is None:
+        return {}
+    known = remembered(directory, _STAGES[command](_given(arguments, "--name")))
+    known.pop("source", None)
+    if any(_given(arguments, option) for option in ("--policy", "--sampler")):
+        known = {option: value for option, value in known.items() if option not in _WHO_ACTS}
+    return known
+
+
+def _directory(command: str, arguments: Sequence[str]) -> Path | None:
+    """The run that a command works on, found before its arguments are understood."""
+    if command == "run":
+        given = _given(arguments, "--out") or _given(arguments, "-o") if "--resume" in arguments else None
+        places = [given] if given else []
+    else:
+        places = [argument for argument in arguments[1:] if not argument.startswith("-")]
+    runs = [Path(place) for place in places if manifest_path(Path(place), "read").is_file()]
+    return runs[0] if runs else None
+
+
+def _given(arguments: Sequence[str], option: str) -> str | None:
+    for number, argument in enumerate(arguments):
+        if argument.startswith(f"{option}="):
+            return argument.partition("=")[2]
+        if argument == option and number + 1 < len(arguments):
+            return arguments[number + 1]
+    return None
+
+
+def _options(command: Callable[..., Any]) -> dict[str, Any]:
+    """Option -> type, the fields of option groups among them."""
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(command).items():
+        if dataclasses.is_dataclass(hint):
+            hints = get_type_hints(hint)
+            found |= {field.name: hints[field.name] for field in dataclasses.fields(hint)}
+        elif name != "return":
+            found[name] = hint
+    return found
+
+
+def _later(command: Callable[..., None], values: Mapping[str, Any]) -> Callable[..., Callable[[], None]]:
+    """The command as a function that binds its arguments, with these values as the defaults of its options."""
+
+    @functools.wraps(command)
+    def bind(*positional: Any, **named: Any) -> Callable[[], None]:
+        signature = inspect.signature(command)
+        return functools.partial(command, **signature.bind(*positional, **named).arguments)
+
+    if values:
+        hints, signature = get_type_hints(command), inspect.signature(command)
+        parameters = [
+            # keyword-only, since one without a default may now follow one that has got one
+            parameter.replace(default=_default(hints[name], parameter, values), kind=parameter.KEYWORD_ONLY)
+            for name, parameter in signature.parameters.items()
+        ]
+        bind.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return bind
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause = error.__context__
-    while cause is not None:
-        yield cause
-        cause = cause.__context__
+def _default(hint: Any, parameter: inspect.Parameter, values: Mapping[str, Any]) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint, include_extras=False)
+        given = {
+            field.name: _converted(field.name, values[field.name], hints[field.name])
+            for field in dataclasses.fields(hint)
+            if field.name in values
+        }
+        return hint(**given)
+    name = parameter.name
+    return _converted(name, values[name], hint) if name in values else parameter.default
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    """A value of JSON or TOML in the type of its option. One text will do where several may stand."""
+    if isinstance(value, str) and get_origin(hint) is tuple:
+        value = (value,)
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        told = error.errors()[0]["msg"].replace("Input should be", "must be")
+        raise InputError(f"{flag(name)} {told}, not {value!r}") from None
+
+
+def _tell_what_differs(known: Mapping[str, Any], bound: Any) -> None:
+    for option, (was, now) in differing(known, options_of(bound.keywords)).items():
+        warnings.warn(f"{flag(option)} {now}: this run was made with {was}", Notice, stacklevel=3)
+
+
+def _tell_what_is_taken(known: Mapping[str, Any], bound: Any, defaults: Mapping[str, Any]) -> None:
+    given = options_of(bound.keywords)
+    taken = [
+        f"{flag(option)} {value}"
+        for option, value in known.items()
+        if option in given and str(given[option]) == str(value) != str(defaults.get(option))
+    ]
+    if taken:
+        warnings.warn(f"as this run was made: {', '.join(taken)}", Notice, stacklevel=3)
+
+
+def _options_of_default(command: Callable[..., Any]) -> dict[str, Any]:
+    """Option -> its default."""
+    hints = get_type_hints(command)
+    given = {
+        name: hints[name]() if dataclasses.is_dataclass(hints[name]) else parameter.default
+        for name, parameter in inspect.signature(command).parameters.items()
+    }
+    return options_of(given)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -105,8 +105,8 @@ class HeldOut:
             return None
         return _Made(self.environments, plugins.load("environments", self.environments))
 
-    def texts(self) -> list[dict[str, str]]:
-        return load_retention(self.retention, self.retention_texts) if self.retention else []
+    def texts(self) -> Sequence[dict[str, str]]:
+        return load_retention(self.retention, self.retention_texts) if self.retention else ()
 
 
 class _Made:

@@ -13,7 +13,9 @@ import tyro
 
 from pivotrl import plugins
 from pivotrl.cli import import_table, tables
+from pivotrl.cli.arguments import options_of
 from pivotrl.cli.choices import HeldOut, PolicyChoice, SamplerChoice
+from pivotrl.cli.configuration import ConfigWriter
 from pivotrl.cli.watching import Watching
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
@@ -69,7 +71,8 @@ def run(
         overwrite: Start again in a directory that holds a run, which is moved to replaced/ in it.
         json: Print the summary as JSON.
     """
-    with watching.observer() as observer:
+    remembered = ConfigWriter(out, options_of(locals()))
+    with watching.observer(remembered) as observer:
         summary = run_pipeline(
             source,
             out,

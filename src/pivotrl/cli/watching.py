@@ -20,15 +20,15 @@ class Watching:
     """Tracker plugins with options, such as "jsonl(path='events.jsonl')"; `pivotrl list trackers` names them."""
 
     @contextmanager
-    def observer(self) -> Iterator[Observer]:
-        """The terminal and the trackers as one, closed at the end.
+    def observer(self, *others: Observer) -> Iterator[Observer]:
+        """The terminal, the trackers and these others as one, closed at the end.
 
         Raises:
             InputError: a tracker cannot be made.
         """
         trackers = [_loaded(spec) for spec in self.tracker]
         with live_progress() as terminal:
-            watchers = Observers([terminal, *trackers])
+            watchers = Observers([terminal, *trackers, *others])
             try:
                 with told_notices(watchers):
                     yield watchers

@@ -17,6 +17,8 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -61,6 +63,9 @@ _EXTRAS = {
     "jsonschema_specifications": "gym",
     "referencing": "gym",
 }
+
+
+_PASSWORD = re.compile(r"://[^/\s]*@")
 
 
 def names(kind: str) -> list[str]:
@@ -252,6 +257,47 @@ def describe(plugin: Any) -> str:
         return f"{describe(type(plugin))}({_options(shown)})"
     target = plugin if hasattr(plugin, "__qualname__") else type(plugin)
     return f"{target.__module__}:{target.__qualname__}"
+
+
+def spec_of(plugin: Any) -> str | None:
+    """The text by which :func:`load` makes this plugin again; None when it cannot be named, such as a lambda, or holds
+    the address of a server with a password."""
+    if isinstance(plugin, functools.partial):
+        target, given = plugin.func, dict(plugin.keywords)
+    elif dataclasses.is_dataclass(plugin) and not isinstance(plugin, type):
+        target = type(plugin)
+        given = {name: getattr(plugin, name) for name in options_of(target) if hasattr(plugin, name)}
+    else:
+        target, given = plugin, {}
+    module, name = getattr(target, "__module__", "__main__"), getattr(target, "__qualname__", "<nameless>")
+    kind, _, short = module.removeprefix("pivotrl.").partition(".")
+    if module.startswith("pivotrl.") and getattr(sys.modules[module], EXPORTS.get(kind, ""), None) is target:
+        name = short
+    elif module == "__main__" or "<" in name:
+        return None
+    else:
+        name = f"{module}:{name}"
+    try:
+        return spec_text(name, target, {option: _respelled(value) for option, value in given.items()})
+    except LookupError:
+        return None
+
+
+def _respelled(value: Any) -> Any:
+    """An option's value as a literal: plugins within it by their specs.
+
+    Raises:
+        LookupError: one of them cannot be named, or a text holds a password.
+    """
+    if isinstance(value, str) and _PASSWORD.search(value):
+        raise LookupError("a password")
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_respelled, value))
+    if not callable(value):
+        return value
+    if (spec := spec_of(value)) is None:
+        raise LookupError(value)
+    return spec
 
 
 def source_sha256(plugin: Any) -> str:

@@ -15,6 +15,7 @@ from pivotrl.profiling import ProfileOptions
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.records import Manifest
 from pivotrl.runs.layout import STAGES
+from pivotrl.runs.memory import options_of
 from pivotrl.selection import SelectionOptions
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
@@ -37,28 +38,25 @@ def resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
     What cannot be told from the manifests stands in capitals, for the user to fill in: reference texts, of which they
     hold a hash, and a policy, reader or verifier that cannot be named.
     """
+    made: dict[str, Any] = {}
     known: dict[str, Any] = {}
     for stage in STAGES:
         if stage in manifests:
-            known |= manifests[stage].options
+            made |= manifests[stage].options
+            known |= options_of(manifests[stage])
     defaults = {field.name: field.default for options in _OPTIONS for field in dataclasses.fields(options)}
-    flags = {"out": str(directory), **_policy(manifests)}
-    for name in ("reader", "verifier", "heldout", "environments"):
-        if known.get(name) is not None:
-            spec = str(known[name]).removeprefix("environments:")
-            flags[name] = name.upper() if "<" in spec or spec.startswith("__main__:") else spec  # not importable
+    flags = {"out": str(directory), **_policy(known)}
+    for name in ("reader", "verifier", "heldout", "environments", "retention"):
+        if made.get(name) is not None:
+            flags[name] = str(known.get(name, name.upper()))
     flags |= {name: str(value) for name, value in known.items() if name in defaults and value != defaults[name]}
-    if any(manifest.counts.get("retention_texts") for manifest in manifests.values()):
-        flags["retention"] = "RETENTION"
     start = shlex.join(["pivotrl", "run", str(known.get("source", "SOURCE"))])
     lines = [shlex.join(_flag(name, value)) for name, value in flags.items()]
     return " \\\n    ".join([start, *lines, "--resume"])
 
 
-def _policy(manifests: Mapping[str, Manifest]) -> dict[str, str]:
-    described = [manifests[stage].policy for stage in ("profile", "train") if stage in manifests]
-    found: dict[str, Any] = next(filter(None, described), {})
-    named = {name: str(found[name]) for name in ("policy", "model", "adapter") if found.get(name)}
+def _policy(known: Mapping[str, Any]) -> dict[str, str]:
+    named = {name: str(known[name]) for name in ("policy", "model", "adapter") if name in known}
     return named or {"policy": "POLICY"}
 
 

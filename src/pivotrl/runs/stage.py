@@ -39,6 +39,7 @@ class Stage:
         told: names of options that are noted and may differ, such as the path of a file whose content is an input.
         policy: what acts, see :func:`pivotrl.protocols.describe_policy`.
         is_verified: whether :func:`require_same` has looked at the files of a finished stage already.
+        plugins: texts by which the command line names the plugins, see :func:`pivotrl.plugins.spec_of`.
         observer: told when the stage begins and when it is complete.
 
     Raises:
@@ -55,6 +56,7 @@ class Stage:
         told: Collection[str] = (),
         policy: Mapping[str, Any] | None = None,
         is_verified: bool = False,
+        plugins: Mapping[str, str | None] | None = None,
         observer: Observer = SILENT,
     ) -> None:
         self._observer = observer
@@ -62,7 +64,9 @@ class Stage:
         self._start, now = time.monotonic(), timestamp()
         self.is_moved = False
         """Whether an option that may differ does, in a stage that is taken up again."""
-        fresh = _manifest(name, options, inputs, policy).model_copy(update={"started_at": now, "resumed_at": now})
+        fresh = _manifest(name, options, inputs, policy).model_copy(
+            update={"plugins": dict(plugins or {}), "started_at": now, "resumed_at": now}
+        )
         old = find_manifest(directory, name)
         if old is None:
             require_no_strangers(directory, name)

@@ -15,7 +15,7 @@ from pivotrl.evaluation import (
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
-from pivotrl.plugins import describe, own_code
+from pivotrl.plugins import describe, own_code, spec_of
 from pivotrl.plugins.shapes import make_checked, require_environments, require_policy, require_verifier
 from pivotrl.protocols import Environment, InputError, Policy, Verifier, describe_policy
 from pivotrl.records import SkippedTurn
@@ -76,6 +76,7 @@ def evaluate_stage(
         "verifier": describe(verifier),
         "environments": describe(environments) if environments else None,
         "training": training,
+        "retention": getattr(retention, "path", None),
     }
     heldout = directory / "heldout.jsonl"
     inputs = {
@@ -99,9 +100,10 @@ def evaluate_stage(
         stage_name,
         {**settings, **limits},
         inputs,
-        tuple(limits),
+        (*limits, "retention"),
         acting,
         is_verified=True,
+        plugins={"verifier": spec_of(verifier)},
         observer=observer,
     ) as stage:
         if stage.done:

@@ -9,7 +9,7 @@ from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
 from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
-from pivotrl.plugins import describe, own_code
+from pivotrl.plugins import describe, own_code, spec_of
 from pivotrl.plugins.shapes import require_sampler, require_verifier
 from pivotrl.profiling import ProfileOptions, outcome_counts, profile, why_none_fits
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_policy
@@ -67,7 +67,15 @@ def profile_stage(
     limits = {**options_dict(checking), **options_dict(verification)}
     acting = describe_policy(sampler)
     with Stage(
-        directory, "profile", {**settings, **limits}, inputs, tuple(limits), acting, is_verified=True, observer=observer
+        directory,
+        "profile",
+        {**settings, **limits},
+        inputs,
+        tuple(limits),
+        acting,
+        is_verified=True,
+        plugins={"verifier": spec_of(verifier)},
+        observer=observer,
     ) as stage:
         path = directory / "profiles.jsonl"
         if stage.done:

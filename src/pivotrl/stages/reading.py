@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
-from pivotrl.plugins import describe
+from pivotrl.plugins import describe, spec_of
 from pivotrl.plugins.shapes import trajectories
 from pivotrl.protocols import InputError, Notice, Reader
 from pivotrl.reading.duplicates.finding import DuplicateFinder
@@ -65,7 +65,9 @@ def read_stage(
         for place in filter(None, (source, heldout)):
             next(trajectories(reader, Path(place)), None)
         move_aside(directory, "read")
-    with Stage(directory, "read", settings, inputs, told, observer=observer) as stage:
+    with Stage(
+        directory, "read", settings, inputs, told, plugins={"reader": spec_of(reader)}, observer=observer
+    ) as stage:
         if stage.done:
             (directory / _KEY_FILE).unlink(missing_ok=True)  # the last run may have been killed just before it did
             _tell_what_is_held_out(stage.manifest)

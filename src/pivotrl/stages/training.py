@@ -8,7 +8,7 @@ from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
 from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
-from pivotrl.plugins import describe, own_code
+from pivotrl.plugins import describe, own_code, spec_of
 from pivotrl.plugins.shapes import require_policy, require_verifier
 from pivotrl.protocols import Policy, Verifier, describe_policy
 from pivotrl.runs.files import RunFiles
@@ -77,6 +77,7 @@ def train_stage(
         tuple(limits),
         acting,
         is_verified=True,
+        plugins={"verifier": spec_of(verifier)},
         observer=observer,
     ) as stage:
         canaries = turns if method.verifies and not stage.done else ()

@@ -1,0 +1,70 @@
+"""A run's options as a TOML file: written into its directory, and read with ``--config``."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from pivotrl.observing import Observer
+from pivotrl.plugins import unknown
+from pivotrl.protocols import InputError
+from pivotrl.records import Manifest
+from pivotrl.storage.record_files import write_file
+
+NAME = "run.toml"
+"""The file in the directory of a run."""
+_NOT_KEPT = ("out", "resume", "overwrite", "json")
+"""Of one call, not of the run."""
+
+
+def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
+    """Option -> value.
+
+    Args:
+        known: the options that there are.
+
+    Raises:
+        InputError: the file is missing or not TOML, or it names an option that does not exist.
+    """
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read --config {path}: {error.strerror}") from error
+    except ValueError as error:  # of TOML and UTF-8
+        raise InputError(f"--config {path} is not TOML: {error}") from error
+    options = {name.replace("-", "_"): value for name, value in found.items()}
+    for name in options:
+        if name not in known:
+            raise InputError(unknown(f"--config {path} has an unknown option {name!r}", name, known, "the options are"))
+    return options
+
+
+class ConfigWriter(Observer):
+    """Writes the options into the run's directory as soon as the run has it for itself."""
+
+    def __init__(self, directory: Path, options: Mapping[str, Any]) -> None:
+        self._directory, self._options = directory, options
+
+    def started(self, stage: str, manifest: Manifest) -> None:
+        write_config(self._directory, self._options)
+
+
+def write_config(directory: Path, options: Mapping[str, Any]) -> None:
+    """Write :data:`NAME`; an option that is not set stands there as a comment."""
+    lines = ["# The options of this run. Another run takes them with: pivotrl run --config run.toml -o DIRECTORY"]
+    for name, value in options.items():
+        if name in _NOT_KEPT:
+            continue
+        lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}")
+    write_file(directory / NAME, "\n".join(lines) + "\n")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Path):
+        value = str(value)
+    return json.dumps(value, ensure_ascii=False)
