@@ -42,11 +42,11 @@ def resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
         if stage in manifests:
             known |= manifests[stage].options
     defaults = {field.name: field.default for options in _OPTIONS for field in dataclasses.fields(options)}
-    flags = {"out": str(directory), **_policy(manifests)}
+    flags: dict[str, str | list[str]] = {"out": str(directory), **_policy(manifests)}
     for name in ("reader", "verifier", "heldout", "environments"):
         if known.get(name) is not None:
-            spec = str(known[name]).removeprefix("environments:")
-            flags[name] = name.upper() if "<" in spec or spec.startswith("__main__:") else spec  # not importable
+            given = known[name] if isinstance(known[name], list) else [known[name]]
+            flags[name] = [_nameable(str(spec).removeprefix("environments:"), name) for spec in given]
     flags |= {name: str(value) for name, value in known.items() if name in defaults and value != defaults[name]}
     if any(manifest.counts.get("retention_texts") for manifest in manifests.values()):
         flags["retention"] = "RETENTION"
@@ -62,8 +62,15 @@ def _policy(manifests: Mapping[str, Manifest]) -> dict[str, str]:
     return named or {"policy": "POLICY"}
 
 
-def _flag(name: str, value: str) -> list[str]:
+def _nameable(spec: str, name: str) -> str:
+    """The plugin's name; the option's own in capitals where it cannot be imported."""
+    return name.upper() if "<" in spec or spec.startswith("__main__:") else spec
+
+
+def _flag(name: str, value: str | list[str]) -> list[str]:
     option = name.replace("_", "-")
+    if isinstance(value, list):
+        return [f"--{option}", *value]
     if value in ("True", "False"):
         return [f"--{option}" if value == "True" else f"--no-{option}"]
     return [f"--{option}", value]

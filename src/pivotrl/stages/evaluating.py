@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pivotrl.evaluation import (
@@ -16,8 +16,9 @@ from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.observing import Progress, silent
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, own_code
-from pivotrl.plugins.shapes import make_checked, require_environments, require_policy, require_verifier
-from pivotrl.protocols import Environment, InputError, Policy, Verifier, describe_policy
+from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
+from pivotrl.plugins.shapes import require_policy, require_verifier
+from pivotrl.protocols import InputError, MakeEnvironments, Policy, Verifier, describe_policy
 from pivotrl.records import SkippedTurn
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import evaluation_stage, training_stage
@@ -37,7 +38,7 @@ def evaluate_stage(
     verifier: Verifier,
     turn_options: TurnOptions = TurnOptions(),
     options: EvaluationOptions = EvaluationOptions(),
-    environments: Callable[[], Sequence[Environment]] | None = None,
+    environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     retention: Sequence[dict[str, str]] = (),
     progress: Progress = silent,
     verification: VerificationOptions = VerificationOptions(),
@@ -50,6 +51,7 @@ def evaluate_stage(
 
     Args:
         name: ``before`` is the policy before training; every other one is after it.
+        environments: what makes them, or several of these by name.
         overwrite: move an earlier evaluation of that name aside, once the new one can begin.
         training: name of the training that the policy comes from; None is that of the whole run.
         load_weights: give the policy the weights that the training ended with.
@@ -67,13 +69,13 @@ def evaluate_stage(
         files.finished(trained)
     candidates, skipped = cut(files.heldout(), TurnOptions(domain=turn_options.domain))
     turns = draw_by_task(candidates, None, options.heldout_turns, options.eval_seed)
-    episodes_to_play = make_checked(environments) if environments else []
-    if not (turns or episodes_to_play or retention or may_be_empty):
+    made = make_checked(environments, options.episodes_per_task) if environments else {}
+    if not (turns or made or retention or may_be_empty):
         raise InputError(f"there is nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
     settings = {
         **options_dict(options),
         "verifier": describe(verifier),
-        "environments": describe(environments) if environments else None,
+        "environments": describe_environments(environments),
         "training": training,
     }
     heldout = directory / "heldout.jsonl"
@@ -97,14 +99,14 @@ def evaluate_stage(
         if stage.done:
             return
         if environments:
-            require_environments(environments)
+            require_environments(environments, options.episodes_per_task)
         base = directory / stage_name
         with Verification(verifier, verification, turns, policy) as guarded:
             turn_results = evaluate_turns(
                 policy, turns, guarded, base.with_name(f"{name}.turns.jsonl"), options, progress
             )
         episodes = (
-            evaluate_episodes(policy, episodes_to_play, base.with_name(f"{name}.episodes.jsonl"), options, progress)
+            evaluate_episodes(policy, made, base.with_name(f"{name}.episodes.jsonl"), options, progress)
             if environments
             else []
         )
