@@ -46,6 +46,12 @@ def test_the_documented_game_runs_through_the_command_line(game: Path) -> None:
         assert {result.environment for result in results} == {"sums:make_environments(count=5)"}
         assert all(result.num_turns == 3 and result.reason == "played" for result in results)
     assert (game / "runs" / "sums" / "report.html").is_file()
+    plugins = [f"sums:make_environments(count={count})" for count in (2, 3)]
+    options = ("--name", "both", "--verifier", "sums:verify", "--policy", "tabular", "--environments", *plugins)
+    both = execute(game, sys.executable, "-m", "pivotrl.cli", "evaluate", "runs/sums", *options)
+    assert both.returncode == 0, both.stderr
+    results = read_records(game / "runs" / "sums" / "evaluations" / "both.episodes.jsonl", EpisodeResult)
+    assert Counter(result.environment for result in results) == {plugins[0]: 2, plugins[1]: 3}
 
 
 USES = """

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from pivotrl import Action, EvaluationOptions, InputError, Message, Observation, Tool, cut
+from pivotrl import Action, EvaluationOptions, InputError, Message, Observation, Tool, cut, summarise
+from pivotrl.cli.choices import HeldOut
 from pivotrl.episodes import Episode, episodes_of, play_episodes
 from pivotrl.evaluation import compare_episodes, episode_success, evaluate_episodes
 from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
@@ -61,7 +62,7 @@ class Walk:
 class Walks:
     """Two tasks, made one by one."""
 
-    def __init__(self, turns: int = 3, window: int | None = None) -> None:
+    def __init__(self, *, turns: int = 3, window: int | None = None) -> None:
         self.noted, self.turns, self.window = Counter[str](), turns, window
 
     def tasks(self) -> list[str]:
@@ -124,7 +125,7 @@ def test_greedy_episodes_of_one_task_are_one(network: HfPolicy) -> None:
 
 
 def test_two_environments_with_the_same_tasks_stand_beside_each_other(tmp_path: Path) -> None:
-    named = make_checked({"short": lambda: Walks(2), "long": lambda: Walks(5)})
+    named = make_checked({"short": lambda: Walks(turns=2), "long": lambda: Walks(turns=5)})
     results = evaluate_episodes(Policy(), named, tmp_path / "e.jsonl", OPTIONS)
     assert Counter((r.environment, r.task_id, r.num_turns) for r in results) == {
         ("short", "attic", 2): 2,
@@ -346,7 +347,7 @@ def test_the_same_pairs_are_compared_before_and_after() -> None:
 
 
 def test_a_stage_plays_several_environments_and_says_which(tmp_path: Path) -> None:
-    named = {"walk(turns=2)": lambda: Walks(2), "walk(turns=4)": lambda: Walks(4)}
+    named = {"walk(turns=2)": lambda: Walks(turns=2), "walk(turns=4)": lambda: Walks(turns=4)}
     options = EvaluationOptions(eval_temperature=1.0, episodes_per_task=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -355,6 +356,8 @@ def test_a_stage_plays_several_environments_and_says_which(tmp_path: Path) -> No
     assert len(results) == 8 and {r.environment for r in results} == set(named)
     manifest = json.loads((tmp_path / "evaluations" / "before.manifest.json").read_text())
     assert manifest["options"]["environments"] == [f"environments:{name}" for name in named]
+    rows = [row for row in summarise(tmp_path).breakdowns if row.tag == "environment"]
+    assert [(row.value, row.before and row.before.num_items) for row in rows] == [(name, 4) for name in named]
     assert manifest["counts"]["episodes"] == 8 and manifest["num_rollout_turns"] == 2 * 2 * (2 + 4)
 
 
@@ -363,6 +366,16 @@ def test_an_environment_is_described_by_the_text_that_names_it() -> None:
     assert describe_environments({"plancraft(split='test')": make}) == "environments:plancraft(split='test')"
     assert describe_environments(None) is None
     assert describe_environments(make) == "test_episodes:Walks"
+
+
+def test_the_command_line_names_each_environment_once() -> None:
+    walk = "test_episodes:Walks"
+    made = HeldOut(environments=(f"{walk}(turns=2)", f"{walk}(turns=5)")).make_environments()
+    assert made is not None and list(made) == [f"{walk}(turns=2)", f"{walk}(turns=5)"]
+    assert HeldOut().make_environments() is None
+    for given in ((), (walk, walk)):
+        with pytest.raises(InputError, match="--environments .*must name one or more environments, each once"):
+            HeldOut(environments=given)
 
 
 def test_the_command_that_goes_on_names_every_environment() -> None:
