@@ -8,11 +8,12 @@ its easy and impossible ones, all with four distractors. Every observation carri
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pivotrl.environments.plancraft import PlancraftTask, make_environments
+from pivotrl import plugins
+from pivotrl.environments.plancraft import PlancraftTasks, make_environments
 from pivotrl.readers.plancraft import read
 from pivotrl.verifiers.plancraft import verify as verifier
 
@@ -30,19 +31,16 @@ DISTRACTORS = (4,)
 reader = functools.partial(read, difficulty=("easy", "medium"), distractors=DISTRACTORS)
 
 
-def environments(split: str, num_easy: int | None, num_impossible: int) -> Callable[[], Sequence[PlancraftTask]]:
-    """Easy held-out tasks (all of them for None) and impossible ones, whose right answer is to stop."""
-    return functools.partial(_tasks, split=split, num_easy=num_easy, num_impossible=num_impossible)
-
-
-def _tasks(*, split: str, num_easy: int | None, num_impossible: int) -> list[PlancraftTask]:
-    tasks: list[PlancraftTask] = []
+def environments(split: str, num_easy: int | None, num_impossible: int) -> dict[str, Callable[[], PlancraftTasks]]:
+    """Easy held-out tasks (all of them for None) and impossible ones, whose right answer is to stop; each named as
+    the command line names it."""
+    made: dict[str, Callable[[], PlancraftTasks]] = {}
     for difficulty, count in (("easy", num_easy), ("impossible", num_impossible)):
         if count != 0:
-            tasks += make_environments(
-                split=split, difficulty=(difficulty,), distractors=DISTRACTORS, max_tasks=count, max_turns=12
-            )
-    return tasks
+            options = {"split": split, "difficulty": (difficulty,), "max_tasks": count, "max_turns": 12}
+            name = plugins.spec_text("plancraft", make_environments, options)
+            made[name] = functools.partial(make_environments, **options)
+    return made
 
 
 __all__ = [

@@ -78,7 +78,9 @@ def test_expert_play_in_the_environment_succeeds() -> None:
     environments = make_environments(
         split="test", difficulty=("easy", "impossible"), distractors=(4, 8, 16), max_tasks=10
     )
-    for task, environment in zip(tasks, environments, strict=True):
+    assert environments.tasks() == [task["id"] for task in tasks]
+    for task in tasks:
+        environment = environments.make(task["id"])
         environment.reset()
         for move in expert_moves(task):
             observation = environment.step(Action(content=move))
@@ -152,7 +154,8 @@ def test_on_impossible_tasks_only_stopping_passes() -> None:
 
 
 def test_a_state_that_comes_back_ends_a_greedy_episode() -> None:
-    environment = next(iter(make_environments(split="test", max_tasks=1)))
+    environments = make_environments(split="test", max_tasks=1)
+    environment = environments.make(environments.tasks()[0])
     environment.reset()
     assert environment.step(Action(content="nonsense")).done is False
     assert environment.step(Action(content="nonsense")).reason == "repeated_state"

@@ -11,8 +11,9 @@ import pytest
 
 from pivotrl import Action, InputError, Message, Observation, Verdict, plugins, run
 from pivotrl.cli import main
-from pivotrl.episodes import play_episodes
-from pivotrl.plugins.shapes import make_checked, require_environments, require_policy
+from pivotrl.episodes import episodes_of, play_episodes
+from pivotrl.plugins.environments import make_checked, require_environments
+from pivotrl.plugins.shapes import require_policy
 from pivotrl.policies.tabular import Policy
 from pivotrl.readers.chat import read
 from pivotrl.records import Sampling
@@ -53,6 +54,23 @@ def changed(**attributes: Any) -> Any:
     return game
 
 
+class Games:
+    """One game, made when it is played."""
+
+    def tasks(self) -> Any:
+        return ["one"]
+
+    def make(self, task: str) -> Any:
+        return Game(task)
+
+
+def games(**methods: Any) -> Any:
+    made = Games()
+    for name, method in methods.items():
+        setattr(made, name, method)
+    return made
+
+
 def raising(*_: Any) -> Any:
     raise KeyError("lost")
 
@@ -62,9 +80,9 @@ FACTORIES: list[tuple[Callable[[], Any], str]] = [
       ("task_id", "tags", "context_window", "reset", "step")),
     (lambda: [object()], "lacks task_id, tags, context_window, reset, step"),
     (lambda: [Game], "is the class .*Game, not an instance"),
-    (lambda: None, "made None, not a list of environments"),
-    (lambda: {"one": Game()}, "made a dict, not a list"),
-    (lambda: "plancraft", "made a str, not a list"),
+    (lambda: None, r"made None, not an object with tasks\(\) and make\(task\), nor a list of environments"),
+    (lambda: {"one": Game()}, "made a dict, not an object with tasks"),
+    (lambda: "plancraft", "made a str, not an object with tasks"),
     (lambda: [], "made no environment"),
     (raising, r"cannot be made: KeyError: 'lost' \(.*test_plugin_shapes.py:\d+\)"),
     (lambda: [Game(), Game()], "two of them have the task_id 'one'"),
@@ -78,6 +96,23 @@ FACTORIES: list[tuple[Callable[[], Any], str]] = [
     (lambda: [changed(reset=lambda: [{"role": "user", "content": "Guess."}])], "reset returned a list"),
     (lambda: [changed(reset=lambda: None)], "reset returned None"),
     (lambda: [changed(reset=raising)], "breaks in reset: KeyError: 'lost'"),
+    (lambda: [changed(close=lambda now: None)], "close cannot be called without arguments"),
+    (lambda: [changed(close=raising)], "breaks in close: KeyError: 'lost'"),
+    (lambda: [changed(close=True)], "close cannot be called without arguments: it is no method"),
+    (lambda: [changed(tools="look")], "tools is a str, not a list of Tool"),
+    (lambda: [changed(tools=[{"name": "look"}])], "tools is a list, not a list of Tool"),
+    (lambda: Games, "object that .* makes is the class .*Games, not an instance"),
+    (lambda: Game(), "made a Game, not an object with tasks"),
+    (lambda: games(tasks=raising), r"cannot be made: KeyError: 'lost' \(.*test_plugin_shapes.py:\d+\)"),
+    (lambda: games(tasks=lambda: []), "made no environment"),
+    (lambda: games(tasks=lambda: "one"), "tasks returned a str, not a list of texts"),
+    (lambda: games(tasks=lambda: None), "tasks returned None, not a list of texts"),
+    (lambda: games(tasks=lambda: ["one", 2]), "tasks returned 2 among the names of its tasks, not a text"),
+    (lambda: games(tasks=lambda: ["one", "one"]), "tasks returned 'one' twice"),
+    (lambda: games(make=lambda: Game()), "make cannot be called with 1 arguments"),
+    (lambda: games(make=raising), "cannot make the task 'one': KeyError: 'lost'"),
+    (lambda: games(make=lambda task: None), "the environment that .* lacks task_id"),
+    (lambda: games(make=lambda task: Game("two")), "made the task 'two' where 'one' was due"),
 ]  # fmt: skip
 
 
@@ -106,8 +141,9 @@ def test_a_whole_environment_is_played_and_closed_after_it_was_looked_at() -> No
     closed = []
     require_environments(lambda: [changed(close=lambda: closed.append(1))])
     assert closed == [1]
-    (result,) = play_episodes(make_checked(lambda: iter([Game()])), Policy(), Sampling())
-    assert result.reward == 1.0
+    for factory in (lambda: iter([Game()]), Games):
+        (result,) = play_episodes(episodes_of(make_checked(factory)), Policy(), Sampling())
+        assert result.reward == 1.0
 
 
 def yields_dicts(path: Path) -> Iterator[Any]:
@@ -271,13 +307,3 @@ def test_a_hint_to_install_names_the_clone_it_works_in() -> None:
     project = (Path(clone) / "pyproject.toml").read_text()
     assert 'name = "pivotrl"' in project
     assert "\nreport = [" in project
-
-
-def test_the_documented_game_is_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
-    start = text.index("# my_game.py")
-    (tmp_path / "my_game.py").write_text(text[start : text.index("```", start)])
-    monkeypatch.syspath_prepend(str(tmp_path))
-    made = plugins.load("environments", "my_game:make_environments(count=5)")
-    require_environments(made)
-    assert len(make_checked(made)) == 5

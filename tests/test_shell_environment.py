@@ -46,7 +46,7 @@ def bash(command: str, **arguments: Any) -> Action:
 
 @pytest.fixture
 def orders() -> Iterator[ShellTask]:
-    environment = next(e for e in make_environments(root=str(ROOT), command_seconds=2.0) if e.task_id == "orders")
+    environment = make_environments(root=str(ROOT), command_seconds=2.0).make("orders")
     environment.reset()
     yield environment
     environment.close()
@@ -164,16 +164,14 @@ def test_content_beside_the_work_directory_counts_too(orders: ShellTask) -> None
 
 
 def played(name: str, *commands: str, limit: int = 30) -> tuple[float | None, str]:
-    for environment in make_environments(root=str(ROOT), max_turns=limit):
-        if environment.task_id == name:
-            environment.reset()
-            for action in (*map(bash, commands), Action(content="Done.")):
-                observation = environment.step(action)
-                if observation.done:
-                    break
-            environment.close()
-            return observation.reward, observation.reason
-    raise AssertionError(name)
+    environment = make_environments(root=str(ROOT), max_turns=limit).make(name)
+    environment.reset()
+    for action in (*map(bash, commands), Action(content="Done.")):
+        observation = environment.step(action)
+        if observation.done:
+            break
+    environment.close()
+    return observation.reward, observation.reason
 
 
 FIX = "sed -i 's/return ordered.middle.$/return (ordered[middle] + ordered[~middle]) \\/ 2/' stats/middle.py"
@@ -216,7 +214,7 @@ def test_the_check_and_the_expert_are_not_to_be_seen(orders: ShellTask) -> None:
 
 def test_the_restored_state_is_that_of_the_turn_and_holds_nothing_of_later_ones() -> None:
     demonstration = DEMONSTRATIONS["shell-settings"]
-    environment = next(e for e in make_environments(root=str(ROOT)) if e.task_id == "settings")
+    environment = make_environments(root=str(ROOT)).make("settings")
     environment.reset()
     for index in range(1, len(demonstration.messages) - 1, 2):
         restored = restore(Turn(demonstration, index), root=str(ROOT))
@@ -307,7 +305,7 @@ def test_no_tasks_and_two_of_one_id_are_refused(tmp_path: Path) -> None:
 
 
 def test_it_is_found_by_its_name() -> None:
-    assert len(list(plugins.load("environments", f"shell(root={str(ROOT)!r}, max_turns=3)")())) == 6
+    assert len(plugins.load("environments", f"shell(root={str(ROOT)!r}, max_turns=3)")().tasks()) == 6
     with pytest.raises(InputError, match="no sandbox called"):
-        list(make_environments(root=str(ROOT), backend="none"))
+        make_environments(root=str(ROOT), backend="none")
     assert shell.BASH.name == "bash"

@@ -31,6 +31,7 @@ _HOMES = {
     "summarise": "report.summary",
     "write_report": "report.page",
     "Environment": "protocols",
+    "Environments": "protocols",
     "Observation": "protocols",
     "Turn": "protocols",
     "InputError": "protocols",
@@ -45,19 +46,34 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "__version__"])
 
 if TYPE_CHECKING:
-    from pivotrl.episodes import play_episodes
-    from pivotrl.evaluation import EvaluationOptions, evaluate_episodes, evaluate_turns
-    from pivotrl.pipeline import run
-    from pivotrl.profiling import ProfileOptions, profile
-    from pivotrl.protocols import Environment, InputError, Observation, Turn
-    from pivotrl.reading.importing import ReadOptions
-    from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory, Verdict
-    from pivotrl.report.page import write_report
-    from pivotrl.report.summary import summarise
-    from pivotrl.rollouts import sample_groups
-    from pivotrl.selection import SelectionOptions, select
-    from pivotrl.training import TrainingOptions, train
-    from pivotrl.turns import TurnOptions, cut
+    from pivotrl.episodes import play_episodes as play_episodes
+    from pivotrl.evaluation import EvaluationOptions as EvaluationOptions
+    from pivotrl.evaluation import evaluate_episodes as evaluate_episodes
+    from pivotrl.evaluation import evaluate_turns as evaluate_turns
+    from pivotrl.pipeline import run as run
+    from pivotrl.profiling import ProfileOptions as ProfileOptions
+    from pivotrl.profiling import profile as profile
+    from pivotrl.protocols import Environment as Environment
+    from pivotrl.protocols import Environments as Environments
+    from pivotrl.protocols import InputError as InputError
+    from pivotrl.protocols import Observation as Observation
+    from pivotrl.protocols import Turn as Turn
+    from pivotrl.reading.importing import ReadOptions as ReadOptions
+    from pivotrl.records import Action as Action
+    from pivotrl.records import Message as Message
+    from pivotrl.records import Tool as Tool
+    from pivotrl.records import ToolCall as ToolCall
+    from pivotrl.records import Trajectory as Trajectory
+    from pivotrl.records import Verdict as Verdict
+    from pivotrl.report.page import write_report as write_report
+    from pivotrl.report.summary import summarise as summarise
+    from pivotrl.rollouts import sample_groups as sample_groups
+    from pivotrl.selection import SelectionOptions as SelectionOptions
+    from pivotrl.selection import select as select
+    from pivotrl.training import TrainingOptions as TrainingOptions
+    from pivotrl.training import train as train
+    from pivotrl.turns import TurnOptions as TurnOptions
+    from pivotrl.turns import cut as cut
 
 
 def __getattr__(name: str) -> Any:

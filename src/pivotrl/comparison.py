@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pivotrl.judging.lint import CheckOptions
 from pivotrl.observing import SILENT, Observer
 from pivotrl.plugins import describe
 from pivotrl.profiling import ProfileOptions
-from pivotrl.protocols import Environment, Policy, Reader, Verifier
+from pivotrl.protocols import MakeEnvironments, Policy, Reader, Verifier
 from pivotrl.records import EpisodeResult, Record, RetentionResult, SampleGroup, TurnResult
 from pivotrl.rollouts import judge
 from pivotrl.runs.files import RunFiles
@@ -70,7 +70,7 @@ class Protocol:
     exact_verifier: Verifier
     make_policy: Callable[[int], Policy]
     """seed -> a fresh policy, the same for every arm of the seed."""
-    environments: Callable[[], Sequence[Environment]] | None
+    environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None
     turns: TurnOptions
     profiling: ProfileOptions
     selection: SelectionOptions
@@ -218,7 +218,7 @@ class Measure:
 
 MEASURES = (
     Measure("turns", "turns", TurnResult, lambda r: r.turn_id, lambda r: r.task_id, lambda r: r.reward),
-    Measure("episodes", "episodes", EpisodeResult, lambda r: r.task_id, lambda r: r.task_id, lambda r: r.reward),
+    Measure("episodes", "episodes", EpisodeResult, lambda r: r.key, lambda r: r.cluster, lambda r: r.reward),
     Measure(
         "nll", "retention", RetentionResult, lambda r: r.item_id, lambda r: r.item_id, lambda r: r.nll, bounded=False
     ),

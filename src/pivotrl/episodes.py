@@ -1,65 +1,155 @@
-"""Play environments to their end with a policy, all of them side by side, one turn each at a time."""
+"""Play episodes to their end with a policy, all of them side by side, one turn each at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from pivotrl.plugins.shapes import begun, sampled, stepped
-from pivotrl.protocols import Environment, Sampler, Turn
-from pivotrl.records import EpisodeResult, Message, Sampling, Trajectory
+from pivotrl.plugins.environments import begun, closed, stepped, tools_of
+from pivotrl.plugins.shapes import sampled
+from pivotrl.protocols import Environment, Environments, Observation, Sampler, Turn
+from pivotrl.records import EpisodeResult, EpisodeTurn, Message, SampleGroup, Sampling, Trajectory, episode_key
 from pivotrl.rollouts import misfit, storable
 
 
-def play_episodes(environments: Sequence[Environment], sampler: Sampler, sampling: Sampling) -> Iterator[EpisodeResult]:
-    """One result per environment, each yielded when its episode ends.
+@dataclass(frozen=True)
+class Episode:
+    """One run through a task. Environment, task and number name it: with the seed they fix what is sampled in it."""
+
+    environment: str
+    task: str
+    number: int
+    make: Callable[[], Environment]
+    """Makes the environment in which this episode alone is played."""
+
+    @property
+    def key(self) -> str:
+        return episode_key(self.environment, self.task, self.number)
+
+
+def episodes_of(environments: Mapping[str, Environments], per_task: int = 1) -> list[Episode]:
+    """Every task of every named environment, ``per_task`` times. Episodes of one task come one after the other."""
+    return [
+        Episode(name, task, number, functools.partial(made.make, task))
+        for name, made in environments.items()
+        for task in made.tasks()
+        for number in range(per_task)
+    ]
+
+
+def play_episodes(
+    episodes: Iterable[Episode | Environment], sampler: Sampler, sampling: Sampling
+) -> Generator[EpisodeResult]:
+    """One result per episode, each yielded when the episode has ended and its environment is closed.
+
+    Every environment that was begun is closed, also when an environment or the sampler breaks, or when the caller
+    stops asking.
+
+    Args:
+        episodes: an environment by itself is an episode of an environment without a name; those of one task are
+            numbered in order.
 
     Raises:
         InputError: an environment breaks, or returns something else than it must.
     """
-    playing: list[tuple[Environment, list[Message], int]] = [(e, begun(e), 0) for e in environments]
-    while playing:
-        turns = [_next_turn(environment, messages) for environment, messages, _ in playing]
-        faults = [misfit(sampler, turn, sampling.max_tokens) for turn in turns]
-        playable = [turn for turn, fault in zip(turns, faults, strict=True) if fault is None]
-        groups = sampled(sampler, playable, 1, sampling)
-        still: list[tuple[Environment, list[Message], int]] = []
-        for (environment, messages, tokens), fault in zip(playing, faults, strict=True):
-            if fault is not None:
-                yield _result(environment, messages, tokens, 0.0, fault.reason)
-                continue
-            completion = storable(next(groups).completions_G[0])
-            tokens += len(completion.token_ids_T)
-            action = completion.action
-            messages.append(Message(role="assistant", content=action.content, tool_calls=action.tool_calls))
-            observation = stepped(environment, action)
-            messages += observation.messages
-            if observation.done:
-                yield _result(environment, messages, tokens, observation.reward, observation.reason)
-            else:
-                still.append((environment, messages, tokens))
-        playing = still
+    playing: list[_Playing] = []
+    try:
+        for episode in _named(episodes):
+            playing.append(_Playing(episode, sampling.seed))
+            playing[-1].begin()
+        while playing:
+            turns = [one.next_turn() for one in playing]
+            faults = [misfit(sampler, turn, sampling.max_tokens) for turn in turns]
+            playable = [turn for turn, fault in zip(turns, faults, strict=True) if fault is None]
+            groups = sampled(sampler, playable, 1, sampling)
+            for one, fault in zip(tuple(playing), faults, strict=True):
+                last = one.act(next(groups)) if fault is None else Observation((), 0.0, True, fault.reason)
+                if last.done:
+                    playing.remove(one)
+                    closed(one.environment)
+                    yield one.result(last)
+    except BaseException:  # what went wrong matters more than an environment that does not close after it
+        for one in playing:
+            with contextlib.suppress(Exception):
+                closed(one.environment)
+        raise
 
 
-def _next_turn(environment: Environment, messages: Sequence[Message]) -> Turn:
-    trajectory = Trajectory(
-        id=f"episode-{environment.task_id}",
-        task_id=environment.task_id,
-        messages=tuple(messages),
-        tools=tuple(getattr(environment, "tools", ())),
-        context_window=environment.context_window,
-    )
-    return Turn(trajectory, len(messages))
+class _Playing:
+    """An episode under way."""
+
+    def __init__(self, episode: Episode, seed: int) -> None:
+        self.episode, self.seed, self.environment = episode, seed, episode.make()
+        self.messages: list[Message] = []
+        self.turns: list[EpisodeTurn] = []
+
+    def begin(self) -> None:
+        self.messages += begun(self.environment)
+        self.tools = tools_of(self.environment)
+
+    def next_turn(self) -> Turn:
+        trajectory = Trajectory(
+            id=f"episode-{self.episode.key}",
+            task_id=self.episode.task,
+            messages=tuple(self.messages),
+            tools=self.tools,
+            context_window=self.environment.context_window,
+        )
+        return Turn(trajectory, len(self.messages))
+
+    def act(self, group: SampleGroup) -> Observation:
+        """Take the sampled action; the environment's answer to it."""
+        completion = storable(group.completions_G[0])
+        action, index = completion.action, len(self.messages)
+        self.messages.append(Message(role="assistant", content=action.content, tool_calls=action.tool_calls))
+        observation = stepped(self.environment, action)
+        self.messages += observation.messages
+        self.turns.append(
+            EpisodeTurn(
+                index=index,
+                text=completion.text,
+                token_ids_T=completion.token_ids_T,
+                logprobs_T=completion.logprobs_T,
+                finish_reason=completion.finish_reason,
+                parse_error=completion.parse_error,
+                prompt_sha256=group.prompt_sha256,
+                reward=observation.reward,
+                reason=observation.reason,
+                fault=observation.fault,
+            )
+        )
+        return observation
+
+    def result(self, last: Observation) -> EpisodeResult:
+        return EpisodeResult(
+            environment=self.episode.environment,
+            task_id=self.episode.task,
+            number=self.episode.number,
+            reward=last.reward,
+            reason=last.reason,
+            num_turns=len(self.turns),
+            num_tokens=sum(len(turn.token_ids_T) for turn in self.turns),
+            tags=self.environment.tags,
+            seed=self.seed,
+            tools=self.tools,
+            context_window=self.environment.context_window,
+            turns=tuple(self.turns),
+            transcript=tuple(self.messages),
+        )
 
 
-def _result(
-    environment: Environment, messages: Sequence[Message], tokens: int, reward: float | None, reason: str
-) -> EpisodeResult:
-    return EpisodeResult(
-        task_id=environment.task_id,
-        reward=reward,
-        reason=reason,
-        num_turns=sum(message.role == "assistant" for message in messages),
-        num_tokens=tokens,
-        tags=environment.tags,
-        transcript=tuple(messages),
-    )
+def _named(episodes: Iterable[Episode | Environment]) -> Iterator[Episode]:
+    seen = Counter[str]()
+    for given in episodes:
+        if isinstance(given, Episode):
+            yield given
+        else:
+            yield Episode("", given.task_id, seen[given.task_id], functools.partial(_itself, given))
+            seen[given.task_id] += 1
+
+
+def _itself(environment: Environment) -> Environment:
+    return environment

@@ -5,17 +5,18 @@ Every item is stored; every number is computed from the items by :mod:`pivotrl.i
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pivotrl.episodes import play_episodes
+from pivotrl.episodes import episodes_of, play_episodes
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired_difference
 from pivotrl.observing import SILENT, Observer
 from pivotrl.options import AtLeast0, AtLeast1, NotNegative, check, flag, refuse
-from pivotrl.protocols import Environment, InputError, Policy, Sampler, Turn, Verifier
+from pivotrl.protocols import Environments, InputError, Policy, Sampler, Turn, Verifier
 from pivotrl.records import EpisodeResult, RetentionResult, SampleGroup, Sampling, TurnResult
 from pivotrl.rollouts import SampleFaults, continuation_turns, misfit, sample_groups
 from pivotrl.storage.record_files import RecordFile
@@ -35,6 +36,8 @@ class EvaluationOptions:
     """Actions sampled at each held-out turn; the turn's result is the mean of their rewards."""
     turn_temperature: NotNegative | None = None
     """Of held-out turns; None takes eval_temperature. 1 with several samples measures what training optimises."""
+    episodes_per_task: AtLeast1 = 1
+    """Episodes of each task of each environment; several need an eval_temperature above 0."""
     eval_max_tokens: AtLeast1 = 256
     """Longest action; a longer one is cut off there and fails."""
     eval_seed: int = 0
@@ -45,6 +48,9 @@ class EvaluationOptions:
         check(self)
         if self.turn_samples > 1 and self.turn_sampling.temperature == 0:
             refuse("turn_samples", self.turn_samples, "at temperature 0 are one sample; give --turn-temperature")
+        if self.episodes_per_task > 1 and self.eval_temperature == 0:
+            at_zero = "at temperature 0 are one episode; give --eval-temperature"
+            refuse("episodes_per_task", self.episodes_per_task, at_zero)
 
     @property
     def sampling(self) -> Sampling:
@@ -102,24 +108,35 @@ def _turn_result(turn: Turn, group: SampleGroup) -> TurnResult:
 
 def evaluate_episodes(
     sampler: Sampler,
-    environments: Sequence[Environment],
+    environments: Mapping[str, Environments],
     path: Path,
     options: EvaluationOptions = EvaluationOptions(),
     observer: Observer = SILENT,
 ) -> list[EpisodeResult]:
-    """Whole episodes. Tasks in the file are not played again."""
-    file = RecordFile(path, EpisodeResult, key=lambda result: result.task_id)
-    starts = range(0, len(environments), options.eval_batch)
-    batches = [environments[start : start + options.eval_batch] for start in starts]
-    open_batches = [batch for batch in batches if any(one.task_id not in file for one in batch)]
-    done = len(environments) - sum(map(len, open_batches))
-    observer.progress("held-out episodes", done, len(environments))
+    """``episodes_per_task`` whole episodes of every task. Those in the file are not played again.
+
+    Args:
+        environments: by name, see :func:`pivotrl.plugins.environments.make_checked`.
+
+    Raises:
+        InputError: the file was begun by a version that did not name environments, or an environment breaks.
+    """
+    file = RecordFile(path, EpisodeResult)
+    if any(not result.environment for result in file):
+        raise InputError(f"{path} was begun by an older version of pivotrl; evaluate again with --overwrite")
+    episodes = episodes_of(environments, options.episodes_per_task)
+    starts = range(0, len(episodes), options.eval_batch)
+    batches = [episodes[start : start + options.eval_batch] for start in starts]
+    open_batches = [batch for batch in batches if any(episode.key not in file for episode in batch)]
+    done = len(episodes) - sum(map(len, open_batches))
+    observer.progress("held-out episodes", done, len(episodes))
     for batch in open_batches:
         finished = []
-        for result in play_episodes(batch, sampler, options.sampling):
-            finished.append(result)
-            observer.progress("held-out episodes", done + len(finished), len(environments))
-        file.append([result for result in finished if result.task_id not in file])
+        with contextlib.closing(play_episodes(batch, sampler, options.sampling)) as played:
+            for result in played:
+                finished.append(result)
+                observer.progress("held-out episodes", done + len(finished), len(episodes))
+        file.append([result for result in finished if result.key not in file])
         done += len(batch)
     return list(file)
 
@@ -217,7 +234,8 @@ def turn_accuracy(results: Sequence[TurnResult]) -> Estimate | None:
 
 
 def episode_success(results: Sequence[EpisodeResult]) -> Estimate | None:
-    scored = [(result.reward, result.task_id) for result in results if result.reward is not None]
+    """Mean reward over episodes with one, clustered by task; None without any."""
+    scored = [(result.reward, result.cluster) for result in results if result.reward is not None]
     return clustered_mean([r for r, _ in scored], [t for _, t in scored]) if scored else None
 
 
@@ -245,7 +263,11 @@ def compare_turns(before: Sequence[TurnResult], after: Sequence[TurnResult]) -> 
 
 
 def compare_episodes(before: Sequence[EpisodeResult], after: Sequence[EpisodeResult]) -> PairedDifference | None:
-    return compare(before, after, lambda r: r.task_id, lambda r: r.reward, lambda r: r.task_id)
+    """Paired by environment, task and number. A side that does not name its environments, since an older version
+    played it, is paired by task and number."""
+    if not all(result.environment for result in (*before, *after)):
+        before, after = ([r.model_copy(update={"environment": ""}) for r in side] for side in (before, after))
+    return compare(before, after, lambda r: r.key, lambda r: r.reward, lambda r: r.cluster)
 
 
 def compare_retention(before: Sequence[RetentionResult], after: Sequence[RetentionResult]) -> PairedDifference | None:

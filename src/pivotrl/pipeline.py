@@ -10,16 +10,17 @@ and is skipped, or taken up where it stopped, when the run is started again with
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
 from pivotrl.observing import SILENT, Observer, told_notices
-from pivotrl.plugins.shapes import require_environments, require_policy, require_reader, require_verifier
+from pivotrl.plugins.environments import require_environments
+from pivotrl.plugins.shapes import require_policy, require_reader, require_verifier
 from pivotrl.profiling import ProfileOptions
-from pivotrl.protocols import Environment, InputError, Notice, Policy, Reader, Verifier
+from pivotrl.protocols import InputError, MakeEnvironments, Notice, Policy, Reader, Verifier
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.report.page import require_packages, write_report
 from pivotrl.report.summary import Summary, summarise
@@ -43,7 +44,7 @@ def run(
     verifier: Verifier,
     policy: Policy,
     heldout: str | None = None,
-    environments: Callable[[], Sequence[Environment]] | None = None,
+    environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     retention: Sequence[dict[str, str]] = (),
     reading: ReadOptions = ReadOptions(),
     turns: TurnOptions = TurnOptions(),
@@ -67,7 +68,8 @@ def run(
         verifier: judges an action at a turn.
         policy: profiled first (frozen: it *is* the reference policy until the first update), then trained.
         heldout: a second source for evaluation; without one a share of the tasks is held out.
-        environments: makes held-out episodes; without it only held-out turns are evaluated.
+        environments: makes the tasks of held-out episodes, or several of these by name; without it only held-out turns
+            are evaluated.
         retention: reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`.
         observer: hears of progress, metrics, finished stages and notices, see :mod:`pivotrl.observing`.
 
@@ -79,7 +81,7 @@ def run(
     require_verifier(verifier)
     require_policy(policy)
     if environments:
-        require_environments(environments)
+        require_environments(environments, evaluation.episodes_per_task)
     require_packages()  # the report's: better now than after hours of training
     with starting_in(directory, resume, overwrite), told_notices(observer):
         # 1. Any log format becomes trajectories, split by task before anything else. -> trajectories, heldout.jsonl

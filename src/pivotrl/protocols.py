@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -191,9 +191,58 @@ def describe_policy(policy: Sampler) -> dict[str, Any]:
 
 
 class Verifier(Protocol):
-    """Judges one action at one turn. Raises nothing for a bad action: that is a ``fail``."""
+    """Judges one action at one turn. Raises nothing for a bad action: that is a ``fail``.
+
+    A verifier may have more than ``__call__``. :class:`BoundToPolicy`, :class:`InProcess`, :class:`JudgesEffects`,
+    :class:`Combination` and :class:`Wrapping` are everything that is looked for.
+    """
 
     def __call__(self, turn: Turn, action: Action) -> Verdict: ...
+
+
+@runtime_checkable
+class BoundToPolicy(Protocol):
+    """A verifier that samples a policy, such as ``outcome``."""
+
+    def with_policy(self, sampler: Sampler, /) -> Verifier:
+        """The same verifier with the policy that acts in this run."""
+        ...
+
+
+@runtime_checkable
+class InProcess(Protocol):
+    """A verifier that may run in the process of the policy, without a guard around it: it needs torch, or it waits for
+    a server and keeps a deadline of its own. A function may have the attribute too."""
+
+    @property
+    def in_process(self) -> bool: ...
+
+
+@runtime_checkable
+class JudgesEffects(Protocol):
+    """A verifier that looks at what an action does, not at how it is written. The lint then counts as wrong for certain
+    only attacks that do nothing: two different actions may have the same effect in the state at hand."""
+
+    @property
+    def judges_effects(self) -> bool: ...
+
+
+@runtime_checkable
+class Combination(Protocol):
+    """A verifier made of others. It is a dataclass with the field ``verifiers``, so that each part can be bound and
+    guarded on its own and put back."""
+
+    @property
+    def verifiers(self) -> Sequence[Verifier]: ...
+
+
+@runtime_checkable
+class Wrapping(Protocol):
+    """A verifier around the user's own, such as the guard with its time limit. What the user's own verifier is, is
+    asked of ``wrapped``."""
+
+    @property
+    def wrapped(self) -> Verifier: ...
 
 
 @dataclass(frozen=True)
@@ -212,15 +261,51 @@ class Observation:
 
 
 class Environment(Protocol):
-    """One task, playable once after each reset."""
+    """One task, played once: ``reset``, then ``step`` until an observation is done.
 
-    task_id: str
-    tags: dict[str, str]
-    context_window: int | None
+    Two more members are optional. Only :mod:`pivotrl.plugins.shapes` looks for them:
 
-    def reset(self) -> tuple[Message, ...]: ...
+    - ``tools``: a sequence of :class:`pivotrl.records.Tool` that the agent is shown. Without it the agent has none.
+    - ``close()``: releases what the environment holds. It is called once for every episode that was begun, after its
+      last turn or after a fault.
+    """
+
+    @property
+    def task_id(self) -> str: ...
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Facts by which the report groups episodes, such as the difficulty."""
+        ...
+
+    @property
+    def context_window(self) -> int | None:
+        """How many of the latest messages the agent sees at a turn, the system message apart; None for all."""
+        ...
+
+    def reset(self) -> Sequence[Message]:
+        """Begin the episode; returns its first messages."""
+        ...
 
     def step(self, action: Action) -> Observation: ...
+
+
+class Environments(Protocol):
+    """The tasks of an environment, each made when it is played. Several episodes of one task may be under way at once,
+    so each has an :class:`Environment` of its own."""
+
+    def tasks(self) -> Sequence[str]:
+        """The id of every task, always in the same order."""
+        ...
+
+    def make(self, task: str) -> Environment:
+        """A new environment, not yet reset, whose ``task_id`` is ``task``."""
+        ...
+
+
+MakeEnvironments = Callable[[], Environments | Iterable[Environment]]
+"""What the module of an environment exports as ``make_environments``, its options bound. A plain list of environments,
+one a task, will do for small games; each of its tasks can be played once."""
 
 
 class RestoredEnvironment(Protocol):

@@ -289,21 +289,99 @@ class TurnResult(Record):
         return self.turn_id
 
 
-class EpisodeResult(Record):
-    """How a policy did in one held-out episode."""
+class EpisodeTurn(Record):
+    """One turn that was sampled in an episode, and how the environment answered. The action and the messages of the
+    answer are in the transcript."""
 
+    index: int
+    """Place of the action's message in the transcript."""
+    text: str
+    token_ids_T: tuple[int, ...]
+    logprobs_T: tuple[float, ...]
+    """As in :class:`Completion`."""
+    finish_reason: Literal["stop", "length"]
+    parse_error: str | None = None
+    prompt_sha256: str = ""
+    """As in :class:`SampleGroup`."""
+    reward: float | None = None
+    """What the answer was worth; None where the environment did not say."""
+    reason: str = ""
+    fault: str = ""
+
+
+class EpisodeResult(Record):
+    """How a policy did in one held-out episode, and all that is needed to train on it, to replay it, and to read it
+    back as a trajectory.
+
+    Example::
+
+        EpisodeResult(environment="plancraft(split='test')", task_id="TEST0001", number=0, reward=1.0,
+                      reason="crafted", num_turns=2, num_tokens=40, seed=0, context_window=1, turns=(...,),
+                      transcript=(...,))
+    """
+
+    environment: str = ""
+    """What the environment was named by; "" in results of older versions and where it has no name."""
     task_id: str
+    number: int = 0
+    """Which episode of the task it is, from 0."""
     reward: float | None
     reason: str
     num_turns: int
+    """Turns that were sampled."""
     num_tokens: int
     tags: dict[str, str] = Field(default_factory=dict)
     """Facts to break results down by, such as the difficulty."""
+    seed: int | None = None
+    """With :attr:`key` and the place of a turn it fixes what was sampled there."""
+    tools: tuple[Tool, ...] = ()
+    context_window: int | None = None
+    turns: tuple[EpisodeTurn, ...] = ()
+    """Every turn that was sampled; none in results of older versions."""
     transcript: tuple[Message, ...] = ()
 
     @property
     def key(self) -> str:
-        return self.task_id
+        return episode_key(self.environment, self.task_id, self.number)
+
+    @property
+    def cluster(self) -> str:
+        """The task with its environment: episodes that share it are not independent."""
+        return f"{self.environment}/{self.task_id}" if self.environment else self.task_id
+
+    def completions(self) -> tuple[Completion, ...]:
+        """What was sampled at each of :attr:`turns`."""
+        fields = ("text", "token_ids_T", "logprobs_T", "finish_reason", "parse_error")
+        return tuple(
+            Completion(
+                action=Action(content=message.content, tool_calls=message.tool_calls),
+                **{name: getattr(turn, name) for name in fields},
+            )
+            for turn, message in ((turn, self.transcript[turn.index]) for turn in self.turns)
+        )
+
+    def trajectory(self) -> Trajectory:
+        """The episode as a recorded run: its turns have the ids and the prompts with which they were played.
+
+        Raises:
+            ValueError: the result was stored by an older version, which did not keep the agent's view.
+        """
+        if len(self.turns) != self.num_turns:
+            raise ValueError(f"{self.key} was stored by an older version of pivotrl, which did not keep its turns")
+        return Trajectory(
+            id=f"episode-{self.key}",
+            messages=self.transcript,
+            tools=self.tools,
+            task_id=self.task_id,
+            reward=self.reward if self.reward is not None and math.isfinite(self.reward) else None,
+            context_window=self.context_window,
+            metadata={**self.tags, "environment": self.environment, "number": self.number, "reason": self.reason},
+        )
+
+
+def episode_key(environment: str, task_id: str, number: int) -> str:
+    """``environment/task~number``; ``task~number`` where the environment has no name."""
+    return f"{environment}/{task_id}~{number}" if environment else f"{task_id}~{number}"
 
 
 class RetentionResult(Record):

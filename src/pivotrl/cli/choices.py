@@ -10,9 +10,9 @@ from typing import Any
 
 from pivotrl import plugins
 from pivotrl.evaluation import load_retention
-from pivotrl.options import AtLeast1, InputError, check, flag
+from pivotrl.options import AtLeast1, InputError, check, flag, refuse
 from pivotrl.plugins.shapes import require_sampler
-from pivotrl.protocols import Environment
+from pivotrl.protocols import MakeEnvironments
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class _LatePolicy:
 class HeldOut:
     """What is played outside training."""
 
-    environments: str | None = None
-    """Environment plugin with options, for held-out episodes: plancraft(split='test')."""
+    environments: tuple[str, ...] | None = None
+    """One or more environment plugins with options, for held-out episodes: plancraft(split='test')."""
     retention: Path | None = None
     """JSON-lines file of reference texts (id, source, prompt, answer) outside the task."""
     retention_texts: AtLeast1 | None = None
@@ -99,21 +99,14 @@ class HeldOut:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.environments is not None and len(set(self.environments)) != max(1, len(self.environments)):
+            refuse("environments", " ".join(self.environments), "must name one or more environments, each once")
 
-    def make_environments(self) -> Callable[[], Sequence[Environment]] | None:
+    def make_environments(self) -> dict[str, MakeEnvironments] | None:
+        """What makes each environment, by the text that it was named by."""
         if self.environments is None:
             return None
-        return _Made(self.environments, plugins.load("environments", self.environments))
+        return {spec: plugins.load("environments", spec) for spec in self.environments}
 
     def texts(self) -> Sequence[dict[str, str]]:
         return load_retention(self.retention, self.retention_texts) if self.retention else ()
-
-
-class _Made:
-    """Calls an environment plugin; its manifest entry is the text it was named by."""
-
-    def __init__(self, spec: str, make: Callable[..., Any]) -> None:
-        self.__qualname__, self.__module__, self._make = spec, "environments", make
-
-    def __call__(self) -> Sequence[Environment]:
-        return list(self._make())

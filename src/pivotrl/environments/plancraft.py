@@ -282,6 +282,27 @@ def restore(turn: Turn, *, max_turns: int = 30) -> PlancraftTask:
     return environment
 
 
+class PlancraftTasks:
+    """The chosen tasks of a split; options as for :class:`PlancraftTask`."""
+
+    def __init__(
+        self,
+        tasks: Sequence[dict[str, Any]],
+        recipes: bool,
+        context_window: int | None,
+        max_turns: int,
+        stop_on_repeat: bool,
+    ) -> None:
+        self._tasks = {str(task["id"]): task for task in tasks}
+        self._options = (recipes, context_window, max_turns, stop_on_repeat)
+
+    def tasks(self) -> list[str]:
+        return list(self._tasks)
+
+    def make(self, task: str) -> PlancraftTask:
+        return PlancraftTask(self._tasks[task], *self._options)
+
+
 def make_environments(
     *,
     split: str = "test",
@@ -293,7 +314,7 @@ def make_environments(
     context_window: AtLeast1 | None = 1,
     max_turns: AtLeast1 = 30,
     stop_on_repeat: bool = True,
-) -> Iterator[PlancraftTask]:
+) -> PlancraftTasks:
     """Tasks of a published split, for episode evaluation."""
-    for task in load_tasks(split, difficulty, distractors, max_tasks, seed):
-        yield PlancraftTask(task, recipes, context_window, max_turns, stop_on_repeat)
+    tasks = load_tasks(split, difficulty, distractors, max_tasks, seed)
+    return PlancraftTasks(tasks, recipes, context_window, max_turns, stop_on_repeat)

@@ -245,9 +245,22 @@ _ROTATED = bytes.maketrans(
 )
 
 
+class ShellTasks:
+    """The tasks under a folder; the rest as for :class:`ShellTask`."""
+
+    def __init__(self, tasks: dict[str, tuple[Task, Path]], sandbox: Sandbox, limits: Limits, max_turns: int) -> None:
+        self._tasks, self._sandbox, self._limits, self._max_turns = tasks, sandbox, limits, max_turns
+
+    def tasks(self) -> list[str]:
+        return list(self._tasks)
+
+    def make(self, task: str) -> ShellTask:
+        return ShellTask(*self._tasks[task], self._sandbox, self._limits, self._max_turns)
+
+
 def make_environments(
     *, root: str, backend: str = "bwrap", command_seconds: Positive = 5.0, max_turns: AtLeast1 = 30
-) -> Iterator[ShellTask]:
+) -> ShellTasks:
     """The tasks under a folder, for episode evaluation.
 
     Args:
@@ -256,9 +269,8 @@ def make_environments(
         command_seconds: longest that a command may take.
         max_turns: as in :class:`ShellTask`.
     """
-    sandbox = open_sandbox(backend=backend)
-    for task, folder in load_tasks(root).values():
-        yield ShellTask(task, folder, sandbox, Limits(wall_seconds=command_seconds), max_turns)
+    limits = Limits(wall_seconds=command_seconds)
+    return ShellTasks(load_tasks(root), open_sandbox(backend=backend), limits, max_turns)
 
 
 def restore(

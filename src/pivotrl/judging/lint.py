@@ -25,7 +25,7 @@ from pivotrl.observing import SILENT, Observer
 from pivotrl.options import AtLeast1, Positive, Share
 from pivotrl.options import check as check_options
 from pivotrl.plugins import describe, source_sha256
-from pivotrl.protocols import InputError, Sampler, Turn, Verifier
+from pivotrl.protocols import Combination, InputError, JudgesEffects, Sampler, Turn, Verifier, Wrapping
 from pivotrl.records import Verdict
 from pivotrl.rollouts import judge
 from pivotrl.storage.record_files import sha256_of_file, sha256_of_json, write_file
@@ -66,7 +66,7 @@ def check(
     Raises:
         InputError: there are no turns.
     """
-    asked = getattr(verifier, "wrapped", verifier)
+    asked = verifier.wrapped if isinstance(verifier, Wrapping) else verifier
     if not turns:
         raise InputError("there are no candidate turns to check the verifier on; see skipped turns and their reasons")
     drawn = draw_by_task(turns, None, options.check_turns, options.check_seed)
@@ -161,9 +161,9 @@ def require_checked(
 def _looks_at_effects(verifier: Any, verdict: Verdict) -> bool:
     """Whether a verdict comes from a verifier that looks at what an action does, not at how it is written. Of a
     combination the part asked last has decided."""
-    parts, said = getattr(verifier, "verifiers", ()), verdict.details.get("parts")
+    parts, said = verifier.verifiers if isinstance(verifier, Combination) else (), verdict.details.get("parts")
     if not parts:
-        return bool(getattr(verifier, "judges_effects", False))
+        return isinstance(verifier, JudgesEffects) and bool(verifier.judges_effects)
     if not isinstance(said, list) or not 0 < len(said) <= len(parts):
         return False
     return _looks_at_effects(parts[len(said) - 1], Verdict.model_validate(said[-1]))
@@ -176,7 +176,7 @@ def _ignored_by(verifier: Any) -> Callable[[str], bool]:
     while pending:
         part = pending.pop()
         options.append(getattr(part, "keywords", None) or {})
-        pending += getattr(part, "verifiers", ())
+        pending += part.verifiers if isinstance(part, Combination) else ()
     names = {name for given in options for name in given.get("ignore_arguments") or ()}
     places = [place for given in options for place, rule in (given.get("rules") or {}).items() if rule == "ignore"]
     return lambda place: place.partition(".")[2] in names or any(fnmatchcase(place, pattern) for pattern in places)

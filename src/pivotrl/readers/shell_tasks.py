@@ -26,9 +26,10 @@ def read(
         last_message: what the expert says at the end.
     """
     environments = make_environments(root=str(path), backend=backend, command_seconds=command_seconds)
-    for environment, (task, folder) in zip(environments, load_tasks(path).values(), strict=True):
+    for task, folder in load_tasks(path).values():
         if not task.expert:
             continue
+        environment = environments.make(task.id)
         messages = list(environment.reset())
         observation, fault = Observation(()), ""
         for number, command in enumerate(task.expert):

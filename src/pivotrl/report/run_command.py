@@ -45,10 +45,10 @@ def resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
             made |= manifests[stage].options
             known |= options_of(manifests[stage])
     defaults = {field.name: field.default for options in _OPTIONS for field in dataclasses.fields(options)}
-    flags = {"out": str(directory), **_policy(known)}
+    flags: dict[str, str | list[str]] = {"out": str(directory), **_policy(known)}
     for name in ("reader", "verifier", "heldout", "environments", "retention"):
         if made.get(name) is not None:
-            flags[name] = str(known.get(name, name.upper()))
+            flags[name] = known.get(name, name.upper())
     flags |= {name: str(value) for name, value in known.items() if name in defaults and value != defaults[name]}
     start = shlex.join(["pivotrl", "run", str(known.get("source", "SOURCE"))])
     lines = [shlex.join(_flag(name, value)) for name, value in flags.items()]
@@ -60,8 +60,10 @@ def _policy(known: Mapping[str, Any]) -> dict[str, str]:
     return named or {"policy": "POLICY"}
 
 
-def _flag(name: str, value: str) -> list[str]:
+def _flag(name: str, value: str | list[str]) -> list[str]:
     option = name.replace("_", "-")
+    if isinstance(value, list):
+        return [f"--{option}", *value]
     if value in ("True", "False"):
         return [f"--{option}" if value == "True" else f"--no-{option}"]
     return [f"--{option}", value]

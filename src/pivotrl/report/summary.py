@@ -220,11 +220,12 @@ def _mean_of_texts(values: Sequence[tuple[float, str]]) -> Estimate | None:
 
 
 def _breakdowns(before: Sequence[EpisodeResult], after: Sequence[EpisodeResult]) -> tuple[Breakdown, ...]:
-    """Episode success by every tag that takes more than one value."""
+    """Episode success by environment and by every tag, where there is more than one value."""
     values: dict[tuple[str, str], tuple[list[EpisodeResult], list[EpisodeResult]]] = defaultdict(lambda: ([], []))
     for side, results in enumerate((before, after)):
         for result in results:
-            for tag, value in result.tags.items():
+            played_in = {"environment": result.environment} if result.environment else {}
+            for tag, value in {**played_in, **result.tags}.items():
                 values[tag, value][side].append(result)
     tags = [tag for tag, _ in values]
     return tuple(

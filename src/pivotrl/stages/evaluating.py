@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pivotrl.evaluation import (
@@ -16,8 +16,9 @@ from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, own_code, spec_of
-from pivotrl.plugins.shapes import make_checked, require_environments, require_policy, require_verifier
-from pivotrl.protocols import Environment, InputError, Policy, Verifier, describe_policy
+from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
+from pivotrl.plugins.shapes import require_policy, require_verifier
+from pivotrl.protocols import InputError, MakeEnvironments, Policy, Verifier, describe_policy
 from pivotrl.records import SkippedTurn
 from pivotrl.runs.checkpoints import restore
 from pivotrl.runs.files import RunFiles
@@ -38,7 +39,7 @@ def evaluate_stage(
     verifier: Verifier,
     turns: TurnOptions = TurnOptions(),
     evaluation: EvaluationOptions = EvaluationOptions(),
-    environments: Callable[[], Sequence[Environment]] | None = None,
+    environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     retention: Sequence[dict[str, str]] = (),
     verification: VerificationOptions = VerificationOptions(),
     overwrite: bool = False,
@@ -51,6 +52,7 @@ def evaluate_stage(
 
     Args:
         name: ``before`` is the policy before training; every other one is after it.
+        environments: what makes them, or several of these by name.
         overwrite: move an earlier evaluation of that name aside, once the new one can begin.
         training: name of the training that the policy comes from; None is that of the whole run.
         load_weights: give the policy the weights that the training ended with.
@@ -68,13 +70,13 @@ def evaluate_stage(
         files.finished(trained)
     candidates, skipped = cut(files.heldout(), TurnOptions(domain=turns.domain))
     drawn = draw_by_task(candidates, None, evaluation.heldout_turns, evaluation.eval_seed)
-    episodes_to_play = make_checked(environments) if environments else []
-    if not (drawn or episodes_to_play or retention or may_be_empty):
+    made = make_checked(environments, evaluation.episodes_per_task) if environments else {}
+    if not (drawn or made or retention or may_be_empty):
         raise InputError(f"there is nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
     settings = {
         **options_dict(evaluation),
         "verifier": describe(verifier),
-        "environments": describe(environments) if environments else None,
+        "environments": describe_environments(environments),
         "training": training,
         "retention": getattr(retention, "path", None),
     }
@@ -109,14 +111,14 @@ def evaluate_stage(
         if stage.done:
             return
         if environments:
-            require_environments(environments)
+            require_environments(environments, evaluation.episodes_per_task)
         base = directory / stage_name
         with Verification(verifier, verification, drawn, policy) as guarded:
             turn_results = evaluate_turns(
                 policy, drawn, guarded, base.with_name(f"{name}.turns.jsonl"), evaluation, observer
             )
         episodes = (
-            evaluate_episodes(policy, episodes_to_play, base.with_name(f"{name}.episodes.jsonl"), evaluation, observer)
+            evaluate_episodes(policy, made, base.with_name(f"{name}.episodes.jsonl"), evaluation, observer)
             if environments
             else []
         )

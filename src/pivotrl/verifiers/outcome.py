@@ -104,7 +104,7 @@ class Outcome:
                 copies = [stack.enter_context(contextlib.closing(restore(turn))) for _ in range(self.continuations)]
             except NotRestorable as error:
                 return Verdict.unknown(error.reason, error=error.detail, num_rollout_turns=0, num_tokens=0)
-            starts = [_Continuation(turn, action, number, copy, self.max_turns) for number, copy in enumerate(copies)]
+            starts = [_Continuation(turn, action, copy, self.max_turns) for copy in copies]
             ends = [_End(start.first.reward, start.first.reason, 0, 0) for start in starts if start.first.done]
             return self._judge(ends + self._play_on([start for start in starts if not start.first.done], turn, action))
 
@@ -112,10 +112,8 @@ class Outcome:
         assert self.sampler is not None
         seed = derive_seed(self.seed, "outcome", turn.id, action.model_dump_json())
         sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens, seed=seed)
-        already = sum(message.role == "assistant" for message in turn.trajectory.messages[: turn.index]) + 1
-        played = {result.task_id: result for result in play_episodes(starts, self.sampler, sampling)}
-        results = [played[start.task_id] for start in starts]  # episodes end in any order
-        return [_End(r.reward, r.reason, r.num_turns - already, r.num_tokens) for r in results]
+        results = sorted(play_episodes(starts, self.sampler, sampling), key=lambda result: result.number)
+        return [_End(r.reward, r.reason, r.num_turns, r.num_tokens) for r in results]
 
     def _judge(self, ends: list[_End]) -> Verdict:
         details: dict[str, Any] = {
@@ -149,12 +147,10 @@ class _End(NamedTuple):
 
 
 class _Continuation:
-    """The episode from the action on, as an environment; with the seed its name fixes what is sampled in it."""
+    """The episode from the action on, as an environment."""
 
-    def __init__(
-        self, turn: Turn, action: Action, number: int, environment: RestoredEnvironment, max_turns: int
-    ) -> None:
-        self.task_id, self.context_window = f"{turn.id}~{number}", turn.trajectory.context_window
+    def __init__(self, turn: Turn, action: Action, environment: RestoredEnvironment, max_turns: int) -> None:
+        self.task_id, self.context_window = turn.id, turn.trajectory.context_window
         self.tags, self.tools = dict[str, str](), turn.trajectory.tools
         self._environment, self._turns_left = environment, max_turns
         self.first = self._unless_failed(environment.step(action))

@@ -1,0 +1,218 @@
+"""Environments as they are made, begun, stepped and closed, each checked where it enters.
+
+The optional members of an environment are read here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pivotrl.plugins import describe
+from pivotrl.plugins.faults import told
+from pivotrl.plugins.parts import SEE, kind_of, misfit, require_parts
+from pivotrl.protocols import Environment, Environments, InputError, MakeEnvironments, Observation
+from pivotrl.records import Message, Tool
+
+_ENVIRONMENTS = {"tasks": 0, "make": 1}
+_ENVIRONMENT = {"task_id": None, "tags": None, "context_window": None, "reset": 0, "step": 1}
+
+
+def describe_environments(given: MakeEnvironments | Mapping[str, MakeEnvironments] | None) -> str | list[str] | None:
+    """What is played, for a manifest: one text, or a list of several."""
+    if not isinstance(given, Mapping):
+        return describe(given) if given else None
+    names = [f"environments:{name}" for name in given]
+    return names[0] if len(names) == 1 else names or None
+
+
+def make_checked(
+    given: MakeEnvironments | Mapping[str, MakeEnvironments], episodes_per_task: int = 1
+) -> dict[str, Environments]:
+    """Environments by their names, ready to make their tasks. What they make is checked when it is made.
+
+    Args:
+        given: a factory, named by its import path and options, or several with their names.
+        episodes_per_task: how often each task will be made.
+
+    Raises:
+        InputError: a factory breaks, or makes something else than it must; the message says what.
+    """
+    named = given if isinstance(given, Mapping) else {describe(given): given}
+    return {name: _checked(name, factory, episodes_per_task) for name, factory in named.items()}
+
+
+def require_environments(given: MakeEnvironments | Mapping[str, MakeEnvironments], episodes_per_task: int = 1) -> None:
+    """Begin an episode of the first task of each, and close it again.
+
+    Raises:
+        InputError: as :func:`make_checked`, or an episode cannot be begun.
+    """
+    for environments in make_checked(given, episodes_per_task).values():
+        first = environments.make(environments.tasks()[0])
+        try:
+            begun(first)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                closed(first)
+            raise
+        closed(first)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Environments that make what was asked for, or say that they did not."""
+
+    name: str
+    made: Environments
+    names: tuple[str, ...]
+
+    def tasks(self) -> Sequence[str]:
+        return self.names
+
+    def make(self, task: str) -> Environment:
+        with told(f"{self.name} cannot make the task {task!r}"):
+            environment = self.made.make(task)
+            _require_environment(environment, self.name)
+            if environment.task_id != task:
+                raise InputError(f"{self.name} made the task {environment.task_id!r} where {task!r} was due; {SEE}")
+            return environment
+
+
+class _Listed:
+    """A list of environments, one a task, each of which can be handed out once."""
+
+    def __init__(self, name: str, listed: Sequence[Any], episodes_per_task: int) -> None:
+        self._name, self._by_task = name, dict[str, Environment]()
+        for environment in listed:
+            _require_environment(environment, name)
+            if environment.task_id in self._by_task:
+                raise InputError(
+                    f"the environments of {name}: two of them have the task_id {environment.task_id!r}; {SEE}"
+                )
+            self._by_task[environment.task_id] = environment
+        self._left = dict(self._by_task)
+        if episodes_per_task > 1 and listed:
+            raise self._spent(next(iter(self._by_task)))
+
+    def tasks(self) -> Sequence[str]:
+        return list(self._by_task)
+
+    def make(self, task: str) -> Environment:
+        if task not in self._left:
+            raise self._spent(task)
+        return self._left.pop(task)
+
+    def _spent(self, task: str) -> InputError:
+        return InputError(
+            f"the environments of {self._name}: a list holds one environment a task, so {task!r} can be played once. "
+            f"To play a task several times, return an object with tasks() and make(task); {SEE}"
+        )
+
+
+def _checked(name: str, factory: MakeEnvironments, episodes_per_task: int) -> Environments:
+    with told(f"the environments of {name} cannot be made"):
+        made: Any = factory()
+        if hasattr(made, "tasks") or hasattr(made, "make"):
+            require_parts(made, f"object that {name} makes", _ENVIRONMENTS)
+        elif isinstance(made, (str, bytes, dict)) or not hasattr(made, "__iter__"):
+            raise InputError(
+                f"{name} made {kind_of(made)}, not an object with tasks() and make(task), nor a list of environments; "
+                f"{SEE}"
+            )
+        else:
+            made = _Listed(name, list(made), episodes_per_task)
+        tasks: Any = made.tasks()
+        if isinstance(tasks, str) or not hasattr(tasks, "__iter__"):
+            raise InputError(f"{name}: tasks returned {kind_of(tasks)}, not a list of texts; {SEE}")
+        names = tuple(tasks)
+    if not names:
+        raise InputError(f"{name} made no environment: there is nothing to play; {SEE}")
+    if wrong := [task for task in names if not isinstance(task, str) or not task]:
+        raise InputError(f"{name}: tasks returned {wrong[0]!r:.80} among the names of its tasks, not a text; {SEE}")
+    if twice := [task for task, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{name}: tasks returned {twice[0]!r} twice; {SEE}")
+    return _Checked(name, made, names)
+
+
+def _require_environment(environment: Any, name: str) -> None:
+    require_parts(environment, f"environment that {name} makes", _ENVIRONMENT)
+    task = environment.task_id
+    if not (isinstance(task, str) and task):
+        raise InputError(f"the environments of {name}: task_id must be a text; {SEE}")
+    if not _is_tags(environment.tags):
+        raise InputError(f"the environments of {name}: tags must be a dict of texts; {SEE}")
+    if not _is_window(environment.context_window):
+        raise InputError(f"the environments of {name}: context_window must be a whole number from 0, or None; {SEE}")
+    tools_of(environment)
+    if (close := getattr(environment, "close", None)) is not None:
+        fault = misfit(close, 0) if callable(close) else "it is no method"
+        if fault:
+            raise InputError(f"the environments of {name}: close cannot be called without arguments: {fault}; {SEE}")
+
+
+def tools_of(environment: Environment) -> tuple[Tool, ...]:
+    """The tools that the agent is shown: the optional ``tools``.
+
+    Raises:
+        InputError: they are something else.
+    """
+    tools: Any = getattr(environment, "tools", ())
+    if isinstance(tools, (list, tuple)) and all(isinstance(tool, Tool) for tool in tools):
+        return tuple(tools)
+    raise InputError(f"{_this(environment)}: tools is {kind_of(tools)}, not a list of Tool; {SEE}")
+
+
+def closed(environment: Environment) -> None:
+    """Call the optional ``close``.
+
+    Raises:
+        InputError: it breaks.
+    """
+    close: Any = getattr(environment, "close", None)
+    if close is not None:
+        with told(f"{_this(environment)} breaks in close"):
+            close()
+
+
+def _this(environment: Environment) -> str:
+    return f"the environment {describe(environment)} (task {environment.task_id})"
+
+
+def begun(environment: Environment) -> list[Message]:
+    """The first messages of an episode.
+
+    Raises:
+        InputError: the environment breaks, or returns something else.
+    """
+    name = _this(environment)
+    with told(f"{name} breaks in reset"):
+        messages: Any = environment.reset()
+        if isinstance(messages, (list, tuple)) and messages and all(isinstance(m, Message) for m in messages):
+            return list(messages)
+        raise InputError(f"{name}: reset returned {kind_of(messages)}, not the first messages; {SEE}")
+
+
+def stepped(environment: Environment, action: Any) -> Observation:
+    """The environment's answer to an action.
+
+    Raises:
+        InputError: the environment breaks, or returns something else.
+    """
+    name = _this(environment)
+    with told(f"{name} breaks in step"):
+        observation: Any = environment.step(action)
+        if isinstance(observation, Observation):
+            return observation
+        raise InputError(f"{name}: step returned {kind_of(observation)}, not an Observation; {SEE}")
+
+
+def _is_tags(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
+
+
+def _is_window(value: Any) -> bool:
+    return value is None or (type(value) is int and value >= 0)
