@@ -19,6 +19,7 @@ from pivotrl.cli.choices import HeldOut
 from pivotrl.episodes import Episode, episodes_of, play_episodes
 from pivotrl.evaluation import compare_episodes, episode_success, evaluate_episodes
 from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
+from pivotrl.observing import Observer
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import TrainingGroup, Turn, UpdateOptions
@@ -216,13 +217,14 @@ def test_every_environment_is_closed_when_nobody_asks_for_more_results(tmp_path:
     results.close()  # type: ignore[attr-defined]
     assert walks.noted == {"opened": 4, "closed": 4}
 
-    def stop(done: int, total: int, note: str) -> None:
-        if done == 1:
-            raise KeyboardInterrupt
+    class Stop(Observer):
+        def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+            if done == 1:
+                raise KeyboardInterrupt
 
     walks = Walks()
     with pytest.raises(KeyboardInterrupt) as caught:
-        evaluate_episodes(Policy(), {"w": walks}, tmp_path / "e.jsonl", OPTIONS, stop)
+        evaluate_episodes(Policy(), {"w": walks}, tmp_path / "e.jsonl", OPTIONS, Stop())
     assert walks.noted == {"opened": 2, "closed": 2}, caught
 
 
@@ -351,7 +353,7 @@ def test_a_stage_plays_several_environments_and_says_which(tmp_path: Path) -> No
     options = EvaluationOptions(eval_temperature=1.0, episodes_per_task=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        evaluate_stage(tmp_path, "before", Policy(), verify, options=options, environments=named)
+        evaluate_stage(tmp_path, name="before", policy=Policy(), verifier=verify, evaluation=options, environments=named)
     results = read_records(tmp_path / "evaluations" / "before.episodes.jsonl", EpisodeResult)
     assert len(results) == 8 and {r.environment for r in results} == set(named)
     manifest = json.loads((tmp_path / "evaluations" / "before.manifest.json").read_text())
