@@ -18,8 +18,8 @@ from pivotrl import Action, EvaluationOptions, InputError, Message, Observation,
 from pivotrl.cli.choices import HeldOut
 from pivotrl.episodes import Episode, episodes_of, play_episodes
 from pivotrl.evaluation import compare_episodes, episode_success, evaluate_episodes
-from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
 from pivotrl.observing import Observer
+from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import TrainingGroup, Turn, UpdateOptions
@@ -353,7 +353,9 @@ def test_a_stage_plays_several_environments_and_says_which(tmp_path: Path) -> No
     options = EvaluationOptions(eval_temperature=1.0, episodes_per_task=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        evaluate_stage(tmp_path, name="before", policy=Policy(), verifier=verify, evaluation=options, environments=named)
+        evaluate_stage(
+            tmp_path, name="before", policy=Policy(), verifier=verify, evaluation=options, environments=named
+        )
     results = read_records(tmp_path / "evaluations" / "before.episodes.jsonl", EpisodeResult)
     assert len(results) == 8 and {r.environment for r in results} == set(named)
     manifest = json.loads((tmp_path / "evaluations" / "before.manifest.json").read_text())
