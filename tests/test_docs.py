@@ -80,9 +80,9 @@ def test_functions_named_in_the_documents_exist(document: Path) -> None:
 def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
     source = "".join(
         (ROOT / "src" / "pivotrl" / name).read_text()
-        for name in ("training.py", "policies/hf.py", "policies/tabular.py")
+        for name in ("training.py", "engine/learning.py", "engine/objective.py", "policies/tabular.py")
     )
-    areas = "reward|groups|samples|loss|ratio|policy|gradient|update|tokens|time"
+    areas = "reward|groups|samples|prompts|loss|ratio|policy|gradient|update|tokens|time"
     written = set(re.findall(rf'"((?:{areas})/[a-z_]+)"', source))
     documented = set(re.findall(rf"^\| `((?:{areas})/[a-z_]+)`", (ROOT / "docs" / "runs.md").read_text(), re.MULTILINE))
     assert written == documented

@@ -116,6 +116,7 @@ class Policy(Actor):
             self.weights.folded, self.model, identity=facts, max_context=context, way=way, batch_rows=batch_rows
         )
         super().__init__(renderer, generator)
+        # The reference policy acts in the same way, with the frozen weights that the KL term is measured against.
         self.reference = Actor(renderer, generator.drawing_from(self.weights.reference))
         self.training_identity: dict[str, Any] = (
             {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "frozen_layers": frozen_layers, "seed": seed}
