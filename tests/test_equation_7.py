@@ -72,7 +72,7 @@ def moved_policy(model: Path, lora_rank: int, folder: Path) -> HfPolicy:
     policy = HfPolicy(model=str(model), lora_rank=lora_rank, dtype="float32", device="cpu")
     sft = TrainingOptions(method="sft", num_steps=2, turns_per_step=4, learning_rate=1e-2)
     train(policy, TURNS, verify, folder / "before", sft)
-    policy.learner.optimizer = torch.optim.SGD(policy.weights.trained().values(), lr=0.0)  # type: ignore[assignment]
+    policy.learner.optimizer = torch.optim.SGD(policy.weights.trained().values(), lr=0.0)
     return policy
 
 

@@ -1,18 +1,20 @@
-"""A renderer and a generator make a sampler: turns become token ids, and drawn token ids become actions.
+"""A renderer and a generator make a sampler: turns become token ids, and drawn token ids become actions. With a learner
+they make a policy.
 
-The same for every generator, on this machine or on a server.
+The same for every generator and learner, on this machine or on a server.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from pivotrl.protocols import NotRenderable, TrainingGroup, Turn, TurnTooLong
+from pivotrl.protocols import NotRenderable, ObjectiveName, TrainingGroup, Turn, TurnTooLong, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import Renderer, prompt_hash
-from pivotrl.tokens import Drawn, Example, Generator, token_weights
+from pivotrl.tokens import Drawn, Example, Generator, Learner, token_weights
 
 
 class Actor:
@@ -92,6 +94,36 @@ class Actor:
             logprobs_T=(0.0,) * len(token_ids),
             finish_reason="stop",
         )
+
+
+class LearningActor(Actor):
+    """An actor with a learner: all of a :class:`pivotrl.protocols.Policy` but the reference, the scoring of plain texts
+    and what names it."""
+
+    def __init__(self, renderer: Renderer, generator: Generator, learner: Learner) -> None:
+        super().__init__(renderer, generator)
+        self.learner = learner
+
+    def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
+        """See :class:`pivotrl.protocols.Policy`.
+
+        Raises:
+            InputError: the step made weights that are not finite, or that give logits that are not.
+            ValueError: a group was sampled from another rendering of its turn.
+        """
+        return self.learner.update(self.examples(groups, options.loss_level), learning_rate, options)
+
+    def default_learning_rate(self, objective: ObjectiveName) -> float:
+        return self.learner.default_learning_rate(objective)
+
+    def save(self, path: Path) -> None:
+        self.learner.save(path)
+
+    def load(self, path: Path) -> None:
+        self.learner.load(path)
+
+    def export(self, path: Path) -> None:
+        self.learner.export(path)
 
     def examples(self, groups: Sequence[TrainingGroup], level: Literal["token", "sequence"]) -> list[Example]:
         """What a learner takes: the groups of a whole batch as token ids, weighted over all of them.

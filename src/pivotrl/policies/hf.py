@@ -1,18 +1,18 @@
 """Any causal language model of transformers as a policy, fully fine-tuned or with LoRA.
 
 This file only puts the parts together: turns to token ids and back (:mod:`pivotrl.acting`), sampling
-(:mod:`pivotrl.engine.generation`), learning (:mod:`pivotrl.engine.learning`) and the reference policy
-(:mod:`pivotrl.engine.weights`).
+(:mod:`pivotrl.engine.generation`), learning (:mod:`pivotrl.engine.learning`), the reference policy
+(:mod:`pivotrl.engine.weights`) and exports (:mod:`pivotrl.engine.policy_folder`).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pivotrl.acting import Actor
+from pivotrl.acting import Actor, LearningActor
 from pivotrl.engine.adapter_files import read_adapter
 from pivotrl.engine.adapters import merge_adapter
 from pivotrl.engine.executors import ExecutorName
@@ -28,14 +28,13 @@ from pivotrl.engine.texts import scored_ids
 from pivotrl.engine.weights import Weights
 from pivotrl.options import AtLeast0, AtLeast1, Seed, check_arguments
 from pivotrl.plugins import spec_text
-from pivotrl.protocols import ObjectiveName, TrainingGroup, UpdateOptions
 from pivotrl.rendering import DATE, Renderer
 
 _NOT_IN_TEXT = ("self", "__class__", "model", "adapter")
 """Left out of the text that names the policy; the command line has options of their own for the last two."""
 
 
-class Policy(Actor):
+class Policy(LearningActor):
     """Samples and trains on prefix forests: what the prompts of a call have in common is computed once.
 
     Args:
@@ -108,14 +107,14 @@ class Policy(Actor):
                 frozen_layers=frozen_layers,
                 seed=seed,
             )
-            self.learner = LocalLearner(self.weights, executor, pass_tokens, write)
-            way = choose_sampler(self.learner.executor.name, self.weights.model)
+            learner = LocalLearner(self.weights, executor, pass_tokens, write)
+            way = choose_sampler(learner.executor.name, self.weights.model)
         self.model = self.weights.model
         facts = {**facts, "dtype": str(self.model.dtype)}
         generator = LocalGenerator(
             self.weights.folded, self.model, identity=facts, max_context=context, way=way, batch_rows=batch_rows
         )
-        super().__init__(renderer, generator)
+        super().__init__(renderer, generator, learner)
         # The reference policy acts in the same way, with the frozen weights that the KL term is measured against.
         self.reference = Actor(renderer, generator.drawing_from(self.weights.reference))
         self.training_identity: dict[str, Any] = (
@@ -131,18 +130,6 @@ class Policy(Actor):
             "device": str(self.device),
         }
 
-    def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
-        """See :class:`pivotrl.protocols.Policy` and :meth:`pivotrl.engine.learning.LocalLearner.update`.
-
-        Raises:
-            InputError: the step made weights that are not finite, or that give logits that are not.
-            ValueError: a group was sampled from another rendering of its turn.
-        """
-        return self.learner.update(self.examples(groups, options.loss_level), learning_rate, options)
-
-    def default_learning_rate(self, objective: ObjectiveName) -> float:
-        return self.learner.default_learning_rate(objective)
-
     def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
         """See :class:`pivotrl.protocols.Policy`; :func:`pivotrl.engine.texts.scored_ids` says what is scored.
 
@@ -152,17 +139,6 @@ class Policy(Actor):
         encode = self.renderer.encode_text
         before, scored = scored_ids(self.renderer.tokenizer, encode, prompt, answer, self.max_context)
         return *self.learner.score(before, scored), len(scored)
-
-    def save(self, path: Path) -> None:
-        self.learner.save(path)
-
-    def load(self, path: Path) -> None:
-        self.learner.load(path)
-
-    def export(self, path: Path) -> None:
-        """A PEFT adapter folder or a model folder, each with its tokenizer and a README: see
-        :func:`pivotrl.engine.policy_folder.write_policy`."""
-        self.learner.export(path)
 
 
 def _prompts(renderer: Renderer, reasoning: str, variables: Mapping[str, Any]) -> Prompts:
