@@ -87,8 +87,8 @@ def drawn(group: SampleGroup) -> list[float]:
 def test_an_architecture_is_sampled_and_trained(name: str, mode: str, folder: Callable[[str], Path]) -> None:
     expected = ARCHITECTURES[name]
     policy = Policy(model=str(folder(name)), device="cpu", **MODES[mode])  # type: ignore[arg-type]
-    assert policy._executor.name == expected.sharing
-    assert policy._sampler == (expected.sampling or expected.sharing)
+    assert policy.learner.executor.name == expected.sharing
+    assert policy.generator.way == (expected.sampling or expected.sharing)
     group = draw(policy)
     assert drawn(group) == pytest.approx(scored(plain(folder(name)), policy, group), abs=1e-3)
     before = {key: parameter.detach().clone() for key, parameter in policy.model.named_parameters()}

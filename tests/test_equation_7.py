@@ -73,7 +73,7 @@ def moved_policy(model: Path, lora_rank: int, folder: Path) -> HfPolicy:
     policy = HfPolicy(model=str(model), lora_rank=lora_rank, dtype="float32", device="cpu")
     sft = TrainingOptions(method="sft", num_steps=2, turns_per_step=4, learning_rate=1e-2)
     train(policy, TURNS, verify, folder / "before", sft)
-    policy._optimizer = torch.optim.SGD(policy._trainable().values(), lr=0.0)  # type: ignore[assignment]
+    policy.learner.optimizer = torch.optim.SGD(policy.weights.trained().values(), lr=0.0)
     return policy
 
 
@@ -87,7 +87,7 @@ def test_a_step_of_a_network_is_the_gradient_of_the_formula(
     policy = moved_policy(model, lora_rank, tmp_path)
     groups = buy(policy, tmp_path, OUTCOMES)
     twin, prompts = copy.deepcopy(policy.model), {turn.id: policy.renderer.prompt(turn) for turn in TURNS}
-    before = {name: p.detach().clone() for name, p in policy._trainable().items()}
+    before = {name: p.detach().clone() for name, p in policy.weights.trained().items()}
     chosen = options(loss_level=level, kl_coefficient=beta, average_over=over)
     metrics = train(policy, TURNS, verify, tmp_path, chosen)[0].metrics
 
@@ -98,7 +98,7 @@ def test_a_step_of_a_network_is_the_gradient_of_the_formula(
     def reference(prompt: tuple[int, ...], token_ids: tuple[int, ...]) -> torch.Tensor:
         with torch.no_grad():
             if lora_rank == 0:
-                return logprobs(policy._frozen_copy, prompt, token_ids)
+                return logprobs(policy.weights.frozen_copy, prompt, token_ids)
             with twin.disable_adapter():
                 return logprobs(twin, prompt, token_ids)
 
@@ -118,7 +118,7 @@ def test_a_step_of_a_network_is_the_gradient_of_the_formula(
     expected = {name: p.grad for name, p in twin.named_parameters() if p.requires_grad}
     scale = max(float(gradient.abs().max()) for gradient in expected.values())
     assert scale > 1e-5
-    for name, parameter in policy._trainable().items():
+    for name, parameter in policy.weights.trained().items():
         found = (parameter.detach() - before[name]) / RATE
         assert (found - expected[name]).abs().max() <= 2e-3 * scale, name
     assert metrics["loss/total"] == pytest.approx(-float(objective.detach()), abs=1e-5)
@@ -174,9 +174,9 @@ def test_a_step_without_signal_changes_nothing_not_even_by_momentum(model: Path,
     def state() -> Any:
         if kind == "tabular":
             return {turn.id: policy._logits(turn.id).tolist() for turn in TURNS}
-        states = {name: policy._optimizer.state[p] for name, p in policy._trainable().items()}
+        states = {name: policy.learner.optimizer.state[p] for name, p in policy.weights.trained().items()}
         moments = {f"{name}|{kind}": value.tolist() for name, state in states.items() for kind, value in state.items()}
-        return moments | {name: p.tolist() for name, p in policy._trainable().items()}
+        return moments | {name: p.tolist() for name, p in policy.weights.trained().items()}
 
     before = state()
     more = {"learning_rate": 1e-2, "weight_decay": 0.1}

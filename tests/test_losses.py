@@ -6,7 +6,8 @@ import random
 import pytest
 import torch
 
-from pivotrl.engine.losses import clipped_policy_loss, kl_k3, likelihood_loss, token_weights
+from pivotrl.engine.losses import clipped_policy_loss, kl_k3, likelihood_loss
+from pivotrl.tokens import token_weights
 
 
 def tensor(values, **kwargs):

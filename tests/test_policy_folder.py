@@ -145,13 +145,13 @@ def loaded(
             adapter=str(adapter) if adapter else None,
             **{"lora_rank": 4, "device": "cpu", **options},
         )
-        shake(policy._trainable().values())
+        shake(policy.weights.trained().values())
         wanted[way] = logits(policy)
         policy.export(root / "exports" / way)
         assert torch.equal(logits(policy), wanted[way]), "writing the policy changed it"
     without_first = root / "exports" / "hostile twin"  # what was exported once: the second adapter on the plain base
     policy = make_policy(bases["tied"], None)
-    shake(policy._trainable().values())
+    shake(policy.weights.trained().values())
     policy.export(without_first)
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-c", STRANGER, str(root / "exports"), json.dumps(IDS), str(root / "logits.safetensors")]
@@ -198,9 +198,9 @@ def test_bfloat16_weights_are_written_as_they_act(bases: dict[str, Path], tmp_pa
     adapter = make_adapter(bases["tied"], tmp_path / "first", ADAPTERS["plain"])
     for export in ("adapter", "merged"):
         policy = make_policy(bases["tied"], adapter, dtype="bfloat16", export=export)
-        shake(policy._trainable().values())
+        shake(policy.weights.trained().values())
         policy.export(tmp_path / export)
-        with policy._folded():
+        with policy.weights.folded():
             wanted = logits(policy)
         if export == "merged":
             model = AutoModelForCausalLM.from_pretrained(tmp_path / export)
@@ -225,7 +225,7 @@ def test_the_base_is_named_by_a_path_that_works_everywhere(
 def test_an_exported_adapter_goes_in_again(bases: dict[str, Path], tmp_path: Path) -> None:
     adapter = make_adapter(bases["tied"], tmp_path / "first", ADAPTERS["patterns"])
     policy = make_policy(bases["tied"], adapter)
-    shake(policy._trainable().values())
+    shake(policy.weights.trained().values())
     policy.export(tmp_path / "policy")
     again = Policy(model=str(bases["tied"]), adapter=str(tmp_path / "policy"), trainable=False, device="cpu")
     assert (logits(again) - logits(policy)).abs().max() < 1e-4
@@ -236,7 +236,7 @@ def test_a_checkpoint_goes_on_where_the_export_was_made(bases: dict[str, Path], 
     policies = [make_policy(bases["tied"], adapter, export=export) for export in ("adapter", "merged")]
     assert policies[0].identity == policies[1].identity
     assert policies[0].training_identity == policies[1].training_identity
-    shake(policies[0]._trainable().values())
+    shake(policies[0].weights.trained().values())
     policies[0].save(tmp_path / "checkpoint")
     policies[1].load(tmp_path / "checkpoint")
     for number, policy in enumerate(policies):
@@ -262,7 +262,7 @@ def test_weights_that_are_not_finite_are_never_written(rank: int, bases: dict[st
     policy.export(tmp_path / "policy")
     before = {path.name: path.read_bytes() for path in (tmp_path / "policy").iterdir()}
     with torch.no_grad():
-        next(iter(policy._trainable().values())).view(-1)[0] = torch.nan
+        next(iter(policy.weights.trained().values())).view(-1)[0] = torch.nan
     with pytest.raises(ValueError, match="not finite"):
         policy.export(tmp_path / "policy")
     assert {path.name: path.read_bytes() for path in (tmp_path / "policy").iterdir()} == before

@@ -193,7 +193,7 @@ def test_the_policy_that_sampled_is_the_policy_that_learns(model: Path, tmp_path
 
 def test_a_checkpoint_with_values_that_are_not_finite_is_never_published(model: Path, tmp_path: Path) -> None:
     policy = HfPolicy(model=str(model), lora_rank=4, dtype="float32", device="cpu")
-    next(iter(policy._trainable().values())).data.fill_(float("nan"))
+    next(iter(policy.weights.trained().values())).data.fill_(float("nan"))
     with pytest.raises(ValueError, match="not finite"):
         policy.save(tmp_path / "step_000001")
     assert not (tmp_path / "step_000001").exists()

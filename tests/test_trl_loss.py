@@ -12,9 +12,9 @@ import torch
 
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
-from pivotrl.engine.losses import token_weights
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.protocols import UpdateOptions
+from pivotrl.tokens import token_weights
 from tiny import save_tiny_model
 
 trl = pytest.importorskip("trl", reason="TRL is not installed")

@@ -125,9 +125,14 @@ class Sampler(Protocol):
         refused."""
         ...
 
-    def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
-        """One group per turn, in order, without verdicts. A turn that does not fit raises :class:`TurnTooLong`
-        before anything is sampled; ask :meth:`fits` first."""
+    def sample(
+        self, turns: Sequence[Turn], num_samples: int, sampling: Sampling, first: int = 0
+    ) -> Iterator[SampleGroup]:
+        """One group per turn, in order, without verdicts: samples ``first`` to ``first + num_samples - 1`` of each.
+
+        (Seed, turn, sample number) fix a sample, so a second call with a higher ``first`` draws new samples. A turn
+        that does not fit raises :class:`TurnTooLong` before anything is sampled; ask :meth:`fits` first.
+        """
         ...
 
     def fits(self, turn: Turn, max_tokens: int) -> bool:

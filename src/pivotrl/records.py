@@ -192,6 +192,8 @@ class SampleGroup(Record):
 
     turn_id: str
     completions_G: tuple[Completion, ...]
+    first: int = Field(default=0, ge=0)
+    """Number of the first sample: completion ``g`` is sample ``first + g`` of the turn."""
     verdicts_G: tuple[Verdict, ...] = ()
     num_prompt_tokens: int = 0
     num_prefilled_tokens: int = 0
@@ -231,7 +233,8 @@ class SampleGroup(Record):
 
     @property
     def key(self) -> str:
-        return self.turn_id if self.step is None else f"{self.step}/{self.turn_id}"
+        name = self.turn_id if self.step is None else f"{self.step}/{self.turn_id}"
+        return f"{name}~{self.first}" if self.first else name
 
 
 class Selection(Record):

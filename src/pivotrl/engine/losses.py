@@ -1,25 +1,15 @@
 """The clipped policy loss and the KL estimate, on per-token tensors (paper eq. 7).
 
 Suffix _S: the scored tokens of a batch, one after the other. Reductions are sums with weights that already hold the
-denominator, so a batch may be cut into micro-batches anywhere without changing the gradient.
+denominator (:func:`pivotrl.tokens.token_weights`), so a batch may be cut anywhere without changing the gradient.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Literal
 
 import torch
 
 _MAX_LOG_RATIO = 20.0
 """exp() of more would overflow on one stale log-probability."""
-
-
-def token_weights(lengths_N: Sequence[int], level: Literal["token", "sequence"]) -> list[float]:
-    """Weight of each token of N completions, by completion; over a batch the weights of all tokens sum to 1."""
-    if level == "token":
-        return [1.0 / sum(lengths_N)] * len(lengths_N)
-    return [1.0 / (len(lengths_N) * length) for length in lengths_N]
 
 
 def clipped_policy_loss(

@@ -1,7 +1,9 @@
 """One batch of groups to its loss: what is differentiated, token by token, and what is reported about it.
 
-Weights hold the denominators of the whole batch, so an executor may cut it anywhere. Numbers are reported from
-per-token results once the executor is done, so nothing is counted twice when it starts anew with smaller chunks.
+Weights hold the denominators of the whole batch, so chunks of an executor or several processes may cut it anywhere:
+the gradients of the parts sum to the gradient of the whole. Numbers are reported from per-token results once the
+executor is done, so nothing is counted twice when it starts anew with smaller chunks. Those of a part are means over
+the part.
 
 Suffix _S: completion tokens of the batch in item, completion, token order.
 """
@@ -16,14 +18,15 @@ from torch import Tensor
 
 from pivotrl.engine.executors import Executor, Scored
 from pivotrl.engine.items import Item
-from pivotrl.engine.losses import clipped_policy_loss, importance_weights, kl_k3, likelihood_loss, token_weights
-from pivotrl.protocols import TrainingGroup, UpdateOptions
+from pivotrl.engine.losses import clipped_policy_loss, importance_weights, kl_k3, likelihood_loss
+from pivotrl.protocols import UpdateOptions
+from pivotrl.tokens import Example
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Items with one number per token of each kind. The weights hold the denominators of the whole batch, and sum to 1
-    less what left it because nothing flows through it."""
+    """Items with one number per token of each kind. The weights are those of the examples: over a whole batch they sum
+    to 1, less what left it because nothing flows through it."""
 
     items: Sequence[Item]
     advantages_S: Tensor
@@ -32,24 +35,22 @@ class Batch:
     """Log-probabilities that the sampler reported."""
 
     @classmethod
-    def of(cls, groups: Sequence[TrainingGroup], prompts: Sequence[Sequence[int]], options: UpdateOptions) -> Batch:
-        """Completions of advantage 0 leave it when there is no KL term, once the weights are known; where all would
+    def of(cls, examples: Sequence[Example], options: UpdateOptions) -> Batch:
+        """Of a batch or of a part of one. Completions of advantage 0 leave it when there is no KL term; where all would
         leave, all stay."""
-        rows = [
-            (number, completion, advantage)
-            for number, group in enumerate(groups)
-            for completion, advantage in zip(group.completions_G, group.advantages_G, strict=True)
+        kept = [
+            (number, *row)
+            for number, each in enumerate(examples)
+            for row in zip(each.completions_G, each.advantages_G, each.weights_G, strict=True)
         ]
-        weights = token_weights([len(completion.token_ids_T) for _, completion, _ in rows], options.loss_level)
-        kept = [(*row, weight) for row, weight in zip(rows, weights, strict=True)]
-        if options.kl_coefficient == 0.0 and any(advantage for _, _, advantage in rows):
+        if options.kl_coefficient == 0.0 and any(advantage for _, _, advantage, _ in kept):
             kept = [row for row in kept if row[2]]
-        by_group: dict[int, list[Sequence[int]]] = {}
+        by_example: dict[int, list[Sequence[int]]] = {}
         for number, completion, _, _ in kept:
-            by_group.setdefault(number, []).append(completion.token_ids_T)
+            by_example.setdefault(number, []).append(completion.token_ids_T)
         repeats = torch.tensor([len(completion.token_ids_T) for _, completion, _, _ in kept])
         return cls(
-            [Item(prompts[number], completions) for number, completions in by_group.items()],
+            [Item(examples[number].prompt, completions) for number, completions in by_example.items()],
             torch.tensor([advantage for _, _, advantage, _ in kept]).repeat_interleave(repeats),
             torch.tensor([weight for _, _, _, weight in kept]).repeat_interleave(repeats),
             torch.tensor([logprob for _, completion, _, _ in kept for logprob in completion.logprobs_T]),

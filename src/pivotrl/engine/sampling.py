@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,21 +27,13 @@ from pivotrl.engine.static_decoding import StaticPass
 from pivotrl.protocols import InputError
 from pivotrl.records import Sampling
 from pivotrl.seeding import uniforms
+from pivotrl.tokens import Drawn
 
 _LOGITS_AT_ONCE = 1 << 25
 """Numbers in one block of logits that tokens are chosen from: 128 MiB in fp32."""
 
 _BLOCK = 256
 """Entries of a distribution that are summed together when one is looked for."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Token ids as sampled and their log-probabilities; ``stopped`` when the last one is a stop token."""
-
-    token_ids_T: list[int]
-    logprobs_T: list[float]
-    stopped: bool
 
 
 def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
@@ -114,6 +105,7 @@ def draw(
     max_rows: int = 64,
     max_tokens: int = 8192,
     capture: Capture | None = None,
+    first: int = 0,
 ) -> list[list[Drawn]]:
     """``num_samples`` completions for each prompt.
 
@@ -128,16 +120,18 @@ def draw(
         max_rows: branches that decode together.
         max_tokens: prompt tokens prefilled together, see :func:`pivotrl.engine.forest.micro_batches`.
         capture: how ``split`` records a step; None is a CUDA graph on a GPU, and no record elsewhere.
+        first: number of the first sample of each prompt; a sample's number fixes its random numbers.
 
     Raises:
         InputError: the model gives no finite probabilities.
         torch.OutOfMemoryError: the prompts or a single branch do not fit.
     """
+    numbers = range(first, first + num_samples)
     if capture is None and model.device.type == "cuda":
         capture = cuda_graph
     if executor != "split":
         return [
-            _draw_rows(model, prompt, turn, num_samples, sampling, stop_ids, executor)
+            _draw_rows(model, prompt, turn, numbers, sampling, stop_ids, executor)
             for prompt, turn in zip(prompts, turn_ids, strict=True)
         ]
     groups: list[list[Drawn]] = [[] for _ in prompts]
@@ -146,7 +140,7 @@ def draw(
         trunk = TrunkState()
         base = backbone(model)
         hidden_TD = forward(base, ForestPass(forest, model.device, keep=trunk))
-        wanted = [(number, sample) for number in range(len(batch)) for sample in range(num_samples)]
+        wanted = [(number, sample) for number in range(len(batch)) for sample in numbers]
         low, rows = 0, max_rows
         while low < len(wanted):
             some = wanted[low : low + rows]
@@ -280,12 +274,13 @@ def _draw_rows(
     model: Any,
     prompt: Sequence[int],
     turn_id: str,
-    num_samples: int,
+    numbers: Sequence[int],
     sampling: Sampling,
     stop_ids: frozenset[int],
     executor: str,
 ) -> list[Drawn]:
-    branches = _Branches(model, [(turn_id, g) for g in range(num_samples)], sampling, stop_ids)
+    branches = _Branches(model, [(turn_id, sample) for sample in numbers], sampling, stop_ids)
+    num_samples = len(numbers)
     input_ids = torch.tensor([list(prompt)] * (1 if executor == "cache" else num_samples), device=model.device)
     cache: Any = None
     for step in range(sampling.max_tokens):

@@ -68,8 +68,10 @@ def trajectories(reader: Reader, path: Path) -> Iterator[Trajectory | Refusal]:
             yield item
 
 
-def sampled(sampler: Sampler, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
-    """What the sampler draws: at each turn a group of ``num_samples``, in order.
+def sampled(
+    sampler: Sampler, turns: Sequence[Turn], num_samples: int, sampling: Sampling, first: int = 0
+) -> Iterator[SampleGroup]:
+    """What the sampler draws: at each turn a group of ``num_samples``, in order, numbered from ``first``.
 
     Raises:
         InputError: it returns something else, or one of the user's own breaks.
@@ -77,7 +79,8 @@ def sampled(sampler: Sampler, turns: Sequence[Turn], num_samples: int, sampling:
     acting: Any = getattr(sampler, "loaded", sampler)
     name, expected = f"the sampler {describe(acting)}", iter(turns)
     with told_of(acting, f"{name} breaks in sample"):
-        found: Any = sampler.sample(turns, num_samples, sampling)
+        later = (first,) if first else ()  # a sampler that draws once need not know of it
+        found: Any = sampler.sample(turns, num_samples, sampling, *later)
         if not hasattr(found, "__iter__"):
             raise InputError(f"{name} returned {_kind(found)}, not an iterator of groups; {_SEE}")
         for group in found:
@@ -90,6 +93,8 @@ def sampled(sampler: Sampler, turns: Sequence[Turn], num_samples: int, sampling:
             if len(group.completions_G) != num_samples:
                 got = f"{len(group.completions_G)} of {num_samples} samples"
                 raise InputError(f"{name} returned {got} at {turn.id}; {_SEE}")
+            if group.first != first:
+                raise InputError(f"{name} returned samples from {group.first} on where {first} was asked for; {_SEE}")
             yield group
         if (turn := next(expected, None)) is not None:
             raise InputError(f"{name} returned no group for {turn.id}; {_SEE}")

@@ -125,7 +125,9 @@ class Policy:
     def fits(self, turn: Turn, max_tokens: int) -> bool:
         return True
 
-    def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
+    def sample(
+        self, turns: Sequence[Turn], num_samples: int, sampling: Sampling, first: int = 0
+    ) -> Iterator[SampleGroup]:
         """See :class:`pivotrl.protocols.Sampler`; temperature 0 takes the best entry, its log-probability being that
         at temperature 1."""
         for turn in turns:
@@ -133,16 +135,17 @@ class Policy:
             logprob_M = _truncated(_log_softmax(logits_M / (sampling.temperature or 1.0)), sampling)
             cumulative_M = np.exp(logprob_M).cumsum()
             completions = []
-            for index in range(num_samples):
+            for number in range(first, first + num_samples):
                 if sampling.temperature == 0.0:
                     chosen = int(logits_M.argmax())
                 else:
-                    uniform = uniforms(sampling.seed, turn.id, index, 1)[0]
+                    uniform = uniforms(sampling.seed, turn.id, number, 1)[0]
                     chosen = int(np.searchsorted(cumulative_M, uniform * cumulative_M[-1], side="right"))
                 completions.append(_completion(menu[chosen], chosen, float(logprob_M[chosen])))
             yield SampleGroup(
                 turn_id=turn.id,
                 completions_G=tuple(completions),
+                first=first,
                 num_prompt_tokens=turn.num_context_messages,
                 prompt_sha256=_prompt_hash(turn, menu),
             )

@@ -38,7 +38,9 @@ class Sampler:
     def fits(self, turn: Turn, max_tokens: int) -> bool:
         return True
 
-    def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
+    def sample(
+        self, turns: Sequence[Turn], num_samples: int, sampling: Sampling, first: int = 0
+    ) -> Iterator[SampleGroup]:
         """See :class:`pivotrl.protocols.Sampler`.
 
         Raises:
@@ -46,9 +48,11 @@ class Sampler:
         """
         for turn in turns:
             texts = self._texts.get(turn.id) or [self._default(turn)]
+            numbers = range(first, first + num_samples)
             yield SampleGroup(
                 turn_id=turn.id,
-                completions_G=tuple(_completion(texts[index % len(texts)]) for index in range(num_samples)),
+                completions_G=tuple(_completion(texts[number % len(texts)]) for number in numbers),
+                first=first,
             )
 
     def _default(self, turn: Turn) -> str:

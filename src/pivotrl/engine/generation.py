@@ -1,0 +1,74 @@
+"""A model of transformers on this machine as a generator: see :class:`pivotrl.tokens.Generator`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from pivotrl.engine.memory import rows_that_fit
+from pivotrl.engine.sampling import draw, num_prefilled
+from pivotrl.records import Sampling
+from pivotrl.tokens import Generated
+
+
+class LocalGenerator:
+    """Draws from prefix forests: what the prompts of a call have in common is computed once.
+
+    Args:
+        acting: inside what it gives, the model that draws: :meth:`pivotrl.engine.weights.Weights.folded` or
+            :meth:`~pivotrl.engine.weights.Weights.reference`.
+        trained: the model beside which it draws, with its gradients and moments; the memory that they leave is counted.
+        way: how prompts are shared, see :func:`pivotrl.engine.executors.choosing.choose_sampler`.
+        batch_rows: samples that decode together; None takes what fits.
+    """
+
+    def __init__(
+        self,
+        acting: Callable[[], AbstractContextManager[Any]],
+        trained: Any,
+        *,
+        identity: Mapping[str, Any],
+        max_context: int,
+        way: str,
+        batch_rows: int | None = None,
+    ) -> None:
+        self._acting, self._trained = acting, trained
+        self.identity, self.max_context = identity, max_context
+        self.way, self.batch_rows = way, batch_rows
+
+    def drawing_from(self, acting: Callable[[], AbstractContextManager[Any]]) -> LocalGenerator:
+        """The same generator over other weights of the same model, such as its reference."""
+        return LocalGenerator(
+            acting,
+            self._trained,
+            identity=self.identity,
+            max_context=self.max_context,
+            way=self.way,
+            batch_rows=self.batch_rows,
+        )
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        keys: Sequence[str],
+        num_samples: int,
+        sampling: Sampling,
+        stop_ids: frozenset[int],
+        first: int = 0,
+    ) -> Iterator[Generated]:
+        rows = self.batch_rows or rows_that_fit(self._trained, sampling.max_tokens)
+        with self._acting() as model:
+            groups = draw(
+                model,
+                prompts,
+                keys,
+                num_samples,
+                sampling,
+                stop_ids,
+                executor=self.way,
+                max_rows=rows,
+                first=first,
+            )
+        for group, prefilled in zip(groups, num_prefilled(prompts, self.way, num_samples), strict=True):
+            yield Generated(group, prefilled)

@@ -1,0 +1,94 @@
+"""The weights of one model in memory: those that are trained, and the reference, what they were before training."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers.pytorch_utils import Conv1D
+
+from pivotrl.engine.adapters import quiet
+from pivotrl.engine.lora import FoldedAdapter
+from pivotrl.engine.trainable import Trainable
+from pivotrl.protocols import InputError
+
+
+class Weights:
+    """A model prepared for training. ``model`` is the trained one, an adapter beside its weights included.
+
+    Args:
+        model: a causal LM of transformers.
+        trainable: False trains nothing; the model is its own reference.
+        lora_rank: rank of the adapter that is trained: the reference is the model without it. 0 trains the weights
+            themselves: the reference is a frozen copy of them.
+        frozen_layers: so many of the lowest layers, and the embeddings, are not trained.
+        seed: of the adapter's initialisation.
+
+    Raises:
+        InputError: the model cannot be trained in this way.
+    """
+
+    def __init__(
+        self, model: Any, *, trainable: bool, lora_rank: int, lora_alpha: int, frozen_layers: int, seed: int
+    ) -> None:
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        self.model = model
+        self.has_adapter = trainable and lora_rank > 0
+        self.frozen_copy: Any = None
+        self._folded: FoldedAdapter | None = None
+        if not trainable:
+            return
+        trained = Trainable(model, frozen_layers)
+        if self.has_adapter:
+            self._add_adapter(trained, lora_rank, lora_alpha, seed)
+        else:
+            self.frozen_copy = copy.deepcopy(model)
+            for parameter in trained.parameters():
+                parameter.requires_grad_(True)
+
+    def _add_adapter(self, trained: Trainable, rank: int, alpha: int, seed: int) -> None:
+        layers = trained.linear_layers()
+        longest = max(size for layer in layers.values() for size in layer.get_parameter("weight").shape)
+        if rank > longest:
+            raise InputError(f"lora_rank must be at most {longest}, the width of the model's widest layer, not {rank}")
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,
+            target_modules=list(layers),
+            fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
+            task_type="CAUSAL_LM",
+        )
+        with torch.random.fork_rng(devices=[]), quiet():
+            torch.manual_seed(seed)
+            self.model = get_peft_model(self.model, config)
+        self.model.eval()
+        self._folded = FoldedAdapter(self.model, len(layers))
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the reference may differ from the model."""
+        return self.has_adapter or self.frozen_copy is not None
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """Name -> each parameter that is trained."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    @contextlib.contextmanager
+    def folded(self) -> Iterator[Any]:
+        """Inside, the model has its adapter in the weights: it acts at full speed, and no gradient may be taken."""
+        with self._folded.folded() if self._folded else contextlib.nullcontext():
+            yield self.model
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[Any]:
+        """Inside, the frozen reference: the model with its adapter off, or the frozen copy."""
+        if self.has_adapter:
+            with self.model.disable_adapter():
+                yield self.model
+        else:
+            yield self.model if self.frozen_copy is None else self.frozen_copy
