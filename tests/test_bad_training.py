@@ -13,6 +13,7 @@ import pytest
 
 from pivotrl import Action, TrainingOptions, Verdict, cut, profile, select, train
 from pivotrl.evaluation import EvaluationOptions, evaluate_retention, evaluate_turns
+from pivotrl.observing import Observer
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.profiling import ProfileOptions, outcome_counts
@@ -30,6 +31,16 @@ from test_training import SMALL, even_length, logs
 from tiny import save_tiny_model
 
 __all__ = ["log_file"]
+
+
+class Notes(Observer):
+    """Keeps what is said of each step."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+        self._notes.append(note)
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +158,8 @@ def test_three_skipped_steps_in_a_row_end_in_words(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="not finite in 3 steps in a row, up to step 4; train again with a lower --lear"
     ):
-        train(Spoilt(), cut(logs())[0], verify, tmp_path, options, lambda done, total, note: notes.append(note))
-    assert notes[2] == "steps · update skipped"
+        train(Spoilt(), cut(logs())[0], verify, tmp_path, options, Notes(notes))
+    assert notes[2] == "update skipped"
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     metrics = [json.loads(line)["metrics"] for line in lines]
     assert [row["update/skipped"] for row in metrics] == [0, 1, 1, 1]
@@ -180,12 +191,12 @@ def test_all_samples_cut_off_are_told_at_every_stage(
     assert "8 of 8 samples were cut off before they ended, and so failed: raise --eval-max-tokens (now 2)" in told()
     notes: list[str] = []
     short = dataclasses.replace(SMALL, num_steps=2, train_max_tokens=2)
-    metrics = train(policy, turns, even_length, tmp_path, short, lambda done, total, note: notes.append(note))
+    metrics = train(policy, turns, even_length, tmp_path, short, Notes(notes))
     words = told()
     assert (
         words.count("18 of 18 samples were cut off before they ended, and so failed: raise --train-max-tokens (2)") == 1
     )
-    assert notes[1] == "steps · reward 0.00 · 0/3 groups with signal · 18/18 samples cut off"
+    assert notes[1] == "reward 0.00 · 0/3 groups with signal · 18/18 samples cut off"
     totals = [row.metrics for row in metrics]
     manifest = Manifest(
         stage="profile",
