@@ -1,9 +1,9 @@
 """Verification: a verifier behind a hard time limit, tried on known actions before and while it is believed.
 
-The verifier runs in forked children (:mod:`pivotrl.judging.guard_processes`). One that says ``in_process = True``, since
-it needs the policy, torch, or waits for a server under a limit of its own, runs where it is: one action after another, or
-in several threads when it says ``concurrent = True`` too. A combination is taken apart for this: its parts are guarded one
-by one.
+The verifier runs in forked children (:mod:`pivotrl.judging.guard_processes`). One that says ``in_process = True``,
+since it needs the policy, torch, or waits for a server under a limit of its own, runs where it is: one action after
+another, or in several threads when it says ``concurrent = True`` too. A combination is taken apart for this: its parts
+are guarded one by one.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ of bytes for one line, so that asking costs microseconds.
 A fork of a process with threads copies their locks in whatever state they are. The function must therefore use nothing
 that has threads of its own, torch above all. A child that hangs all the same is killed at its limit like any other.
 
-The kernel kills a child when the *thread* that forked it ends, not only when the process does. So a thread that asks must
-live as long as its children.
+The kernel kills a child when the *thread* that forked it ends, not only when the process does. So a thread that asks
+must live as long as its children.
 """
 
 from __future__ import annotations
