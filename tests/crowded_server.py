@@ -1,4 +1,4 @@
-"""An HTTP server that counts how many requests it holds at one time, and holds each until as many are there as expected."""
+"""An HTTP server that counts the requests it holds at one time, and holds them until as many are there as expected."""
 
 from __future__ import annotations
 
