@@ -119,14 +119,16 @@ VERIFIERS: list[Verifier] = [
     in_flight=st.integers(1, 5),
     canary_every=st.integers(1, 9),
 )
-def test_verdicts_are_those_of_the_bare_verifier_one_by_one(
+def test_verdicts_are_those_given_one_by_one(
     texts: list[str], which: int, workers: int, in_flight: int, canary_every: int
 ) -> None:
     turns = [turn(f"t{i}", f"answer {i}") for i in range(3)]
     cases = [(turns[i % 3], say(text)) for i, text in enumerate(texts)]
     options = VerificationOptions(num_workers=workers, max_in_flight=in_flight, canary_every=canary_every)
+    with Verification(VERIFIERS[which]) as guarded:
+        one_by_one = [judge_action(*case, guarded) for case in cases]
     with Verification(VERIFIERS[which], options, [TURN]) as guarded:
-        assert guarded.judge_all(cases) == [judge_action(*case, VERIFIERS[which]) for case in cases]
+        assert guarded.judge_all(cases) == one_by_one
 
 
 @pytest.mark.parametrize("number", [1, 4])
