@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,17 +22,28 @@ _MAX_REASON = 200
 
 
 def sample_groups(
-    turns: Sequence[Turn], sampler: Sampler, verifier: Verifier, num_samples: int, sampling: Sampling
+    turns: Sequence[Turn], sampler: Sampler, verifier: Verifier, num_samples: int, sampling: Sampling, first: int = 0
 ) -> Iterator[SampleGroup]:
     """One group per turn, in order: ``num_samples`` completions with a verdict each.
+
+    All turns are sampled first; then all completions are judged, as many side by side as the verifier allows.
+
+    Args:
+        first: number of the first sample; more samples of the same turn begin where the last ones ended.
 
     Raises:
         InputError: the sampler returns something else, or the verifier cannot work as it was set up.
     """
-    for turn, group in zip(turns, sampled(sampler, turns, num_samples, sampling), strict=True):
-        completions = tuple(map(storable, group.completions_G))
-        verdicts = tuple(judge(turn, completion, verifier) for completion in completions)
-        yield group.model_copy(update={"completions_G": completions, "verdicts_G": verdicts})
+    groups = [
+        group.model_copy(update={"completions_G": tuple(map(storable, group.completions_G))})
+        for group in sampled(sampler, turns, num_samples, sampling, first)
+    ]
+    cases = [
+        (turn, completion) for turn, group in zip(turns, groups, strict=True) for completion in group.completions_G
+    ]
+    verdicts = iter(judge_all(cases, verifier))
+    for group in groups:
+        yield group.model_copy(update={"verdicts_G": tuple(itertools.islice(verdicts, len(group.completions_G)))})
 
 
 def storable(completion: Completion) -> Completion:
@@ -76,6 +88,24 @@ def combined_details(said: Sequence[Verdict], taken: Verdict | None) -> dict[str
 def continuation_turns(groups: Sequence[SampleGroup]) -> int:
     """:func:`turns_bought` over all samples of the groups."""
     return turns_bought(verdict for group in groups for verdict in group.verdicts_G)
+
+
+def judge_all(cases: Sequence[tuple[Turn, Completion]], verifier: Verifier) -> list[Verdict]:
+    """:func:`judge` for each (turn, completion), in order. A verifier with a method ``judge_all(cases)``, for (turn,
+    action), judges them together, as :class:`~pivotrl.judging.guarded.Verification` does.
+
+    Raises:
+        InputError: as :func:`judge_action`.
+    """
+    together = getattr(verifier, "judge_all", None)
+    if together is None:
+        return [judge(turn, completion, verifier) for turn, completion in cases]
+    actions = [(turn, completion.action) for turn, completion in cases if completion.parse_error is None]
+    verdicts = iter(together(actions))
+    return [
+        next(verdicts) if completion.parse_error is None else Verdict.failed(completion.parse_error)
+        for _, completion in cases
+    ]
 
 
 def judge(turn: Turn, completion: Completion, verifier: Verifier) -> Verdict:

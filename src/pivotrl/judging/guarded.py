@@ -1,32 +1,32 @@
 """Verification: a verifier behind a hard time limit, tried on known actions before and while it is believed.
 
-The verifier runs in a forked child (:mod:`pivotrl.judging.killable`). One that says ``in_process = True``, since it
-needs the policy, torch, or waits for a server under a limit of its own, runs where it is. A combination is taken apart
-for this: its parts are guarded one by one.
+The verifier runs in forked children (:mod:`pivotrl.judging.guard_processes`). One that says ``in_process = True``,
+since it needs the policy, torch, or waits for a server under a limit of its own, runs where it is: one action after
+another, or in several threads when it says ``concurrent = True`` too. A combination is taken apart for this: its parts
+are guarded one by one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
-from pivotrl.judging.killable import Crashed, Killable, TookTooLong
+from pivotrl.judging.guard_processes import GuardProcesses
+from pivotrl.judging.threads import Threads
 from pivotrl.options import AtLeast1, Positive, check
 from pivotrl.plugins import describe
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier
-from pivotrl.records import Action, Record, Trajectory, Verdict
+from pivotrl.records import Action, Verdict
 from pivotrl.rollouts import judge_action, turns_bought
 
 _NUM_CANARIES = 3
 _MAX_TRIED = 16
 """Turns looked at for canaries."""
-_MAX_KNOWN = 16
-"""Trajectories that the child keeps. The samples of a turn come together, so a few are enough."""
+_MAX_WORKERS = 8
+"""Of the default: each is a copy of this process, which it takes time to fork."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,24 @@ class VerificationOptions:
     canary_every: AtLeast1 = 500
     """After so many verdicts the known actions are tried again."""
     memory_gib: Positive | None = 8.0
-    """Memory that a verifier may take; more gives no verdict. None: no limit."""
+    """Memory that a verifier may take, in each of its processes; more gives no verdict. None: no limit."""
+    num_workers: AtLeast1 | None = None
+    """Processes of a verifier that runs in a process of its own. None: one for each usable core, at most 8."""
+    max_in_flight: AtLeast1 = 32
+    """Verdicts under way at one time, of a verifier that waits for a server, such as judge (two requests each)."""
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def workers(self) -> int:
+        """The number of processes meant by ``num_workers``."""
+        return self.num_workers or min(num_usable_cores(), _MAX_WORKERS)
+
+
+def num_usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Verification:
@@ -72,9 +86,11 @@ class Verification:
     ) -> None:
         self._name, self._options = describe(verifier), options
         self.wrapped = verifier
-        self._guards: list[_Guard] = []
+        self._guards: list[GuardProcesses] = []
         bound = verifier if policy is None else bind(verifier, policy)
         self._verifier = self._guarded(bound)
+        self._num_threads = _width(bound, options) if _allows_threads(bound) else 1
+        self._threads: Threads | None = None
         self._candidates = canaries[:: max(1, len(canaries) // _MAX_TRIED)][:_MAX_TRIED]
         self._canaries: list[Turn] = []
         self._num_verdicts = 0
@@ -92,24 +108,68 @@ class Verification:
     def __exit__(self, *_: object) -> None:
         for guard in self._guards:
             guard.close()
+        if self._threads is not None:
+            self._threads.close()
 
     def __call__(self, turn: Turn, action: Action) -> Verdict:
-        if self._num_verdicts and self._num_verdicts % self._options.canary_every == 0:
-            for canary in self._canaries:
-                known_pass, known_fail = self._try(canary)
-                if known_pass.outcome != "pass" and known_fail.outcome != "fail":
-                    raise self._broken(canary, known_pass, known_fail)
+        self._try_canaries_if_due()
         self._num_verdicts += 1
         return self._verifier(turn, action)
 
+    def judge_all(self, cases: Sequence[tuple[Turn, Action]]) -> list[Verdict]:
+        """A verdict for each (turn, action), in order: what :func:`judge_action` gives when they are judged one by one.
+
+        Side by side are judged as many as ``num_workers`` and ``max_in_flight`` say, if every part of the verifier
+        allows it. The canaries are tried between the same verdicts as one by one.
+
+        Raises:
+            InputError: as :func:`judge_action`, or a canary came out wrong. Verdicts under way are given up then.
+        """
+        verdicts: list[Verdict] = []
+        while len(verdicts) < len(cases):
+            self._try_canaries_if_due()
+            until_due = self._options.canary_every - self._num_verdicts % self._options.canary_every
+            judged = self._judge_together(cases[len(verdicts) : len(verdicts) + until_due])
+            verdicts += judged
+            self._num_verdicts += len(judged)
+        return verdicts
+
+    def _judge_together(self, cases: Sequence[tuple[Turn, Action]]) -> list[Verdict]:
+        number = min(self._num_threads, len(cases))
+        if number == 1:
+            return [judge_action(turn, action, self._verifier) for turn, action in cases]
+        for guard in self._guards:
+            guard.start(number)
+        if self._threads is None:
+            self._threads = Threads(self._num_threads)  # they stay: a child dies with the thread that forked it
+        try:
+            return self._threads.map(lambda case: judge_action(case[0], case[1], self._verifier), cases)
+        except BaseException:
+            for guard in self._guards:
+                guard.interrupt()
+            raise
+
     def _guarded(self, verifier: Any) -> Verifier:
         if not _in_process(verifier):
-            self._guards.append(_Guard(verifier, self._options))
+            limits = self._options
+            self._guards.append(GuardProcesses(verifier, limits.workers, limits.timeout_seconds, limits.memory_gib))
             return self._guards[-1]
         if parts := _parts(verifier):
             guarded: Verifier = dataclasses.replace(verifier, verifiers=tuple(map(self._guarded, parts)))
             return guarded
         return verifier  # type: ignore[no-any-return]
+
+    def _try_canaries_if_due(self) -> None:
+        """Every process is tried: one of them alone may be broken."""
+        if not self._num_verdicts or self._num_verdicts % self._options.canary_every:
+            return
+        for number in reversed(range(max([1, *(guard.num_running for guard in self._guards)]))):
+            for guard in self._guards:
+                guard.prefer(number)
+            for canary in self._canaries:
+                known_pass, known_fail = self._try(canary)
+                if known_pass.outcome != "pass" and known_fail.outcome != "fail":
+                    raise self._broken(canary, known_pass, known_fail)
 
     def _choose_canaries(self) -> None:
         broken: InputError | None = None
@@ -140,82 +200,6 @@ class Verification:
         )
 
 
-class _Guard:
-    """A verifier in a child. Trajectories are sent once and then named by a number."""
-
-    def __init__(self, verifier: Verifier, options: VerificationOptions) -> None:
-        self._timeout = options.timeout_seconds
-        self._child = Killable(_Answers(verifier), options.memory_gib)
-        self._known: OrderedDict[int, tuple[Trajectory, int]] = OrderedDict()  # id -> itself, so that the id stays its
-        self._lock = Lock()
-
-    def __call__(self, turn: Turn, action: Action) -> Verdict:
-        with self._lock:
-            number, new = self._number(turn.trajectory)
-            request = _Request(number=number, index=turn.index, action=action, trajectory=new)
-            try:
-                line = request.model_dump_json(exclude_defaults=True).encode()
-                reply = _Reply.model_validate_json(self._child.ask(line, self._timeout))
-            except TookTooLong:
-                return Verdict.unknown("verifier_timeout", limit_seconds=self._timeout)
-            except Crashed as crash:
-                return Verdict.unknown("verifier_crashed", error=str(crash))
-            except ValueError:  # what cannot be sent is not known there
-                self._known.clear()
-                raise
-        if reply.verdict is None:
-            raise InputError(reply.input_error)
-        return reply.verdict
-
-    def _number(self, trajectory: Trajectory) -> tuple[int, Trajectory | None]:
-        if not self._child.running:
-            self._known.clear()
-        if (key := id(trajectory)) in self._known:
-            self._known.move_to_end(key)
-            return self._known[key][1], None
-        number = self._known.popitem(last=False)[1][1] if len(self._known) == _MAX_KNOWN else len(self._known)
-        self._known[key] = trajectory, number
-        return number, trajectory
-
-    def close(self) -> None:
-        self._child.close()
-
-
-class _Request(Record):
-    number: int
-    index: int
-    action: Action
-    trajectory: Trajectory | None = None
-    """Sent when it is not yet known, or no longer; its number then means it."""
-
-
-class _Reply(Record):
-    verdict: Verdict | None = None
-    input_error: str = ""
-
-
-class _Answers:
-    """The child's side."""
-
-    def __init__(self, verifier: Verifier) -> None:
-        self._verifier = verifier
-        self._trajectories: dict[int, Trajectory] = {}
-
-    def __call__(self, line: bytes) -> bytes:
-        request = _Request.model_validate_json(line)
-        if request.trajectory is not None:
-            self._trajectories[request.number] = request.trajectory
-        turn = Turn(self._trajectories[request.number], request.index)
-        try:
-            verdict = judge_action(turn, request.action, self._verifier)
-        except InputError as error:
-            return _Reply(input_error=str(error)).model_dump_json().encode()
-        try:
-            return _Reply(verdict=verdict).model_dump_json().encode()
-        except ValueError as error:  # details that are no JSON
-            return _Reply(verdict=Verdict.unknown("verifier_error", error=repr(error)[:500])).model_dump_json().encode()
-
-
 def bind(verifier: Any, policy: Sampler) -> Verifier:
     """The verifier, and each part of a combination, with the policy that it asks for (``with_policy``)."""
     if hasattr(verifier, "with_policy"):
@@ -231,11 +215,27 @@ def needs_policy(verifier: Any) -> bool:
     return hasattr(verifier, "with_policy") or any(map(needs_policy, _parts(verifier)))
 
 
+def _allows_threads(verifier: Any) -> bool:
+    """Whether several threads may call it: whatever runs in this process must say so."""
+    return not _in_process(verifier) or (_says(verifier, "concurrent") and all(map(_allows_threads, _parts(verifier))))
+
+
+def _width(verifier: Any, options: VerificationOptions) -> int:
+    """How many verdicts can be under way at one time: the number of the part that takes the most."""
+    if not _in_process(verifier):
+        return options.workers
+    return max((_width(part, options) for part in _parts(verifier)), default=options.max_in_flight)
+
+
 def _in_process(verifier: Any) -> bool:
     if not hasattr(os, "fork"):
         return True
-    own = getattr(verifier, "in_process", False) or getattr(getattr(verifier, "func", None), "in_process", False)
-    return bool(own) or any(map(_in_process, _parts(verifier)))
+    return _says(verifier, "in_process") or any(map(_in_process, _parts(verifier)))
+
+
+def _says(verifier: Any, attribute: str) -> bool:
+    """What a verifier, or the function that it is made of, says of itself in an attribute; no when it says nothing."""
+    return any(getattr(told, attribute, False) for told in (verifier, getattr(verifier, "func", None)))
 
 
 def _parts(verifier: Any) -> tuple[Any, ...]:

@@ -6,6 +6,9 @@ of bytes for one line, so that asking costs microseconds.
 
 A fork of a process with threads copies their locks in whatever state they are. The function must therefore use nothing
 that has threads of its own, torch above all. A child that hangs all the same is killed at its limit like any other.
+
+The kernel kills a child when the *thread* that forked it ends, not only when the process does. So a thread that asks
+must live as long as its children.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -26,6 +30,11 @@ from typing import NoReturn
 
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)  # looked up before any fork; Linux only
+
+
+_forking = threading.RLock()
+"""One fork at a time: filters of warnings belong to the process, and no child may hold the end of another's link.
+The child inherits it as taken; being the thread that took it, it can take it again to fork a child of its own."""
 
 
 class TookTooLong(Exception):
@@ -37,7 +46,7 @@ class Crashed(Exception):
 
 
 class Killable:
-    """Not for use by several threads at once.
+    """One thread at a time may ask; any thread may interrupt.
 
     Args:
         answer: one line without its end -> one line without its end. It runs in the child only. What it keeps between
@@ -50,10 +59,17 @@ class Killable:
         self._answer, self._memory_gib = answer, memory_gib
         self._socket: socket.socket | None = None
         self._child = self._owner = 0
+        self._changing = threading.Lock()
+        """Held while a child comes or goes, so that nobody kills a process that is no longer ours."""
+        self._is_interrupted = self._is_stopped = False
 
     @property
     def running(self) -> bool:
         """Whether there is a child, with what it has kept, to answer the next call."""
+        return self._has_child and not self._is_interrupted
+
+    @property
+    def _has_child(self) -> bool:
         return self._socket is not None and self._owner == os.getpid()
 
     def ask(self, line: bytes, timeout_seconds: float) -> bytes:
@@ -63,8 +79,7 @@ class Killable:
             TookTooLong, Crashed: there is no answer; the child is gone when this is raised.
         """
         assert b"\n" not in line
-        if not self.running:
-            self._start()
+        self.start()
         assert self._socket is not None
         deadline, parts = time.monotonic() + timeout_seconds, list[bytes]()
         try:
@@ -87,35 +102,68 @@ class Killable:
 
     def close(self) -> str:
         """Kill the child and what it started in its process group. Returns how the child had ended."""
-        if not self.running:
+        with self._changing:
+            return self._end()
+
+    def interrupt(self, for_good: bool = False) -> None:
+        """Kill the child, from any thread. A thread that waits for its answer gets :class:`Crashed`.
+
+        Args:
+            for_good: no other child may be forked afterwards; :meth:`ask` raises :class:`Crashed`.
+        """
+        with self._changing:
+            self._is_interrupted, self._is_stopped = True, self._is_stopped or for_good
+            if self._has_child:
+                self._kill()
+
+    def start(self) -> None:
+        """Fork the child now, unless it runs already.
+
+        Raises:
+            Crashed: it was interrupted for good.
+        """
+        with self._changing:
+            if self._is_stopped:
+                raise Crashed("interrupted")
+            if not self.running:
+                self._end()
+                self._fork()
+                self._is_interrupted = False
+
+    def _end(self) -> str:
+        if not self._has_child:
             return "there is no child"
         assert self._socket is not None
         self._socket.close()
         self._socket = None
         ended = 0
-        for kill in (os.killpg, os.kill):  # the group exists as soon as the child has made it
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(self._child, signal.SIGKILL)
+        self._kill()
         with contextlib.suppress(ChildProcessError):
             ended = os.waitpid(self._child, 0)[1]
         code = os.waitstatus_to_exitcode(ended)
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
 
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        for stream in (sys.stdout, sys.stderr):  # else the child may write what is buffered a second time
-            if stream is not None:
-                stream.flush()
-        parent = os.getpid()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads: see the top of the module
-            pid = os.fork()
-        if pid == 0:
-            try:
-                _live(theirs, parent, self._answer, self._memory_gib)
-            finally:
-                os._exit(1)  # never the parent's cleanup
-        theirs.close()
+    def _kill(self) -> None:
+        for kill in (os.killpg, os.kill):  # the group exists as soon as the child has made it
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(self._child, signal.SIGKILL)
+
+    def _fork(self) -> None:
+        with _forking:
+            ours, theirs = socket.socketpair()
+            for stream in (sys.stdout, sys.stderr):  # else the child may write what is buffered a second time
+                if stream is not None:
+                    stream.flush()
+            parent = os.getpid()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads: see the top of the module
+                pid = os.fork()
+            if pid == 0:
+                try:
+                    _live(theirs, parent, self._answer, self._memory_gib)
+                finally:
+                    os._exit(1)  # never the parent's cleanup
+            theirs.close()
         self._socket, self._child, self._owner = ours, pid, parent
 
 

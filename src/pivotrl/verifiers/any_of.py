@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pivotrl.plugins import load_each
 from pivotrl.protocols import Turn, Verifier
@@ -29,6 +30,8 @@ class AnyOf:
     """
 
     verifiers: Sequence[str | Verifier]
+
+    concurrent: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "verifiers", load_each("verifiers", self.verifiers))

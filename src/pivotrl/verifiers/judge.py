@@ -6,22 +6,17 @@ decided before it is asked: no text, texts that only look like the start of an a
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import os
 import re
 import tomllib
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import httpx
-
-from pivotrl.judging.endpoint import Endpoint, JudgeAnswer, NoAnswer, require_address
+from pivotrl.endpoint import Endpoint
+from pivotrl.judging.judge_answers import JudgeAnswer, Judgements, NoJudgement
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, Verdict
@@ -79,6 +74,7 @@ class Judge:
         seed: of the codes that mark data. They also depend on the data, so that no action can foresee its own.
         deadline_seconds: of a question with all its tries. max_tries: at most so many.
         max_tokens: of an answer.
+        max_requests: under way at one time; each verdict takes two.
 
     Reasons: judged_same, match (the very same action: nobody is asked), judged_different; empty_action,
     degenerate_action, repeats_context, too_long, expected_tool_call, unexpected_tool_call; and without a verdict
@@ -102,16 +98,22 @@ class Judge:
     deadline_seconds: Positive = field(default=60.0, repr=False)
     max_tries: AtLeast1 = field(default=4, repr=False)
     max_tokens: AtLeast1 = 1024
+    max_requests: AtLeast1 = field(default=64, repr=False)
     prompt_sha256: str = field(default=PROMPT_SHA256, init=False)
+    _judgements: Judgements = field(init=False, repr=False, compare=False)
 
     in_process: ClassVar[bool] = True
     """It waits under a deadline of its own, and runs nothing that an action says."""
+    concurrent: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.rubric != "auto" and self.rubric not in _TEXTS["rubrics"]:
             raise InputError(f"judge: no rubric called {self.rubric!r}; there are auto, {', '.join(_TEXTS['rubrics'])}")
-        require_address(self.base_url)
-        self._key()
+        endpoint = Endpoint(
+            "judge", self.base_url, self.key_variable, self.deadline_seconds, self.max_tries, self.max_requests
+        )
+        judgements = Judgements(endpoint, Path(self.cache) if self.cache else None)
+        object.__setattr__(self, "_judgements", judgements)
 
     def __call__(self, turn: Turn, action: Action) -> Verdict:
         expected = turn.expected_action
@@ -119,11 +121,11 @@ class Judge:
             return Verdict.unknown("no_expected_action")
         if decided := self._decided(turn, action):
             return decided
-        questions = [self._messages(turn, expected, action), self._messages(turn, action, expected)]
+        questions = [self._question(turn, expected, action), self._question(turn, action, expected)]
         facts: dict[str, Any] = {"model": self.model, "prompt_sha256": self.prompt_sha256}
         try:
-            first, swapped = _run(self._ask(questions))
-        except NoAnswer as fault:
+            first, swapped = self._judgements.ask(questions)
+        except NoJudgement as fault:
             return Verdict.unknown(fault.reason, **facts, error=str(fault))
         facts["why"] = first.why[:300]
         match (first.verdict, swapped.verdict):
@@ -155,20 +157,8 @@ class Judge:
                 return Verdict.failed("repeats_context")
         return None
 
-    async def _ask(self, questions: list[list[dict[str, str]]]) -> list[JudgeAnswer]:
-        cache = Path(self.cache) if self.cache else None
-        endpoint = Endpoint(
-            self.base_url, self.model, self._key(), self.deadline_seconds, self.max_tries, self.max_tokens, cache
-        )
-        async with httpx.AsyncClient() as client, asyncio.TaskGroup() as group:
-            asked = [group.create_task(_kept(endpoint, client, messages)) for messages in questions]
-        answers = [task.result() for task in asked]
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return [answer for answer in answers if isinstance(answer, JudgeAnswer)]
-
-    def _messages(self, turn: Turn, first: Action, second: Action) -> list[dict[str, str]]:
+    def _question(self, turn: Turn, first: Action, second: Action) -> dict[str, Any]:
+        """The body of the request, at temperature 0."""
         rubric = self.rubric
         if rubric == "auto":
             rubric = "tool_use" if turn.expected_action.tool_calls else "message"
@@ -177,34 +167,8 @@ class Judge:
         code = hashlib.sha256(json.dumps([self.seed, data]).encode()).hexdigest()[:24]
         system = _TEXTS["system"].format(rubric=_TEXTS["rubrics"][rubric].strip())
         user = _TEXTS["user"].format(code=code, **data)
-        return [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
-
-    def _key(self) -> str | None:
-        if self.key_variable is None:
-            return None
-        key = os.environ.get(self.key_variable)
-        if not key:
-            raise InputError(f"judge: the environment variable {self.key_variable!r} is not set; put the key there")
-        return key
-
-
-def _run(asking: Coroutine[Any, Any, list[JudgeAnswer]]) -> list[JudgeAnswer]:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(asking)
-    with ThreadPoolExecutor(1) as thread:  # in a notebook this thread has an event loop, which cannot run another
-        return thread.submit(asyncio.run, asking).result()
-
-
-async def _kept(
-    endpoint: Endpoint, client: httpx.AsyncClient, messages: list[dict[str, str]]
-) -> JudgeAnswer | NoAnswer | InputError:
-    """The answer or the fault: the other question's answer is worth keeping even if this one has none."""
-    try:
-        return await endpoint.ask(client, messages)
-    except (NoAnswer, InputError) as fault:
-        return fault
+        messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
+        return {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": self.max_tokens}
 
 
 def _line(message: Message) -> str:
