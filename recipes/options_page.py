@@ -25,7 +25,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "options.md"
 
 HEAD = """# Options
 
-`recipes/options_page.py` generates this page from the docstrings; `tests/test_options_page.py` fails if it is out of date.
+`recipes/options_page.py` generates this page from the docstrings, and `tests/test_options_page.py` checks it.
 `pivotrl COMMAND --help` and `pivotrl list` show the same on the command line.
 
 """

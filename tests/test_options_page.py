@@ -13,7 +13,7 @@ for package in ("torch", "httpx", "plancraft", "tree_sitter"):
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
-import options_page
+import options_page  # noqa: E402
 
 
 def test_the_page_of_options_is_up_to_date() -> None:
