@@ -49,7 +49,9 @@ def sections() -> str:
         else:
             given, why = PLAYED[name]
             command = f"pivotrl read {given} --reader {name} -o runs/{name}"
-            parts.append(f"### `{name}`\n\n{described(name)}\n\n```\n{command}\n```\n\nThis reader needs no log: {why}.\n")
+            parts.append(
+                f"### `{name}`\n\n{described(name)}\n\n```\n{command}\n```\n\nThis reader needs no log: {why}.\n"
+            )
     return "\n".join(parts)
 
 

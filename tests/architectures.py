@@ -434,7 +434,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         },
         refused="encoder-decoder",
     ),
-    "vit": Architecture("ViTConfig", {**_VISION}, refused="writes no text"),
+    "vit": Architecture("ViTConfig", {**_VISION}, refused="does not generate text"),
 }
 
 

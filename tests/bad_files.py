@@ -184,19 +184,19 @@ FILES: list[BadFile] = [
     bad("not_compressed_as_it_says", "a.jsonl", gzip.compress(MANY), "is not UTF-8 text", "{0}:1 (byte 0)"),
     bad("bzip2", "a.jsonl", bz2.compress(LINES), "is not UTF-8 text", "{0}:1 (byte 0)"),
     # tables
-    bad("parquet_cut_off", "a.parquet", PARQUET[: len(PARQUET) // 2], "is no Parquet or Arrow data, or damaged"),
-    bad("parquet_header_only", "a.parquet", b"PAR1", "is no Parquet or Arrow data, or damaged"),
-    bad("not_parquet", "a.parquet", LINES, "is no Parquet or Arrow data, or damaged"),
-    bad("parquet_empty", "a.parquet", b"", "is no Parquet or Arrow data, or damaged"),
+    bad("parquet_cut_off", "a.parquet", PARQUET[: len(PARQUET) // 2], "is not Parquet or Arrow data, or is damaged"),
+    bad("parquet_header_only", "a.parquet", b"PAR1", "is not Parquet or Arrow data, or is damaged"),
+    bad("not_parquet", "a.parquet", LINES, "is not Parquet or Arrow data, or is damaged"),
+    bad("parquet_empty", "a.parquet", b"", "is not Parquet or Arrow data, or is damaged"),
     bad("parquet_without_rows", "a.parquet", parquet(TABLE.slice(0, 0)), "holds no row with a value"),
     bad("parquet_with_bytes", "a.parquet", parquet(PAIR), "holds bytes, which is not JSON", "{0}, row 1", num_kept=1),
     bad(
         "arrow_cut_off", "a.arrow", arrow(TABLE)[:-20_000], "Parquet or Arrow data", "{0}, after row 150", num_kept=150
     ),
-    bad("not_arrow", "a.arrow", LINES, "is no Parquet or Arrow data, or damaged"),
+    bad("not_arrow", "a.arrow", LINES, "is not Parquet or Arrow data, or is damaged"),
     bad(
         *("arrow_columns_of_one_name", "a.arrow"),
-        *(arrow(pyarrow.table([["x"], ["y"]], names=["id", "id"])), "has two columns of one name (id, id)"),
+        *(arrow(pyarrow.table([["x"], ["y"]], names=["id", "id"])), "has two columns with the same name (id, id)"),
     ),
     bad(
         *("arrow_text_not_utf8", "a.arrow"),
@@ -250,7 +250,7 @@ FILES: list[BadFile] = [
         "{0}:2",
     ),
     bad("document_deep", "a.json", b"[" * 200_000, "nested deeper than 100 levels (column 101)", "{0}:1"),
-    bad("document_number", "a.json", b"17", "its first value is number", alone="an object is needed, not number"),
+    bad("document_number", "a.json", b"17", "its first value is number", alone="expected an object, not number"),
     bad("document_empty_array", "a.json", b"[]", "holds no element with a value"),
     bad("document_empty_object", "a.json", b"{}", "its first object is empty", alone="messages is missing"),
     bad("unknown_keys", "a.jsonl", b'{"colour": "blue"}\n', "the keys 'colour'", alone="messages is missing"),

@@ -154,7 +154,7 @@ SESSIONS: list[BadFile] = [
     BadFile(
         "inspect_cut_off",
         partial(copied, "inspect_ai/arithmetic.eval", change=partial(cut_in_half, "")),
-        "is no zip file",
+        "is not a readable zip file",
         reader="inspect_ai",
     ),
     BadFile(
@@ -163,7 +163,7 @@ SESSIONS: list[BadFile] = [
     BadFile(
         "inspect_header_text",
         partial(zipped, "header.json", b'"x"'),
-        "header.json: an object is needed",
+        "header.json: expected an object",
         reader="inspect_ai",
     ),
     BadFile(
@@ -179,7 +179,7 @@ SESSIONS: list[BadFile] = [
         "{0}, samples/ask_epoch_1.json",
         reader="inspect_ai",
     ),
-    BadFile("tau2_results_without_a_run", simulations, "is no result of tau2-bench", reader="tau2_bench"),
+    BadFile("tau2_results_without_a_run", simulations, "is not a result of tau2-bench", reader="tau2_bench"),
     BadFile(
         "trial_without_answers",
         partial(copied, RUN, change=no_answers),

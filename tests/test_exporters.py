@@ -378,7 +378,7 @@ def test_what_gym_would_merge_is_left_out(tmp_path: Path) -> None:
     [
         ("nemo_gym(threshold=0.51)", "0 to 0.5"),  # Gym's own rule would refuse a perfect copy
         ("nemo_gym(threshold=-0.1)", "threshold must be"),
-        ("nemo_gym(name='my pivots')", "cannot name"),
+        ("nemo_gym(name='my pivots')", "not a valid configuration name"),
         ("nemo_gym(license='mine')", "Apache 2.0"),
         ("trl(calls='nativ')", "'native'"),
     ],

@@ -177,8 +177,8 @@ def test_a_tools_arguments_are_read_or_refused_and_never_lost(key: str, tmp_path
     ("name", "text", "fault"),
     [
         ("tools", "{bad", "is not JSON"),
-        ("tools", "[5]", "holds no tool schemas"),
-        ("tools", "[]", "holds no tool"),
+        ("tools", "[5]", "contains no tool schemas"),
+        ("tools", "[]", "contains no tool"),
         ("tools", '[{"name": "find", "arg_spec": {"q": "text"}}]', "the tool find has no arguments .*'arg_spec'"),
         ("tools", '{"find": {"parameters": {}}}', "name is missing"),
         ("tools", None, "does not exist"),

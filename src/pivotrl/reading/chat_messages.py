@@ -40,7 +40,7 @@ def chat_messages(items: Sequence[Any], losses: list[Loss] | None = None) -> tup
         losses: receives what is left out, such as images; without it, everything except text is refused.
 
     Raises:
-        ValueError: a message is malformed, has an unknown role or contains more than text, or none is from the assistant.
+        ValueError: a message is malformed, has an unknown role or contains more than text; none is the assistant's.
     """
     messages: list[Message] = []
     found: list[Loss] = []
@@ -53,7 +53,7 @@ def chat_messages(items: Sequence[Any], losses: list[Loss] | None = None) -> tup
     except ValueError as error:
         raise ValueError(f"messages[{len(messages)}]: {error}") from error
     if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     return tuple(messages)
 
 

@@ -40,7 +40,7 @@ def verify(
     Args:
         kind: the type of answer. ``auto``: what the expected one can be read as, a number, a date, a time of day, an
             expression (it has LaTeX, ``^`` or ``=``, or is made of letters, numbers and signs as ``2x+1``), else text;
-            lists and choices must be declared. Numbers are exact: 5 is 5.0, 1/2 is 0.5, 50% is 0.5, 1,234 is 1234. Dates
+            lists and choices must be declared. Numbers are exact: 5 is 5.0, 1/2 and 50% are 0.5, 1,234 is 1234. Dates
             are ISO or spelled out; the ambiguous 01/02/2024 equals only itself. Texts are equal up to letter case and
             blanks.
         extraction: where to look for the answer, see :func:`pivotrl.judging.answers.answers.extract`.

@@ -1,7 +1,7 @@
 """Code edits: judged by the file that results, not by how the edit is written.
 
-The expected and the sampled edit are applied to the file as the trajectory shows it. The results are compared as texts, then
-as syntax trees: layout and comments do not count, strings and docstrings do. Nothing is run.
+The expected and the sampled edit are applied to the file as the trajectory shows it. The results are compared as texts,
+then as syntax trees: layout and comments do not count, strings and docstrings do. Nothing is executed.
 """
 
 from __future__ import annotations
