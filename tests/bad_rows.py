@@ -223,7 +223,7 @@ ROWS: list[tuple[str, str, Any, str]] = [
     ("atif", "version_number", changed(ATIF, "schema_version", 1.8), "schema_version is number"),
     ("atif", "agent_missing", changed(ATIF, "agent", DELETED), "agent is missing"),
     ("atif", "steps_object", changed(ATIF, "steps", {}), "steps is object, not array"),
-    ("atif", "steps_empty", changed(ATIF, "steps", []), "no step is the agent's"),
+    ("atif", "steps_empty", changed(ATIF, "steps", []), "there is no agent step"),
     ("atif", "source_unknown", changed(ATIF, "steps", 1, "source", "robot"), "source is 'robot'"),
     ("atif", "call_nameless", changed(ATIF, "steps", -1, "tool_calls", [{}]), "function_name is missing"),
     (
@@ -281,7 +281,7 @@ ROWS: list[tuple[str, str, Any, str]] = [
         "messages[0]: name is missing",
     ),
     ("openhands_events", "history_missing", {"instance_id": "i"}, "history is missing"),
-    ("openhands_events", "history_empty", {"history": []}, "nothing in it is the agent's"),
+    ("openhands_events", "history_empty", {"history": []}, "there is nothing by the agent"),
     ("openhands_events", "event_text", {"history": ["x"]}, "history[0]: expected an object, not string"),
     (
         *("openhands_events", "observation_unknown"),

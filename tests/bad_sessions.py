@@ -98,7 +98,7 @@ SESSIONS: list[BadFile] = [
         "payload is string",
         reader="codex",
     ),
-    bad("codex_no_turns", "a.jsonl", CODEX.split(b"\n")[0] + b"\n", "nothing in it is the agent's", reader="codex"),
+    bad("codex_no_turns", "a.jsonl", CODEX.split(b"\n")[0] + b"\n", "there is nothing by the agent", reader="codex"),
     BadFile(
         "claude_request_lost",
         partial(copied, "claude_code/requests.jsonl", change=partial(without_line, "api-request-blob")),
@@ -157,9 +157,7 @@ SESSIONS: list[BadFile] = [
         "is not a readable zip file",
         reader="inspect_ai",
     ),
-    BadFile(
-        "inspect_without_header", partial(zipped, "notes.txt", b"x"), "it holds no header.json", reader="inspect_ai"
-    ),
+    BadFile("inspect_without_header", partial(zipped, "notes.txt", b"x"), "it has no header.json", reader="inspect_ai"),
     BadFile(
         "inspect_header_text",
         partial(zipped, "header.json", b'"x"'),

@@ -215,7 +215,7 @@ def test_a_profile_of_other_trajectories_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", real_trajectories()[:4])
     file = RecordFile(run / "trajectories.jsonl", Trajectory, key=lambda t: t.id)
     file.append([real_trajectories()[5]])
-    with pytest.raises(InputError, match="not what the profile stage was made from"):
+    with pytest.raises(InputError, match="differs from the input of the profile stage"):
         export(run, trl.export, tmp_path / "out")
 
 

@@ -116,7 +116,7 @@ _CHATML = """A prompt is
     ...<|im_end|>
     <|im_start|>assistant
 
-There is no system message unless you give one. Tools are listed in the system message. Results of tools stand in a user
+There is no system message unless you give one. Tools are listed in the system message. Tool results are in a user
 message between `<tool_response>` and `</tool_response>`. A call is written as
 
     <tool_call>
