@@ -91,8 +91,39 @@ def _notes(row: Mapping[str, Any]) -> str:
     return ", ".join(notes)
 
 
+_COMPARED = {
+    "bench_update": ("An update", ("hf-padded", "prefix-grouper", "trl-grpo")),
+    "bench_iteration": ("An iteration (profile, sample, update)", ("trl-grpo",)),
+    "bench_decode": ("Sampling", ("generate", "vllm")),
+}
+
+
+def headline(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """One line a benchmark: how many times as long each named contestant takes, load by load.
+
+    Args:
+        results: benchmark -> its entries.
+    """
+    lines = []
+    for benchmark, (what, names) in _COMPARED.items():
+        told = [_compared(name, results.get(benchmark, ())) for name in names]
+        if any(told):
+            lines.append(f"- {what}, times as long as pivotrl: {'; '.join(filter(None, told))}.")
+    return "\n".join(lines)
+
+
+def _compared(name: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    loads = [
+        f"{row['ratio'][0]:.1f} ({entry['load'].partition(' ')[0]})"
+        for entry in entries
+        for row in entry["rows"]
+        if row["name"] == name and "ratio" in row
+    ]
+    return f"{name} {', '.join(loads)}" if loads else ""
+
+
 def fill(text: str, tables: Mapping[str, Sequence[str]]) -> str:
-    """Replace what stands between ``<!-- name -->`` and ``<!-- end -->``, for each name.
+    """Replace the text between ``<!-- name -->`` and ``<!-- end -->``, for each name.
 
     Raises:
         ValueError: an opening marker without its end.
@@ -104,17 +135,16 @@ def fill(text: str, tables: Mapping[str, Sequence[str]]) -> str:
         before, _, rest = text.partition(opening)
         _, end, after = rest.partition(closing)
         if not end:
-            raise ValueError(f"{opening} has no {closing} behind it")
+            raise ValueError(f"{opening} has no {closing} after it")
         text = f"{before}{opening}\n\n" + "\n\n".join(parts) + f"\n\n{closing}{after}"
     return text
 
 
 def main() -> None:
-    tables = {
-        path.stem: [table(entry) for entry in json.loads(path.read_text())]
-        for path in sorted((Path(__file__).parent / "results").glob("bench_*.json"))
-    }
-    DOCUMENT.write_text(fill(DOCUMENT.read_text(), tables))
+    paths = sorted((Path(__file__).parent / "results").glob("bench_*.json"))
+    found = {path.stem: json.loads(path.read_text()) for path in paths}
+    tables = {name: [table(entry) for entry in entries] for name, entries in found.items()}
+    DOCUMENT.write_text(fill(DOCUMENT.read_text(), {"headline": [headline(found)], **tables}))
     print(f"{DOCUMENT.name}: {sum(map(len, tables.values()))} tables from {', '.join(tables) or 'no result'}")
 
 

@@ -1,7 +1,7 @@
-"""What each reader keeps of the samples in tests/data, and what they lack: the sections of docs/formats.md.
+"""What each reader keeps of the samples in tests/data, and what it loses: the sections of docs/formats.md.
 
-python recipes/formats_table.py           # reads every sample and writes the sections anew: seconds
-python recipes/formats_table.py --check   # only says whether they are up to date
+python recipes/formats_table.py           # reads every sample and rewrites the sections; takes seconds
+python recipes/formats_table.py --check   # only checks whether they are up to date
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
 DOCUMENT = ROOT / "docs" / "formats.md"
 PLAYED = {
-    "plancraft": ("train", "nothing is logged: the oracle plays the tasks of the installed package"),
-    "shell_tasks": ("tests/data/shell_tasks", "nothing is logged: the commands run in the sandbox"),
+    "plancraft": ("train", "the oracle plays the tasks of the installed package"),
+    "shell_tasks": ("tests/data/shell_tasks", "the commands run in the sandbox"),
 }
-"""Readers that make their trajectories: what they are given, and why there is no sample of a log."""
+"""Readers that create their trajectories: their source, and why they need no log."""
 IN_EVERY = {"system_missing", "reward_unknown", "several_calls"}
 """Losses that say something about the sample, not about its format."""
 
@@ -49,7 +49,9 @@ def sections() -> str:
         else:
             given, why = PLAYED[name]
             command = f"pivotrl read {given} --reader {name} -o runs/{name}"
-            parts.append(f"### `{name}`\n\n{described(name)}\n\n```\n{command}\n```\n\nNo sample: {why}.\n")
+            parts.append(
+                f"### `{name}`\n\n{described(name)}\n\n```\n{command}\n```\n\nThis reader needs no log: {why}.\n"
+            )
     return "\n".join(parts)
 
 

@@ -24,28 +24,28 @@ from chat_tokenizers import NAMES, tokenizer_for  # noqa: E402
 
 HEAD = """# Limits
 
-Which models and chat templates work, work in part, or are refused. `recipes/limits_page.py` writes this page from what
-the tests check, and `tests/test_limits.py` fails when it is out of date. A model that is not listed is tried when it is
-loaded: it must be causal, and what it samples must have the log-probabilities that it is trained on. Otherwise it is
-refused in one sentence, with exit code 2.
+Which models and chat templates work, work in part, or are refused. `recipes/limits_page.py` generates this page from what the
+tests check, and `tests/test_limits.py` fails if it is out of date. A model that is not listed is probed when it is loaded: it
+must be causal, and training must see the log-probabilities that sampling used. Otherwise it is refused in one sentence, with
+exit code 2.
 
 ## Models
 
 """
 
 RULES = """
-Refused with any architecture, each by a case in `tests/cases/models.json` or a test in `tests/test_loading.py`:
+Refused with any architecture; each has a case in `tests/cases/models.json` or a test in `tests/test_loading.py`:
 
-| what | why, or what to do |
+| refused | why, or what to do |
 | --- | --- |
-| code that comes with a model, tokenizer or reward model | it never runs, and nobody is asked |
-| weights that are no safetensors (`pytorch_model.bin`, GGUF) | a pickle can run code |
+| code that comes with a model, tokenizer or reward model | it never runs, and pivotrl never asks |
+| weights other than safetensors (`pytorch_model.bin`, GGUF) | a pickle can run code |
 | packed weights (bitsandbytes, GPTQ, AWQ, fp8, mxfp4, compressed-tensors, MLX) | load full-precision weights |
-| `dtype` other than float32 and bfloat16 | fp16 needs its loss scaled |
-| weights that the files lack, or that the model type has no place for | they would be made up, or left out |
-| an encoder-decoder, a classifier, an embedding model | it writes no text |
-| no fast tokenizer, an empty one, or one with tokens beyond the model's embedding | copy the model's own |
-| a folder or id that is not there | an id is asked for once, for some seconds |
+| `dtype` other than float32 and bfloat16 | fp16 needs loss scaling |
+| missing weights, or weights that the model type does not use | they would be random, or lost |
+| an encoder-decoder, a classifier, an embedding model | it does not generate text |
+| no fast tokenizer, an empty one, or one with tokens beyond the model's embedding | use the model's own tokenizer |
+| a folder or id that does not exist | an id is looked up once, for a few seconds |
 
 """
 
@@ -58,13 +58,13 @@ def page() -> str:
 def _architectures() -> Iterator[str]:
     counts = Counter(_outcome(each) for each in ARCHITECTURES.values())
     yield _wrapped(
-        f"""{counts["works"]} architectures work, {counts["in part"]} work in part, and {counts["refused"]} are refused,
-        as examples of their kind. Each is made with random weights, sampled, trained (LoRA and full fine-tuning, with
-        and without frozen layers), saved and loaded, and its export is loaded by plain transformers and peft:
-        `python -m pytest tests/test_architectures.py -k "llama or gpt2"`; all of it, and those marked *slow*, with
-        `-m slow`. The columns say how a prefix that samples have in common is shared ([engine.md](engine.md)): *split*
-        computes it once for all prompts, *cache* once for each prompt, *rows* not at all, and *anew* computes the whole
-        row again for each token, which is slow."""
+        f"""{counts["works"]} architectures work, {counts["in part"]} work in part, and {counts["refused"]} are refused
+        as examples of their kind. Each is built with random weights, sampled, trained (LoRA and full fine-tuning, with and
+        without frozen layers), saved and loaded, and plain transformers and peft load its export: `python -m pytest
+        tests/test_architectures.py -k "llama or gpt2"`. Add `-m slow` for all of it, including the rows marked *slow*. The
+        columns *training* and *sampling* say how shared prefixes are handled ([engine.md](engine.md)): *split* computes them
+        once for all prompts, *cache* once per prompt, and *rows* not at all; *anew* recomputes the whole row for each token,
+        which is slow."""
     )
     yield "| model type | outcome | training | sampling | remarks | test |\n| --- | --- | --- | --- | --- | --- |\n"
     for name, each in ARCHITECTURES.items():
@@ -100,11 +100,10 @@ def _templates() -> Iterator[str]:
     rows = {name: _row(name) for name in NAMES}
     counts = Counter(row[0] for row in rows.values())
     yield _wrapped(
-        f"""Of the {len(NAMES)} templates in `tests/data/templates` {counts["works"]} write everything,
-        {counts["in part"]} a part of it, and {counts["refused"]} are refused. What a template cannot write is refused
-        turn by turn as
-        `not_renderable`, and what it writes is what transformers would write: `python -m pytest tests/test_templates.py
-        -k llama3_1`. *Calls*: how it writes tool calls, a style of `pivotrl.parsing`."""
+        f"""Of the {len(NAMES)} templates in `tests/data/templates`, {counts["works"]} write everything, {counts["in part"]}
+        write a part, and {counts["refused"]} are refused. Turns that a template cannot write are refused one by one as
+        `not_renderable`; all others are written exactly as transformers would: `python -m pytest tests/test_templates.py -k
+        llama3_1`. *Calls* names the style in which the template writes tool calls (`pivotrl.parsing`)."""
     )
     yield "| template | outcome | calls | what it does not write |\n| --- | --- | --- | --- |\n"
     for name, row in rows.items():

@@ -1,5 +1,5 @@
 """The verifier lint on real rows, for both families: NeMo Gym's rules and ours, and the frozen corpus. Fills
-docs/verifiers.md.
+docs/judging.md.
 
 python recipes/verifier_report.py            # runs it: seconds
 python recipes/verifier_report.py --tables   # only writes the tables anew, from the committed results
@@ -34,7 +34,7 @@ DATA = ROOT / "tests" / "data"
 RESULTS = ROOT / "recipes" / "results" / "verifiers.json"
 BEFORE = ROOT / "recipes" / "results" / "verifiers_before.json"
 """The corpus as the code of 2026-11-28 judged it."""
-DOCUMENT = ROOT / "docs" / "verifiers.md"
+DOCUMENT = ROOT / "docs" / "judging.md"
 
 CHAT, TAU = (
     ("nemo_gym/single_step_tool_use.jsonl", "nemo_gym/parallel_tool_calls.jsonl"),

@@ -14,8 +14,8 @@ from transformers import AutoTokenizer
 
 from tiny import save_tiny_model
 
-EXPERTS = "LoRA leaves the experts, and gated layers beside them, as they are"
-STATES = "LoRA leaves `out_proj` and `dt_proj` of state-space layers as they are"
+EXPERTS = "LoRA does not train the experts and the gated layers beside them"
+STATES = "LoRA does not train `out_proj` and `dt_proj` of state-space layers"
 TEXT_ONLY = "text only; the vision tower is never trained"
 NO_TOWER = "text only; the vision tower is not loaded"
 
@@ -434,7 +434,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         },
         refused="encoder-decoder",
     ),
-    "vit": Architecture("ViTConfig", {**_VISION}, refused="writes no text"),
+    "vit": Architecture("ViTConfig", {**_VISION}, refused="does not generate text"),
 }
 
 

@@ -172,7 +172,7 @@ FILES: list[BadFile] = [
     ),
     bad("gzip_spoilt", "a.jsonl.gz", flipped(GZIP, 12), "is a damaged gzip file: "),
     bad("not_gzip", "a.jsonl.gz", LINES, "is a damaged gzip file: Not a gzipped file"),
-    bad("gzip_of_nothing", "a.jsonl.gz", gzip.compress(b""), "holds no line with a value"),
+    bad("gzip_of_nothing", "a.jsonl.gz", gzip.compress(b""), "contains no line with a value"),
     bad("zstd_cut_off", "a.jsonl.zst", ZSTD[: len(ZSTD) // 2], "is a damaged zstd file: it ends in the middle"),
     bad("zstd_without_its_end", "a.jsonl.zst", ZSTD[:-1], "it ends in the middle", "{0}, after line 200", num_kept=200),
     bad(
@@ -184,19 +184,19 @@ FILES: list[BadFile] = [
     bad("not_compressed_as_it_says", "a.jsonl", gzip.compress(MANY), "is not UTF-8 text", "{0}:1 (byte 0)"),
     bad("bzip2", "a.jsonl", bz2.compress(LINES), "is not UTF-8 text", "{0}:1 (byte 0)"),
     # tables
-    bad("parquet_cut_off", "a.parquet", PARQUET[: len(PARQUET) // 2], "is no Parquet or Arrow data, or damaged"),
-    bad("parquet_header_only", "a.parquet", b"PAR1", "is no Parquet or Arrow data, or damaged"),
-    bad("not_parquet", "a.parquet", LINES, "is no Parquet or Arrow data, or damaged"),
-    bad("parquet_empty", "a.parquet", b"", "is no Parquet or Arrow data, or damaged"),
-    bad("parquet_without_rows", "a.parquet", parquet(TABLE.slice(0, 0)), "holds no row with a value"),
+    bad("parquet_cut_off", "a.parquet", PARQUET[: len(PARQUET) // 2], "is not Parquet or Arrow data, or is damaged"),
+    bad("parquet_header_only", "a.parquet", b"PAR1", "is not Parquet or Arrow data, or is damaged"),
+    bad("not_parquet", "a.parquet", LINES, "is not Parquet or Arrow data, or is damaged"),
+    bad("parquet_empty", "a.parquet", b"", "is not Parquet or Arrow data, or is damaged"),
+    bad("parquet_without_rows", "a.parquet", parquet(TABLE.slice(0, 0)), "contains no row with a value"),
     bad("parquet_with_bytes", "a.parquet", parquet(PAIR), "holds bytes, which is not JSON", "{0}, row 1", num_kept=1),
     bad(
         "arrow_cut_off", "a.arrow", arrow(TABLE)[:-20_000], "Parquet or Arrow data", "{0}, after row 150", num_kept=150
     ),
-    bad("not_arrow", "a.arrow", LINES, "is no Parquet or Arrow data, or damaged"),
+    bad("not_arrow", "a.arrow", LINES, "is not Parquet or Arrow data, or is damaged"),
     bad(
         *("arrow_columns_of_one_name", "a.arrow"),
-        *(arrow(pyarrow.table([["x"], ["y"]], names=["id", "id"])), "has two columns of one name (id, id)"),
+        *(arrow(pyarrow.table([["x"], ["y"]], names=["id", "id"])), "has two columns with the same name (id, id)"),
     ),
     bad(
         *("arrow_text_not_utf8", "a.arrow"),
@@ -216,7 +216,7 @@ FILES: list[BadFile] = [
     BadFile("dataset_lacks_a_split", saved_splits, "lacks its .arrow files", "{0}, after row 2", num_kept=2),
     # text
     bad("empty", "a.jsonl", b"", "is empty; give a log with at least one trajectory"),
-    bad("blank_lines_only", "a.jsonl", b"\n \n\r\n\t\n", "holds no line with a value"),
+    bad("blank_lines_only", "a.jsonl", b"\n \n\r\n\t\n", "contains no line with a value"),
     bad("nothing_but_nul", "a.jsonl", b"\0" * 5000, "is not JSON", "{0}:1 (byte 0)"),
     bad("utf16", "a.jsonl", LINES.decode().encode("utf-16"), "is UTF-16 or UTF-32 text; convert it"),
     bad("utf16_big_endian", "a.json", b"\xfe\xff" + LINES.decode().encode("utf-16-be"), "is UTF-16 or UTF-32 text"),
@@ -250,8 +250,8 @@ FILES: list[BadFile] = [
         "{0}:2",
     ),
     bad("document_deep", "a.json", b"[" * 200_000, "nested deeper than 100 levels (column 101)", "{0}:1"),
-    bad("document_number", "a.json", b"17", "its first value is number", alone="an object is needed, not number"),
-    bad("document_empty_array", "a.json", b"[]", "holds no element with a value"),
+    bad("document_number", "a.json", b"17", "its first value is number", alone="expected an object, not number"),
+    bad("document_empty_array", "a.json", b"[]", "contains no element with a value"),
     bad("document_empty_object", "a.json", b"{}", "its first object is empty", alone="messages is missing"),
     bad("unknown_keys", "a.jsonl", b'{"colour": "blue"}\n', "the keys 'colour'", alone="messages is missing"),
     BadFile("line_of_70_mib", very_long_line, "is longer than 64 MiB", "{0}:2 (byte 93)", num_kept=2),

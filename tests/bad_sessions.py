@@ -98,7 +98,7 @@ SESSIONS: list[BadFile] = [
         "payload is string",
         reader="codex",
     ),
-    bad("codex_no_turns", "a.jsonl", CODEX.split(b"\n")[0] + b"\n", "nothing in it is the agent's", reader="codex"),
+    bad("codex_no_turns", "a.jsonl", CODEX.split(b"\n")[0] + b"\n", "there is nothing by the agent", reader="codex"),
     BadFile(
         "claude_request_lost",
         partial(copied, "claude_code/requests.jsonl", change=partial(without_line, "api-request-blob")),
@@ -154,16 +154,14 @@ SESSIONS: list[BadFile] = [
     BadFile(
         "inspect_cut_off",
         partial(copied, "inspect_ai/arithmetic.eval", change=partial(cut_in_half, "")),
-        "is no zip file",
+        "is not a readable zip file",
         reader="inspect_ai",
     ),
-    BadFile(
-        "inspect_without_header", partial(zipped, "notes.txt", b"x"), "it holds no header.json", reader="inspect_ai"
-    ),
+    BadFile("inspect_without_header", partial(zipped, "notes.txt", b"x"), "it has no header.json", reader="inspect_ai"),
     BadFile(
         "inspect_header_text",
         partial(zipped, "header.json", b'"x"'),
-        "header.json: an object is needed",
+        "header.json: expected an object",
         reader="inspect_ai",
     ),
     BadFile(
@@ -179,7 +177,7 @@ SESSIONS: list[BadFile] = [
         "{0}, samples/ask_epoch_1.json",
         reader="inspect_ai",
     ),
-    BadFile("tau2_results_without_a_run", simulations, "is no result of tau2-bench", reader="tau2_bench"),
+    BadFile("tau2_results_without_a_run", simulations, "is not a result of tau2-bench", reader="tau2_bench"),
     BadFile(
         "trial_without_answers",
         partial(copied, RUN, change=no_answers),

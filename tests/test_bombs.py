@@ -47,7 +47,7 @@ def test_a_packed_bomb_is_refused_with_its_name_and_a_way_out(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(pack(content))
-    with pytest.raises(InputError, match=r"a\.jsonl\.\w+ (unpacks to more than 250 times|holds over 1,000,000 blank)"):
+    with pytest.raises(InputError, match=r"a\.jsonl\.\w+ (unpacks to more than 250 times|has over 1,000,000 blank)"):
         values(path)
 
 
@@ -66,7 +66,7 @@ def test_what_follows_a_bomb_is_refused_and_what_came_before_is_read(tmp_path: P
     path.write_bytes(LINE + b"\n" * 2_000_000 + LINE)
     first, rest = values(path)
     assert first == ROW
-    assert "holds over 1,000,000 blank lines in a row; remove them" in str(rest)
+    assert "has over 1,000,000 blank lines in a row; remove them" in str(rest)
 
 
 def test_the_text_of_a_dictionary_is_held_once_not_once_a_row(tmp_path: Path) -> None:

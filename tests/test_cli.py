@@ -209,7 +209,7 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path: Path, logs: Path, capsys
     out = tmp_path / "run"
     call("run", logs, "-o", out, *FAST)
     before = (out / "report.html").read_bytes()
-    assert "--resume to go on, or --overwrite" in refused(capsys, 2, "run", logs, "-o", out, *FAST)
+    assert "--resume to continue, or --overwrite" in refused(capsys, 2, "run", logs, "-o", out, *FAST)
     assert (out / "report.html").read_bytes() == before
     assert call("run", logs, "-o", out, *FAST, "--overwrite") == 0
 

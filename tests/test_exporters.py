@@ -215,7 +215,7 @@ def test_a_profile_of_other_trajectories_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", real_trajectories()[:4])
     file = RecordFile(run / "trajectories.jsonl", Trajectory, key=lambda t: t.id)
     file.append([real_trajectories()[5]])
-    with pytest.raises(InputError, match="not what the profile stage was made from"):
+    with pytest.raises(InputError, match="differs from the input of the profile stage"):
         export(run, trl.export, tmp_path / "out")
 
 
@@ -378,7 +378,7 @@ def test_what_gym_would_merge_is_left_out(tmp_path: Path) -> None:
     [
         ("nemo_gym(threshold=0.51)", "0 to 0.5"),  # Gym's own rule would refuse a perfect copy
         ("nemo_gym(threshold=-0.1)", "threshold must be"),
-        ("nemo_gym(name='my pivots')", "cannot name"),
+        ("nemo_gym(name='my pivots')", "not a valid configuration name"),
         ("nemo_gym(license='mine')", "Apache 2.0"),
         ("trl(calls='nativ')", "'native'"),
     ],

@@ -178,8 +178,8 @@ def test_a_tools_arguments_are_read_or_refused_and_never_lost(key: str, tmp_path
     ("name", "text", "fault"),
     [
         ("tools", "{bad", "is not JSON"),
-        ("tools", "[5]", "holds no tool schemas"),
-        ("tools", "[]", "holds no tool"),
+        ("tools", "[5]", "contains no tool schemas"),
+        ("tools", "[]", "contains no tool"),
         ("tools", '[{"name": "find", "arg_spec": {"q": "text"}}]', "the tool find has no arguments .*'arg_spec'"),
         ("tools", '{"find": {"parameters": {}}}', "name is missing"),
         ("tools", None, "does not exist"),
@@ -281,9 +281,7 @@ def test_a_directory_of_several_formats_is_read_file_by_file(tmp_path: Path) -> 
 
 
 def test_unknown_content_names_the_formats_there_are(tmp_path: Path) -> None:
-    told = (
-        r"in no format that is known: its first object has the keys 'colour'; one object a line, such as .*formats.md"
-    )
+    told = r"in an unknown format: its first object has the keys 'colour'; one object a line, such as .*formats.md"
     with pytest.raises(InputError, match=told):
         list(auto.read(write(tmp_path / "log.jsonl", [{"colour": "blue"}])))
     (tmp_path / "empty").mkdir()

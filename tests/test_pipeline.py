@@ -75,7 +75,7 @@ def test_logs_become_a_better_policy_and_a_report(tmp_path: Path) -> None:
     checked, report = json.loads((out / "check.json").read_text()), (out / "report.html").read_text()
     accepted = checked["accepts_expected"]
     assert accepted["count"] == accepted["num_probes"] == checked["num_turns"] > 0
-    assert "What the verifier pays for" in report
+    assert "What the verifier accepts" in report
     assert f"{checked['false_pass']['count']} of {checked['false_pass']['num_probes']:,}" in report
     profile = read_manifest(out / "profile.manifest.json")
     assert profile.num_rollout_turns == 8 * len(groups)
@@ -294,7 +294,7 @@ def test_one_prefill_profiles_a_whole_trajectory(tmp_path: Path) -> None:
     for row in rows:
         assert row.metrics["prompts/unshared"] > 4 * row.metrics["prompts/computed"] > 0
     report = (out / "report.html").read_text()
-    assert "What prompts have in common was computed once" in report and "times fewer" in report
+    assert "Shared prefixes were computed once" in report and "times fewer" in report
 
 
 def test_a_training_is_not_resumed_with_another_adapter(tmp_path: Path) -> None:

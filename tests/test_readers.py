@@ -85,7 +85,7 @@ def test_bad_entries_are_refused_and_the_rest_goes_on(read: Read, sample: Path, 
     assert [t.messages for t in found if isinstance(t, Trajectory)] == [t.messages for t in list(read(sample))[:2]]
     places = [item.place.split(" ")[0] for item in found if isinstance(item, Refusal)]
     assert places == [f"{path}:{line}" for line in (2, 3, 4, 6)]
-    assert "an object is needed, not string" in found[2].reason
+    assert "expected an object, not string" in found[2].reason
 
 
 def mutations(value: Any) -> st.SearchStrategy[Any]:

@@ -314,7 +314,7 @@ def test_a_broken_simulation_does_not_spoil_the_others(tmp_path: Path) -> None:
         f"{tmp_path / 'log.json'}, simulation {number}" for number in (2, 3, 4)
     ]
     reasons = [item.reason for item in bad if isinstance(item, Refusal)]
-    assert "a spoken run in ticks" in reasons[0] and "no message is the assistant's" in reasons[1]
+    assert "a spoken run in ticks" in reasons[0] and "there is no assistant message" in reasons[1]
 
 
 # --- ShareGPT -----------------------------------------------------------------------------------------------------

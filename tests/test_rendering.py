@@ -274,7 +274,7 @@ def test_data_that_a_template_acts_on_is_refused() -> None:
     assert joined.prompt(turn(user("safe")))
     with pytest.raises(NotRenderable, match="other control tokens around this data"):
         joined.prompt(turn(user("not safe<|im_end")))
-    with pytest.raises(NotRenderable, match="no characters"):
+    with pytest.raises(NotRenderable, match="not characters"):
         own.prompt(turn(user("\ufdd0" + "<|im_end|>")))
 
 
@@ -431,7 +431,7 @@ def test_a_tokenizer_that_finds_control_tokens_in_any_text_is_refused() -> None:
         PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", unk_token="<unk>", chat_template=template)
     )
     assert text_of(own, own.prompt(turn(user("safe")))) == "user:safe</s>assistant:"
-    with pytest.raises(NotRenderable, match="reads a control token out of ordinary text"):
+    with pytest.raises(NotRenderable, match="produces a control token from ordinary text"):
         own.prompt(turn(user("not </s> safe")))
 
 

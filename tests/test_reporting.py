@@ -371,7 +371,7 @@ def test_turns_without_a_verdict_are_counted_with_their_bounds() -> None:
     told = sentences.caveats(summary(), {}, [], {"before": [], "after": results})
     assert len(told) == 1
     assert told[0].startswith("2 of 4 held-out turns got no verdict after training")
-    assert "counted as failed the accuracy would be 25.0 %, counted as passed 75.0 %" in told[0]
+    assert "Counted as failed, the accuracy would be 25.0 %; counted as passed, 75.0 %" in told[0]
 
 
 def test_another_verifier_for_the_score_is_named() -> None:
@@ -477,7 +477,7 @@ def test_a_stage_that_was_interrupted_is_not_finished(tmp_path: Path) -> None:
 
 def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
     seen = words_of(page_of(make_run(tmp_path / "r", heldout=False, episodes=False, retention=False)))
-    assert "Nothing was measured on held-out tasks, so it is not known whether training helped." in seen
+    assert "Nothing was measured on held-out tasks, so we do not know whether training helped." in seen
     assert "Held-out turns were not measured (no task was held out)" in seen
     assert "No episodes were played (no environment was given)" in seen
     assert "Retention was not measured (no reference texts were given)" in seen

@@ -110,7 +110,7 @@ def test_it_runs_guarded_in_its_own_process_and_names_its_weights(tmp_path: Path
 
 def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
     plain = save_tiny_model(tmp_path / "plain")  # its classifying layer would be random
-    with pytest.raises(InputError, match="no reward model: it has no weights for score"):
+    with pytest.raises(InputError, match="not a reward model: it has no weights for score"):
         RewardModel(model=str(plain), device="cpu")
     with pytest.raises(InputError, match="has 3 labels"):
         RewardModel(model=str(save(tmp_path / "three", 3)), device="cpu")

@@ -161,9 +161,9 @@ def test_files_without_their_manifest_are_not_adopted(stage: str, run: Path) -> 
             r"found 4 rows, expected 3 rows; 1 of them stands in it a",
         ),
         ("evaluations/after.turns.jsonl", "emptied", r"found 0 rows, expected 3 rows"),
-        ("evaluations/after.turns.jsonl", "deleted", r"is missing: 0 of the 3 rows"),
+        ("evaluations/after.turns.jsonl", "deleted", r"is missing: found 0 of the 3 rows"),
         ("evaluations/after.turns.jsonl", "CRLF", r"found 0 rows, expected 3 rows; line 1 is damaged"),
-        ("evaluations/after.turns.jsonl", "rows in another order", r"the rows are not those that were written"),
+        ("evaluations/after.turns.jsonl", "rows in another order", r"the rows differ from those that were written"),
         ("train/policy/probabilities.json", "bit flipped", r"found other ones, expected [\d,]+ bytes"),
     ],
 )

@@ -282,7 +282,7 @@ def test_outcome_plays_shell_tasks_on_to_their_check() -> None:
     [
         ({"prompt": None}, "prompt"),
         ({"cheque": {}}, "cheque"),
-        ({"volatile": ["("]}, "no regular expression"),
+        ({"volatile": ["("]}, "not a regular expression"),
         ({"check": {"command": 1}}, "check.command"),
     ],
 )

@@ -199,7 +199,7 @@ def test_what_cannot_be_recorded_is_decoded_launch_by_launch_and_said_once(said)
     found = [sample(model, tape, seed=seed) for seed in range(2)]
     for seed in range(2):
         assert_same(found[seed], sample(model, None, seed=seed), 1e-5)
-    assert said.text.count("decoding goes on without CUDA graphs") == 1
+    assert said.text.count("decoding continues without CUDA graphs") == 1
     assert "not permitted in a recorded step" in said.text
 
 
@@ -218,7 +218,7 @@ def test_a_graph_that_reads_the_wrong_buffers_is_noticed(said):
 def test_a_graph_without_a_gpu_is_such_a_failure(said):
     model = make_model("llama")
     assert_same(sample(model, cuda_graphs.cuda_graph), sample(model, None), 1e-5)
-    assert "decoding goes on without CUDA graphs" in said.text
+    assert "decoding continues without CUDA graphs" in said.text
 
 
 def test_running_out_of_memory_while_recording_ends_nothing(said):

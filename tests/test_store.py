@@ -111,7 +111,7 @@ def test_a_full_disk_keeps_whole_records_only(tmp_path: Path) -> None:
 def test_a_second_writer_is_refused_before_it_destroys_anything(tmp_path: Path) -> None:
     first, second = open_file(tmp_path / "a.jsonl"), open_file(tmp_path / "a.jsonl")
     second.append(rows(1))
-    with pytest.raises(ValueError, match="another writer"):
+    with pytest.raises(ValueError, match="another process"):
         first.append(rows(1, start=1))
     assert list(open_file(tmp_path / "a.jsonl")) == rows(1)
 

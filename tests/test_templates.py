@@ -61,7 +61,7 @@ TOOL = Tool(
     },
 )
 REASONS = (
-    "leaves out", "refuses:", "rewrites the text", "in its own way", "other control tokens", "which are no characters",
+    "leaves out", "refuses:", "rewrites the text", "in its own way", "other control tokens", "which are not characters",
     "cannot be read back", "would write this action as", "does not continue its own generation prompt",
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Intervals and paired tests for means over items that come in clusters (turns of a trajectory, episodes of a task).
 
-No method here gives an interval of width 0 at 0 % or 100 %, and none answers NaN. Which method serves was chosen by
-simulated coverage (20 to 200 clusters, intra-cluster correlation 0 and 0.3): at low rates a cluster bootstrap of
+No method here gives an interval of width 0 at 0 % or 100 %, and none returns NaN. The methods were chosen by simulated
+coverage (20 to 200 clusters, intra-cluster correlation 0 and 0.3): at low rates a cluster bootstrap of
 values in [0, 1] covers 80 to 86 % where 95 % was asked, so they get score-type intervals with a cluster-robust
 variance (92 to 98 %); values without bounds, such as log-likelihoods, get a studentised cluster bootstrap.
 
@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 
 _MAX_EXACT_CLUSTERS = 12
 _BLOCK_NUMBERS = 1 << 20
-"""Resampling works in blocks of about so many numbers, so memory does not grow with the number of clusters."""
+"""Resampling works in blocks of about this many numbers, so memory does not grow with the number of clusters."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def wilson(successes: int, total: int, level: float = 0.95) -> tuple[float, floa
         ValueError: ``total`` is not positive, or ``successes`` lies outside 0..total.
     """
     if total <= 0:
-        raise ValueError("a proportion needs at least one item; the set is empty")
+        raise ValueError("a proportion needs at least one item, but the set is empty")
     if not 0 <= successes <= total:
         raise ValueError(f"successes must lie in 0..{total}, not {successes}")
     return _score_interval(successes / total, total, _normal_quantile(level))
@@ -175,12 +175,12 @@ def _checked(values: Sequence[float], clusters: Sequence[Hashable]) -> Array:
     if len(values) != len(clusters):
         raise ValueError(f"each item needs a cluster: {len(values)} values, {len(clusters)} clusters")
     if len(values) == 0:
-        raise ValueError("no items: a mean of an empty set has no value")
+        raise ValueError("no items: an empty set has no mean")
     value_N: Array = np.asarray(values, dtype=np.float64)  # None becomes NaN
     bad = np.flatnonzero(~np.isfinite(value_N))
     if len(bad):
         raise ValueError(
-            f"item {bad[0]} has no finite value ({values[bad[0]]!r}); leave such items out and report how many they are"
+            f"item {bad[0]} has no finite value ({values[bad[0]]!r}); leave such items out and report their number"
         )
     return value_N
 
@@ -222,7 +222,7 @@ def _studentised(sum_K: Array, size_K: Array, level: float, num_resamples: int, 
     """Bootstrap-t over clusters, on each side at least as wide as Student's t."""
     num_clusters = len(sum_K)
     if num_clusters < 2:
-        raise ValueError("one cluster gives no interval for values beyond [0, 1]; two are the least")
+        raise ValueError("one cluster gives no interval for values beyond [0, 1]; at least two are needed")
     mean = float(sum_K.sum() / size_K.sum())
     error = math.sqrt(_mean_variance(sum_K, size_K))
     below = above = _student_quantile(level, num_clusters - 1)

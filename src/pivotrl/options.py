@@ -1,4 +1,4 @@
-"""Options check themselves: every value has the type and lies in the range that its annotation states.
+"""Options check themselves: every value has the type and range that its annotation states.
 
     @dataclass(frozen=True)
     class TrainingOptions:
@@ -7,7 +7,7 @@
         def __post_init__(self) -> None:
             check(self)
 
-A number that is not finite is never an option.
+Infinite numbers and NaN are never allowed.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class InputError(ValueError):
-    """What a user gave, a file or an option, is not what it should be: place, fault and remedy in the message."""
+    """A file or option from the user is invalid; the message gives place, fault and remedy."""
 
 
 def check(options: Any) -> None:
-    """To be called by a dataclass of options when it is made.
+    """Check a dataclass of options; call it in ``__post_init__``.
 
     Raises:
-        InputError: a value is not of its type or out of its range; the message names the flag.
+        InputError: a value has the wrong type or is out of range; the message names the flag.
     """
     kind: Any = type(options)
     _validate(_model(kind), vars(options), flag)
 
 
 def check_arguments(target: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """The same for the keyword options of a plugin: numbers, truth values, texts and choices.
+    """The same for the keyword options of a plugin: numbers, booleans, texts and choices.
 
-    A plugin checks whatever else it takes itself.
+    A plugin checks all other types itself.
 
     Raises:
         InputError: as :func:`check`; the message names the option.
@@ -59,12 +59,12 @@ def check_arguments(target: Callable[..., Any], given: Mapping[str, Any]) -> Non
 
 
 def flag(name: str) -> str:
-    """How a field is written on the command line."""
+    """A field name as its command-line flag."""
     return f"--{name.replace('_', '-')}"
 
 
 def refuse(name: str, value: object, reason: str) -> NoReturn:
-    """For what several options must be together.
+    """Refuse a combination of options.
 
     Raises:
         InputError: always.
@@ -93,13 +93,13 @@ def _kinds_of_arguments(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
         hints = get_type_hints(function, include_extras=True)
-    except Exception:  # annotations of a user's own that name what is imported for type checkers only
+    except Exception:  # a user's annotations may name what is imported only for type checkers
         return {}
     return {name: hint for name, hint in hints.items() if _is_simple(hint)}
 
 
 def _is_simple(hint: Any) -> bool:
-    """Made of numbers, truth values, texts, None and choices alone."""
+    """Made only of numbers, booleans, texts, None and choices."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _is_simple(parts[0])

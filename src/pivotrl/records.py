@@ -22,10 +22,10 @@ class Record(BaseModel):
 
     @property
     def key(self) -> str:
-        """What a record file holds it by, once.
+        """The record's key, unique within its file.
 
         Raises:
-            NotImplementedError: records of this kind do not stand in files of their own.
+            NotImplementedError: records of this kind have no file of their own.
         """
         raise NotImplementedError(f"{type(self).__name__} has no key")
 
@@ -57,7 +57,7 @@ class Tool(Record):
 
 
 class Action(Record):
-    """What an agent did in one turn, its reasoning left out: text, tool calls, or both."""
+    """What an agent did in one turn, without its reasoning: text, tool calls, or both."""
 
     content: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
@@ -68,12 +68,12 @@ class Action(Record):
 
 
 class Loss(Record):
-    """Something that training would want and that the log does not hold, or that the reader could not keep."""
+    """Something useful for training that the log lacks or the reader could not keep."""
 
     code: str
     """A code of :mod:`pivotrl.reading.audit`."""
     message: int | None = None
-    """Index of the message it concerns; None when it concerns the whole trajectory."""
+    """Index of the message concerned; None for the whole trajectory."""
     detail: str = ""
 
 
@@ -86,18 +86,18 @@ class Trajectory(Record):
     task_id: str
     """Trajectories of the same task share it; splits are made by task."""
     reward: float | None = Field(default=None, allow_inf_nan=False)
-    """Final reward of the episode, finite; None when the log does not say."""
+    """Final reward of the episode, finite; None if the log does not say."""
     excluded: dict[int, str] = Field(default_factory=dict)
     """Index of an assistant message -> why it must not become a candidate (a code of :mod:`pivotrl.reading.audit`)."""
     alternatives: dict[int, tuple[Action, ...]] = Field(default_factory=dict)
-    """Index of an assistant message -> further actions that are as right there as the demonstrated one."""
+    """Index of an assistant message -> other actions that are right there, too."""
     context_window: int | None = None
-    """How many of the latest messages (the system message apart) the agent saw at a turn; None means all."""
+    """How many of the latest messages (not counting the system message) the agent saw at a turn; None means all."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     losses: tuple[Loss, ...] = ()
-    """What the log did not hold or the reader could not keep."""
+    """What the log lacks or the reader could not keep."""
     tools_inferred: bool = False
-    """The tools are not the agent's own but were inferred from its calls."""
+    """The tools are not declared in the log but inferred from the agent's calls."""
 
     @property
     def key(self) -> str:
@@ -117,7 +117,7 @@ class Refusal(Record):
 
 
 class Dropped(Record):
-    """A trajectory that was read and kept out."""
+    """A trajectory that was read but left out."""
 
     trajectory_id: str
     reason: str
@@ -128,9 +128,9 @@ class Dropped(Record):
 
 
 class Verdict(Record):
-    """What a verifier answers.
+    """A verifier's answer.
 
-    ``reward`` lies in [0, 1] and is None exactly when the outcome is ``no_verdict``. ``reason`` is a short stable
+    ``reward`` is in [0, 1], and None exactly when the outcome is ``no_verdict``. ``reason`` is a short stable
     code such as ``wrong_tool``.
     """
 
@@ -162,7 +162,7 @@ class Verdict(Record):
 
 
 class Sampling(Record):
-    """How actions are drawn. Together with (turn id, sample index) the seed fixes each sample."""
+    """How actions are sampled. Together with (turn id, sample index) the seed fixes each sample."""
 
     temperature: float = Field(default=1.0, ge=0.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
@@ -184,7 +184,7 @@ class Completion(Record):
     logprobs_T: tuple[float, ...]
     finish_reason: Literal["stop", "length"]
     parse_error: str | None = None
-    """Why the text is not a well-formed action; None when it is."""
+    """Why the text is not a well-formed action; None if it is."""
 
 
 class SampleGroup(Record):
@@ -197,25 +197,25 @@ class SampleGroup(Record):
     verdicts_G: tuple[Verdict, ...] = ()
     num_prompt_tokens: int = 0
     num_prefilled_tokens: int = 0
-    """Prompt tokens computed for these samples; those shared with another turn are counted there."""
+    """Prompt tokens computed for these samples, without those already counted at another turn."""
     prompt_sha256: str = ""
-    """Hash of the prompt's token ids: the same turn must be rendered the same way when it is trained on."""
+    """Hash of the prompt's token ids: training must render the turn in the same way."""
     step: int | None = None
     """Training step that drew the group; None for profiling and evaluation."""
 
     @property
     def rewards(self) -> list[float]:
-        """Rewards of the completions that got a verdict; those without one are left out, never counted as 0."""
+        """Rewards of the completions with a verdict; the others are left out, never counted as 0."""
         return [verdict.reward for verdict in self.verdicts_G if verdict.reward is not None]
 
     @property
     def num_cut_off(self) -> int:
-        """Completions that ended at the limit of tokens."""
+        """Completions that hit the token limit."""
         return sum(completion.finish_reason == "length" for completion in self.completions_G)
 
     @property
     def num_malformed(self) -> int:
-        """Completions that ended by themselves and are no well-formed action."""
+        """Completions that ended by themselves and are malformed."""
         return sum(c.parse_error is not None and c.finish_reason == "stop" for c in self.completions_G)
 
     @property
@@ -258,7 +258,7 @@ class SkippedTurn(Record):
     turn_id: str
     reason: str
     detail: str = ""
-    """The reason in words, such as what the chat template says of a turn that it refuses."""
+    """The reason in words, such as the chat template's error message."""
 
     @property
     def key(self) -> str:
@@ -271,7 +271,7 @@ class TurnResult(Record):
     turn_id: str
     task_id: str
     reward: float | None
-    """Mean over the samples with a verdict; None when none got one."""
+    """Mean over the samples with a verdict; None if there are none."""
     reason: str
     """Of the first sample, as is ``text``."""
     text: str
@@ -279,13 +279,13 @@ class TurnResult(Record):
     num_tokens: int
     """Over all samples."""
     num_cut_off: int = 0
-    """Samples that ended at the limit of tokens."""
+    """Samples that hit the token limit."""
     num_continuation_turns: int = 0
-    """Actions that the verifier had sampled to see how the episode goes on."""
+    """Actions that the verifier sampled to continue episodes."""
     prompt_sha256: str = ""
     token_ids_T: tuple[int, ...] = ()
     logprobs_T: tuple[float, ...] = ()
-    """Of the first sample, see :class:`Completion`: what an exported policy is compared with."""
+    """Of the first sample, see :class:`Completion`; an exported policy is compared with it."""
 
     @property
     def key(self) -> str:
@@ -334,7 +334,7 @@ class EpisodeResult(Record):
     """Turns that were sampled."""
     num_tokens: int
     tags: dict[str, str] = Field(default_factory=dict)
-    """Facts to break results down by, such as the difficulty."""
+    """Tags for breaking down results, such as the difficulty."""
     seed: int | None = None
     """With :attr:`key` and the place of a turn it fixes what was sampled there."""
     tools: tuple[Tool, ...] = ()
@@ -388,7 +388,7 @@ def episode_key(environment: str, task_id: str, number: int) -> str:
 
 
 class RetentionResult(Record):
-    """What a policy makes of one reference text outside the task.
+    """A policy's score on one reference text outside the task.
 
     ``nll`` is the mean negative log-likelihood per answer token (nats); ``kl`` the mean KL(policy || reference)
     over the same positions (nats), None for the reference itself.
@@ -417,16 +417,16 @@ class StepMetrics(Record):
 
 
 class Output(Record):
-    """A file that a stage wrote, as it was when the stage was finished."""
+    """A file that a stage wrote, as it was when the stage finished."""
 
     sha256: str
     num_bytes: int
     num_rows: int | None = None
-    """Records in it; None for a file of another kind."""
+    """Number of records; None for other kinds of files."""
 
 
 class Manifest(Record):
-    """What made an output: enough to run the stage again, and to refuse to mix it with something else."""
+    """How an output was made: enough to run the stage again, and to refuse to mix it with something else."""
 
     schema_version: int = 1
     stage: str
@@ -435,7 +435,7 @@ class Manifest(Record):
     inputs: dict[str, str] = Field(default_factory=dict)
     """sha256 of each input file or identity, by name."""
     policy: dict[str, Any] = Field(default_factory=dict)
-    """What acted and learned, for people and for a command that does it again; empty where nothing acted."""
+    """The policy, for people and for a command that repeats the stage; empty if no policy was involved."""
     plugins: dict[str, str | None] = Field(default_factory=dict)
     """The texts that name the plugins of the stage on the command line; None for one that cannot be named."""
     outputs: dict[str, Output | None] | None = None
@@ -443,11 +443,11 @@ class Manifest(Record):
     not. None in place of all of them: not finished, or finished by a version that did not note them."""
     counts: dict[str, Any] = Field(default_factory=dict)
     num_rollout_turns: int = 0
-    """Sampled actions this stage bought."""
+    """Actions that this stage sampled."""
     versions: dict[str, str] = Field(default_factory=dict)
     started_at: str = ""
     resumed_at: str = ""
-    """When it was last taken up, while it is running."""
+    """When it last started or resumed, while running."""
     finished_at: str = ""
     wall_seconds: float = 0.0
     """Seconds of work, summed over every time the stage was resumed."""

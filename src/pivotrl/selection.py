@@ -24,9 +24,9 @@ class SelectionOptions:
     """mixed: variance > 0 and mean < max_mean (the paper). mean_only: mean <= max_mean, all-fail turns kept (the
     published run). random: as many turns as `mixed` would keep, drawn at random. all: every scored turn."""
     max_mean: Share = 0.6
-    """lambda: turns the reference policy already solves more often are too easy."""
+    """lambda: turns that the reference policy solves more often than this are too easy."""
     max_pivots: AtLeast1 | None = None
-    """Keep at most so many, drawn at random."""
+    """Keep at most this many, drawn at random."""
     selection_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class SelectionOptions:
 
 
 def select(groups: Sequence[SampleGroup], options: SelectionOptions = SelectionOptions()) -> list[Selection]:
-    """One row per profiled turn with the evidence and the reason, in the order of ``groups``.
+    """One row per profiled turn, with evidence and reason, in the order of ``groups``.
 
     Reasons: ``pivot``; ``always_pass``, ``always_fail``, ``cut_off``, ``malformed``, ``too_easy``, ``only_noise``,
     ``no_verdict`` for turns the rule drops; ``not_drawn`` for turns that only the draw dropped. ``cut_off`` and
@@ -78,7 +78,7 @@ def signal_variance(group: SampleGroup) -> float | None:
 
 
 def _are_rewards(value: object) -> TypeGuard[list[float]]:
-    """A verifier may put anything into its details. NaN lies in no interval."""
+    """A verifier may put anything into its details. NaN is in no interval."""
     return isinstance(value, list) and all(type(item) in (int, float) and 0 <= item <= 1 for item in value)
 
 
@@ -105,7 +105,7 @@ def _mixed_reason(group: SampleGroup, max_mean: float) -> str:
 
 
 def _why_it_fails(group: SampleGroup) -> str:
-    """Of a turn that always fails: what befell most of its samples before any verifier saw them."""
+    """For a turn that always fails: what happened to most samples before a verifier saw them."""
     total = len(group.completions_G)
     if 2 * group.num_cut_off > total:
         return "cut_off"
@@ -114,20 +114,20 @@ def _why_it_fails(group: SampleGroup) -> str:
 
 _WORDS = {
     "always_fail": "always fail",
-    "cut_off": "always fail, most samples being cut off at --max-tokens",
-    "malformed": "always fail, most samples being no well-formed action",
+    "cut_off": "always fail (most samples were cut off at --max-tokens)",
+    "malformed": "always fail (most samples are malformed)",
     "always_pass": "always succeed",
     "too_easy": "are too easy",
-    "only_noise": "differ by the noise of their continuations alone",
+    "only_noise": "differ only by the noise of their continuations",
     "no_verdict": "got no verdict",
     "not_drawn": "were not drawn",
 }
 _REMEDIES = {
     "cut_off": "Profile again with a larger --max-tokens",
     "malformed": "Look at the samples with `pivotrl show`: the model does not write actions in the form that its chat "
-    "template asks for. Take another model, or warm it up by imitation (--method sft)",
-    "no_verdict": "Look at the reasons with `pivotrl show` and mend what the verifier needs",
-    "always_pass": "Profile harder turns, or a verifier that is stricter",
+    "template expects. Use another model, or warm it up by imitation (--method sft)",
+    "no_verdict": "Look at the reasons with `pivotrl show` and fix what the verifier needs",
+    "always_pass": "Profile harder turns, or use a stricter verifier",
     "too_easy": "Raise --max-mean, or profile harder turns",
 }
 _OTHERWISE = (
@@ -137,7 +137,7 @@ _OTHERWISE = (
 
 
 def require_pivots(selections: Sequence[Selection]) -> None:
-    """Explain an empty selection by its own counts.
+    """Explain an empty selection by its counts.
 
     Raises:
         NoPivots: nothing was selected.

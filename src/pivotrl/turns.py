@@ -31,9 +31,9 @@ class TurnOptions:
     """conversation: every assistant turn. swe: tool calls that did not end in an error. terminal: shell actions.
     search: search, open and evidence-gathering calls (paper appendix A.2)."""
     max_per_task: AtLeast1 | None = None
-    """At most so many candidates per task, drawn at random; None keeps all."""
+    """At most this many candidates per task, drawn at random; None keeps all."""
     max_turns: AtLeast1 | None = None
-    """At most so many candidates in all, drawn round-robin over tasks."""
+    """At most this many candidates in total, drawn round-robin over tasks."""
     draw_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class TurnOptions:
 def cut(
     trajectories: Iterable[Trajectory], options: TurnOptions = TurnOptions()
 ) -> tuple[list[Turn], list[SkippedTurn]]:
-    """(candidates, skipped turns with their reasons). Every assistant message lands in exactly one of the two."""
+    """(candidates, skipped turns with their reasons). Every assistant message is in exactly one of the two."""
     candidates: list[Turn] = []
     skipped: list[SkippedTurn] = []
     for trajectory in trajectories:
@@ -84,7 +84,7 @@ def _reason_to_skip(turn: Turn, domain: Domain) -> str | None:
 
 
 def guess_domain(trajectory: Trajectory) -> Domain:
-    """What a trajectory is about, by the tools it calls; conversation when nothing speaks for another domain."""
+    """The domain of a trajectory, by the tools it calls; conversation by default."""
     names = {call.name for message in trajectory.messages for call in message.tool_calls}
     if any(_EDIT_TOOL.search(name) for name in names):
         return "swe"
@@ -98,7 +98,7 @@ def guess_domain(trajectory: Trajectory) -> Domain:
 
 
 def _failed(turn: Turn) -> bool:
-    """Whether a tool result right after the turn reads like an error."""
+    """Whether a tool result right after the turn looks like an error."""
     for message in turn.trajectory.messages[turn.index + 1 :]:
         if message.role != "tool":
             return False
@@ -110,7 +110,7 @@ def _failed(turn: Turn) -> bool:
 def split_by_task(
     trajectories: Sequence[Trajectory], heldout_fraction: float, seed: int = 0
 ) -> tuple[list[Trajectory], list[Trajectory]]:
-    """(train, held out). A task falls on one side by the hash of its id, so the split stays put when data is added."""
+    """(train, held out). The hash of a task's id decides its side, so the split does not change when data is added."""
     train: list[Trajectory] = []
     heldout: list[Trajectory] = []
     for trajectory in trajectories:
@@ -119,13 +119,13 @@ def split_by_task(
 
 
 def task_share(task_id: str, seed: int = 0) -> float:
-    """Where a task lies between 0 and 1, by the hash of its id; those below a share are held out."""
+    """A number between 0 and 1 from the hash of a task's id; tasks below a share are held out."""
     digest = hashlib.sha256(f"{seed}/{task_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def draw_by_task(turns: Sequence[Turn], max_per_task: int | None, max_turns: int | None, seed: int) -> list[Turn]:
-    """A random subset that takes one turn of every task before a second of any; in the order of ``turns``."""
+    """A random subset that takes one turn of every task before a second of any, in the order of ``turns``."""
     if max_per_task is None and max_turns is None:
         return list(turns)
     ordered = in_rounds(turns, seed, max_per_task)
@@ -134,11 +134,11 @@ def draw_by_task(turns: Sequence[Turn], max_per_task: int | None, max_turns: int
 
 
 def in_rounds(turns: Sequence[Turn], seed: int, max_rounds: int | None = None, together: int = 1) -> list[Turn]:
-    """Shuffled so that a task comes back only after every other task with turns left has had its share.
+    """Shuffled so that a task returns only after every other task with turns left has had its share.
 
     Args:
-        max_rounds: times that a task may come.
-        together: so many turns of one trajectory stand side by side each time.
+        max_rounds: how often a task may appear.
+        together: how many turns of one trajectory are adjacent each time.
     """
     generator = random.Random(seed)  # noqa: S311
     by_task: dict[str, list[Turn]] = {}
@@ -156,7 +156,7 @@ def in_rounds(turns: Sequence[Turn], seed: int, max_rounds: int | None = None, t
 
 
 def _shares(turns: Sequence[Turn], size: int) -> list[list[Turn]]:
-    """At most ``size`` turns of one trajectory each, in the order in which they come."""
+    """Groups of at most ``size`` turns of one trajectory, in order."""
     open_shares: dict[str, list[Turn]] = {}
     shares = []
     for turn in turns:

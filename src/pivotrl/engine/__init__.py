@@ -1,1 +1,1 @@
-"""What the local policy is made of: prefix forests, executors, sampler, objective, checkpoints (docs/engine.md)."""
+"""Parts of the local policy: prefix forests, executors, sampler, objective, checkpoints (docs/engine.md)."""

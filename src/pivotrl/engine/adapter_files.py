@@ -1,4 +1,4 @@
-"""Read the folder of a LoRA adapter that peft saved, and check what can be checked without the model.
+"""Read a LoRA adapter folder saved by peft, and check everything that does not need the model.
 
 Only ``adapter_config.json`` and ``adapter_model.safetensors`` are opened, so nothing is ever unpickled.
 """
@@ -31,27 +31,27 @@ _WITHOUT_EFFECT = (
     *("lora_dropout", "init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config"),
     *("megatron_core", "qalora_group_size", "runtime_config"),
 )
-"""About training, about how training began, or details of what :func:`_refuse_other_kinds` refuses anyway."""
+"""Settings about training or its start, and details of what :func:`_refuse_other_kinds` refuses anyway."""
 
 _MOVES_THE_BASE = ("pissa", "olora", "loftq", "corda", "lora_ga")
 """Ways to begin training that change the base model's weights; the file holds the difference to the changed ones."""
 
 
 class AdapterFiles(NamedTuple):
-    """What an adapter's folder holds. ``tensors`` have the names of the file and are in at least single precision."""
+    """The contents of an adapter folder. ``tensors`` keep the file's names and have at least single precision."""
 
     folder: Path
     config: LoraConfig
     tensors: dict[str, torch.Tensor]
     sha256: str
-    """Of what fixes the adapter: the settings that are used and the tensors."""
+    """Hash of everything that defines the adapter: the settings in use and the tensors."""
 
 
 def read_adapter(folder: Path) -> AdapterFiles:
     """The adapter in a folder.
 
     Raises:
-        InputError: the folder is no LoRA adapter in safetensors, or one of a kind that cannot be merged exactly.
+        InputError: the folder is not a LoRA adapter in safetensors, or its kind cannot be merged exactly.
     """
     settings = _settings(folder)
     _refuse_other_kinds(folder, settings)
@@ -70,7 +70,7 @@ def read_adapter(folder: Path) -> AdapterFiles:
 def _settings(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(
-            f"the adapter {folder} is not a folder. Give the folder that peft saved; one of the Hub is fetched with "
+            f"the adapter {folder} is not a folder. Give the folder that peft saved; fetch one from the Hub with "
             f"`hf download {folder} --local-dir FOLDER`"
         )
     if not (folder / CONFIG).is_file():
@@ -85,8 +85,8 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _refuse_other_kinds(folder: Path, settings: dict[str, Any]) -> None:
-    """Only what is merged exactly passes; a setting that we do not know may not be there unless it is empty."""
-    file, mend = folder / CONFIG, "merge it with the program that made it and give the result as --model"
+    """Accept only adapters that can be merged exactly; an unknown setting must be empty."""
+    file, mend = folder / CONFIG, "merge it with the program that made it and pass the result as --model"
     if settings.get("peft_type") != "LORA":
         raise InputError(f"{file} describes an adapter of the kind {settings.get('peft_type')}, not LORA; {mend}")
     if settings.get("task_type") not in (None, "CAUSAL_LM"):
@@ -113,7 +113,7 @@ def _check_numbers(folder: Path, settings: dict[str, Any], tensors: dict[str, to
     longest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
     for name, rank in ranks.items():
         if type(rank) is not int or not 1 <= rank <= longest:
-            raise InputError(f"{folder / CONFIG}: {name} is {rank!r}, which no tensor of {WEIGHTS} has as its rank")
+            raise InputError(f"{folder / CONFIG}: {name} is {rank!r}, but no tensor of {WEIGHTS} has that rank")
     for name, alpha in alphas.items():
         if type(alpha) not in (int, float) or not math.isfinite(alpha):
             raise InputError(f"{folder / CONFIG}: {name} is {alpha!r}, not a number; save the adapter again")
@@ -130,7 +130,7 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
     file = folder / WEIGHTS
     if not file.is_file():
         other = next((path.name for path in sorted(folder.glob("adapter_model*"))), None)
-        found = f"only {other}, which is not read because it may hold code" if other else "no weights"
+        found = f"only {other}, which is not read because it may contain code" if other else "no weights"
         raise InputError(f"{folder} holds {found}; save the adapter as safetensors ({WEIGHTS})")
     try:
         tensors = load_file(file)
@@ -140,7 +140,7 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
         if not tensor.is_floating_point():
             raise InputError(f"{file}: {name} holds {tensor.dtype}, not floating-point numbers; save it in float32")
         if not torch.isfinite(tensor.float()).all():
-            raise InputError(f"{file}: {name} holds values that are not finite; the adapter is damaged, take another")
+            raise InputError(f"{file}: {name} has values that are not finite; the adapter is damaged, use another")
     return {name: tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for name, tensor in tensors.items()}
 
 

@@ -1,4 +1,4 @@
-"""Merge a LoRA adapter into a model as it was trained, or refuse it: nothing is left out without a word."""
+"""Merge a LoRA adapter into a model as it was trained, or refuse it: nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REMEDY = "Give the adapter of this model, as peft saved it"
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
 _TOLERANCE_HALF = 0.1
 """Largest difference between the logits before and after merging, relative to their size. Rounding of half-precision
-weights alone makes a few hundredths."""
+weights alone gives a few hundredths."""
 
 
 class Merged(NamedTuple):
@@ -35,7 +35,7 @@ class Merged(NamedTuple):
 
 
 def merge_adapter(model: Any, adapter: AdapterFiles) -> Merged:
-    """Put the adapter into the model's weights. The model passed in is used up.
+    """Merge the adapter into the model's weights. Do not use the model passed in afterwards.
 
     Every tensor of the file is used and every tensor that its settings promise is there. Tied weights that the adapter
     changes at one place only are untied. The logits of a few tokens are the same as with the adapter beside the
@@ -64,7 +64,7 @@ def merge_adapter(model: Any, adapter: AdapterFiles) -> Merged:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, peft's advice to its own users is not shown to ours."""
+    """Hide peft's advice, which does not apply to our users."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -85,7 +85,7 @@ def _with_adapter(model: Any, adapter: AdapterFiles) -> PeftModel:
 
 
 def _load(adapted: PeftModel, adapter: AdapterFiles) -> bool:
-    """Whether the file changes weights of the model itself."""
+    """Whether the file changes the model's own weights."""
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     allowed = get_peft_model_state_dict(adapted, save_embedding_layers=True)  # peft saves these beside, for some
     missing, extra = wanted.keys() - adapter.tensors.keys(), adapter.tensors.keys() - allowed.keys()
@@ -164,7 +164,7 @@ def _compare(before: Tensor, after: Tensor, dtype: torch.dtype, adapter: Adapter
         raise _misfit(
             adapter,
             f"cannot be merged exactly: it changes the model's logits by {difference:.2g} of their size. Merge it with "
-            "the program that made it and give the result as --model",
+            "the program that made it and pass the result as --model",
             remedy="",
         )
 

@@ -19,8 +19,8 @@ def save_checkpoint(path: Path, tensors: dict[str, dict[str, torch.Tensor]], sta
     """Write ``<name>.safetensors`` per entry and ``state.json`` into a folder that appears whole or not at all.
 
     Raises:
-        ValueError: a tensor is not finite; such weights are never published.
-        OSError: the disk is full; the older folder stays.
+        ValueError: a tensor is not finite; such weights are never written.
+        OSError: the disk is full; the old folder remains.
     """
     for group in tensors.values():
         for name, tensor in group.items():
@@ -42,13 +42,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
     """(tensors by file name, state).
 
     Raises:
-        InputError: there is no checkpoint, or a file does not fit its hash.
+        InputError: there is no checkpoint, or a file does not match its hash.
     """
     try:
         content = json.loads((path / "state.json").read_bytes())
         hashes, state = dict(content["sha256"]), dict(content["state"])
     except OSError as error:
-        raise InputError(f"{path} is not a whole checkpoint: it has no state.json; delete it and resume") from error
+        raise InputError(f"{path} is not a complete checkpoint: it has no state.json; delete it and resume") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"{path / 'state.json'} is damaged ({error!r}); delete {path} and resume") from error
     tensors = {}

@@ -1,4 +1,4 @@
-"""What config.json alone tells of a model that cannot be used here, in one sentence each."""
+"""Refuse models that config.json shows to be unusable here, in one sentence each."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _QUANTISED = ("quantization_config", "quantization", "compression_config")
 
 
 def cannot_load(name: str, model_type: str) -> str:
-    """How every refusal of a model begins."""
+    """The beginning of every refusal of a model."""
     return f"cannot load the model {name!r} of type {model_type!r}"
 
 
 def reason_of(error: Exception) -> str:
-    """What an error of transformers says, in one line; never its advice to trust code."""
+    """An error of transformers in one line, without its advice to trust code."""
     if "trust_remote_code" in str(error):
         return "it brings code of its own, which never runs here"
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
@@ -44,7 +44,7 @@ def read_config(folder: Path, name: str) -> Any:
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{folder / 'config.json'} is not JSON ({error}); copy it anew") from error
+        raise InputError(f"{folder / 'config.json'} is not JSON ({error}); copy it again") from error
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
         raise InputError(f"{folder / 'config.json'} names no model_type; give a folder saved by transformers")
     kind = content["model_type"]
@@ -63,7 +63,7 @@ def read_config(folder: Path, name: str) -> Any:
         return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # each configuration class checks itself
         raise InputError(
-            f"{cannot_load(name, kind)}: its config.json is not valid ({reason_of(error)}); copy it anew from the "
+            f"{cannot_load(name, kind)}: its config.json is not valid ({reason_of(error)}); copy it again from the "
             "model it was made from"
         ) from error
 
@@ -72,7 +72,7 @@ def language_model_class(folder: Path, config: Any, name: str) -> Any:
     """The class of transformers that loads the model.
 
     Raises:
-        InputError: the model has an encoder, is not one that writes text, or its weights are no safetensors.
+        InputError: the model has an encoder, is not one that writes text, or its weights are not safetensors.
     """
     start = f"{cannot_load(name, config.model_type)}: "
     classes = [str(each) for each in config.architectures or ()]
@@ -81,7 +81,7 @@ def language_model_class(folder: Path, config: Any, name: str) -> Any:
     if (folder / "modules.json").is_file():
         raise InputError(f"{start}it is an embedding model of sentence-transformers; give a chat model")
     if classes and not any(each.endswith(_LANGUAGE_MODELS) for each in classes):
-        raise InputError(f"{start}it was saved as {classes[0]}, which writes no text; give a ...ForCausalLM")
+        raise InputError(f"{start}it was saved as {classes[0]}, which does not generate text; give a ...ForCausalLM")
     require_safetensors(folder, start)
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         return AutoModelForCausalLM
@@ -106,8 +106,8 @@ def require_end_tokens(folder: Path, start: str) -> None:
             raise ValueError(f"eos_token_id is {named!r}")
     except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{start}: its generation_config.json cannot be read ({error}); copy it anew, or delete it and the "
-            "end token of config.json counts"
+            f"{start}: its generation_config.json cannot be read ({error}); copy it again, or delete it to use "
+            "the end token of config.json"
         ) from error
 
 
@@ -122,12 +122,12 @@ def require_safetensors(folder: Path, start: str) -> None:
     held = f"only {found[0]}" if found else "no weights"
     raise InputError(
         f"{start}the folder holds {held}, and only safetensors are loaded (a pickle can run code); load it where you "
-        "trust it and save it anew with model.save_pretrained(folder)"
+        "trust it and save it again with model.save_pretrained(folder)"
     )
 
 
 def _quantisation(config: dict[str, Any]) -> str | None:
-    """How the weights are packed, None for full precision."""
+    """How the weights are packed; None for full precision."""
     for part in (config, config.get("text_config")):
         for settings in (part.get(key) for key in _QUANTISED) if isinstance(part, dict) else ():
             if isinstance(settings, dict) and settings:

@@ -1,4 +1,4 @@
-"""A decode step is recorded as a CUDA graph and replayed: one launch in place of a thousand."""
+"""Record a decode step as a CUDA graph and replay it: one launch instead of a thousand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Capture = Callable[[Step], Step]
 """Records a step that reads and writes the same buffers each time; the result repeats it.
 
 Raises:
-    RuntimeError: the step does what cannot be recorded.
+    RuntimeError: the step cannot be recorded.
 """
 
 _WARM = 3
@@ -55,7 +55,7 @@ def cuda_graph(step: Step) -> Step:
 
 
 class HostWatch(TorchDispatchMode):
-    """Inside, what no graph can hold is an error before it is begun: values that the host reads or sends."""
+    """Raise an error for anything that a graph cannot hold: values that the host reads or sends."""
 
     _READS = (
         *("_local_scalar_dense", "nonzero", "equal", "is_nonzero"),
@@ -138,5 +138,5 @@ def _agree(found: Tensor, expected: Tensor) -> bool:
 
 @functools.cache
 def _warn(reason: str) -> None:
-    """Each reason once, not at every batch."""
-    _logger.warning("decoding goes on without CUDA graphs, launch by launch: %s", reason)
+    """Log each reason once, not at every batch."""
+    _logger.warning("decoding continues without CUDA graphs: %s", reason)

@@ -1,4 +1,4 @@
-"""How much of a training pass or of a decoding batch fits.
+"""How large a training pass or a decoding batch may be.
 
 What a token of a training pass keeps for the backward is counted on the model itself. A formula over the configuration
 would have to know every family, which layers are trained and where numbers are widened. Nothing here looks at the

@@ -1,4 +1,4 @@
-"""The README.md beside an exported policy: what it is, how it is loaded, how its prompts are written."""
+"""The README.md of an exported policy: what it is, how to load it, how to write its prompts."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def _what(origin: Origin, rank: int | None) -> list[str]:
     kind = "the whole weights of a model" if rank is None else f"a LoRA adapter of rank {rank}"
     parts = ["# A policy trained by pivotrl", f"This folder holds {kind}, and the tokenizer."]
     if origin.adapter:
-        parts.append(f"The adapter `{origin.adapter}` that training began with is in it; load nothing else beside it.")
+        parts.append(f"The adapter `{origin.adapter}` that training started from is included; load nothing else.")
     parts.append(f"The base model is `{origin.base}`. {origin.note}".rstrip())
     if origin.is_folder:
         parts.append("\n".join(f"- `{file}`: sha256 {digest}" for file, digest in origin.files.items()))
         if rank is not None:
-            parts.append("`adapter_config.json` names that folder; where it has moved, put its new place below.")
+            parts.append("`adapter_config.json` names that folder; if it has moved, use its new path below.")
     return parts
 
 
@@ -101,7 +101,7 @@ def _load(origin: Origin, rank: int | None) -> list[str]:
     code = "\n".join([imports, *lines, 'tokenizer = AutoTokenizer.from_pretrained("FOLDER")'])
     return [
         "## Load it",
-        "FOLDER stands for the path of this folder.",
+        "Replace FOLDER with the path of this folder.",
         f"```python\n{code}\n```",
         f"The policy was measured in {origin.dtype}. With vLLM:",
         f"    {serve} --dtype {origin.dtype}",
@@ -116,7 +116,7 @@ _CHATML = """A prompt is
     ...<|im_end|>
     <|im_start|>assistant
 
-There is no system message unless you give one. Tools are listed in the system message. Results of tools stand in a user
+There is no system message unless you give one. Tools are listed in the system message. Tool results are in a user
 message between `<tool_response>` and `</tool_response>`. A call is written as
 
     <tool_call>
@@ -154,6 +154,6 @@ def _prompts(prompts: Prompts) -> list[str]:
     if prompts.reasoning == "keep":
         parts.append("Thoughts of earlier turns are kept.")
     if prompts.date is not None:
-        parts.append(f"The template asks for today's date. The policy was always told {prompts.date}.")
+        parts.append(f"The template asks for today's date. The policy was always given {prompts.date}.")
     parts.append("pivotrl spells out text that looks like a control token; this call does not.")
     return parts

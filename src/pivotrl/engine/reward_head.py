@@ -46,7 +46,7 @@ class RewardHead:
             )
         self.num_labels = int(self.model.config.num_labels)
         if missing := sorted(info["missing_keys"]):
-            raise InputError(f"{model!r} is no reward model: it has no weights for {', '.join(missing[:3])}")
+            raise InputError(f"{model!r} is not a reward model: it has no weights for {', '.join(missing[:3])}")
         if self.num_labels not in (1, 2) or not 0 <= good_label < 2:
             raise InputError(
                 f"{model!r} has {self.num_labels} labels; a reward model has one, or two with a good_label"

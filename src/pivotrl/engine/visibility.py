@@ -26,7 +26,7 @@ class Sight:
     causal: bool = False
     """Row i sees the keys 0 to i; as many keys as rows."""
     window: int | None = None
-    """Of those, only the last so many."""
+    """If set, only the last this many of those keys."""
     mask: Tensor | None = None
     """Added to the scores, [N, M]; minus infinity hides a key."""
     length_B: Tensor | None = None

@@ -1,1 +1,1 @@
-"""Exporters: pivots as the files that another training stack reads, one stack a file."""
+"""Exporters: pivots as files for another training stack, one stack per file."""

@@ -1,4 +1,4 @@
-"""ms-swift: messages with its ``tool_call`` and ``tool_response`` roles and tools of their own in every row."""
+"""ms-swift: messages with its ``tool_call`` and ``tool_response`` roles and separate tools in every row."""
 
 from __future__ import annotations
 

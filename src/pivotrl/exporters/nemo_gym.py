@@ -1,4 +1,4 @@
-"""NVIDIA NeMo Gym: pivot rows for its single-step tool-use servers, and the YAML that serves them.
+"""NVIDIA NeMo Gym: pivot rows for its single-step tool-use servers, and the YAML to serve them.
 
 Items are shaped as by the chat converter of Gym's own pivot skill, but their ids come from the turn, so that the
 same run gives the same bytes. Thoughts of earlier turns go along as reasoning items.
@@ -59,9 +59,9 @@ def export(
             take the name or the license.
     """
     if not 0.0 <= threshold <= _MAX_THRESHOLD:
-        raise InputError(f"threshold is {threshold}; give one from 0 to 0.5, where two identical texts stand")
+        raise InputError(f"threshold is {threshold}; give one from 0 to 0.5, the value of two identical texts")
     if not name.isidentifier():
-        raise InputError(f"{name!r} cannot name a configuration; use letters, digits and underscores")
+        raise InputError(f"{name!r} is not a valid configuration name; use letters, digits and underscores")
     if license not in get_args(License):
         raise InputError(f"Gym knows no licence {license!r}; there are {', '.join(get_args(License))}")
 

@@ -1,4 +1,4 @@
-"""SkyRL: JSON lines of prompts with tools written out in the text, and a one-step environment that rewards."""
+"""SkyRL: JSON lines of prompts with tools in the text, and a one-step environment for the reward."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def export(pivots: Pivots, folder: Path, *, data_source: str = "pivotrl") -> lis
     """Write ``train.jsonl``, ``validation.jsonl``, ``main_pivotrl.py`` and ``README.md``.
 
     Args:
-        data_source: what SkyRL groups its evaluation by.
+        data_source: the name by which SkyRL groups its evaluation.
 
     Returns:
         the turns left out: arguments_not_an_object, no_expected_action, no_context.

@@ -29,7 +29,7 @@ def export(pivots: Pivots, folder: Path, *, calls: Literal["text", "native"] = "
     """Write ``train.jsonl``, ``validation.jsonl`` and ``README.md``.
 
     Args:
-        calls: text: tools, calls and results stand in the text of the messages. native: calls are ``tool_calls`` and
+        calls: text: tools, calls and results are in the text of the messages. native: calls are ``tool_calls`` and
             tools a column ``tools``, which SFTTrainer renders by the model's chat template; GRPOTrainer knows no tools
             of single rows.
 
@@ -127,5 +127,5 @@ SFT on the demonstrated actions. The model's chat template writes tools and call
 
 `max_length=None`, because SFTTrainer else cuts every row at 1024 tokens, and the action stands at the end. Needs
 `datasets` 4.7 or later: earlier ones give every call the arguments of all others, as nulls. `tools` is JSON
-text, which SFTTrainer reads. For GRPO export with `calls='text'`: GRPOTrainer knows no tools of single rows.
+text, which SFTTrainer reads. For GRPO export with `calls='text'`: GRPOTrainer does not support tools per row.
 """

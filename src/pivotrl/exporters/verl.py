@@ -1,4 +1,4 @@
-"""verl: Parquet files of prompts with tools written out in the text, and the reward function beside them."""
+"""verl: Parquet files of prompts with tools in the text, and the reward function."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def export(pivots: Pivots, folder: Path, *, data_source: str = "pivotrl", abilit
     """Write ``train.parquet``, ``validation.parquet``, ``reward.py`` and ``README.md``.
 
     Args:
-        data_source: what verl groups its metrics by.
-        ability: a column of verl's rows, without effect in training.
+        data_source: the name by which verl groups its metrics.
+        ability: a column of verl's rows that does not affect training.
 
     Returns:
         the turns left out: arguments_not_an_object, no_expected_action, no_context.

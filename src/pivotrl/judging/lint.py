@@ -1,6 +1,6 @@
-"""The verifier lint: what a verifier makes of expected actions, of attacks and of honest variants.
+"""The verifier lint: how a verifier judges expected actions, attacks and honest variants.
 
-A policy in training finds every wrong action that is paid for. Here they are looked for first, in seconds and without
+A policy in training finds every wrong action that is rewarded. The lint looks for them first, in seconds and without
 a model: :mod:`pivotrl.judging.probes` makes the actions, the verifier judges them as it judges samples.
 """
 
@@ -33,23 +33,23 @@ from pivotrl.turns import draw_by_task
 
 _NUM_OTHERS = 2
 _WITHOUT_EFFECT = frozenset({"empty", "malformed", "talk", "judge", "shell_missing"})
-"""Attacks that do nothing. Any other may do by chance what the demonstrated action does, in the state at hand."""
+"""Attacks that do nothing. Any other may by chance have the effect of the demonstrated action."""
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """How the verifier is checked, and what training puts up with."""
+    """How the verifier is checked, and how many false passes training tolerates."""
 
     check_turns: AtLeast1 = 200
-    """At most so many turns, drawn round-robin over tasks."""
+    """Check at most this many turns, drawn round-robin over tasks."""
     check_seed: int = 0
     probes_per_kind: AtLeast1 = 2
-    """At most so many probes of one kind at a turn."""
+    """At most this many probes of one kind per turn."""
     check_seconds: Positive = 120.0
-    """No further turn is begun after so long; for verifiers that run programs or ask a model."""
+    """Start no further turn after this time; for verifiers that run programs or ask a model."""
     max_false_pass: Share = 0.02
-    """Training is refused when more than this share of the certain attacks passes, over all or in any group of them: a
-    kind of turn, a language, a tool, an argument, a kind of attack (docs/verifiers.md says why 2 %)."""
+    """Refuse training if more than this share of the certain attacks passes, overall or in any group: a kind of turn, a
+    language, a tool, an argument, a kind of attack (docs/judging.md explains why 2 %)."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -112,7 +112,7 @@ def check_stage(
     """:func:`check` behind a time limit, written to ``check.json`` of a run directory.
 
     Args:
-        policy: what a verifier that plays on is bound to.
+        policy: the policy for verifiers that continue episodes.
 
     Raises:
         InputError: as :func:`check`.
@@ -134,11 +134,11 @@ def require_checked(
     verification: VerificationOptions = VerificationOptions(),
     same_turns: bool = True,
 ) -> tuple[CheckReport, bool]:
-    """Refuse a verifier that pays for wrong actions: by ``check.json`` if it is about this verifier and these turns and
-    as thorough as asked for, else by a check made now.
+    """Refuse a verifier that accepts wrong actions: by ``check.json`` if it covers this verifier and these turns and is
+    as thorough as requested, otherwise by a new check.
 
     Args:
-        same_turns: False accepts a check on other turns of the same trajectories, as training at a few of them does.
+        same_turns: if False, accept a check on other turns of the same trajectories, as training does.
 
     Returns:
         the report, and whether it was made now.
@@ -159,8 +159,8 @@ def require_checked(
 
 
 def _looks_at_effects(verifier: Any, verdict: Verdict) -> bool:
-    """Whether a verdict comes from a verifier that looks at what an action does, not at how it is written. Of a
-    combination the part asked last has decided."""
+    """Whether the verdict comes from a verifier that judges effects, not spelling. In a combination the part asked last
+    has decided."""
     parts, said = verifier.verifiers if isinstance(verifier, Combination) else (), verdict.details.get("parts")
     if not parts:
         return isinstance(verifier, JudgesEffects) and bool(verifier.judges_effects)
@@ -170,7 +170,7 @@ def _looks_at_effects(verifier: Any, verdict: Verdict) -> bool:
 
 
 def _ignored_by(verifier: Any) -> Callable[[str], bool]:
-    """Whether a verifier's options leave an argument (``tool.name``) out: attacks on it are doubtful then."""
+    """Whether a verifier's options ignore an argument (``tool.name``): then attacks on it are doubtful."""
     options: list[Mapping[str, Any]] = []
     pending = [verifier]
     while pending:
@@ -183,7 +183,7 @@ def _ignored_by(verifier: Any) -> Callable[[str], bool]:
 
 
 def _doubted(probe: Probe) -> Probe:
-    """The probe, as far as it is certain, for a verifier that judges effects."""
+    """The probe as seen by a verifier that judges effects: certain only if it does nothing."""
     certain = probe.certain and (probe.expected == "pass" or probe.area in _WITHOUT_EFFECT)
     return dataclasses.replace(probe, certain=certain and probe.kind != "judge/injection_in_argument")
 
@@ -208,14 +208,14 @@ def _identity(directory: Path, turns: Sequence[Turn], verifier: Verifier) -> dic
 
 
 def known_report(directory: Path) -> CheckReport | None:
-    """What ``check.json`` of a run directory says; None without one, or where it is of another version or damaged."""
+    """What ``check.json`` of a run directory says; None if there is none, or it is damaged or of another version."""
     path = directory / "check.json"
     if not path.is_file():
         return None
     try:
         return CheckReport.model_validate_json(path.read_text())
     except ValueError:
-        return None  # it costs seconds to make again
+        return None  # making it again takes seconds
 
 
 def _fitting_report(directory: Path, identity: dict[str, str], options: CheckOptions) -> CheckReport | None:

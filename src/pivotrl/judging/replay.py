@@ -1,4 +1,4 @@
-"""The state of a turn by doing again what the log says was done before it."""
+"""Restore the state of a turn by replaying the logged actions before it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pivotrl.records import Action
 
 
 def replay(environment: Environment, turn: Turn, masked: Callable[[str], str] = str) -> None:
-    """Reset the environment and take the actions that stand before the turn; nothing of later turns is looked at.
+    """Reset the environment and replay the actions before the turn, without looking at later turns.
 
     Args:
-        masked: a text without what may differ from run to run.
+        masked: removes from a text what may differ between runs.
 
     Raises:
-        NotRestorable: ``replay_differs``: an answer is not the logged one, so the state would be another.
+        NotRestorable: ``replay_differs``: an answer differs from the log, so the state would too.
     """
     shown = list(environment.reset())
     for index, message in enumerate(turn.trajectory.messages[: turn.index]):
         if message.role == "assistant":
-            _require(not shown, f"before message {index} the log lacks an answer")
+            _require(not shown, f"the log lacks an answer before message {index}")
             observation = environment.step(Action(content=message.content, tool_calls=message.tool_calls))
             _require(not observation.done, f"the episode ends with message {index}: {observation.reason}")
             shown = list(observation.messages)
         elif message.role != "system":
             found, wanted = masked(shown.pop(0).content or "") if shown else None, masked(message.content or "")
             _require(found == wanted, f"message {index} is {found!r:.200} now, not {wanted!r:.200}")
-    _require(not shown, f"before {turn.id} the log lacks an answer")
+    _require(not shown, f"the log lacks an answer before {turn.id}")
 
 
 def _require(condition: bool, detail: str) -> None:

@@ -1,1 +1,1 @@
-"""One trace format a file."""
+"""One log format per file."""

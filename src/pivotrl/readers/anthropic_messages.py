@@ -1,6 +1,6 @@
 """Requests of Anthropic's Messages API, and conversations in its blocks (Cline and Roo keep such lists).
 
-A row is ``{messages, system?, tools?}``; where it holds the response too (``content`` and ``stop_reason``) that is its
+A row is ``{messages, system?, tools?}``; if it holds the response too (``content`` and ``stop_reason``), that is its
 last turn. A list of messages, or a file that is one, is a conversation.
 """
 
@@ -33,9 +33,9 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a row, or one for the whole file when its values are messages.
+    """One trajectory per row, or one for the whole file if its values are messages.
 
-    All turns are candidates: they are the same agent's.
+    All turns are candidates: they come from the same agent.
 
     Raises:
         InputError: the file cannot be read.
@@ -64,7 +64,7 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
         messages += made
     turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
     if not turns:
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     if row.get("stop_reason") == "max_tokens":
         excluded.setdefault(turns[-1], "truncated")
     foreign = {key: value for key, value in row.items() if key not in _KEYS}

@@ -23,7 +23,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a file.
+    """One trajectory per file.
 
     Raises:
         InputError: the file cannot be read.
@@ -35,7 +35,7 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
     lines = each("lines", member(row, "messages", list), as_object)
     messages = [message for made in each("lines", lines, _messages) for message in made]
     if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no line is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant line, so there is no turn to learn from")
     return Trajectory(
         id=name, task_id=task_hash(messages), messages=tuple(messages), losses=(Loss(code="tools_not_logged"),)
     )

@@ -1,8 +1,8 @@
 """Agent Trajectory Interchange Format, versions 1.0 to 1.8, as Harbor and its agents write it.
 
-A step of the agent is one message; each result of its observation follows as a tool message, or as the user's where it
-answers no call. The reward is not part of the format: it is taken from ``result.json`` of the Harbor trial that the
-file lies in (``TRIAL/agent/trajectory.json``, ``TRIAL/steps/NAME/agent/trajectory.json``).
+Each agent step is one message. Each result of its observation follows as a tool message, or as a user message if it
+answers no call. The format has no reward; it is read from ``result.json`` of the Harbor trial that contains the file
+(``TRIAL/agent/trajectory.json``, ``TRIAL/steps/NAME/agent/trajectory.json``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TERMINUS = re.compile(r'"name":\s*"terminus')
 
 
 def recognises(head: Sequence[Any]) -> bool:
-    """Documents with a ``schema_version`` of ATIF; those of Terminus have a reader of their own."""
+    """Documents with a ``schema_version`` of ATIF; those of Terminus have their own reader."""
     return any(_is_atif(value) and not _agent_name(value).startswith("terminus") for value in head)
 
 
@@ -34,7 +34,7 @@ def claims(path: Path) -> bool:
 
 
 def read(path: Path, *, subagents: bool = False) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a file, or those of a trial's directory: the main one and its continuations.
+    """One trajectory per file, or those of a trial's directory: the main one and its continuations.
 
     Args:
         subagents: also read embedded sub-agents, and take the turns of sub-agents as candidates. By default what is

@@ -1,4 +1,4 @@
-"""Any log, told by its content: a file, or a directory of files that may differ in format."""
+"""Any log, recognised by content: a file, or a directory of files that may differ in format."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from pivotrl.strict_json import kind_of
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """The trajectories of a file or of every file below a directory, in the order of the names.
+    """The trajectories of a file, or of every file below a directory, in order of names.
 
-    The format's name goes into ``metadata["format"]``. In a directory, files that no reader knows and links that lead
-    out of it are refused, and the rest goes on; hidden files are passed over.
+    The format's name goes into ``metadata["format"]``. In a directory, files that no reader recognises and links that
+    lead out of it are refused, and the rest is read; hidden files are skipped.
 
     Raises:
         InputError: the path is one file that cannot be read or that no reader, or more than one, recognises; the
@@ -45,7 +45,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
         except InputError as error:
             yield file_refusal(unit, error)
     if not num_found:
-        raise InputError(f"{path} holds no file; give a log, or a directory with logs")
+        raise InputError(f"{path} contains no file; give a log, or a directory with logs")
 
 
 def format_of(path: Path) -> str:
@@ -63,7 +63,7 @@ def format_of(path: Path) -> str:
     names = names or [name for name, module in _modules("resembles") if module.resembles(values)]
     if not names:
         raise InputError(
-            f"{path} is in no format that is known: {_looks(values[0])}; {WOULD_BE_READ} would be read; "
+            f"{path} is in an unknown format: {_looks(values[0])}; {WOULD_BE_READ} would be read; "
             f"{_why_not_nearest(path, values)}docs/formats.md shows each format, and --reader names one"
         )
     return _only(path, names)
@@ -85,7 +85,7 @@ def _only(path: Path, names: list[str]) -> str:
 
 
 def _why_not_nearest(path: Path, values: list[Any]) -> str:
-    """What the reader of the nearest format says to it."""
+    """Why the reader of the nearest format refuses it."""
     name = nearest(values)
     if name is None or name not in plugins.names("readers"):
         return ""
@@ -98,7 +98,7 @@ def _why_not_nearest(path: Path, values: list[Any]) -> str:
 
 
 def _looks(value: Any) -> str:
-    """A few words on a value that nobody recognises."""
+    """A short description of an unrecognised value."""
     if isinstance(value, dict):
         keys = ", ".join(map(short, list(value)[:8]))
         return f"its first object has the keys {keys}" if value else "its first object is empty"
@@ -120,7 +120,7 @@ def _claimed(path: Path) -> list[str]:
 
 @functools.cache
 def _modules(question: str) -> tuple[tuple[str, ModuleType], ...]:
-    """The readers that can answer the question; one whose packages are not installed cannot."""
+    """The readers that define this function and whose packages are installed."""
     found = []
     for name in plugins.names("readers"):
         try:
@@ -133,7 +133,7 @@ def _modules(question: str) -> tuple[tuple[str, ModuleType], ...]:
 
 
 def _units(directory: Path) -> Iterator[Path | Refusal]:
-    """What lies below a directory: files, directories that are one log, and what is neither or may not be read."""
+    """The contents of a directory: files, directories that are one log, and refusals for everything else."""
     root = directory.resolve()
     for path in sorted(directory.iterdir()):
         if path.name.startswith("."):
@@ -149,7 +149,7 @@ def _units(directory: Path) -> Iterator[Path | Refusal]:
 
 
 def _fault_of(directory: Path) -> str | None:
-    """Why a directory cannot be looked into; None when it can."""
+    """Why a directory cannot be listed; None if it can."""
     try:
         for path in directory.iterdir():
             path.lstat()

@@ -1,8 +1,8 @@
-"""Chat logs in the style of OpenAI's chat completions, one trajectory a row.
+"""Chat logs in the style of OpenAI's chat completions, one trajectory per row.
 
 A row holds ``messages`` (or ``trajectory``, or another list of messages, also inside an object), ``prompt`` and
 ``completion`` as TRL and verifiers write them, ``chosen`` and ``rejected``, or ART's ``messages_and_choices``; a row
-may also be the list itself. Beside it stand ``tools``, ``system``, the run's id, the task's (``task_id``,
+may also be the list itself. It may also have ``tools``, ``system``, the run's id, the task's (``task_id``,
 ``instance_id``, ...) and the outcome (``reward``, ``score``, ``resolved``, ``success``, ...). Other keys are kept as
 ``metadata["foreign"]``. Lists may be JSON text, as tables hold them.
 """
@@ -47,7 +47,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def resembles(head: Sequence[Any]) -> bool:
-    """Messages, lists of them, or rows with one of whatever name; asked when no reader knows the file."""
+    """Messages, lists of them, or rows with one under any name; tried if no reader recognises the file."""
     if are_messages(head, is_message):
         return True
     rows = [value for value in head if isinstance(value, dict)]
@@ -57,11 +57,11 @@ def resembles(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a row, or one for the whole file when its values are messages.
+    """One trajectory per row, or one for the whole file if its values are messages.
 
-    Without an id a trajectory is called after its file and line; without a task id, runs that begin with the same
-    system and user messages count as one task. The assistant's messages in a ``prompt``, and turns that the log marks
-    as not to be learned (``weight: 0``, ``loss: false``, ...), are context.
+    Without an id, a trajectory is named after its file and line; without a task id, runs that begin with the same
+    system and user messages count as one task. The assistant's messages in a ``prompt``, and turns that the log
+    excludes from training (``weight: 0``, ``loss: false``, ...), are context.
 
     Raises:
         InputError: the file cannot be read.

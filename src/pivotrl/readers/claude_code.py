@@ -1,9 +1,9 @@
 """Sessions of Claude Code: JSON lines that form a tree by ``uuid`` and ``parentUuid``.
 
-One answer of the model is split over lines of the same ``message.id``, a block each. System message and tools are not
-in the tree; newer versions log the requests themselves (:mod:`pivotrl.reading.formats.claude_requests`), and then these
-are read. What ``claude -p --output-format stream-json`` prints (:mod:`pivotrl.reading.formats.claude_stream`) is read
-in the same way.
+One answer of the model is split over lines of the same ``message.id``, a block each. The tree lacks
+system message and tools. Newer versions also log the requests (:mod:`pivotrl.reading.formats.claude_requests`), which
+are then read instead. The output of ``claude -p --output-format stream-json``
+(:mod:`pivotrl.reading.formats.claude_stream`) is read in the same way.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def _is_known(line: Entry) -> bool:
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
     """One trajectory for each stretch between compactions, along the branch that ends last.
 
-    What only the screen showed is left out; what the harness wrote in the user's name is kept, as the model saw it. A
-    sub-agent's lines are left out; in a file of its own they are read, with no candidates.
+    Text that only the screen showed is left out; text that the harness wrote as the user is kept, because the model saw
+    it. A sub-agent's lines are left out; in a file of its own they are read, with no candidates.
 
     Raises:
         InputError: the file cannot be read.

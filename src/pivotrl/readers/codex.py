@@ -1,7 +1,7 @@
 """Rollout files of the Codex CLI: a session as JSON lines of ``{timestamp, type, payload}``.
 
-Only ``response_item`` lines hold what the model saw and wrote; ``event_msg`` lines repeat it for the screen. Where the
-context was compacted, another trajectory begins with what replaced it. The system message is logged by newer versions
+Only ``response_item`` lines hold what the model saw and wrote; ``event_msg`` lines repeat it for the screen. After a
+compaction, a new trajectory begins with the new context. The system message is logged by newer versions
 (``base_instructions``), the tools only where they are part of the input (``additional_tools``).
 """
 
@@ -42,8 +42,8 @@ def recognises(head: Sequence[Any]) -> bool:
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
     """One trajectory for each stretch between compactions.
 
-    The items of one model call are one message, parallel calls first and then their results, also where the log mixes
-    them. A session that goes on from another one's file shows only its own part, so its turns cannot be candidates.
+    The items of one model call are one message, parallel calls first and then their results, even if the log mixes
+    them. A session that continues another file shows only its own part, so its turns cannot be candidates.
 
     Raises:
         InputError: the file cannot be read.

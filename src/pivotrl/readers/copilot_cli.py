@@ -1,7 +1,7 @@
 """Sessions of GitHub Copilot CLI: lines of events ``{type, data, id, parentId}``.
 
-``assistant.message`` holds the calls, ``tool.execution_complete`` their results. Neither system message nor tools are
-in these logs, unless the session says them.
+``assistant.message`` holds the calls, ``tool.execution_complete`` their results. These logs lack system message and
+tools unless the session states them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _is_named(event: Entry) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a session. What a sub-agent did is left out; after a compaction no turn is a candidate.
+    """One trajectory per session, without the work of sub-agents; after a compaction no turn is a candidate.
 
     Raises:
         InputError: the file cannot be read.
@@ -61,7 +61,7 @@ def _trajectory(lines: Sequence[Entry], path: Path) -> Trajectory:
         elif kind == "tool.execution_complete":
             messages.append(_result(data))
     if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     losses += [Loss(code="compaction")] if is_compacted else []
     losses += [Loss(code="subagent", detail=f"{num_others} events")] if num_others else []
     model = session.get("selectedModel")

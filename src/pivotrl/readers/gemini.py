@@ -28,7 +28,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a row, or one for the whole file when its values are contents.
+    """One trajectory per row, or one for the whole file if its values are contents.
 
     Raises:
         InputError: the file cannot be read.
@@ -54,7 +54,7 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
             excluded[len(messages)] = marked[index]
         messages += made
     if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no content is the model's, so there is no turn to learn from")
+        raise ValueError("there is no model content, so there is no turn to learn from")
     foreign = {key: value for key, value in row.items() if key not in _KEYS}
     return Trajectory(
         id=run_name(row) or name,

@@ -1,7 +1,7 @@
 """Sessions of Gemini CLI, and of Qwen Code, which came from it.
 
 Gemini CLI keeps a document with ``messages`` of type ``user`` and ``gemini`` (or a message a line); each holds its
-calls with their results. Qwen Code keeps a line for each content of the API. System message and tools are in neither.
+calls with their results. Qwen Code keeps one line per content of the API. Both lack system message and tools.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a session.
+    """One trajectory per session.
 
     Raises:
         InputError: the file cannot be read.
@@ -69,7 +69,7 @@ def _trajectory(items: Sequence[Entry], session: dict[str, Any], name: str) -> T
         losses += [loss.model_copy(update={"message": len(messages) + (loss.message or 0)}) for loss in lost]
         messages += made
     if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no message is the model's, so there is no turn to learn from")
+        raise ValueError("there is no model message, so there is no turn to learn from")
     return Trajectory(
         id=identifier(session, "sessionId") or name,
         task_id=task_hash(messages),

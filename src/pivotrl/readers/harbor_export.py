@@ -34,7 +34,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a row. The file is read twice, as the rows of a trial are told together.
+    """One trajectory per row. The file is read twice, because the rows of a trial belong together.
 
     A row also shows answers that Harbor copied from before a summary, unmarked. An answer before the last is the
     trial's own if another row ends with it, or if the row is the only one and holds as many as its number says
@@ -63,7 +63,7 @@ def _trajectory(row: dict[str, Any], name: str, ends: set[bytes]) -> Trajectory:
     messages = _messages(member(row, "conversations", list), is_terminus, bool(tools))
     turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
     if not turns:
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     losses = [Loss(code="text_mode")] if is_terminus else []
     summarised = [i for i, message in enumerate(messages) if message.content == _SUMMARISED]
     losses += [Loss(code="compaction", message=index) for index in summarised]

@@ -1,4 +1,4 @@
-"""Logs of inspect-ai: ``.eval`` (a zip of JSON files) and ``.json``. One trajectory a sample and epoch.
+"""Logs of inspect-ai: ``.eval`` (a zip of JSON files) and ``.json``. One trajectory per sample and epoch.
 
 The sample's messages tell the course of the episode. The logged model calls tell what the model itself wrote (agents
 rewrite its answers), which tools it had, and whether it was shown what the messages say.
@@ -38,7 +38,7 @@ def claims(path: Path) -> bool:
 
 
 def recognises(head: Sequence[Any]) -> bool:
-    """Nothing: every log is claimed by its first bytes, because its numbers need not be strict JSON."""
+    """Always false: logs are claimed by their first bytes, because their numbers need not be strict JSON."""
     return False
 
 
@@ -50,7 +50,7 @@ def read(path: Path, *, scorer: str | None = None) -> Iterator[Trajectory | Refu
             first. The reward is unknown when the sample failed or was left unscored.
 
     Raises:
-        InputError: the file cannot be read, or is no log.
+        InputError: the file cannot be read, or is not a log.
     """
     if path.suffix != ".eval":
         log = log_document(path)
@@ -60,7 +60,7 @@ def read(path: Path, *, scorer: str | None = None) -> Iterator[Trajectory | Refu
         with zipfile.ZipFile(path) as archive:
             yield from _trajectories(path, log_header(path, archive), packed_samples(path, archive), scorer)
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no zip file that can be read: {error}; get it again") from error
+        raise InputError(f"{path} is not a readable zip file: {error}; get it again") from error
 
 
 def _trajectories(
@@ -68,7 +68,7 @@ def _trajectories(
 ) -> Iterator[Trajectory | Refusal]:
     evaluation = log.get("eval")
     if not isinstance(evaluation, dict):
-        raise InputError(f"{path} is no log of inspect-ai: it does not say what was evaluated; get it again")
+        raise InputError(f"{path} is not a log of inspect-ai: it does not say what was evaluated; get it again")
     for place, sample in samples:
         try:
             value = sample() if callable(sample) else sample
@@ -114,7 +114,7 @@ class _Sample:
                 excluded[index] = reason
             messages.append(message)
         if not any(message.role == "assistant" for message in messages):
-            raise ValueError("no message is the assistant's, so there is no turn to learn from")
+            raise ValueError("there is no assistant message, so there is no turn to learn from")
         task, number = identifier(evaluation, "task") or name, identifier(sample, "id") or "0"
         epoch = identifier(sample, "epoch") or "1"
         scores = optional(sample, "scores", dict) or {}
@@ -186,7 +186,7 @@ class _Sample:
     def _reason(
         self, row: dict[str, Any], call: dict[str, Any] | None, before: Sequence[Message], is_logged: bool
     ) -> str | None:
-        """Why a turn must not become a candidate."""
+        """Why a turn is not a candidate."""
         if call is None:
             return "context_only" if row.get("source") == "input" else "synthetic" if is_logged else None
         if any(isinstance(made, dict) and made.get("parse_error") for made in optional(row, "tool_calls", list) or ()):

@@ -37,9 +37,9 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a state, or one for the whole file when its values are messages.
+    """One trajectory per state, or one for the whole file if its values are messages.
 
-    Calls that LangChain could not parse (``invalid_tool_calls``) make their turn unfit.
+    Calls that LangChain could not parse (``invalid_tool_calls``) exclude their turn.
 
     Raises:
         InputError: the file cannot be read.
@@ -64,7 +64,7 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
         if messages[-1].role == "assistant" and (reason := _fault(item)):
             excluded[index] = reason
     if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     foreign = {key: value for key, value in row.items() if key not in _KEYS and not isinstance(value, dict | list)}
     return Trajectory(
         id=run_name(row) or name,

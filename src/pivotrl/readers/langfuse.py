@@ -25,7 +25,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """The conversations that the calls are parts of.
+    """The conversations that the calls belong to.
 
     Raises:
         InputError: the file cannot be read.

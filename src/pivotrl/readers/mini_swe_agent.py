@@ -22,7 +22,7 @@ _FENCE = "```mswea_bash_command"
 _REFUSALS = ("FormatError", "UserRejection")
 """Interruptions after which the model's answer was not carried out."""
 _OLD_FORMAT_ERROR = "Please always provide EXACTLY ONE action in triple backticks"
-"""How version 1 complains, which marks its complaints in no other way."""
+"""Complaints of version 1, which does not mark them in any other way."""
 
 
 def recognises(head: Sequence[Any]) -> bool:
@@ -31,7 +31,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a file (a line or an element, if there are several).
+    """One trajectory per file (or per line or element, if there are several).
 
     An answer that the harness could not read never becomes part of a conversation of version 2: the next turn sees the
     complaint alone, as here. Each is a loss of code ``rejected_answer`` at the complaint. Version 1 does keep it; it is
@@ -69,7 +69,7 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
         except ValueError as error:
             raise ValueError(f"messages[{index}]: {error}") from error
     if not any(message.role == "assistant" for message in reading.messages):
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     if not any(message.tool_calls for message in reading.messages):
         reading.losses.append(Loss(code="text_mode"))
     elif not reading.tools:
@@ -93,7 +93,7 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
 
 
 class _Reading:
-    """A conversation as far as it is read."""
+    """A conversation as read so far."""
 
     def __init__(self) -> None:
         self.messages: tuple[Message, ...] = ()

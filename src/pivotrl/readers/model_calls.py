@@ -43,7 +43,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """The conversations that the calls are parts of; calls of one trace belong together (``trace_id``, ``session_id``).
+    """The conversations that the calls belong to; calls of one trace belong together (``trace_id``, ``session_id``).
 
     Where the context was condensed, or another agent asks, a new trajectory begins. Answers that no later request goes
     on from are a loss of code ``branch``.
@@ -65,7 +65,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
 def _call(row: dict[str, Any]) -> ModelCall:
     if _is_batch_output(row):
         raise ValueError(
-            "a batch's output holds the answers alone; write each with its request from the batch's input file, which "
+            "a batch's output holds only the answers; write each with its request from the batch's input file, which "
             'has the same custom_id, as {"request": ..., "response": ...}'
         )
     for asked, answer in _PAIRS:

@@ -29,7 +29,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a row; runs of one task bear its id with a number behind it.
+    """One trajectory per row; runs of one task have its id followed by a number.
 
     Raises:
         InputError: the file cannot be read.
@@ -40,7 +40,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
         turns = each("trajectory", _turns(row), as_object)
         messages = tuple(each("trajectory", turns, _message))
         if not any(message.role == "assistant" for message in messages):
-            raise ValueError("no message is the assistant's, so there is no turn to learn from")
+            raise ValueError("there is no assistant message, so there is no turn to learn from")
         task = task_name(row)
         run = _RUN.match(task) if task else None
         return Trajectory(

@@ -60,7 +60,7 @@ def read(path: Path, *, which: Literal["expected", "rollout"] = "expected") -> I
         InputError: the file cannot be read, or ``which`` is neither.
     """
     if which not in ("expected", "rollout"):
-        raise InputError(f"which={which!r} is not known; give 'expected' or 'rollout'")
+        raise InputError(f"unknown which={which!r}; give 'expected' or 'rollout'")
 
     def convert(value: Any, entry: Entry) -> Trajectory:
         row = as_object(value)

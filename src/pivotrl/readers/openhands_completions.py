@@ -48,7 +48,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     calls: list[ModelCall] = []
     files = _files(path) if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{path} holds no completion log; give the directory with files named <model>-<time>.json")
+        raise InputError(f"{path} contains no completion log; give the directory with files named <model>-<time>.json")
     for file in files:
         try:
             calls.append(_call(load_document(file), str(file)))
@@ -64,7 +64,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     for conversation in conversations(calls):
         if len(calls) > 1 and conversation.messages[0].role != "system":
             yield Refusal(
-                place=conversation.last.data["place"], reason="is a call of the harness's own, not of the agent"
+                place=conversation.last.data["place"], reason="is a call of the harness itself, not of the agent"
             )
             continue
         number += 1

@@ -61,7 +61,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
     if path.is_dir():
         files = _files(path)
         if not files:
-            raise InputError(f"{path} holds no event; give the directory with 0.json, 1.json and so on")
+            raise InputError(f"{path} contains no event; give the directory with 0.json, 1.json and so on")
         name = path.parent.name if path.name == "events" else path.name
         yield from read_session(path, whole_files(files), lambda events: _trajectories(events, name, None, {}))
     elif _are_events(head(path)):
@@ -125,7 +125,7 @@ def _own(events: Sequence[Entry]) -> tuple[list[Entry], int]:
 
 
 def _is_silent(event: Entry) -> bool:
-    """Whether the event is none of the agent's history: the harness leaves it out before it counts."""
+    """Whether the harness leaves the event out of the agent's history."""
     if (action := optional(event, "action", str)) is not None:
         return action in _SILENT_ACTIONS or (action == "finish" and event.get("source") == "user")
     return member(event, "observation", str) in _SILENT_OBSERVATIONS

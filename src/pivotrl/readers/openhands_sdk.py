@@ -1,4 +1,4 @@
-"""Conversations of the OpenHands SDK (V1): events told apart by ``kind``.
+"""Conversations of the OpenHands SDK (V1): events with a ``kind``.
 
 A file of events, one a line or one array; the directory in which the SDK keeps a conversation, with
 ``base_state.json`` and a file for each event under ``events``; or an evaluation's rows, with the events as ``history``.
@@ -45,7 +45,7 @@ _UNSEEN = {"ConversationStateUpdateEvent", "PauseEvent", "InterruptEvent", "Toke
     "CondensationRequest",
     "ConversationErrorEvent",
 }
-"""Events that the model is not shown."""
+"""Events that the model does not see."""
 _ROOT = "__root__"
 
 
@@ -97,7 +97,7 @@ def _files(directory: Path) -> list[Path]:
 
 def _directory(path: Path) -> Iterator[Trajectory | Refusal]:
     if not claims(path):
-        raise InputError(f"{path} is no conversation of the SDK; give the directory that holds base_state.json")
+        raise InputError(f"{path} is not a conversation of the SDK; give the directory that holds base_state.json")
     events, fault = whole_files(_files(path))
     leaf = None
     with suppress(InputError, ValueError):  # the state only says which branch is meant; without it, the last one is

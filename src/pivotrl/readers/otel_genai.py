@@ -1,4 +1,5 @@
-"""Traces of OpenTelemetry whose spans are model calls: of Phoenix, OpenLLMetry, and whatever follows the conventions.
+"""Traces of OpenTelemetry whose spans are model calls: from Phoenix, OpenLLMetry, and everything else that follows the
+conventions.
 
 A line is a span, or an export with ``resourceSpans``. Calls of one conversation (``gen_ai.conversation.id``, else the
 trace) of which each goes on from the one before are one trajectory.
@@ -24,12 +25,12 @@ _BEGINS = ("start_time", "startTimeUnixNano", "start_time_unix_nano", "startTime
 
 
 def recognises(head: Sequence[Any]) -> bool:
-    """Spans, some of which are model calls that hold what was said."""
+    """Spans, some of which are model calls with their messages."""
     return any(is_call(_attributes(span)) for value in head for span in _spans(value))
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """The conversations that the calls are parts of. Spans of other kinds are passed over.
+    """The conversations that the calls belong to. Spans of other kinds are skipped.
 
     Raises:
         InputError: the file cannot be read.

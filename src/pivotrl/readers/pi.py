@@ -1,6 +1,6 @@
 """Sessions of Pi and OpenClaw: lines ``{type: message, id, parentId, message}`` that form a tree.
 
-The branch that ends last is followed. Neither system message nor tools are in these logs.
+The reader follows the branch that ends last. These logs lack system message and tools.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _trajectory(lines: Sequence[Entry], path: Path) -> Trajectory:
             if reason is not None:
                 excluded[place] = reason
     if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     if num_others:
         losses.append(Loss(code="branch", detail=f"{num_others} messages on other branches"))
     session = next((line for line in lines if line.get("type") == "session"), {})

@@ -73,8 +73,8 @@ def read(
 ) -> Iterator[Trajectory]:
     """Play the oracle on the tasks of a split (a split's name, or a file of tasks).
 
-    Tasks whose published path the planner cannot turn into moves are left out; as its reward says, every trajectory
-    that is yielded ends in success.
+    Tasks whose published path the planner cannot turn into moves are left out; every trajectory
+    that is yielded ends in success, as its reward says.
     """
     for task in load_tasks(path, difficulty, distractors, max_tasks, seed):
         try:

@@ -3,7 +3,7 @@
 A value of the file is one of
 
 - a row ``{input, output | response, instructions?, tools?, id?, task_id?, reward?}``;
-- a response object ``{"object": "response", "output": [...]}``, which does not hold what the model was asked;
+- a response object ``{"object": "response", "output": [...]}``, without the model's input;
 - a list of items; or the whole file is one such list, an item a line or an element.
 """
 
@@ -45,7 +45,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a value, or one for the whole file when its values are items.
+    """One trajectory per value, or one for the whole file if its values are items.
 
     All turns of the response are candidates, and so are those in the ``input``: it is the same agent's past.
     A response without its input is read, but none of its turns can be a candidate.
@@ -67,7 +67,7 @@ def _trajectory(value: Any, name: str) -> Trajectory:
     response = optional(row, "response", dict) or row
     made = _conversation(row, response)
     if not any(message.role == "assistant" for message in made.messages):
-        raise ValueError("no item is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant item, so there is no turn to learn from")
     tools, lost = response_tools(row.get("tools") or response.get("tools"))
     known = {"model": row.get("model")} if row is response else row
     foreign = {key: value for key, value in known.items() if key not in _KEYS and value is not None}

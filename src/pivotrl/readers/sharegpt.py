@@ -53,10 +53,10 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a row.
+    """One trajectory per row.
 
-    A call that cannot be understood stays in the text, and its turn is excluded; a turn that is marked as not to be
-    learned (``weight: 0``, ``loss: false``, ...) is context.
+    A call that cannot be parsed stays in the text, and its turn is excluded; a turn that the log excludes from
+    training (``weight: 0``, ``loss: false``, ...) is context.
 
     Raises:
         InputError: the file cannot be read.
@@ -75,7 +75,7 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
             except ValueError as error:
                 raise ValueError(f"turn {index}: {error}") from error
         if not any(message.role == "assistant" for message in reading.messages):
-            raise ValueError("no turn is the assistant's, so there is nothing to learn from")
+            raise ValueError("there is no assistant turn, so there is nothing to learn from")
         foreign = {key: value for key, value in row.items() if key not in _KEYS}
         return Trajectory(
             id=run_name(row) or f"{path.stem}-{entry.number}",

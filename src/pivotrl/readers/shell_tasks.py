@@ -1,4 +1,4 @@
-"""Expert trajectories of shell tasks: the commands that stand in each ``task.json``, run for real."""
+"""Expert trajectories of shell tasks: the commands in each ``task.json`` are really run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pivotrl.records import Action, Message, Refusal, ToolCall, Trajectory
 def read(
     path: Path, *, backend: str = "bwrap", command_seconds: Positive = 5.0, last_message: str = "Done."
 ) -> Iterator[Trajectory | Refusal]:
-    """One trajectory for each task that has expert commands; its reward is the check's.
+    """One trajectory per task with expert commands; the check gives its reward.
 
     An expert whose commands do not solve the task, or do not all run, is refused.
 

@@ -1,8 +1,8 @@
 """Trajectories of SWE-agent (``.traj``): function calling, or actions as text between backticks or in XML tags.
 
-Read is ``history``, which holds the messages as the model saw and wrote them; ``trajectory``, the same steps taken
-apart into thought, action and observation, only tells what the history leaves out. Tools are described in no file of
-SWE-agent, and whether the patch solves the task is not known before it is tested.
+The reader uses ``history``, which holds the messages as the model saw and wrote them. ``trajectory``, the same steps
+split into thought, action and observation, only shows what the history leaves out. SWE-agent's files do not describe
+the tools, and do not say whether the patch solves the task.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a file, or one for each attempt of an agent that tries again.
+    """One trajectory per file, or one per attempt if the agent tries again.
 
-    The file bears the instance's name, which is the task's id unless the log says another. A demonstration and what the
-    harness wrote in the model's place are no candidates. Where a history processor hid old observations, the log shows
-    more than the model saw; that is a loss of code ``history_elided``, and the turns stay candidates.
+    The file is named after the instance, which is the task's id unless the log gives another. A demonstration and what
+    the harness wrote in the model's place are no candidates. Where a history processor hid old observations, the log
+    shows more than the model saw; that is a loss of code ``history_elided``, and the turns stay candidates.
 
     Raises:
         InputError: the file cannot be read.
@@ -85,7 +85,7 @@ def _trajectory(row: dict[str, Any], name: str, task: str | None) -> Trajectory:
         messages.append(message)
         shown.append(message.content or "")
     if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     settings = _settings(row)
     losses += _losses_of_run(messages, settings, others, any(loss.code == "history_elided" for loss in losses))
     return Trajectory(

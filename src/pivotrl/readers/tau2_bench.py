@@ -1,7 +1,7 @@
 """Results of tau2-bench: ``results.json``, alone or with a directory ``simulations``, and NeMo Gym's rollouts of it.
 
-What the simulated user does with tools of its own (telecom) is left out, as the agent does not see it. The provider's
-raw answer, which the log keeps, gives the arguments as the agent wrote them, and its thoughts.
+Tool use of the simulated user (telecom) is left out, because the agent does not see it. The log keeps the provider's
+raw answer, which gives the arguments as the agent wrote them, and its thoughts.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
             raise ValueError("info or simulations are missing")
         around = surroundings_of_results(results)
     except ValueError as error:
-        raise InputError(f"{directory / 'results.json'} is no result of tau2-bench: {error}; get it again") from error
+        raise InputError(
+            f"{directory / 'results.json'} is not a result of tau2-bench: {error}; get it again"
+        ) from error
     for part in sorted((directory / "simulations").glob("*.json")):
         try:
             yield from _file(part, around)
@@ -125,7 +127,7 @@ def _trajectory(simulation: dict[str, Any], around: Surroundings) -> Trajectory:
         except ValueError as error:
             raise ValueError(f"messages[{index}]: {error}") from error
     if not any(message.role == "assistant" for message in reading.messages):
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     if not any(message.role == "user" for message in reading.messages):  # solo mode: the ticket is not in the messages
         turns = [i for i, message in enumerate(reading.messages) if message.role == "assistant"]
         reading.excluded |= dict.fromkeys(turns, "context_incomplete")

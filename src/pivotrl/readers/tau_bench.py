@@ -1,6 +1,6 @@
 """Results of tau-bench: one JSON array of ``{task_id, reward, info, traj, trial}``.
 
-The file does not hold the tools that the agent was given.
+The file lacks the tools that the agent had.
 """
 
 from __future__ import annotations

@@ -38,15 +38,15 @@ def claims(path: Path) -> bool:
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
     """One trajectory for each stretch of a run in which the context only grew.
 
-    When the context is full, Terminus cuts and summarises it. With ``debug.json`` the new context is known, and what
-    follows is a trajectory of its own, whose older turns are context; without it the turns after it are excluded.
+    When the context is full, Terminus cuts and summarises it. With ``debug.json`` the new context is known: the rest is
+    another trajectory, whose older turns are context. Without it, the turns after the cut are excluded.
 
     Raises:
         InputError: the directory holds no run of Terminus.
     """
     directory = _episodes_of(path)
     if directory is None:
-        raise InputError(f"{path} holds no episode-0/prompt.txt; give the directory of a trial")
+        raise InputError(f"{path} contains no episode-0/prompt.txt; give the directory of a trial")
     try:
         yield from _read(directory)
     except ValueError as error:

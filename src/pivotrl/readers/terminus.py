@@ -1,8 +1,8 @@
-"""Trajectories that Harbor writes for its agent Terminus, with the agent's actions as the text that they are.
+"""Trajectories that Harbor writes for its agent Terminus, with the agent's actions as text.
 
 Terminus has no tools. It writes a plan, as JSON or XML, whose keystrokes go to a terminal. Harbor keeps that text only
-if it is told to (``raw_content``); else its file holds the plan in pieces, as if the agent had called tools, and the
-text is put together again from them. Folders of episodes are read by ``terminal_bench``.
+if asked (``raw_content``). Otherwise its file holds the plan in pieces, as if the agent had called tools, and the
+reader rebuilds the text from them. Folders of episodes are read by ``terminal_bench``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def claims(path: Path) -> bool:
 def read(path: Path, *, subagents: bool = False) -> Iterator[Trajectory | Refusal]:
     """As of ATIF: a file, or the main one and its continuations of a trial.
 
-    A text that was put together again is a loss of code ``action_rebuilt``: its words and keystrokes are the agent's,
+    A rebuilt text is a loss of code ``action_rebuilt``: its words and keystrokes are the agent's,
     its layout is not. Where Harbor notes a summary and goes on in the same file, the turns after it are excluded; with
     ``linear_history`` it writes a file for each context, and they are not.
 

@@ -1,6 +1,6 @@
 """Single calls of xlam-function-calling-60k and APIGen: rows of ``query``, ``answers`` (calls) and ``tools``.
 
-Types of parameters are Python's there; they become those of JSON schemas.
+Parameter types are Python's; they become JSON schema types.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
-    """One trajectory a row: the query, and one turn with all the calls.
+    """One trajectory per row: the query, and one turn with all the calls.
 
     Raises:
         InputError: the file cannot be read.

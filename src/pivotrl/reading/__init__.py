@@ -1,1 +1,1 @@
-"""What readers are made of, and what an import does to every trajectory."""
+"""Parts shared by readers, and the steps of every import."""

@@ -1,4 +1,4 @@
-"""Further actions that are as right at a turn as the demonstrated one: from other runs of the task, or given by a log.
+"""Other right actions at a turn, besides the demonstrated one: from other runs of the task, or listed in a log.
 
 Where two runs of one task that both ended well saw the same and then did something different, either action was right.
 """
@@ -16,7 +16,7 @@ from pivotrl.records import Action, Message, ToolCall, Trajectory
 from pivotrl.strict_json import parse_json
 
 MAX_ALTERNATIVES = 8
-"""Kept at a turn; the first ones."""
+"""How many alternatives to keep per turn; the first ones."""
 
 
 def with_alternatives(trajectories: Sequence[Trajectory], min_reward: float | None = 1.0) -> list[Trajectory]:
@@ -43,7 +43,7 @@ def with_alternatives(trajectories: Sequence[Trajectory], min_reward: float | No
 
 
 def count_alternatives(trajectories: Iterable[Trajectory]) -> dict[str, int]:
-    """For a manifest: turns that accept more than the demonstrated action, and actions beside it."""
+    """For a manifest: turns that accept more than the demonstrated action, and the number of alternatives."""
     lists = [actions for trajectory in trajectories for actions in trajectory.alternatives.values()]
     return {"turns_with_alternatives": sum(map(bool, lists)), "alternatives": sum(map(len, lists))}
 
@@ -51,7 +51,7 @@ def count_alternatives(trajectories: Iterable[Trajectory]) -> dict[str, int]:
 def given_alternatives(trajectory: Trajectory) -> dict[int, list[Action]]:
     """What the log itself accepts: ``accepted_actions`` in a row, message index -> chat messages of the assistant.
 
-    Indexes that are no assistant message, and messages that cannot be read, are left out.
+    Indexes of other messages, and messages that cannot be read, are ignored.
     """
     foreign = trajectory.metadata.get("foreign")
     given = trajectory.metadata.get("accepted_actions") or (
@@ -106,7 +106,7 @@ def _action(message: Message) -> Action:
 
 
 def _key(action: Action) -> str | None:
-    """Equal for equal actions; None for one that is empty or whose arguments are not a JSON object."""
+    """Equal for equal actions; None if it is empty or its arguments are not a JSON object."""
     calls = _calls(action)
     if action.is_empty or any(not isinstance(arguments, dict) for _, arguments in calls):
         return None

@@ -1,7 +1,7 @@
 """What a log lacks: one audit for every format.
 
-A reader reports what only its format can know; here is what can be seen in any trajectory. Every code a loss or an
-exclusion may bear is listed, with its meaning.
+A reader reports what only its format can know; the audit reports what is visible in any trajectory. All codes of
+losses and exclusions are listed here, with their meaning.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pivotrl.strict_json import kind_of, parse_json
 
 LOSSES = {
     "system_missing": "there is no system message; --system supplies one",
-    "system_supplied": "the system message was supplied at import, it is not in the log",
+    "system_supplied": "the system message was supplied at import and is not in the log",
     "tools_missing": "tools are called but not declared; --tools supplies them",
-    "tools_supplied": "the tools were supplied at import, they are not in the log",
+    "tools_supplied": "the tools were supplied at import and are not in the log",
     "tools_inferred": "the tools were inferred from the calls in the log: names and types only",
     "result_without_call": "a tool result answers no call",
     "call_without_result": "a call has no result",
@@ -33,42 +33,42 @@ LOSSES = {
     "text_mode": "actions are text, not tool calls",
     "tools_not_logged": "the format never logs tool schemas",
     "arguments_not_logged": "the arguments of a call are not in the log",
-    "context_not_logged": "the agent was shown text that the log does not hold, or not in those words",
-    "history_elided": "the agent was shown less than the log holds",
+    "context_not_logged": "the agent saw text that the log lacks, or words differently",
+    "history_elided": "the agent saw less than the log holds",
     "rejected_answer": "an answer that the harness refused is not in the log",
-    "action_rebuilt": "the words of an action are the agent's, its layout is not",
+    "action_rebuilt": "the words of an action are the agent's, but its layout is not",
     "merged_turn": "several calls of the model are logged as one turn",
-    "system_rebuilt": "the system message was made of the benchmark's policy; what stood around it is not logged",
+    "system_rebuilt": "the system message is the benchmark's policy; the text around it is not logged",
     "input_not_logged": "the log holds the model's answer but not what it was asked",
-    "adjacent_turns": "an assistant message stands right before the expected action",
+    "adjacent_turns": "an assistant message comes right before the expected action",
     "unknown_item": "an entry of unknown type was left out",
 }
 """Code of a loss -> what it means."""
 
 EXCLUSIONS = {
-    "empty_action": "the agent said and called nothing",
+    "empty_action": "the agent wrote and called nothing",
     "bad_arguments": "the arguments of a call are not a JSON object",
     "unknown_tool": "the tool called is not among the declared ones",
     "context_incomplete": "something the agent saw before is left out, such as an image",
-    "duplicate_turn": "a candidate already, in the shorter trajectory that this one goes on from",
-    "context_only": "belongs to the context that was given, such as all but the last turn of a pivot row",
+    "duplicate_turn": "already a candidate in the shorter trajectory that this one continues",
+    "context_only": "part of the given context, such as all but the last turn of a pivot row",
     "copied_context": "copied from another run or a demonstration",
     "user_requested_call": "a call that the user made, not the agent",
     "error_turn": "the harness refused the agent's output",
     "unparsable_action": "the harness could not parse the agent's output",
     "synthetic": "not written by the model",
     "merged_turn": "several calls of the model, logged as one turn",
-    "context_differs": "the model was shown something else than the logged messages",
+    "context_differs": "the model saw something other than the logged messages",
     "truncated": "cut at the token limit",
-    "after_compaction": "the context was summarised before, so it is not what the log shows",
+    "after_compaction": "the context was summarised before, so the log does not show it",
     "subagent_turn": "a sub-agent's turn",
 }
-"""Code of an excluded turn -> why it must not become a candidate."""
+"""Code of an excluded turn -> why it is not a candidate."""
 
 DROPS = {
     "low_reward": "reward below --min-reward",
-    "exact_copy": "exact copies",
-    "prefix_copy": "beginnings of another trajectory",
+    "exact_copy": "exact copy of another trajectory",
+    "prefix_copy": "beginning of another trajectory",
 }
 """Reason to leave a whole trajectory out -> what it means."""
 
@@ -76,9 +76,9 @@ _HIDES_CONTEXT = {"image", "audio", "document"}
 
 
 def audit(trajectory: Trajectory) -> Trajectory:
-    """The trajectory with its losses listed and with the turns excluded that cannot be judged."""
+    """The trajectory with its losses listed, and without the turns that cannot be judged."""
     losses = [*trajectory.losses, *_losses(trajectory)]
-    excluded = _exclusions(trajectory) | trajectory.excluded  # what the reader says goes first
+    excluded = _exclusions(trajectory) | trajectory.excluded  # the reader takes precedence
     return trajectory.model_copy(update={"losses": tuple(losses), "excluded": dict(sorted(excluded.items()))})
 
 

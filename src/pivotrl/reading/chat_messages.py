@@ -1,4 +1,4 @@
-"""OpenAI-style chat messages, tool calls and tool declarations; what many formats are made of."""
+"""OpenAI-style chat messages, tool calls and tool declarations, the basis of many formats."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-"""The roles of chat logs and what they become."""
+"""The roles of chat logs and what they map to."""
 
 
 def chat_messages(items: Sequence[Any], losses: list[Loss] | None = None) -> tuple[Message, ...]:
     """OpenAI-style messages.
 
     Args:
-        losses: receives what is left out, such as images; without it anything but text is refused.
+        losses: receives what is left out, such as images; without it, everything except text is refused.
 
     Raises:
-        ValueError: one of them is malformed, has an unknown role or holds more than text; none is the assistant's.
+        ValueError: a message is malformed, has an unknown role or contains more than text; none is the assistant's.
     """
     messages: list[Message] = []
     found: list[Loss] = []
@@ -53,12 +53,12 @@ def chat_messages(items: Sequence[Any], losses: list[Loss] | None = None) -> tup
     except ValueError as error:
         raise ValueError(f"messages[{len(messages)}]: {error}") from error
     if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no message is the assistant's, so there is no turn to learn from")
+        raise ValueError("there is no assistant message, so there is no turn to learn from")
     return tuple(messages)
 
 
 def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
-    """One OpenAI-style message, of today's form or of the legacy one with ``function_call``.
+    """One OpenAI-style message, in the current form or the legacy one with ``function_call``.
 
     Thoughts become its reasoning, whether they stand before the text, in parts of it or in a field of another name.
     """
@@ -69,7 +69,7 @@ def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
         raise ValueError(f"unknown role {short(member(row, 'role', str))}; there are {', '.join(ROLES)}")
     is_plain = _PLAIN.issuperset(row) and (call_id is None or type(call_id) is str)
     if is_plain and type(content) is str and not (role == "assistant" and may_begin_with_thought(content)):
-        return Message(role=role, content=content, tool_call_id=call_id)  # most messages, and the shortest way
+        return Message(role=role, content=content, tool_call_id=call_id)  # most messages: the fast path
     if row.get("audio"):
         _leave_out("audio", "holds audio; only text can be read", losses)
     given = optional(row, "tool_calls", list)
@@ -92,7 +92,7 @@ _PLAIN = frozenset({"role", "content", "tool_call_id", "name"})
 
 
 def _said(row: dict[str, Any], losses: list[Loss] | None) -> tuple[str | None, str | None]:
-    """(the text of an assistant's message, the thought behind it)."""
+    """(the text of an assistant's message, its thought)."""
     content, inner = row.get("content"), None
     is_text = isinstance(content, str) and not may_begin_with_thought(content)
     if (is_text or content is None) and KEYS.isdisjoint(row):
@@ -114,7 +114,7 @@ def tool_call(item: Any) -> ToolCall:
     if type(function) is dict and type(call_id) is str and row.get("type") == "function" and "call_id" not in row:
         name, arguments = function.get("name"), function.get("arguments")
         if type(name) is str and type(arguments) is str and arguments[:1] == "{":
-            return ToolCall(name=name, arguments=arguments, id=call_id)  # most calls, and the shortest way
+            return ToolCall(name=name, arguments=arguments, id=call_id)  # most calls: the fast path
     if row.get("type") not in (None, "function", "function_call", "tool_call"):
         raise ValueError(f"tool call of type {short(row['type'])}; only functions can be read")
     function = optional(row, "function", dict) or row
@@ -143,7 +143,7 @@ def text_of(
         losses: receives one loss for each image, recording or file, which are left out; without it they are refused.
 
     Raises:
-        ValueError: there is something else than text, which is named.
+        ValueError: the message contains something other than text; the message names it.
     """
     if content is None or isinstance(content, str):
         return content
@@ -170,7 +170,7 @@ _NOT_TEXT = {
     "input_file": "document",
     "document": "document",
 }
-"""Types of content parts -> the loss that leaving them out is."""
+"""Types of content parts -> the code of the loss."""
 
 
 def _leave_out(code: str | None, fault: str, losses: list[Loss] | None) -> None:
@@ -184,7 +184,7 @@ def declared_tools(value: Any) -> tuple[Tool, ...]:
     object.
 
     Raises:
-        ValueError: it is no list of tools.
+        ValueError: it is not a list of tools.
     """
     if value is None:
         return ()
@@ -203,6 +203,6 @@ def _parsed_tools(text: str) -> tuple[Tool, ...]:
 
 
 def task_hash(messages: Sequence[Message], roles: Sequence[Role] = ("system", "user")) -> str:
-    """A task id made of the first message of each role, so that runs of one task are known to belong together."""
+    """A task id from the first message of each role, so that runs of one task share it."""
     first = [next((m.content for m in messages if m.role == role), None) for role in roles]
     return f"task-{hashlib.sha256(json.dumps(first).encode()).hexdigest()[:16]}"

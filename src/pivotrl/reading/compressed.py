@@ -15,7 +15,7 @@ from pivotrl.reading.packages import package
 from pivotrl.reading.proportion import require_proportion
 
 _PACKED_BYTES = 1 << 10
-"""Read at once from a zstd file: what they unpack to is held, and of zeros that is 30,000 times as much."""
+"""Bytes read at once from a zstd file: the unpacked data is held, and zeros unpack to 30,000 times as much."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def _unpacked(path: Path, kind: str, file: IO[bytes], *faults: type[Exception]) 
 
 
 class _InProportion(io.RawIOBase):
-    """The bytes of a packed file, as long as they are not out of all proportion to it."""
+    """The bytes of a packed file, as long as they stay in proportion to it."""
 
     def __init__(self, read_into: Callable[[Any], int], path: Path) -> None:
         self._read_into, self._path, self._num_bytes = read_into, path, 0
@@ -75,7 +75,7 @@ class _InProportion(io.RawIOBase):
 
 
 class _ZstdFile(io.RawIOBase):
-    """The bytes of all frames of a file. The package's own reader ends without a word where the file was cut off."""
+    """The bytes of all frames of a file. The package's own reader ends silently if the file was cut off."""
 
     def __init__(self, raw: IO[bytes], new_frame: Callable[[], Any]) -> None:
         self._raw, self._new_frame = raw, new_frame

@@ -15,10 +15,10 @@ Convert = Callable[[Row, str], Trajectory | list[Trajectory]]
 
 
 def read_rows(path: Path, is_message: Callable[[Any], bool], convert: Convert) -> Iterator[Trajectory | Refusal]:
-    """A trajectory for each row; a list, and a file that is one list of messages, count as ``{"messages": [...]}``.
+    """One trajectory per row; a list, and a file that is one list of messages, count as ``{"messages": [...]}``.
 
     Args:
-        convert: (row, name where it has none) -> trajectory, or several; raises ValueError with a one-line reason.
+        convert: (row, fallback name) -> trajectory, or several; raises ValueError with a one-line reason.
 
     Raises:
         InputError: the file cannot be read.
@@ -41,12 +41,12 @@ def are_rows(head: Sequence[Any], is_row: Callable[[Any], bool]) -> bool:
 
 
 def are_messages(head: Sequence[Any], is_message: Callable[[Any], bool]) -> bool:
-    """Whether the values of a file are messages, but for a few that may be damaged."""
+    """Whether the values of a file are messages, except for a few that may be damaged."""
     return 2 * sum(map(is_message, head)) > len(head)
 
 
 def whole_file(path: Path, convert: Convert) -> Iterator[Trajectory | Refusal]:
-    """One trajectory of a file whose values are messages; a refusal when one of them is damaged."""
+    """One trajectory of a file whose values are messages; a refusal if one of them is damaged."""
     items = []
     for entry in entries(path):
         try:

@@ -1,6 +1,6 @@
-"""Checked access to parsed JSON: each fault is a ValueError that names the field.
+"""Checked access to parsed JSON; each fault is a ValueError that names the field.
 
-What is null counts as missing: Arrow fills absent fields with null, and so do full dumps of typed objects.
+Null counts as missing: Arrow fills absent fields with null, and so do full dumps of typed objects.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _KINDS: dict[type, str] = {dict: "object", list: "array", str: "string", int: "n
 
 def as_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"an object is needed, not {kind_of(value)}")
+        raise ValueError(f"expected an object, not {kind_of(value)}")
     return value
 
 
 def optional(row: dict[str, Any], key: str, kind: type[T]) -> T | None:
-    """``row[key]`` when it is of that type, None when it is missing or null.
+    """``row[key]`` if it has that type; None if it is missing or null.
 
     Raises:
-        ValueError: it is of another type.
+        ValueError: it has another type.
     """
     value = row.get(key)
     if value is not None and not isinstance(value, kind):
@@ -34,7 +34,7 @@ def optional(row: dict[str, Any], key: str, kind: type[T]) -> T | None:
 
 
 def member(row: dict[str, Any], key: str, kind: type[T]) -> T:
-    """``row[key]``, which must be there and of that type."""
+    """``row[key]``, which must exist and have that type."""
     value = optional(row, key, kind)
     if value is None:
         raise ValueError(f"{key} is missing")
@@ -53,7 +53,7 @@ def identifier(row: dict[str, Any], *keys: str) -> str | None:
 
 
 def json_text(name: str, text: str) -> Any:
-    """The value of a field that holds JSON as text, null when it is blank."""
+    """The value of a field that holds JSON as text; null if it is blank."""
     try:
         return parse_json(text) if text.strip() else None
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The files that an import writes: each record goes to the one where it belongs, and tasks to one side of the split."""
+"""The files that an import writes; each task goes to one side of the split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Imported:
     record: Trajectory | Refusal | Dropped
     is_heldout: bool = False
     share: float = 0.0
-    """Where the task lies, from 0 to 1; the held-out ones lie lowest."""
+    """The task's number from 0 to 1; the lowest are held out."""
 
 
 class ImportFiles:
@@ -62,7 +62,7 @@ class ImportFiles:
 def _moved(
     task_id: str, source: RecordFile[Trajectory], target: RecordFile[Trajectory]
 ) -> tuple[RecordFile[Trajectory], RecordFile[Trajectory]]:
-    """Both files after the trajectories of a task went from the one to the other."""
+    """Both files after moving the trajectories of a task from one to the other."""
     rows = list(source)
     target.append([row for row in rows if row.task_id == task_id and row.id not in target])
     if left := [row for row in rows if row.task_id != task_id]:

@@ -1,7 +1,7 @@
-"""What an import does to every trajectory that a reader yields.
+"""The steps of an import for every trajectory that a reader yields.
 
-What is missing is supplied, what is lost is listed, copies are found, secrets are counted or replaced; then it is kept
-or dropped with a reason.
+Missing parts are supplied, losses are listed, copies are found, secrets are counted or replaced; then the trajectory
+is kept or dropped with a reason.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class ReadOptions:
     """Which trajectories are used, what is added to them, and which tasks are held out."""
 
     min_reward: float | None = 1.0
-    """Keep trajectories whose known reward is at least this; those of unknown reward are kept. None keeps all."""
+    """Keep trajectories with at least this reward, and those with unknown reward. None keeps all."""
     heldout_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of tasks held out for evaluation, at least one of two or more; 0 holds none out. Ignored when a held-out
+    """Share of tasks held out for evaluation, at least one of two or more; 0 holds none out. Ignored if a held-out
     source is given."""
     split_seed: int = 0
     tools: Path | None = None
@@ -39,9 +39,9 @@ class ReadOptions:
     system: Path | None = None
     """Text file with the system message, for trajectories that have none."""
     infer_tools: bool = True
-    """Without --tools: make schemas from the calls of trajectories that declare none, marked as inferred."""
+    """Without --tools: infer schemas from the calls of trajectories that declare none, and mark them as inferred."""
     duplicates: Literal["drop", "keep"] = "drop"
-    """drop: leave out exact copies and beginnings of another trajectory. Near copies are only counted."""
+    """drop: leave out exact copies and beginnings of other trajectories. Near copies are only counted."""
     redact: bool = False
     """Replace keys, tokens, e-mail addresses and home paths before anything is written."""
 
@@ -57,11 +57,11 @@ def treat(
     options: ReadOptions,
     tally: Tally,
 ) -> Imported:
-    """What an import makes of one thing that the reader yielded; the tally counts it."""
+    """Import one item that the reader yielded; the tally counts it."""
     if isinstance(item, Refusal):
         tally.num_refused += 1
         return Imported(item.model_copy(update={"reason": redactor.redact_text(item.reason)[0]}))
-    # By the task's id as it is logged: redacted, it is another one in every import.
+    # By the logged task id: redaction gives another one in every import.
     share = task_share(item.task_id, options.split_seed)
     trajectory, found = redactor.redact(audit(complete(with_reasoning(item))))
     trajectory = tally.renamed(trajectory)
@@ -84,14 +84,14 @@ def treat(
 
 
 def _without_turns(trajectory: Trajectory, num_messages: int) -> Trajectory:
-    """The turns of the first messages are candidates in another trajectory already."""
+    """The turns of the first messages are already candidates in another trajectory."""
     turns = [i for i, m in enumerate(trajectory.messages[:num_messages]) if m.role == "assistant"]
     excluded = {**dict.fromkeys(turns, "duplicate_turn"), **trajectory.excluded}
     return trajectory.model_copy(update={"excluded": dict(sorted(excluded.items()))})
 
 
 class Tally:
-    """What an import saw, counted over trajectories unless a name says otherwise."""
+    """Counts of an import, over trajectories unless a name says otherwise."""
 
     def __init__(self) -> None:
         self.num_read = self.num_refused = self.num_turns = self.num_candidates = self.num_characters = 0

@@ -1,6 +1,6 @@
 """Supply what a log lacks: the system message and the tools, given by the user or inferred from the calls.
 
-Whatever is supplied is listed among the trajectory's losses: it is not what the log says.
+Supplied parts are listed among the trajectory's losses, because they are not in the log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Complete = Callable[[Trajectory], Trajectory]
 
 
 def completion(reader: Reader, path: Path, *, tools: Path | None, system: Path | None, infer_tools: bool) -> Complete:
-    """What supplies the parts that the trajectories of a source lack.
+    """Supplies the parts that the trajectories of a source lack.
 
     Args:
         tools: JSON file of OpenAI-style tools.
@@ -107,9 +107,11 @@ def _given_tools(path: Path) -> tuple[Tool, ...]:
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"{path} holds no tool schemas: {error}; give a JSON array of OpenAI-style tools") from error
+        raise InputError(
+            f"{path} contains no tool schemas: {error}; give a JSON array of OpenAI-style tools"
+        ) from error
     if not tools:
-        raise InputError(f"{path} holds no tool; give a JSON array of OpenAI-style tools")
+        raise InputError(f"{path} contains no tool; give a JSON array of OpenAI-style tools")
     return tools
 
 
@@ -132,13 +134,13 @@ _BESIDE_SCHEMA = {
     *("outputSchema", "output_schema", "response", "responseJsonSchema", "defer_loading", "behavior", "execution"),
     *("format", "namespace", "input_examples", "eager_input_streaming"),
 }
-"""Keys of a tool that say nothing of its arguments."""
+"""Keys of a tool that do not describe its arguments."""
 
 
 def _require_read(entry: Any, tool: Tool) -> None:
     """
     Raises:
-        ValueError: the entry says something of the tool's arguments that was not read.
+        ValueError: the entry describes the tool's arguments in a way that was not read.
     """
     if tool.parameters or not isinstance(entry, dict):
         return
@@ -146,7 +148,7 @@ def _require_read(entry: Any, tool: Tool) -> None:
     unread = [key for key, value in (nested if isinstance(nested, dict) else entry).items() if value]
     if unread := sorted(set(unread) - _BESIDE_SCHEMA):
         raise ValueError(
-            f"the tool {tool.name} has no arguments under a key that is known, but {', '.join(map(repr, unread))}; "
+            f"the tool {tool.name} has no arguments under a known key, but has {', '.join(map(repr, unread))}; "
             "put their JSON schema under 'parameters'"
         )
 

@@ -1,4 +1,4 @@
-"""Which format a file in no known format is nearest to, so that a refusal can say what it lacks."""
+"""The format nearest to an unrecognised file, so that the refusal can say what it lacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WOULD_BE_READ = (
     'one object a line, such as {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": '
     '"..."}], "tools": [...], "task_id": "...", "reward": 1.0}'
 )
-"""The simplest log there is."""
+"""The simplest possible log."""
 
 _SIGNS = {
     "chat": {"messages", "role", "content", "prompt", "completion", "tools", "reward", "trajectory", "history", "chat"},
@@ -35,12 +35,12 @@ _SIGNS = {
     "openhands_events": {"observation", "action", "args", "source", "cause", "history"},
     "inspect_ai": {"eval", "samples", "scores", "plan"},
 }
-"""Keys and marks by which a person would know a format."""
+"""Keys and marks by which a person would recognise a format."""
 _FEWEST = 2
 
 
 def nearest(values: Sequence[Any]) -> str | None:
-    """The reader whose marks the first values bear most of; None when that says little."""
+    """The reader whose marks the first values share most; None if they share too few."""
     seen = {mark for value in values[:3] for mark in _marks(value, 2)}
     scores = {name: len(signs & seen) for name, signs in _SIGNS.items()}
     best = max(scores, key=lambda name: scores[name])

@@ -1,4 +1,4 @@
-"""Packages that only some files need."""
+"""Packages needed only for some files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pivotrl.protocols import InputError
 
 
 def package(name: str, path: Path) -> Any:
-    """The package that reading the file takes.
+    """The package needed to read the file.
 
     Raises:
         InputError: it is not installed.

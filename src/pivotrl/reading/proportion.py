@@ -1,4 +1,4 @@
-"""How much a packed file may unpack to: a bound on work by what is given, against files made to fill a machine."""
+"""How much a packed file may unpack to: a limit relative to its size, against decompression bombs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ALWAYS_ALLOWED = 16 << 20
 
 
 def max_unpacked(packed: int) -> int:
-    """Bytes that so many packed bytes may unpack to."""
+    """Bytes that this many packed bytes may unpack to."""
     return max(_ALWAYS_ALLOWED, MAX_RATIO * packed)
 
 

@@ -1,4 +1,4 @@
-"""What a row says about its run beside the messages: whether it succeeded, which task it was, what it is called."""
+"""Facts about a run besides its messages: whether it succeeded, its task, its name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TASK_KEYS = (
     *("scenario_id", "taskId", "instanceId", "problemId", "task_name"),
 )
 _STATEMENTS = ("problem_statement", "task_description", "problem", "question", "task")
-"""Texts that say what the task is: runs of one task share them."""
+"""Fields that state the task; runs of one task share them."""
 _SHORTEST_STATEMENT = 30
 """A shorter text may be the name of a whole collection."""
 REWARD_KEYS = ("reward", "score", "final_reward", "total_reward", "episode_reward", "outcome_reward", "final_score")
@@ -28,7 +28,7 @@ _GOOD = {
 }
 _BAD = {"failed", "failure", "fail", "unresolved", "unsolved", "unsuccessful", "incorrect", "wrong", "lost"}
 _FLAGS = {"target", "label"}
-"""Keys that tell the outcome when they hold true or false, and something else otherwise."""
+"""Keys that give the outcome if they are true or false, and mean something else otherwise."""
 _WORDS = {
     "outcome",
     "verdict",
@@ -42,7 +42,7 @@ _WORDS = {
     "exit_status",
 }
 _ENDS = {"status", "exit_status", "result"}
-"""Keys whose good words only say that the run came to its end."""
+"""Keys whose positive words only say that the run finished."""
 _YES = {"true", "yes", "1"} | _GOOD
 _NO = {"false", "no", "0"} | _BAD
 _GRADING = {
@@ -66,7 +66,7 @@ def task_name(row: dict[str, Any]) -> str | None:
     """The task's name, which all its runs share: an id, also inside the row's metadata, or a hash of its statement.
 
     Raises:
-        ValueError: ``task_id`` holds something that is no name.
+        ValueError: ``task_id`` is not a name.
     """
     if name := identifier(row, "task_id"):
         return name
@@ -97,14 +97,14 @@ def known_reward(row: Mapping[str, Any]) -> float | None:
     try:
         reward = float(found)
     except (TypeError, ValueError):
-        raise ValueError(f"the reward {found!r:.40} is no number") from None
+        raise ValueError(f"the reward {found!r:.40} is not a number") from None
     if not math.isfinite(reward):
         raise ValueError(f"the reward is {reward}, which is not finite")
     return reward
 
 
 def outcome(row: Mapping[str, Any]) -> Any:
-    """The reward of the run, None when the row does not say: ``reward`` as it is, or what flags and words such as
+    """The reward of the run; None if the row does not say: ``reward`` as it is, or what flags and words such as
     ``resolved``, ``success``, ``passed: false``, ``verdict: "incorrect"`` say, also inside the results of a grading.
 
     What stands nearer to the top goes first; of several flags side by side one that says no decides.
@@ -145,7 +145,7 @@ def _inner(row: Mapping[str, Any], keys: Iterable[str]) -> Iterator[Mapping[str,
 
 
 def _said(key: Any, value: Any) -> float | None:
-    """What a member says about the outcome, None when it says nothing."""
+    """The outcome according to a member; None if it says nothing."""
     sign, is_exact, is_words = _meaning(key) if isinstance(key, str) else (0, False, False)
     if not sign and not is_words:
         return None

@@ -32,7 +32,7 @@ MAX_LINE_BYTES = 64 << 20
 MAX_DOCUMENT_BYTES = 1 << 30
 """A document is held in memory as a whole, lines are not."""
 _MAX_BLANK_LINES = 1_000_000
-"""In a row: a file of nothing else would take hours."""
+"""Limit on consecutive blank lines: a file of nothing else would take hours."""
 _HEAD = 20
 _MAX_REASON = 400
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -47,13 +47,13 @@ class Entry:
     number: int
     """Line, element or row, from 1."""
     load: Callable[[], Any]
-    """Parses the value. Raises ValueError with what the place is, such as ``is not JSON: ...``."""
+    """Parses the value. Raises ValueError with the fault, such as ``is not JSON: ...``."""
 
 
 def entries(path: Path) -> Iterator[Entry]:
     """The values of a file: lines, elements of an array, rows of a table, or the one value of a document.
 
-    Where a file is damaged or cut off after some values, the last entry stands for the rest, and does not load.
+    If a file is damaged or cut off after some values, the last entry represents the rest and fails to load.
 
     Raises:
         InputError: the file is missing, empty, no regular file, of an unknown kind, or a document that is not JSON.
@@ -76,7 +76,7 @@ def entries(path: Path) -> Iterator[Entry]:
         fault = str(error).removeprefix(f"{path} ")
         yield Entry(f"{path}, after {unit} {number}", number + 1, functools.partial(_refuse, fault))
     if not number:
-        raise InputError(f"{path} holds no {unit} with a value; give a log with at least one trajectory")
+        raise InputError(f"{path} contains no {unit} with a value; give a log with at least one trajectory")
 
 
 def head(path: Path) -> list[Any]:
@@ -111,7 +111,7 @@ def load_document(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start + 1}); convert it") from error
     except JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno} is not JSON: {error.msg} (column {error.colno}); mend it") from error
+        raise InputError(f"{path}:{error.lineno} is not JSON: {error.msg} (column {error.colno}); fix it") from error
 
 
 def any_of_first(files: Sequence[Path], is_known: Callable[[Any], bool]) -> bool:
@@ -148,7 +148,7 @@ def convert_entries(
 
 
 def refusal(place: str, error: ValueError) -> Refusal:
-    """A value that is no trajectory; the reason is one line of bounded length, whatever it quotes."""
+    """A value that is not a trajectory; the reason is one line of bounded length."""
     reason = validation_message(error) if isinstance(error, ValidationError) else str(error)
     line = " ".join(reason.split())
     return Refusal(place=place, reason=f"is not a trajectory: {line[:_MAX_REASON]}")
@@ -158,7 +158,7 @@ _PLACE = re.compile(r"(?P<line>(?::\d+)?(?: \(byte \d+\))?(?:, \w+ \d+)?):? (?P<
 
 
 def file_refusal(path: Path, error: Exception) -> Refusal:
-    """One file of several that cannot be read, as the error says it."""
+    """One file of several that cannot be read, with the error."""
     place = printable(path)
     found = _PLACE.fullmatch(str(error).removeprefix(place))
     line, reason = (found["line"], found["reason"]) if found else ("", str(error))
@@ -211,7 +211,7 @@ def _lines(path: Path) -> Iterator[Entry]:
 
 def _require_few_blanks(path: Path, number: int) -> None:
     if number > _MAX_BLANK_LINES:
-        raise InputError(f"{path} holds over {_MAX_BLANK_LINES:,} blank lines in a row; remove them")
+        raise InputError(f"{path} has over {_MAX_BLANK_LINES:,} blank lines in a row; remove them")
 
 
 def _parse_line(line: bytes, is_long: bool) -> Any:
@@ -247,7 +247,7 @@ def require_utf8(path: Path) -> None:
     """Names and places go into files of UTF-8.
 
     Raises:
-        InputError: the path's name is something else.
+        InputError: the path's name is not UTF-8.
     """
     try:
         str(path).encode()

@@ -14,9 +14,9 @@ from pivotrl.reading.proportion import require_proportion
 from pivotrl.strict_json import parse_json
 
 _ROWS = 64
-"""Rows that are held at once."""
+"""Rows held in memory at once."""
 _MAX_ROW_BYTES = 64 << 20
-"""As of a line."""
+"""The same limit as for a line."""
 _REMEDY = "save it again without compression"
 
 
@@ -28,10 +28,10 @@ def is_table(path: Path) -> bool:
 
 
 def rows(path: Path) -> Iterator[Callable[[], Any]]:
-    """What makes each row, without its nulls; it raises ValueError when the row cannot be read.
+    """A function per row that returns it without nulls, or raises ValueError if it cannot be read.
 
     Raises:
-        InputError: the path holds no such data, or less than it says.
+        InputError: the path holds no such data, or less than it declares.
     """
     for file in _saved_files(path) if path.is_dir() else (path,):
         for batch in _batches(file):
@@ -61,7 +61,7 @@ def _batches(path: Path) -> Iterator[Any]:
                     for start in range(0, batch.num_rows, _ROWS):
                         yield batch.slice(start, _ROWS)
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no Parquet or Arrow data, or damaged: {_first_line(error)}") from error
+        raise InputError(f"{path} is not Parquet or Arrow data, or is damaged: {_first_line(error)}") from error
 
 
 def _text_columns(about: Any) -> list[str]:
@@ -71,7 +71,7 @@ def _text_columns(about: Any) -> list[str]:
 
 def _require_different(names: list[str], path: Path) -> None:
     if len(set(names)) < len(names):
-        raise InputError(f"{path} has two columns of one name ({', '.join(names)}); rename one")
+        raise InputError(f"{path} has two columns with the same name ({', '.join(names)}); rename one")
 
 
 def _saved_files(directory: Path) -> Iterator[Path]:
@@ -123,7 +123,7 @@ def _inside(directory: Path, name: Any) -> str:
 
 
 def _is_sound(batch: Any) -> bool:
-    """Whether it can be followed: a damaged file may point anywhere, which would end the process."""
+    """Whether it is safe to follow: a damaged file may point anywhere and crash the process."""
     try:
         batch.validate(full=True)
     except ValueError:
@@ -145,7 +145,7 @@ def _row(batch: Any, index: int, is_sound: bool, is_large: bool) -> Any:
 
 
 def _num_bytes(array: Any) -> int:
-    """What the array weighs when each text of a dictionary is written out where it stands."""
+    """The size of the array with the texts of a dictionary written out."""
     if hasattr(array, "dictionary"):
         compute = importlib.import_module("pyarrow.compute")
         return int(compute.sum(compute.binary_length(array.dictionary).take(array.indices)).as_py() or 0)

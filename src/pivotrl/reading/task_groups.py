@@ -1,4 +1,4 @@
-"""Different tasks that begin in the same words: rules first, an acknowledgement, and only then what is to be done."""
+"""Different tasks that begin with the same words: rules first, an acknowledgement, and only then the task."""
 
 from __future__ import annotations
 

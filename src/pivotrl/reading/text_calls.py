@@ -1,4 +1,4 @@
-"""Tool calls that an agent wrote as text, and the results that it was shown as the user's words.
+"""Tool calls that an agent wrote as text, and results that it saw as user messages.
 
 Four notations: ``<function=name><parameter=key>value</parameter></function>``, alone (SWE-smith, SWE-Gym, OpenHands)
 or inside ``<tool_call>`` (Qwen3-Coder, Nemotron 3); ``<invoke name=...><parameter name=...>`` (Anthropic); JSON inside
@@ -59,7 +59,7 @@ class TextCalls:
 
 
 def holds_call(message: Message) -> bool:
-    """Whether an assistant's text bears the mark of a call."""
+    """Whether an assistant's text has the mark of a call."""
     is_said = message.role == "assistant" and not message.tool_calls and message.content
     return bool(is_said) and bears_call(message.content or "")
 
@@ -81,7 +81,7 @@ def acts_in_text(message: Message) -> bool:
 
 
 def may_act(turns: Sequence[Message]) -> bool:
-    """A quick look that lets most conversations go their shortest way: whether a turn's text could hold an action, or a
+    """A quick test that gives most conversations a fast path: whether a turn's text could hold an action, or a
     thought."""
     text = "\n".join([message.content for message in turns if message.content])
     return "<" in text or "[" in text or "`" in text or "◁" in text or "Action" in text
@@ -136,7 +136,7 @@ def calls_in(text: str, tools: Sequence[Tool]) -> tuple[str | None, tuple[ToolCa
 
 
 def result_text(text: str) -> str:
-    """What a tool answered, without the words that the harness put around it."""
+    """A tool's answer, without the text that the harness added."""
     if found := _WRAPPED.match(text):
         return found[2]
     return _HEADED.sub("", text, count=1)

@@ -31,12 +31,12 @@ _CLOSE = "</think>"
 
 
 def may_begin_with_thought(text: str) -> bool:
-    """A quick look that lets most texts go their shortest way."""
+    """A quick test that gives most texts a fast path."""
     return text[:1] in _FIRST or _CLOSE in text or (text[:1].isspace() and text.lstrip()[:1] in _FIRST)
 
 
 def without_thought(text: str) -> tuple[str, str | None]:
-    """(the text, the thought that stood before it).
+    """(the text, the thought before it).
 
     Some templates write the opening tag for the model, so a text may hold the closing one alone.
     """
@@ -110,7 +110,7 @@ def thought_text(name: str, value: Any, losses: list[Loss]) -> str | None:
 
 
 def without_thought_parts(content: list[Any], losses: list[Loss]) -> tuple[list[Any], str | None]:
-    """(the parts of a content that are said, the thought in the others)."""
+    """(the spoken parts of a content, the thought in the others)."""
     said: list[Any] = []
     thoughts: list[str | None] = []
     for part in content:

@@ -1,4 +1,4 @@
-"""Make tool schemas from the calls that an agent made, for logs that do not hold the tools it was given.
+"""Make tool schemas from the calls that an agent made, for logs that lack them.
 
 A schema says what was seen and no more: names, types, and which arguments came with every call. Descriptions stay
 empty, choices are never guessed, and arguments not seen are not forbidden.
@@ -14,9 +14,9 @@ from pivotrl.strict_json import kind_of, parse_arguments
 _MAX_NAMES = 64
 """Different keys of an object; with more they are data, not names, and none is described."""
 _MAX_DEPTH = 8
-"""Levels of arrays and objects that are described; what lies deeper is only known to be one."""
+"""Levels of arrays and objects that are described in detail."""
 _NOT_A_CALL = frozenset({"error_turn", "unparsable_action"})
-"""Why a turn is excluded when its calls need not fit any tool."""
+"""Reasons of excluded turns whose calls need not fit any tool."""
 
 
 class ToolObserver:

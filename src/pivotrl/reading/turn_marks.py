@@ -1,4 +1,4 @@
-"""Marks by which a log says that a turn is context and must not be learned, such as ``weight: 0``, ``loss: false``."""
+"""Marks by which a log excludes a turn from training, such as ``weight: 0``, ``loss: false``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ LEARN = frozenset(
         *("train_on_this_turn", "assistant_mask", "trainable_mask", "train_mask", "label_mask"),
     }
 )
-"""Keys that say no by 0 or false."""
+"""Keys that exclude by 0 or false."""
 SKIP = frozenset(
     {
         *("masked", "is_masked", "mask_loss", "no_loss", "ignore", "ignore_loss", "ignored", "skip_loss", "no_train"),
         *("exclude", "excluded", "exclude_from_loss", "context_only", "is_context", "do_not_train", "skip_training"),
     }
 )
-"""Keys that say no by 1 or true."""
+"""Keys that exclude by 1 or true."""
 EITHER = "mask"
 """Says no by false where other messages have false too (1 means: learn), else by true."""
 HOLDERS = ("metadata", "extra", "info", "meta", "additional_kwargs", "extra_info")

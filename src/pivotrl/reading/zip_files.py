@@ -36,7 +36,7 @@ def unpacked(path: Path, archive: zipfile.ZipFile, name: str, max_bytes: int = M
     if len(data) > max_bytes:
         raise ValueError(f"unpacks to more than {max_bytes} bytes")
     if zlib.crc32(data) != info.CRC:
-        raise ValueError("cannot be unpacked: the checksum does not fit")
+        raise ValueError("cannot be unpacked: the checksum does not match")
     return data
 
 

@@ -128,7 +128,7 @@ def _render(files: RunFiles, summary: Summary) -> str:
 
 
 def _check(directory: Path, manifests: Mapping[str, Manifest]) -> CheckReport | None:
-    """The check of the verifier that profiled; another one may have been checked since."""
+    """The check of the verifier used in profiling; another one may have been checked since."""
     found, profile = known_report(directory), manifests.get("profile")
     if found is None or profile is None:
         return None
@@ -145,7 +145,7 @@ def _results(files: RunFiles, kind: str, model: type[R]) -> dict[str, list[R]]:
 
 
 def _with_shares(row: StepMetrics) -> StepMetrics:
-    """The row with counts of groups and samples as shares too."""
+    """The row, with its counts of groups and samples as shares as well."""
     shares = (
         ("groups/signal", "groups/with_signal", "groups/sampled"),
         ("samples/malformed_share", "samples/malformed", "samples/total"),
@@ -155,7 +155,7 @@ def _with_shares(row: StepMetrics) -> StepMetrics:
 
 
 def _reasons(results: Mapping[str, Sequence[Any]]) -> list[tuple[str, str, int, int]]:
-    """(outcome, reason, before, after), the most frequent first; the outcome is that of rewards 1, 0 and None."""
+    """(outcome, reason, before, after), most frequent first; rewards 1, 0 and None give the outcome."""
     outcomes = {1.0: "pass", 0.0: "fail", None: "no_verdict"}
     before, after = (
         Counter((outcomes.get(result.reward, "partial"), result.reason) for result in results[side])
@@ -167,13 +167,13 @@ def _reasons(results: Mapping[str, Sequence[Any]]) -> list[tuple[str, str, int, 
 
 
 def _breakdowns(summary: Summary) -> list[Breakdown]:
-    """Rows measured on both sides, of tags with few enough values to read."""
+    """Rows measured before and after, for tags with few enough values to read."""
     values = Counter(row.tag for row in summary.breakdowns)
     return [row for row in summary.breakdowns if values[row.tag] <= _MAX_TAG_VALUES and row.before and row.after]
 
 
 def _sharing(summary: Summary, totals: Mapping[str, float]) -> dict[str, tuple[int, int]]:
-    """(tokens that rows would have, tokens computed) of each kind of work that shared prefixes."""
+    """(tokens of plain rows, tokens computed) for each kind of work that shared prefixes."""
     profiled = summary.counts.get("profile", {}).get("prompt_tokens", {})
     found = {
         "profiling": (profiled.get("unshared", 0), profiled.get("computed", 0)),
@@ -205,7 +205,7 @@ def _tokens(
 
 
 def _drawn(items: Sequence[Any], count: int, turn_id: Callable[[Any], str]) -> list[Any]:
-    """A draw by the hash of the turn id: nobody picked them, and the same run shows the same."""
+    """A draw by the hash of the turn id: not picked by hand, and the same for the same run."""
     return sorted(items, key=lambda item: hashlib.sha256(turn_id(item).encode()).digest())[:count]
 
 
@@ -225,7 +225,7 @@ def _describe(trajectories: RecordFile[Trajectory], turn_id: str) -> dict[str, A
 
 
 def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]]:
-    """Pivots with the reference policy's samples, equal ones together, and how each fared in training."""
+    """Pivots with the reference policy's samples, equal ones together, and the rewards of each in training."""
     if not chosen:
         return []
     trajectories = files.file("read", "trajectories.jsonl", Trajectory)
@@ -235,7 +235,7 @@ def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]
     for row in chosen:
         if row.turn_id not in profiles:
             raise InputError(
-                f"{profiles.path} lacks {row.turn_id!r}, which selection.jsonl names: they are of different profiles. "
+                f"{profiles.path} lacks {row.turn_id!r} of selection.jsonl: the two belong to different profiles. "
                 f"Restore the file, or select again with `pivotrl select {files.directory} --overwrite`"
             )
         group = profiles.get(row.turn_id)
@@ -257,7 +257,7 @@ def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]
 
 
 def _flips(files: RunFiles, results: Mapping[str, Sequence[TurnResult]]) -> list[dict[str, Any]]:
-    """Held-out turns that fared better, then worse, after training, with both actions."""
+    """Held-out turns that got better, then worse, after training, with both actions."""
     trajectories = files.file("read", "heldout.jsonl", Trajectory)
     before = {result.turn_id: result for result in results["before"]}
     pairs = [(before[result.turn_id], result) for result in results["after"] if result.turn_id in before]

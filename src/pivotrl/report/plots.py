@@ -1,7 +1,7 @@
 """The plots of the report: numbers in, inline SVG out. The same numbers give the same bytes.
 
-Colours are drawn as fixed values and leave as CSS variables, so the page sets them for light, dark and print. Text
-stays text, in the page's font. Labels come from logs: they are never read as mathematics or markup.
+Colours are drawn as fixed values and then replaced by CSS variables, so the page sets them for light, dark and print.
+Text stays text, in the page's font. Labels come from logs: they are never interpreted as mathematics or markup.
 """
 
 from __future__ import annotations
@@ -58,21 +58,26 @@ _STYLE = {
 _MAX_LABEL = 48
 _PANELS = (
     ("reward/mean", "Mean reward at pivots", 1.0, "Fresh samples at each step."),
-    ("reward/group_variance", "Reward variance within a group", None, "At 0 all samples of a turn fare alike."),
-    ("groups/signal", "Share of groups with signal", 1.0, "Groups whose rewards differ; the others teach nothing."),
+    (
+        "reward/group_variance",
+        "Reward variance within a group",
+        None,
+        "At 0 all samples of a turn get the same reward.",
+    ),
+    ("groups/signal", "Share of groups with signal", 1.0, "Groups whose rewards differ; only these teach."),
     ("policy/entropy", "Entropy", None, "Nats per token. Near 0 the policy no longer explores."),
     ("policy/sampler_gap", "Sampler gap", None, "Nats per token between sampler and trainer; 0 is exact."),
     ("gradient/norm", "Gradient norm", None, "Before clipping."),
     ("loss/total", "Loss", None, "Cross-entropy of the demonstrated actions, nats per token."),
     ("loss/kl", "KL to the reference policy", None, "Nats per token, at pivots."),
     ("samples/mean_tokens", "Tokens per action", None, "A jump or a collapse can mean the verifier is being gamed."),
-    ("samples/malformed_share", "Malformed actions", 1.0, "Share of samples that are no well-formed action."),
+    ("samples/malformed_share", "Malformed actions", 1.0, "Share of malformed samples."),
 )
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One dot with its interval, and the words beside it."""
+    """One dot with its interval and label."""
 
     mean: float
     low: float
@@ -87,7 +92,7 @@ def figures(
     selections: Sequence[Selection],
     manifests: Mapping[str, Manifest],
 ) -> dict[str, Markup]:
-    """The large plots by name; a plot without data is left out."""
+    """The large plots by name; plots without data are omitted."""
 
     def sides(row: Any, unit: str) -> list[Mark]:
         pair = (("before", row.before), ("after", row.after))
@@ -139,7 +144,7 @@ def interval_plot(
     scale: float = 1,
     zero: bool = False,
 ) -> Markup:
-    """Dots with intervals, a labelled row for each measurement; ``zero`` draws a line at no change."""
+    """Dots with intervals, one labelled row per measurement; ``zero`` draws a line at no change."""
     heights = [0.95 + 0.66 * len(marks) for _, marks in rows]
     total = sum(heights)
     height = 22 * total + 34
@@ -168,7 +173,7 @@ def interval_plot(
 
 
 def step_plot(points: Sequence[tuple[int, float]], top: float | None = None) -> Markup:
-    """A metric over steps: the raw values faint, their running mean strong with its last value written out."""
+    """A metric over steps: faint raw values, and a strong running mean with its last value in figures."""
     steps, values = [step for step, _ in points], [value for _, value in points]
     width = len(values) // 12
     windows = [values[max(0, i - width) : i + width + 1] for i in range(len(values))]
@@ -194,12 +199,12 @@ def step_plot(points: Sequence[tuple[int, float]], top: float | None = None) -> 
 def mean_reward_histogram(
     turns: Sequence[tuple[float, bool]], num_samples: int, band: tuple[float, float] | None
 ) -> Markup:
-    """Turns (mean reward, chosen) by their mean reward. The outer bars are cut where they dwarf the rest."""
+    """Turns (mean reward, chosen) by their mean reward. The outer bars are cut if they dwarf the rest."""
     on_grid = sum(abs(mean * num_samples - round(mean * num_samples)) < 1e-6 for mean, _ in turns)
     bins = max(num_samples, 2) if num_samples <= 20 and 2 * on_grid > len(turns) else 20  # a bar for each k of K passed
     counts = [[0] * (bins + 1), [0] * (bins + 1)]
     for mean, chosen in turns:
-        # Only turns that fail always, or pass always, stand in the outer bars.
+        # The outer bars hold only turns that always fail or always pass.
         place = 0 if mean == 0 else bins if mean == 1 else min(max(round(mean * bins), 1), bins - 1)
         counts[chosen][place] += 1
     totals = [left_out + chosen for left_out, chosen in zip(*counts, strict=True)]
@@ -220,12 +225,12 @@ def mean_reward_histogram(
         axes.bar(places, counts[0], 0.8 / bins, bottom=counts[1], color=_COLOURS["before"])
         for place, name, side in ((0, "always fail", "left"), (bins, "always pass", "right")):
             edge = places[place] + (-0.4 if place == 0 else 0.4) / bins
-            if totals[place] > limit:  # a gap says that the bar goes on
+            if totals[place] > limit:  # a gap shows that the bar continues
                 ends = [places[place] - 0.41 / bins, places[place] + 0.41 / bins]
                 axes.plot(ends, [0.8 * limit, 0.83 * limit], color=_COLOURS["paper"], linewidth=4)
             if totals[place]:
                 height = min(totals[place], limit)
-                if height > 0.9 * limit:  # beside the bar, where there is no room above it
+                if height > 0.9 * limit:  # beside the bar: there is no room above it
                     edge, height = places[place] + (0.5 if place == 0 else -0.5) / bins, 0.9 * limit
                 axes.text(edge, height + 0.02 * limit, f"{totals[place]:,} {name}", ha=side, color=_COLOURS["ink"])
 

@@ -1,4 +1,4 @@
-"""The command that goes on with a run, made from what its manifests hold."""
+"""The command that continues a run, built from its manifests."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _OPTIONS = (
 
 
 def resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
-    """The ``pivotrl run`` that goes on with this run; options at their defaults are left out.
+    """The ``pivotrl run`` command that continues this run, without options at their defaults.
 
-    What cannot be told from the manifests stands in capitals, for the user to fill in: reference texts, of which they
-    hold a hash, and a policy, reader or verifier that cannot be named.
+    The user must fill in words in capitals, which the manifests do not contain: reference texts (only their hash is
+    stored), and a policy, reader or verifier that has no name.
     """
     made: dict[str, Any] = {}
     known: dict[str, Any] = {}

@@ -1,6 +1,6 @@
-"""What the numbers of a run say, in plain words: the verdict, what speaks against trusting it, what was not measured.
+"""The numbers of a run in plain words: the verdict, reasons for caution, and what was not measured.
 
-Words follow the intervals: a difference is called one only when its 95 % interval leaves 0 out *and* its p-value,
+The words follow the intervals. A difference is called one only if its 95 % interval excludes 0 *and* its p-value,
 adjusted for the number of tests, is below 0.05.
 """
 
@@ -51,7 +51,7 @@ def plain(text: object) -> str:
 
 
 def clip(text: str, keep_end: bool = False) -> str:
-    """Long text with its middle (or its start) left out, saying how much."""
+    """Long text without its middle (or its start), with a note of how much is missing."""
     left_out = len(text) - _MAX_CHARACTERS
     if left_out <= 0:
         return text
@@ -65,7 +65,7 @@ def amount(value: float, unit: str) -> str:
 
 
 def signed(value: float, unit: str) -> str:
-    """+18.2 (points) for shares, +0.004 for nats; no sign where it rounds to 0."""
+    """+18.2 (points) for shares, +0.004 for nats; no sign if it rounds to 0."""
     value, digits = (100 * value, 1) if unit.startswith("share") else (value, 3)
     sign = "+" if round(value, digits) else ""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", _MINUS)
@@ -94,7 +94,7 @@ def p_value(value: float) -> str:
 
 
 def direction(comparison: Comparison, summary: Summary) -> Direction:
-    """``none`` while no difference is shown: the interval holds 0, or the adjusted p-value is 0.05 or more."""
+    """``none`` if no difference is shown: the interval contains 0, or the adjusted p-value is 0.05 or more."""
     d = comparison.difference
     adjusted = summary.adjusted_p_values.get(comparison.name, d.p_value)
     if d.low <= 0 <= d.high or not adjusted < _SIGNIFICANT:
@@ -103,7 +103,7 @@ def direction(comparison: Comparison, summary: Summary) -> Direction:
 
 
 def sentence(comparison: Comparison, summary: Summary) -> str:
-    """What one measurement says: from, to, difference, interval, p-value and what it rests on."""
+    """One measurement: from, to, difference, interval, p-value and the number of items behind it."""
     d, unit, name = comparison.difference, comparison.unit, comparison.name
     subject, way = _SUBJECTS.get(name, name), direction(comparison, summary)
     noun = "texts" if name == "retention" else name.rpartition(" ")[2]
@@ -125,13 +125,13 @@ def sentence(comparison: Comparison, summary: Summary) -> str:
 
 
 def stage_words(stage: str) -> str:
-    """A stage in words; one beside those of the whole run by its name: ``training 'b'``."""
+    """A stage in words; a named one with its name: ``training 'b'``."""
     kind, _, name = stage.partition("/")
     return STAGE_WORDS.get(stage) or f"{_NAMED.get(kind, kind)} {name!r}"
 
 
 def model_words(manifests: Mapping[str, Manifest]) -> str:
-    """What the policy is: its model, adapter, dtype and device; "" where the manifests do not say."""
+    """The policy's model, adapter, dtype and device; "" if the manifests do not say."""
     described = [manifests[stage].policy for stage in ("profile", "train", "evaluations/before") if stage in manifests]
     found = next(filter(None, described), {})
     named = [str(found["model"] if found.get("model") else found.get("policy", ""))]
@@ -152,7 +152,7 @@ def verdicts(summary: Summary) -> list[str]:
     """The sentences at the top of the report; the first is the verdict."""
     told = [sentence(comparison, summary) for comparison in summary.comparisons]
     if not told and summary.complete:
-        told = ["Nothing was measured on held-out tasks, so it is not known whether training helped."]
+        told = ["Nothing was measured on held-out tasks, so we do not know whether training helped."]
     if not told:
         told = ["There is no verdict yet: nothing has been measured both before and after training."]
     if not summary.complete and summary.comparisons:
@@ -161,26 +161,26 @@ def verdicts(summary: Summary) -> list[str]:
 
 
 def not_measured(summary: Summary, manifests: Mapping[str, Manifest]) -> list[str]:
-    """A sentence for each measurement that is missing, and what is therefore not known."""
+    """One sentence per missing measurement, with what remains unknown."""
     measured = {comparison.name for comparison in summary.comparisons}
     after = manifests.get("evaluations/after")
     if not measured and (after is None or after.status != "complete"):
-        return ["The evaluation after training is missing, so nothing is known yet about what training did."]
+        return ["The evaluation after training is missing, so the effect of training is still unknown."]
     read = manifests["read"].counts if "read" in manifests else {}
     why = "no task was held out" if read.get("heldout_trajectories") == 0 else "no turn got a verdict on both sides"
     told = {
-        "held-out turns": f"Held-out turns were not measured ({why}), so it is not known whether the policy acts "
+        "held-out turns": f"Held-out turns were not measured ({why}), so we do not know whether the policy acts "
         "better at turns it was not trained on.",
-        "held-out episodes": "No episodes were played (no environment was given), so it is not known whether better "
-        "turns add up to solved tasks.",
-        "retention": "Retention was not measured (no reference texts were given), so it is not known whether the "
+        "held-out episodes": "No episodes were played (no environment was given), so we do not know whether better "
+        "turns lead to solved tasks.",
+        "retention": "Retention was not measured (no reference texts were given), so we do not know whether the "
         "policy forgot anything outside the task.",
     }
     return [sentence for name, sentence in told.items() if name not in measured]
 
 
 def metric_totals(metrics: Sequence[Mapping[str, float]]) -> defaultdict[str, float]:
-    """Each metric summed over the steps; 0 for one that no step has."""
+    """Each metric summed over the steps; 0 if no step has it."""
     totals: defaultdict[str, float] = defaultdict(float)
     for row in metrics:
         for name, value in row.items():
@@ -191,7 +191,7 @@ def metric_totals(metrics: Sequence[Mapping[str, float]]) -> defaultdict[str, fl
 def _sample_faults(
     manifests: Mapping[str, Manifest], totals: Mapping[str, float], results: Mapping[str, Sequence[TurnResult]]
 ) -> list[str]:
-    """Where most samples of a stage were cut off, malformed or got no verdict."""
+    """A sentence for each stage in which most samples were cut off, malformed or without a verdict."""
     found = [(f"{name} training", SampleFaults.of_results(side), "--eval-max-tokens") for name, side in results.items()]
     cut_off = int(totals["samples/cut_off"])
     trained = SampleFaults(int(totals["samples/total"]), cut_off, int(totals["samples/malformed"]) - cut_off)
@@ -235,14 +235,14 @@ def caveats(
     metrics: Sequence[Mapping[str, float]],
     results: Mapping[str, Sequence[TurnResult]],
 ) -> list[str]:
-    """What to keep in mind before acting on the verdict, computed from the run."""
+    """Reasons for caution before acting on the verdict, computed from the run."""
     by_name = {comparison.name: comparison for comparison in summary.comparisons}
     told = []
     if "train" in manifests:
         seed = manifests["train"].options.get("train_seed", "unknown")
         told.append(
-            f"This is one seed (train_seed {seed}): the intervals cover which held-out tasks were drawn, not the luck "
-            "of one training run. Repeat with other seeds before you rely on the size of the effect."
+            f"This is one seed (train_seed {seed}): the intervals cover the choice of held-out tasks, not the luck of "
+            "one training run. Repeat with other seeds before you rely on the size of the effect."
         )
     verifiers = [plain(manifests[s].options.get("verifier")) for s in ("train", "evaluations/after") if s in manifests]
     if "held-out turns" in by_name and len(verifiers) == 2:
@@ -251,7 +251,7 @@ def caveats(
             f"the verifier that {'gave the training reward' if has_rewarded else 'chose the pivots'} ({verifiers[0]})"
         )
         told.append(
-            f"Held-out turns are scored by {role}: what merely pleases it looks better here too."
+            f"Held-out turns are scored by {role}: actions that merely satisfy it look better here too."
             if verifiers[0] == verifiers[1]
             else f"Held-out turns are scored by {verifiers[1]}, not by {role}."
         )
@@ -261,16 +261,16 @@ def caveats(
     turns, episodes = ways.get("held-out turns"), ways.get("held-out episodes")
     if turns and episodes and turns != episodes:
         told.append(
-            "The change at single turns is not matched by a shown change in whole episodes, which count in use."
+            "Single turns changed, but no change could be shown in whole episodes, which matter in use."
             if episodes == "none"
-            else "Whole episodes changed although no change could be shown at single turns; ask what else moved."
+            else "Whole episodes changed although no change could be shown at single turns; find out what else changed."
             if turns == "none"
-            else "Single turns and whole episodes moved in opposite directions. Episodes count in use: do not rely on "
+            else "Single turns and whole episodes moved in opposite directions. Episodes matter in use: do not rely on "
             "turn accuracy here."
         )
     few = min((c.difference.num_clusters for c in by_name.values() if c.name != "retention"), default=_FEW_TASKS)
     if few < _FEW_TASKS:
-        told.append(f"The evidence rests on {counted(few, 'held-out task')}; intervals from so few are rough.")
+        told.append(f"The evidence comes from {counted(few, 'held-out task')}; intervals from this few are rough.")
     for c in summary.comparisons:
         if {c.before.num_items, c.after.num_items} != {c.difference.num_items}:
             told.append(
@@ -283,8 +283,8 @@ def caveats(
         if unknown:
             worst, best = amount(sum(rewards) / total, "share"), amount((sum(rewards) + unknown) / total, "share")
             told.append(
-                f"{unknown:,} of {total:,} held-out turns got no verdict {name} training and are left out: counted as "
-                f"failed the accuracy would be {worst}, counted as passed {best}."
+                f"{unknown:,} of {total:,} held-out turns got no verdict {name} training and are left out. Counted as "
+                f"failed, the accuracy would be {worst}; counted as passed, {best}."
             )
     totals = metric_totals(metrics)
     told += _sample_faults(manifests, totals, results)
@@ -292,9 +292,11 @@ def caveats(
         told.append(rate_told)
     if totals["groups/with_signal"] < 0.5 * totals["groups/sampled"]:
         share = amount(totals["groups/with_signal"] / totals["groups/sampled"], "share")
-        told.append(f"Only {share} of the groups sampled in training had signal; the other samples taught nothing.")
+        told.append(f"Only {share} of the groups sampled in training had signal; nothing was learned from the rest.")
     if skipped := totals["update/skipped"]:
-        told.append(f"{skipped:.0f} of {len(metrics)} updates were skipped: loss or gradient was not finite.")
+        told.append(
+            f"{skipped:.0f} of {len(metrics)} updates were skipped because the loss or gradient was not finite."
+        )
     gap = max((row.get("policy/sampler_gap", 0.0) for row in metrics), default=0.0)
     if gap > _LARGE_SAMPLER_GAP:
         told.append(f"Sampler and trainer disagree by up to {gap:.2f} nats per token, which biases the updates.")

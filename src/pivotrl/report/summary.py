@@ -55,7 +55,7 @@ class Training:
 
     stage: str
     selection: str | None
-    """Name of the selection it was made from; None for that of the whole run."""
+    """Name of the selection it used; None for the unnamed one."""
     options: dict[str, Any]
     num_steps: int
     cost: Cost
@@ -63,7 +63,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation, finished or not, and how it differs from the one before training."""
+    """One evaluation, finished or not, and its difference from the one before training."""
 
     stage: str
     training: str | None
@@ -79,7 +79,7 @@ class Evaluation:
 class Summary:
     directory: str
     complete: bool
-    """False while a stage is missing; the report then says so."""
+    """False while a stage is missing; the report says so."""
     counts: dict[str, Any]
     comparisons: tuple[Comparison, ...]
     adjusted_p_values: dict[str, float]
@@ -90,13 +90,13 @@ class Summary:
     costs: tuple[Cost, ...]
     versions: dict[str, str]
     trainings: tuple[Training, ...] = ()
-    """Every training, also those beside that of the whole run."""
+    """Every training, including named ones."""
     evaluations: tuple[Evaluation, ...] = ()
-    """Every evaluation by any name."""
+    """Every evaluation, whatever its name."""
 
     @property
     def total_rollout_turns(self) -> int:
-        """What training cost in rollout turns: profiling and every training, evaluation left out."""
+        """The cost of training in rollout turns: profiling and every training, but not evaluation."""
         return sum(cost.rollout_turns for cost in self.costs if is_for_training(cost.stage))
 
     @property
@@ -108,12 +108,12 @@ class Summary:
 
 
 def is_for_training(stage: str) -> bool:
-    """Whether what a stage costs is a cost of training: profiling and every training are."""
+    """Whether a stage counts as a cost of training: profiling and every training do."""
     return stage in ("profile", "train") or stage.startswith("trainings/")
 
 
 def read_manifests(directory: Path) -> dict[str, Manifest]:
-    """The manifests found, by stage: those of the whole run in order, then the named ones."""
+    """The manifests found, by stage: the unnamed stages in order, then the named ones."""
     return {stage: read_manifest(manifest_path(directory, stage)) for stage in known_stages(directory)}
 
 
@@ -121,10 +121,10 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
     """Read a run directory.
 
     Args:
-        files: of the directory, if they are open already.
+        files: the files of the directory, if already open.
 
     Raises:
-        InputError: it holds no run, or a file of a finished stage was damaged.
+        InputError: the directory holds no run, or a file of a finished stage is damaged.
     """
     directory = Path(directory)
     manifests = read_manifests(directory)
@@ -213,7 +213,7 @@ def _mean_kl(results: Sequence[RetentionResult]) -> Estimate | None:
 
 
 def _mean_of_texts(values: Sequence[tuple[float, str]]) -> Estimate | None:
-    """None below two texts: one text gives no interval."""
+    """None for fewer than two texts: one text gives no interval."""
     if len(values) < 2:
         return None
     return clustered_mean([value for value, _ in values], [item for _, item in values], bounded=False)

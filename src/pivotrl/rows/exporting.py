@@ -1,4 +1,4 @@
-"""export: the pivots of a run as files that another training stack starts from."""
+"""export: the pivots of a run as files for another training stack."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ the turns it had to leave out. It must be deterministic."""
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Which turns are written and which tasks are set aside."""
+    """Which turns are written, and which tasks are used for validation."""
 
     turns: Literal["pivots", "profiled"] = "pivots"
-    """pivots: the selected turns. profiled: every profiled turn, whatever its outcome."""
+    """pivots: the selected turns. profiled: every profiled turn."""
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of tasks whose turns become the validation split; 0 makes none."""
+    """Share of tasks whose turns form the validation split; 0 for none."""
     split_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ def export(
     turns were left out, ``skipped.jsonl`` with a reason each. Held-out trajectories of the run are never exported.
 
     Args:
-        selection: name of the selection whose pivots are written; None is that of the whole run.
+        selection: name of the selection whose pivots are written; None for the unnamed one.
 
     Raises:
         InputError: ``out`` is not empty; the run has no finished profile or selection, or its files have changed
@@ -83,7 +83,7 @@ def export(
         left = {turn.turn.id for turn in splits["train"]} - {skip.turn_id for skip in skipped}
         if not left:
             reasons = dict(Counter(skip.reason for skip in skipped))
-            raise InputError(f"{describe(exporter)} can write none of the {len(splits['train'])} turns: {reasons}")
+            raise InputError(f"{describe(exporter)} cannot write any of the {len(splits['train'])} turns: {reasons}")
         if skipped:
             rows = "".join(f"{skip.model_dump_json(exclude_defaults=True)}\n" for skip in skipped)
             write_file(folder / "skipped.jsonl", rows)
@@ -144,7 +144,7 @@ def _split(turns: Sequence[ProfiledTurn], options: ExportOptions) -> dict[str, l
 
 
 def _secrets(turns: Sequence[ProfiledTurn]) -> Counter[str]:
-    """Keys, addresses and the like in what is about to leave the house, by kind."""
+    """Keys, addresses and other secrets in the exported turns, by kind."""
     found: Counter[str] = Counter()
     for trajectory in {one.turn.trajectory.id: one.turn.trajectory for one in turns}.values():
         found.update(finding.kind for finding in find_secrets(trajectory))
@@ -153,15 +153,15 @@ def _secrets(turns: Sequence[ProfiledTurn]) -> Counter[str]:
 
 def _about(profile: Manifest, selection: dict[str, Any] | None, secrets: Mapping[str, int]) -> str:
     sampled = profile.options
-    chosen = "Every profiled turn, whatever its outcome."
+    chosen = "Every profiled turn."
     if selection is not None:
         chosen = f"Pivot turns: selected by the rule `{selection['rule']}` (max_mean {selection['max_mean']})."
     lines = [
         f"{chosen} Profiled with the policy `{profile.inputs['policy'][:12]}`,",
         f"{sampled['num_samples']} samples a turn (temperature {sampled['temperature']}, top_p {sampled['top_p']}, "
         f"max_tokens {sampled['max_tokens']}), judged by",
-        f"`{sampled['verifier']}`. The profile holds for that policy and that verifier:",
-        "for another one, which of these turns are pivots has to be measured again.",
+        f"`{sampled['verifier']}`. The profile is valid only for that policy and verifier;",
+        "for others, measure again which of these turns are pivots.",
     ]
     if secrets:
         told = ", ".join(f"{kind} {count}" for kind, count in sorted(secrets.items()))
@@ -189,12 +189,12 @@ def _whole_folder(out: Path) -> Iterator[Path]:
     """A folder to write into, which becomes ``out`` when everything is written.
 
     Raises:
-        InputError: ``out`` is a file or a folder that holds something.
+        InputError: ``out`` is a file or a folder that is not empty.
     """
     target = out.resolve()
     if target.exists() and not target.is_dir():
         raise InputError(f"{out} is a file; give a folder")
     if target.exists() and any(target.iterdir()):
-        raise InputError(f"{out} is not empty; export never mixes files, give an empty or a new folder")
+        raise InputError(f"{out} is not empty; give an empty or a new folder, because export never mixes files")
     with atomic_folder(target) as folder:
         yield folder

@@ -1,4 +1,4 @@
-"""The README.md beside exported rows: what they are, where they come from, how a stack is started on them."""
+"""The README.md beside exported rows: what they are, where they come from, how to start a stack on them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def readme(
     for split, turns in pivots.splits.items():
         written = [profiled.turn for profiled in turns if profiled.turn.id not in left_out]
         lines.append(f"| {split} | {len(written)} | {len({turn.trajectory.task_id for turn in written})} |")
-    lines += ["", "No task stands in both splits."]
+    lines += ["", "No task is in both splits."]
     if skipped:
         counts = Counter(skip.reason for skip in skipped)
         told = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())

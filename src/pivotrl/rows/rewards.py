@@ -21,7 +21,7 @@ from pivotrl.rollouts import judge
 from pivotrl.storage.record_files import validation_message
 
 Answer = str | Mapping[str, Any]
-"""What a policy wrote: its text, or an assistant message whose tool calls the stack has parsed already."""
+"""A policy's output: its text, or an assistant message whose tool calls the stack has already parsed."""
 
 
 class RowReward:
@@ -65,7 +65,7 @@ class RowReward:
         """The reward as a number.
 
         Raises:
-            ValueError: there is no verdict and no number to stand for it.
+            ValueError: there is no verdict and no number to replace it.
         """
         verdict = self.verdict(answer, pivotrl_turn)
         reward = self._no_verdict if verdict.reward is None else verdict.reward
@@ -85,7 +85,7 @@ def turn_of_row(pivotrl_turn: str) -> Turn:
     try:
         trajectory = Trajectory.model_validate_json(pivotrl_turn)
     except ValidationError as error:
-        raise InputError(f"pivotrl_turn holds no turn: {validation_message(error)}; export again") from error
+        raise InputError(f"pivotrl_turn is not a turn: {validation_message(error)}; export again") from error
     return Turn(trajectory, len(trajectory.messages) - 1)
 
 

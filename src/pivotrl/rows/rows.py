@@ -1,4 +1,4 @@
-"""Profiled turns on their way to another training stack, and what the rows of such stacks have in common.
+"""Profiled turns for another training stack, and the parts that rows of all stacks share.
 
 Facts of ours bear names that start with ``pivotrl_``: a pass rate or a trajectory id of somebody else, which other
 files carry under shorter names, is never mistaken for them.
@@ -23,16 +23,16 @@ Row = dict[str, Any]
 COLUMNS = {
     "pivotrl_turn_id": "trajectory id # index of the assistant message in the log",
     "pivotrl_trajectory_id": "the log the turn was cut from",
-    "pivotrl_task_id": "all rows of a task stand on one side of the split",
+    "pivotrl_task_id": "all rows of a task are on one side of the split",
     "pivotrl_reward_mean": "mean reward of the profiled policy at the turn, over the samples with a verdict",
     "pivotrl_reward_variance": "population variance of those rewards",
     "pivotrl_num_scored": "samples with a verdict",
     "pivotrl_num_samples": "K, samples drawn",
-    "pivotrl_policy_sha256": "identity of the profiled policy; a profile says nothing about another one",
-    "pivotrl_expected_action": "what the demonstration did, as JSON text",
+    "pivotrl_policy_sha256": "identity of the profiled policy; the profile does not apply to others",
+    "pivotrl_expected_action": "the demonstrated action, as JSON text",
     "pivotrl_turn": "the whole turn as JSON text, for the reward function",
 }
-"""Columns that rows may have beside those of the stack."""
+"""Columns that rows may have besides those of the stack."""
 
 
 class Unfit(ValueError):
@@ -41,11 +41,11 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True)
 class ProfiledTurn:
-    """A turn with what is known of it."""
+    """A turn with its profile."""
 
     turn: Turn
     facts: Mapping[str, str | int | float]
-    """Provenance and profile, by the names in ``COLUMNS``; what is unknown is left out."""
+    """Provenance and profile, by the names in ``COLUMNS``; unknown values are left out."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Pivots:
     """What is exported."""
 
     splits: Mapping[str, Sequence[ProfiledTurn]]
-    """``train`` and, unless it is empty, ``validation``; no task stands in both."""
+    """``train`` and, unless it is empty, ``validation``; no task is in both."""
     verifier: str
     """The verifier that profiled the turns, as a text that names it."""
     about: str
@@ -135,7 +135,7 @@ def turn_text(turn: Turn) -> str:
 
 
 def facts(profiled: ProfiledTurn) -> Row:
-    """The columns of ours: provenance, profile, expected action, and the whole turn."""
+    """Our columns: provenance, profile, expected action, and the whole turn."""
     return {
         **profiled.facts,
         "pivotrl_expected_action": json_text(expected_action(profiled.turn)),

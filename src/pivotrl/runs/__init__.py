@@ -1,1 +1,1 @@
-"""The files of a run: where they stand, what they were when a stage ended, and who may change them."""
+"""The files of a run: their paths, their state when a stage ended, and who may change them."""

@@ -1,4 +1,4 @@
-"""What a stage cost so far, finished or not: rollout turns, steps and seconds, added up from its files."""
+"""The cost of a stage so far, finished or not: rollout turns, steps and seconds, added up from its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Cost:
     rollout_turns: int
     seconds: float
     finished: bool = True
-    """False: the numbers are what was spent so far."""
+    """If False, the numbers are the cost so far."""
 
 
 def cost_of(directory: Path, stage: str, manifest: Manifest) -> Cost:
@@ -34,7 +34,7 @@ def cost_of(directory: Path, stage: str, manifest: Manifest) -> Cost:
 
 
 def _bought(directory: Path, stage: str) -> int:
-    """Rollout turns that stand in the files of a stage; those on behalf of its checks are known at its end only."""
+    """Rollout turns in the files of a stage; those of its checks are known only at its end."""
     groups = {"profile": "profiles.jsonl"}.get(stage, f"{stage}/groups.jsonl")
     found = list(RecordFile(directory / groups, SampleGroup))
     turns = RecordFile(directory / f"{stage}.turns.jsonl", TurnResult)
@@ -48,7 +48,7 @@ def _bought(directory: Path, stage: str) -> int:
 
 
 def describe_cost(directory: Path, stage: str) -> str:
-    """``train (3 steps, 192 rollout turns, 5 s)``; what cannot be read is called unknown."""
+    """``train (3 steps, 192 rollout turns, 5 s)``; unreadable parts are called unknown."""
     try:
         manifest = find_manifest(directory, stage)
         if manifest is None:

@@ -1,4 +1,4 @@
-"""Ways into a run directory: whoever changes something holds the lock before the first change, and while it works."""
+"""Ways into a run directory: a process holds the lock from before its first change until it is done."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def require_run(directory: Path) -> None:
 
 @contextmanager
 def working_in(directory: Path) -> Iterator[None]:
-    """Alone in the directory of a run.
+    """Lock the directory of a run.
 
     Raises:
         InputError: it holds no run, or another process is working in it.
@@ -41,7 +41,7 @@ def working_in(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def starting_in(directory: Path, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Alone in a directory where a run starts or goes on; what ``overwrite`` replaces is moved by the stage itself.
+    """Lock a directory where a run starts or resumes; with ``overwrite`` the stage itself moves what it replaces.
 
     Raises:
         InputError: the directory is not empty and neither flag is given, it holds something else than a run, or another
@@ -63,4 +63,4 @@ def _require_place(directory: Path, resume: bool, overwrite: bool) -> None:
     if overwrite and not (known_stages(directory) or (directory / REPLACED).is_dir()):
         raise InputError(f"{directory} holds files but no pivotrl run; choose another directory")
     if not overwrite and not resume:
-        raise InputError(f"{directory} is not empty; add --resume to go on, or --overwrite to start again")
+        raise InputError(f"{directory} is not empty; add --resume to continue, or --overwrite to start again")

@@ -1,4 +1,4 @@
-"""The door to the files of a run: what a stage reads is opened here, once it is known to be what was written."""
+"""Access to the files of a run: every file is verified here before it is opened."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class RunFiles:
                 raise InputError(f"{self.directory} has no {manifest_path(Path(), stage)}; run `{command}` first")
             if manifest.status != "complete":
                 go_on = f"{command} --resume" if stage == "read" else command
-                raise InputError(f"{manifest_path(self.directory, stage)} is not finished; go on with `{go_on}`")
+                raise InputError(f"{manifest_path(self.directory, stage)} is not finished; continue with `{go_on}`")
             verify_outputs(self.directory, stage, manifest)
             self._require_inputs(stage, manifest)
             self._verified[stage] = manifest
         return self._verified[stage]
 
     def _require_inputs(self, stage: str, manifest: Manifest) -> None:
-        """What the stage was made from is still there and has not been made again since."""
+        """Check that the stage's inputs still exist and have not been replaced since."""
         for name, sha256 in manifest.inputs.items():
             if stage != "read" and (self.directory / name).is_file() and self.sha256(name) != sha256:
                 raise InputError(
-                    f"{self.directory / name} is not what the {stage} stage was made from; restore it, or do the stage "
-                    f"again with `{again(self.directory, stage)}`"
+                    f"{self.directory / name} differs from the input of the {stage} stage; restore it, or run that "
+                    f"stage again with `{again(self.directory, stage)}`"
                 )
 
     def sha256(self, name: str) -> str:
@@ -68,17 +68,17 @@ class RunFiles:
         return path
 
     def _read(self) -> None:
-        """Trajectories that were written by hand, without a manifest, are taken as they are."""
+        """The trajectories to train on. Hand-written files without a manifest are accepted."""
         if manifest_path(self.directory, "read").is_file():
             self.finished("read")
 
     def trajectories(self) -> list[Trajectory]:
-        """To train on, each turn with the other actions that are known to be as right there."""
+        """The trajectories to train on, each turn with its alternatives: other actions known to be right."""
         self._read()
         return with_alternatives(read_records(self.directory / "trajectories.jsonl", Trajectory))
 
     def heldout(self) -> list[Trajectory]:
-        """Those that training never sees, as :meth:`trajectories`; none where nothing was held out."""
+        """The held-out trajectories, as :meth:`trajectories`; none if nothing was held out."""
         self._read()
         path = self.directory / "heldout.jsonl"
         return with_alternatives(read_records(path, Trajectory)) if path.is_file() else []
@@ -94,7 +94,7 @@ class RunFiles:
         return read_records(self.directory / outputs(stage)[0], Selection)
 
     def turns(self, turn_ids: Iterable[str]) -> list[Turn]:
-        """Turns to train on, by their ids and in their order."""
+        """Turns to train on, by id and in that order."""
         by_id = {trajectory.id: trajectory for trajectory in self.trajectories()}
         found = []
         for turn_id in turn_ids:

@@ -1,4 +1,4 @@
-"""Where each stage of a run writes. A stage is known by the path of its manifest: ``train``, ``evaluations/after``."""
+"""Where each stage of a run writes. The path of its manifest identifies a stage: ``train``, ``evaluations/after``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from pivotrl.protocols import InputError
 
 STAGES = ("read", "profile", "select", "evaluations/before", "train", "evaluations/after")
-"""The stages of a whole run, in order. Further selections, trainings and evaluations stand beside them by name."""
+"""The stages of a whole run, in order. Further selections, trainings and evaluations have names."""
 REPLACED = "replaced"
 """Where ``--overwrite`` moves what it replaces."""
 
@@ -17,10 +17,10 @@ _RESERVED = {"selections": ("default",), "trainings": ("default",), "evaluations
 
 
 def selection_stage(name: str | None = None) -> str:
-    """The stage that makes a selection: that of the whole run without a name.
+    """The stage that makes a selection; without a name, the run's own.
 
     Raises:
-        InputError: the name cannot be one.
+        InputError: the name is not valid.
     """
     return "select" if name is None else _named("selections", name)
 
@@ -59,7 +59,7 @@ def outputs(stage: str) -> tuple[str, ...]:
 
 
 def known_stages(directory: Path) -> list[str]:
-    """The stages that left a manifest, those of a whole run first, the others by name."""
+    """The stages that have a manifest: the unnamed ones first, then the others by name."""
     found = [
         f"{path.parent.relative_to(directory).as_posix()}/{path.name}".removeprefix("./").removesuffix(".manifest.json")
         for pattern in ("*.manifest.json", *(f"{folder}/*.manifest.json" for folder in _RESERVED))

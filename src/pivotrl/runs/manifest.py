@@ -1,4 +1,4 @@
-"""Manifests: what made an output, and what the output was.
+"""Manifests: how an output was made, and what it was.
 
 A manifest stands beside what its stage wrote. Once the stage is finished it holds the hash and the size of every file,
 and its own checksum, so that loss and damage are told and never read as data.
@@ -34,7 +34,7 @@ def manifest_path(directory: Path, stage: str) -> Path:
 
 
 def find_manifest(directory: Path, stage: str) -> Manifest | None:
-    """The manifest of a stage; None where the stage was never begun.
+    """The manifest of a stage; None if the stage was never started.
 
     Raises:
         InputError: as :func:`read_manifest`.
@@ -50,15 +50,15 @@ def read_manifest(path: Path) -> Manifest:
     try:
         content = json.loads(path.read_bytes())
         manifest = Manifest.model_validate(content)
-        fault = "" if manifest.checksum in ("", _checksum(content)) else "its checksum does not fit"
+        fault = "" if manifest.checksum in ("", _checksum(content)) else "its checksum does not match"
     except ValidationError as error:
         fault = validation_message(error)
     except (ValueError, RecursionError):
         fault = "it is not JSON"
     if fault:
         raise InputError(
-            f"{path} is damaged: {fault}. Restore the file, or do its stage again with --overwrite, which moves aside "
-            "what is there"
+            f"{path} is damaged: {fault}. Restore the file, or run its stage again with --overwrite, which moves the "
+            "old files aside"
         )
     return manifest
 
@@ -72,7 +72,7 @@ def write_manifest(path: Path, manifest: Manifest) -> Manifest:
 
 
 def _checksum(content: dict[str, object]) -> str:
-    """Of the fields that stand in the file, so that a later version may add others."""
+    """Checksum of the fields in the file, so that a later version may add others."""
     return sha256_of_json({name: value for name, value in content.items() if name != "checksum"})
 
 
@@ -98,10 +98,10 @@ def outputs_of(directory: Path, names: Iterable[str]) -> dict[str, Output | None
 def verify_outputs(
     directory: Path, stage: str, manifest: Manifest, wanted: Callable[[str], bool] = lambda name: True
 ) -> None:
-    """Compare the files of a finished stage with what its manifest says of them.
+    """Compare the files of a finished stage with its manifest.
 
     Args:
-        wanted: whether a file, by its path in the directory, matters.
+        wanted: whether to check a file, by its path in the directory.
 
     Raises:
         InputError: one was damaged, cut, doubled, replaced or removed; file, rows found, rows expected and remedy are
@@ -112,8 +112,8 @@ def verify_outputs(
         if missing := [name for name in always if not (directory / name).is_file()]:
             raise InputError(f"{directory / missing[0]} is missing. {remedy(directory, stage, manifest)}")
         warnings.warn(
-            f"{manifest_path(directory, stage)} was written by an older version and does not say what the stage wrote, "
-            "so its files cannot be verified",
+            f"{manifest_path(directory, stage)} was written by an older version and does not list the stage's files, "
+            "so they cannot be verified",
             Notice,
             stacklevel=2,
         )
@@ -124,7 +124,7 @@ def verify_outputs(
 
 
 def require_no_strangers(directory: Path, name: str) -> None:
-    """A stage writes its manifest first, so files without one come from elsewhere, or the manifest was lost.
+    """A stage writes its manifest first, so files without one come from elsewhere, or their manifest was lost.
 
     Raises:
         InputError: the stage has files and no manifest.
@@ -132,18 +132,18 @@ def require_no_strangers(directory: Path, name: str) -> None:
     for output in outputs(name):
         if (directory / output).exists():
             raise InputError(
-                f"{directory / output} stands there without {manifest_path(directory, name)}, so it is not known what "
-                f"made it. Restore the manifest, or do the stage again with `{again(directory, name)}`, which moves "
-                "what is there aside"
+                f"{directory / output} exists without {manifest_path(directory, name)}, so its origin is unknown. "
+                f"Restore the manifest, or run the stage again with `{again(directory, name)}`, which moves the old "
+                "files aside"
             )
 
 
 def _fault(path: Path, output: Output | None) -> str:
     if output is None:
-        return "was not written by the stage and stands there now" if path.exists() else ""
+        return "exists but was not written by the stage" if path.exists() else ""
     expected = f"{output.num_bytes:,} bytes" if output.num_rows is None else counted(output.num_rows, "row")
     if not path.is_file():
-        return f"is missing: 0 of the {expected} that were written are there"
+        return f"is missing: found 0 of the {expected} that were written"
     size = path.stat().st_size
     if size == output.num_bytes and sha256_of_file(path) == output.sha256:
         return ""
@@ -151,25 +151,27 @@ def _fault(path: Path, output: Output | None) -> str:
         found = "other ones" if size == output.num_bytes else f"{size:,} bytes"
         return f"was changed after it was written: found {found}, expected {expected}"
     rows, fault = examine(path)
-    told = f"; {fault}" if fault else "; the rows are not those that were written" if rows == output.num_rows else ""
+    told = (
+        f"; {fault}" if fault else "; the rows differ from those that were written" if rows == output.num_rows else ""
+    )
     return f"was changed after it was written: found {counted(rows, 'row')}, expected {expected}{told}"
 
 
 def remedy(directory: Path, stage: str, manifest: Manifest) -> str:
-    """What to do about a damaged output. A selection costs nothing, so it is written again in place."""
+    """What to do about a damaged output. A selection costs nothing, so it is rewritten in place."""
     if stage == "select" or stage.startswith("selections/"):
         given = {option: value for option, value in manifest.options.items() if value is not None}
         options = [word for option, value in given.items() for word in (f"--{option.replace('_', '-')}", str(value))]
         command = f"{again(directory, stage).removesuffix(' --overwrite')} {shlex.join(options)}".strip()
-        return f"Restore the file, or write it again with `{command}`"
+        return f"Restore the file, or rewrite it with `{command}`"
     return (
-        f"Restore the file, or do the stage again with `{again(directory, stage, manifest)}` and the options that it "
-        "had: what is there is moved aside, not deleted"
+        f"Restore the file, or run the stage again with `{again(directory, stage, manifest)}` and the same options: "
+        "the old files are moved aside, not deleted"
     )
 
 
 def again(directory: Path, stage: str, manifest: Manifest | None = None) -> str:
-    """The command that does a stage anew, without its options."""
+    """The command that runs a stage again, without its options."""
     folder, _, name = stage.rpartition("/")
     place, source = str(directory), str(manifest.options.get("source", "SOURCE")) if manifest else "SOURCE"
     words = {

@@ -1,7 +1,7 @@
-"""``--overwrite`` deletes nothing: a stage, and what was made from it, goes to ``replaced/``, named with its cost.
+"""``--overwrite`` deletes nothing: it moves a stage, and what was made from it, to ``replaced/`` and reports the cost.
 
-A move is a list on disk and one rename a file or folder. When the process is killed in the middle, the next command
-that works in the directory ends the move before it does anything else.
+A move is a list on disk and one rename per file or folder. If the process is killed in the middle, the next command
+in the directory finishes the move before it does anything else.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def move_aside(directory: Path, stage: str) -> None:
 
 
 def finish_moves(directory: Path) -> None:
-    """End what :func:`move_aside` was killed in. To be called by whoever holds the lock."""
+    """Finish an interrupted :func:`move_aside`. The caller must hold the lock."""
     for path in sorted((directory / REPLACED).glob(f"*/{_LIST}")):
         _finish(directory, path.parent)
 
@@ -99,7 +99,7 @@ def _files(directory: Path, stage: str) -> list[str]:
 
 
 def _rank(stage: str) -> int:
-    """What was made last is moved first."""
+    """What was made last moves first."""
     return _ORDER.index(stage.partition("/")[0])
 
 
@@ -112,7 +112,7 @@ def _new_folder(parent: Path) -> Path:
         except FileExistsError:
             continue
         return folder
-    raise InputError(f"{parent} is full of moves of this second; wait a moment")
+    raise InputError(f"{parent} has too many moves within this second; wait a moment")
 
 
 def _read_list(path: Path) -> list[str]:
@@ -127,8 +127,8 @@ def _read_list(path: Path) -> list[str]:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) and _may_move(name) for name in names):
         raise InputError(
-            f"{path} is damaged: it does not list files of a run. Delete it. What was moved already lies beside it, "
-            "and the rest is where it was"
+            f"{path} is damaged: it does not list files of a run. Delete it. Files already moved are beside it, and "
+            "the rest is where it was"
         )
     return names
 

@@ -1,4 +1,4 @@
-"""One stage of a run: begun, taken up again, finished, and never mixed with one of other settings."""
+"""One stage of a run: started, resumed, finished, and never mixed with other settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAMED = ("select", "train", "evaluations/")
 
 
 class Stage:
-    """The manifest of a stage, started or taken up again.
+    """The manifest of a stage that is started or resumed.
 
     A finished stage with the same options and inputs is skipped (``done``), once its files are what it wrote; one with
     others is refused, listing the differences. Times add up over resumptions.
@@ -91,7 +91,7 @@ class Stage:
             observer.started(name, self.manifest)
 
     def finish(self, counts: dict[str, Any], num_rollout_turns: int = 0) -> None:
-        """Note what was made, and what stands in every file of the stage."""
+        """Record the counts and the contents of every file of the stage."""
         self._write(
             status="complete",
             counts=counts,
@@ -103,7 +103,7 @@ class Stage:
         self._observer.finished(self.name, self.manifest)
 
     def pause(self) -> None:
-        """Keep the time spent so far; called when the stage is interrupted."""
+        """Save the time spent so far; called when the stage is interrupted."""
         self._write()
 
     def _write(self, **update: Any) -> None:

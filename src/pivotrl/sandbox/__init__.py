@@ -4,7 +4,7 @@
         finished = session.run(["make", "test"])
         session.changes()
 
-What it promises and what not: docs/sandbox.md.
+docs/sandbox.md says what it promises and what it does not.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ BACKENDS = ("bwrap", "gvisor", "docker")
 
 
 def open_sandbox(backend: str = "bwrap", *, require_cgroup: bool = False, work_dir: str = "/work") -> Sandbox:
-    """A sandbox that has shown that it holds: the first command asks the kernel under what it runs.
+    """A sandbox that passed its self-test: its first command asks the kernel which restrictions apply.
 
     Args:
         backend: ``bwrap``, ``gvisor``, or ``docker`` or ``docker:IMAGE``.
-        require_cgroup: refuse where no control group bounds memory and processes.
+        require_cgroup: refuse if no control group bounds memory and processes.
         work_dir: where commands find their files, for instance the path that the recorded agent saw.
 
     Raises:
@@ -29,7 +29,7 @@ def open_sandbox(backend: str = "bwrap", *, require_cgroup: bool = False, work_d
             missing and how to get it. No other backend is taken in its place.
     """
     if work_dir != "/" + work_dir.strip("/") or work_dir.split("/")[1] in {"", *_TAKEN} or ".." in work_dir.split("/"):
-        raise InputError(f"work_dir {work_dir!r}: give an absolute path outside of the system's own directories")
+        raise InputError(f"work_dir {work_dir!r}: give an absolute path outside the system's own directories")
     name, _, image = backend.partition(":")
     if name not in BACKENDS or (image and name != "docker"):
         raise InputError(f"no sandbox called {backend!r}; there are {', '.join(BACKENDS)}")

@@ -35,12 +35,12 @@ ENVIRONMENT = {
 }
 DIRECTORIES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")
 FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/protocols")
-"""All of the machine that a command sees."""
+"""Everything of the machine that a command sees."""
 _ARGUMENTS, _FILTER, _REPORT = range(FIRST_EXTRA_FD, FIRST_EXTRA_FD + 3)
 
 
 def program() -> str:
-    """Where bwrap is.
+    """The path of bwrap.
 
     Raises:
         InputError: it is not installed.
@@ -49,7 +49,7 @@ def program() -> str:
     if not found:
         raise InputError(
             "the sandbox 'bwrap' needs bubblewrap 0.8 or newer: apt install bubblewrap (dnf, pacman and apk call it so "
-            "too). Model-written code is never run without a sandbox"
+            "too). Model-written code never runs without a sandbox"
         )
     return str(Path(found).resolve())
 
@@ -71,7 +71,7 @@ class Builder:
         return CommandLine(argv, lambda report: b"exit-code" in report, (self._arguments, self._filter))
 
     def rlimits(self, limits: Limits) -> dict[str, int]:
-        """Address space and size of a file for each process, processes for the session."""
+        """Address space and file size per process; processes per session."""
         processes = limits.num_processes + self.num_helpers
         return {"RLIMIT_AS": limits.memory_bytes, "RLIMIT_NPROC": processes, "RLIMIT_FSIZE": limits.disk_bytes}
 

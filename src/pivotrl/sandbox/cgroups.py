@@ -1,7 +1,6 @@
 """A control group for each session, where this process may make one: version 1 or 2.
 
-Groups are named after the process that made them. Those of processes that were killed are swept when the next sandbox
-is opened.
+Groups are named after the process that made them. Opening the next sandbox removes groups of killed processes.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Places:
 
 
 def find() -> Places | None:
-    """Where this process may make groups that limit processes and memory; None where it may not."""
+    """Where this process may make groups that limit processes and memory; None if it may not."""
     own = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
@@ -97,13 +96,13 @@ class Group:
             (path / "cgroup.procs").write_text(str(pid))
 
     def close(self) -> None:
-        """Kill what is left, and remove the group."""
+        """Kill the remaining processes and remove the group."""
         for path in self.paths:
             _remove(path)
 
 
 def sweep(places: Places) -> None:
-    """Remove the groups of processes that are gone."""
+    """Remove the groups of dead processes."""
     for directory in places.directories:
         for path in directory.glob(f"{_PREFIX}.*.*.*"):
             _, pid, started, _ = path.name.split(".")

@@ -67,7 +67,7 @@ def _resident(pid: int, name: str, field: bytes) -> int:
 
 
 def kill_all() -> None:
-    """Kill and reap every process below this one, those that were orphaned too."""
+    """Kill and reap every process below this one, including orphans."""
     while True:
         for pid in descendants():
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -81,7 +81,7 @@ def kill_all() -> None:
 
 
 def run(channel: socket.socket, request: Message, fds: list[int]) -> Message:
-    """Run one command line to its end, its time or its memory; nothing of it is left afterwards."""
+    """Run one command line until it ends or hits its time or memory limit; nothing of it remains."""
     began = time.monotonic()
     pid = start(request, fds)
     for fd in fds:

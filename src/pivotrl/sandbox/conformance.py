@@ -1,4 +1,4 @@
-"""What a backend must do for an honest command, whichever backend it is."""
+"""What every backend must do for an honest command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHORT = Limits(wall_seconds=0.6)
 
 @dataclass(frozen=True)
 class Check:
-    """``fault`` is empty when the backend does what is asked."""
+    """``fault`` is empty if the backend passes."""
 
     name: str
     fault: str = ""
@@ -215,7 +215,7 @@ CHECKS: dict[str, Callable[[Sandbox], Iterator[tuple[Any, Any]]]] = {
 
 
 def run_conformance(sandbox: Sandbox) -> list[Check]:
-    """Every check; one that breaks the sandbox is a fault, not an exception."""
+    """Run every check; one that breaks the sandbox is a fault, not an exception."""
     return [Check(name, _fault(check, sandbox)) for name, check in CHECKS.items()]
 
 

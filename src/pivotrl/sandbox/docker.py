@@ -1,4 +1,4 @@
-"""An adapter for a Docker daemon: a container a session, the docker command line, no socket given to anybody.
+"""An adapter for a Docker daemon: one container per session, through the docker command.
 
 The container has no network, a read-only root, no capabilities, no new privileges, and limits on memory and processes;
 the work directory, /tmp and /dev/shm are sized tmpfs. The environment directory is copied in. Commands run as another
@@ -39,7 +39,7 @@ class DockerSandbox:
         """``image`` must hold sh, sleep, kill and tar.
 
         Raises:
-            InputError: no docker command, no daemon that answers, or no such image.
+            InputError: there is no docker command, no daemon answers, or the image is missing.
         """
         if not shutil.which("docker"):
             raise InputError("the sandbox 'docker' needs the docker command: see docs.docker.com/engine/install")
@@ -181,7 +181,7 @@ class DockerSession:
                     for member in archive:
                         budget -= member.size
                         if budget < 0:
-                            raise SandboxFault("the files that changed are larger than can be hashed")
+                            raise SandboxFault("the changed files are too large to hash")
                         content = archive.extractfile(member) if member.isreg() else None
                         yield member, content.read() if content else b""
             except tarfile.TarError as error:

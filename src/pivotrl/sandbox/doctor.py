@@ -1,4 +1,4 @@
-"""Is the sandbox what it says? Run before model-written code is."""
+"""Check whether the sandbox holds, before model-written code runs in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pivotrl.sandbox.conformance import Check, run_conformance
 
 @dataclass(frozen=True)
 class SandboxRecord:
-    """What was found, for the terminal and for manifests."""
+    """The findings, for the terminal and for manifests."""
 
     identity: dict[str, Any]
     checks: tuple[Check, ...]
@@ -41,14 +41,14 @@ def examine_sandbox(
     require_cgroup: bool = False,
     progress: Callable[[AttackResult, int], None] = lambda result, total: None,
 ) -> SandboxRecord:
-    """Conformance, then every attack. Some two minutes; it changes nothing on this machine.
+    """Conformance checks, then every attack. About two minutes; changes nothing on this machine.
 
     Args:
         progress: called after each attack with its result and the number of attacks.
 
     Raises:
         InputError: as :func:`pivotrl.sandbox.open_sandbox`.
-        SandboxFault: the sandbox stopped working on the way.
+        SandboxFault: the sandbox stopped working during the checks.
     """
     sandbox = open_sandbox(backend, require_cgroup=require_cgroup)
     checks = tuple(run_conformance(sandbox))

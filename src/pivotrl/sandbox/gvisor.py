@@ -29,7 +29,7 @@ _NUM_FAMILIES = 46
 
 
 def program() -> str:
-    """Where runsc is.
+    """The path of runsc.
 
     Raises:
         InputError: it is not installed.
@@ -55,7 +55,7 @@ class Builder:
 
     def __call__(self, command: Sequence[str]) -> CommandLine:
         if any(word.encode(errors="replace").decode() != word for word in command):
-            raise SandboxFault("gVisor takes its arguments as JSON: bytes that are not UTF-8 cannot be given")
+            raise SandboxFault("gVisor takes its arguments as JSON: it cannot take bytes that are not UTF-8")
         process = {**self._config["process"], "args": ["/bin/sh", "-c", 'exec "$@"', "sh", *command]}
         files = {"bundle/config.json": json.dumps({**self._config, "process": process}), "bundle/rootfs/.keep": ""}
         flags = ["--rootless", f"--root={FULL}/state", "--network=none", "--platform=ptrace", "--ignore-cgroups"]

@@ -1,4 +1,4 @@
-"""What every backend offers, and what a caller may rely on."""
+"""The interface of every backend, and what callers may rely on."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, Protocol, Self
 
 MEBIBYTE = 1 << 20
 KILL_SECONDS = 0.5
-"""A command is gone by its time limit plus this."""
+"""Seconds after its time limit by which a command is gone."""
 FLOOD_FACTOR = 16
 """A command that writes more than this many times ``output_bytes`` to one stream is killed."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one command may use. ``disk_bytes`` holds for a whole session and is fixed when it is opened."""
+    """Limits of one command. ``disk_bytes`` applies to a whole session and is fixed when it opens."""
 
     wall_seconds: float = 10.0
     memory_bytes: int = 512 * MEBIBYTE
     num_processes: int = 64
-    """Processes and threads at one time."""
+    """Processes and threads at any time."""
     output_bytes: int = MEBIBYTE
-    """Kept of each stream: half of it from the head, half from the tail."""
+    """Bytes kept of each stream: half from the start, half from the end."""
     disk_bytes: int = 128 * MEBIBYTE
-    """All that a session writes: work directory, /tmp and /dev/shm together."""
+    """Everything a session writes: work directory, /tmp and /dev/shm together."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class Finished:
     stderr: bytes
     timed_out: bool
     truncated: bool
-    """Bytes are missing from stdout or stderr: never take them for what the command wrote."""
+    """Bytes are missing from stdout or stderr, so these are not what the command wrote."""
     wall_seconds: float
 
 
 class SandboxFault(RuntimeError):
-    """The sandbox could not do its part. Says nothing about the command: the outcome is no verdict."""
+    """The sandbox itself failed. This says nothing about the command, so there is no verdict."""
 
 
 class Session(Protocol):
-    """One private copy of an environment directory. Files persist from command to command, processes do not."""
+    """One private copy of an environment directory. Files persist between commands; processes do not."""
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", limits: Limits | None = None) -> Finished:
-        """Run one command in the work directory and wait until nothing of it is left.
+        """Run one command in the work directory and wait until all its processes are gone.
 
         Raises:
             SandboxFault: the command could not be run.
@@ -62,10 +62,10 @@ class Session(Protocol):
     def changes(self) -> dict[str, str]:
         """Path relative to the work directory -> sha256 of content plus mode, or ``deleted``.
 
-        Regular files and links (by their target); links are never followed. Directories do not count.
+        Regular files and links (by their target); links are never followed. Directories are ignored.
 
         Raises:
-            SandboxFault: there is more than can be hashed, for instance huge sparse files.
+            SandboxFault: there is too much to hash, such as huge sparse files.
         """
         ...
 
@@ -88,7 +88,7 @@ class Session(Protocol):
 
 
 class Sandbox(Protocol):
-    """Opens sessions. Safe to use from several threads; a process that was forked gets helpers of its own."""
+    """Opens sessions. Safe to use from several threads; a forked process gets its own helpers."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -96,12 +96,12 @@ class Sandbox(Protocol):
         ...
 
     def open(self, files: Path | None = None, limits: Limits = Limits()) -> Session:
-        """A session whose work directory holds what ``files`` holds; empty without.
+        """A session whose work directory is a copy of ``files``, or empty.
 
         ``files`` must not change while sessions on it are open.
 
         Raises:
             InputError: ``files`` is not a directory that can be read.
-            SandboxFault: no session could be made.
+            SandboxFault: no session could be opened.
         """
         ...

@@ -1,4 +1,4 @@
-"""The few calls of the C library that Python has no name for."""
+"""The few C library calls that Python does not provide."""
 
 from __future__ import annotations
 

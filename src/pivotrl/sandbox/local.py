@@ -1,4 +1,4 @@
-"""The backends of this machine: a keeper for the files, bwrap or runsc for the commands, a self-test at the start."""
+"""The local backends: a keeper for the files, bwrap or runsc for the commands, a self-test at the start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalSandbox:
     """See :class:`pivotrl.sandbox.interface.Sandbox`."""
 
     def __init__(self, backend: str, *, require_cgroup: bool, work_dir: str, use_cgroup: bool = True) -> None:
-        """``use_cgroup=False`` is for tests: the level that there is without control groups.
+        """``use_cgroup=False`` is for tests: it behaves as if there were no control groups.
 
         Raises:
             InputError: as :func:`pivotrl.sandbox.open_sandbox`.
@@ -38,7 +38,7 @@ class LocalSandbox:
         self._places = cgroups.find() if use_cgroup else None
         if require_cgroup and not self._places:
             raise InputError(
-                f"the sandbox {backend!r} has no control group: this user may not make one that limits memory and "
+                f"the sandbox {backend!r} has no control group: this user may not create one that limits memory and "
                 "pids. Run as root, or under systemd-run --user --scope -p Delegate=yes, or do without require_cgroup"
             )
         self._keepers = Keepers()
@@ -57,7 +57,7 @@ class LocalSandbox:
         }
 
     def _check(self, backend: str) -> str:
-        """Refuse unless the kernel says that the profile is in force. Returns how a directory is restored."""
+        """Refuse unless the kernel confirms that the profile is active. Returns how a directory is restored."""
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "probe").write_text("seen\n")
             try:
@@ -70,7 +70,7 @@ class LocalSandbox:
         told = set(finished.stdout.decode(errors="replace").split())
         if missing := {*_WANTED[backend], "seen"} - told:
             raise InputError(
-                f"the sandbox {backend!r} is weaker than it must be: {', '.join(sorted(missing))} is not in force "
+                f"the sandbox {backend!r} is too weak: {', '.join(sorted(missing))} is not active "
                 f"({finished.stderr.decode(errors='replace').strip()[-300:]})"
             )
         return session.restore

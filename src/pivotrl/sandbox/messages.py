@@ -18,7 +18,7 @@ def send(channel: socket.socket, message: Message, fds: tuple[int, ...] = ()) ->
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]]:
-    """Raises EOFError when the other side is gone."""
+    """Raises EOFError if the other side is gone."""
     header, fds, _, _ = socket.recv_fds(channel, 8, 32)
     header += _exactly(channel, 8 - len(header))
     for fd in fds:

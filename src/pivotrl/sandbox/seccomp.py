@@ -1,4 +1,4 @@
-"""The system calls that sandboxed code may not make, as a seccomp filter (classic BPF) of our own assembling.
+"""The system calls that sandboxed code may not make, as a seccomp filter (classic BPF) that we assemble.
 
 A deny list in the manner of Docker's default profile, with three allow lists inside it: socket families, clone flags
 (no new namespaces) and personalities. Numbers of the kernel's own tables (``asm/unistd_64.h``,
@@ -68,7 +68,7 @@ _NUMBER, _ARCHITECTURE = 0, 4
 
 
 def number(name: str, machine: str | None = None) -> int | None:
-    """The number of a forbidden call; None where the machine has none."""
+    """The number of a forbidden call; None if the machine has none."""
     column = _machine(machine)[0]
     return {**FORBIDDEN, **ABSENT}[name][column]
 

@@ -1,4 +1,4 @@
-"""The files of one session: mounted, compared, read. Runs in the keeper, in whose namespaces alone they exist."""
+"""The files of one session: mounted, compared, read. Runs in the keeper, since they exist only in its namespaces."""
 
 # ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH118, PTH119, PTH120, PTH123, PTH211
 
@@ -98,7 +98,7 @@ class Hasher:
                 return None
             self.budget -= found.st_size
             if self.budget < 0:
-                raise ValueError("the files that changed are larger than can be hashed")
+                raise ValueError("the changed files are too large to hash")
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
             except PermissionError:
@@ -129,7 +129,7 @@ def open_folder(top: str, path: str) -> int:
 
 
 def read_file(path: str, max_bytes: int) -> bytes:
-    """Raises OSError; ValueError when it is larger."""
+    """Raises OSError; ValueError if it is larger."""
     if path.startswith("/"):
         raise FileNotFoundError(path)
     folder = open_folder(WORK, os.path.dirname(path))

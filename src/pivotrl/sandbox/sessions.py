@@ -46,7 +46,7 @@ class CommandLine:
 
 
 class Builder(Protocol):
-    """What differs between the backends of this machine."""
+    """The differences between the local backends."""
 
     @property
     def program(self) -> str:
@@ -93,7 +93,7 @@ class KeptSession:
             raise
 
     def _open(self, files: Path | None) -> str:
-        """Overlay where it is to be had, else copy. Returns which."""
+        """Use an overlay if possible, else a copy. Returns which."""
         request = {"do": "open", "files": str(files or ""), "tar": False}
         request |= {"disk_bytes": self._limits.disk_bytes, "etc": {f"etc/{name}": text for name, text in ETC.items()}}
         if files and os.getuid() == 0:
@@ -168,7 +168,7 @@ class KeptSession:
         return always
 
     def _collect(self, streams: list[Stream], wall_seconds: float) -> dict[str, Any]:
-        """Take output until the keeper says that nothing is left of the command; have it killed when it floods."""
+        """Collect output until the keeper says that the command is gone; kill it if it floods."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         by_fd = {stream.reading: stream for stream in streams}
@@ -224,7 +224,7 @@ class KeptSession:
             raise SandboxFault("the session's keeper was killed") from error
 
     def close(self) -> None:
-        """Ends the keeper; its mounts and files go with it. Twice does nothing."""
+        """Ends the keeper with its mounts and files. May be called twice."""
         self._channel.close()
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""What goes into a command and what comes out of it."""
+"""Input and output of a command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pivotrl.sandbox.interface import FLOOD_FACTOR, Finished
 
 MAX_WORD, MAX_WORDS = 1 << 17, 1 << 20
 UNFIT = Finished(126, b"", b"these words cannot be given to a program\n", False, False, 0.0)
-"""How a command ends that cannot be started: it is the command's fault, not the sandbox's."""
+"""The result of a command that cannot start: the command's fault, not the sandbox's."""
 _SEALS = 0x0F
 """F_SEAL_SEAL, SHRINK, GROW and WRITE: sandboxed code may open the file again, and must not grow it."""
 _CHUNK = 1 << 16
@@ -46,7 +46,7 @@ class Stream:
         self._head, self._tail = bytearray(), bytearray()
 
     def take(self) -> bool:
-        """Read what is there; False when there is nothing, now or for good."""
+        """Read what is available; False if there is nothing, now or ever."""
         try:
             data = os.read(self.reading, _CHUNK)
         except BlockingIOError:

@@ -47,12 +47,12 @@ def decode_line(line: bytes, model: type[R]) -> R:
         raise ValueError("the line does not end with its checksum")
     body = _body(line)
     if body is None:
-        raise ValueError("the checksum does not fit the line")
+        raise ValueError("the checksum does not match the line")
     return model.model_validate_json(body)
 
 
 def _body(line: bytes) -> bytes | None:
-    """The JSON of a line without its checksum; None where that is missing or does not fit."""
+    """The JSON of a line without its checksum; None if the checksum is missing or does not match."""
     match = _CHECKSUM.search(line)
     if match is None:
         return None
@@ -96,12 +96,12 @@ class RecordFile(Generic[R]):
             for number, line in enumerate(file, start=1):
                 try:
                     if not line.endswith(b"\n"):
-                        raise ValueError("the line has no end")
+                        raise ValueError("the line is incomplete")
                     record = decode_line(line[:-1], self.model)
                 except ValidationError as error:
                     raise ValueError(
                         f"{self.path}:{number} is not a {self.model.__name__}: {validation_message(error)}. "
-                        "It was written by another version of pivotrl, or by hand"
+                        "Another version of pivotrl wrote it, or it was edited by hand"
                     ) from error
                 except ValueError as error:
                     if offset + len(line) >= end:
@@ -124,7 +124,7 @@ class RecordFile(Generic[R]):
             )
 
     def append(self, records: Iterable[R]) -> None:
-        """Write the records after each other and return when they are on disk."""
+        """Write the records in order and return when they are on disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lines: dict[str, bytes] = {}
         for record in records:
@@ -139,7 +139,7 @@ class RecordFile(Generic[R]):
         try:
             start = self._end
             if os.fstat(descriptor).st_size != start + self.num_torn_bytes:
-                raise ValueError(f"{self.path} was changed by another writer after it was opened; resume the stage")
+                raise ValueError(f"{self.path} was changed by another process after it was opened; resume the stage")
             if self.num_torn_bytes:
                 os.ftruncate(descriptor, start)
                 self.num_torn_bytes = 0
@@ -203,7 +203,7 @@ def require_whole(file: RecordFile[R]) -> RecordFile[R]:
     """
     if file.num_torn_bytes:
         raise ValueError(
-            f"{file.path} ends in {counted(file.num_torn_bytes, 'byte')} that are no whole record, after "
+            f"{file.path} ends in {counted(file.num_torn_bytes, 'byte')} of an incomplete record, after "
             f"{counted(len(file), 'row')}. Restore the file, or start its stage again with --overwrite, which "
             "moves it aside"
         )
@@ -241,7 +241,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def write_file(path: Path, data: bytes | str) -> None:
-    """Replace a file as a whole: a reader sees the old or the new one, never a part."""
+    """Replace a whole file: a reader sees the old or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = scratch_path(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)

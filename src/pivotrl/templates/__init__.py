@@ -1,1 +1,1 @@
-"""Chat templates of other people's models: run in a sandbox, probed, and written with data that stays data."""
+"""Untrusted chat templates: run in a sandbox, probed, and filled with data that stays data."""

@@ -1,4 +1,4 @@
-"""A stranger's chat template, run with bounds: no attribute walks, no files, no clock, no endless loops, no floods.
+"""Run an untrusted chat template with limits: no attribute walks, files, clock, endless loops or floods.
 
 The dialect is that of ``apply_chat_template`` in transformers (its ``tojson``, ``raise_exception``, ``strftime_now``,
 ``{% generation %}``, loop controls). What a template does is paid from a budget of operations, counted and not
@@ -25,7 +25,7 @@ from pivotrl.templates.operation_budget import Generation, Metered
 MAX_SOURCE = 1_000_000
 """Characters of the longest template."""
 MAX_TEXT = 16_000_000
-"""Characters of the longest text that a template may make."""
+"""Characters of the longest text that a template may produce."""
 MAX_ITEMS = 1_000_000
 """Values in the largest list or object that it may make, nested ones counted each time they occur."""
 MAX_OPERATIONS = 1_000_000
@@ -46,7 +46,7 @@ _TESTS = _words(
     "mapping ne none number odd sameas sequence string true undefined upper == != < > <= >= "
 )
 _TEXT_FILTERS = _words("capitalize e escape lower safe string title trim upper ")
-"""Filters that write out whatever value they are given."""
+"""Filters that write out any value."""
 _METHODS: dict[type, frozenset[str]] = {
     str: _words(
         "capitalize count endswith find index isalnum isalpha isdigit islower isspace isupper join lower "
@@ -61,7 +61,7 @@ _MISHAPS = (
     *(jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError),
     *(SyntaxError, TypeError, ValueError),
 )
-"""What a template can run into: its own complaints and the mistakes of a program."""
+"""Errors that a template can raise: its own complaints and programming mistakes."""
 
 
 class ChatProgram:
@@ -72,7 +72,7 @@ class ChatProgram:
         date: what ``strftime_now`` says: a prompt must not depend on the day it is rendered.
 
     Raises:
-        ValueError: it does not compile, or uses what a chat template has no business with.
+        ValueError: it does not compile, or uses something that no chat template needs.
     """
 
     def __init__(self, source: str, date: datetime.date) -> None:

@@ -12,7 +12,7 @@ Place = tuple[int, int]
 
 
 def answered_calls(context: Sequence[Message]) -> dict[int, Place]:
-    """Index of each tool result -> the call that it answers, where that is known.
+    """Index of each tool result -> the call that it answers, if known.
 
     It is one of the calls that the assistant made last, in one message or in several at once. A result answers the
     first open call of its id; one without an id, the first call that no other result answers. A further result of an
@@ -46,7 +46,7 @@ def in_call_order(context: Sequence[Message]) -> list[Message]:
         known = {number for number in answers if number is not None}
         if known != set(range(len(known))):
             raise NotRenderable(
-                f"messages[{places[0][0]}] makes parallel calls, and a later one has a result while an earlier one has "
+                f"messages[{places[0][0]}] makes parallel calls; a later one has a result while an earlier one has "
                 "none; the prompt shows no ids"
             )
         numbers = [len(places) if number is None else number for number in answers]

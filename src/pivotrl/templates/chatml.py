@@ -1,4 +1,4 @@
-"""ChatML with Hermes tool blocks, written by us for tokenizers that have its control tokens and no better template."""
+"""Our ChatML with Hermes tool blocks, for tokenizers that have its control tokens and no better template."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ChatML:
     """Writes conversations for a tokenizer that has ``<|im_start|>`` and ``<|im_end|>``.
 
     Args:
-        keep_reasoning: thoughts are written; otherwise they are left out.
+        keep_reasoning: write thoughts; otherwise leave them out.
     """
 
     def __init__(self, tokenizer: Any, keep_reasoning: bool) -> None:

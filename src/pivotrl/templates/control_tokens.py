@@ -1,4 +1,4 @@
-"""Which strings are control tokens, and a tokenizer that takes as control tokens only those that were meant.
+"""Control tokens, and a tokenizer that recognises only intended ones.
 
 In *marked* text every control token that the chat template wrote stands as a private mark; the same characters inside
 data stay characters. The tokenizer knows the marks in place of the strings, so marked text is tokenized in one go,
@@ -25,7 +25,7 @@ class ControlTokens:
         template: the source of its chat template.
 
     Raises:
-        InputError: it is not a fast tokenizer.
+        InputError: the tokenizer is not a fast one.
     """
 
     def __init__(self, tokenizer: Any, template: str) -> None:
@@ -59,7 +59,7 @@ class ControlTokens:
             NotRenderable: it holds the characters that marks are made of.
         """
         if _BEGIN in text or _END in text:
-            raise NotRenderable("the text holds U+FDD0 or U+FDD1, which are no characters")
+            raise NotRenderable("the text contains U+FDD0 or U+FDD1, which are not characters")
         return self._pattern.sub(lambda found: self._marks[found[0]], text)
 
     def marks_in(self, marked: str) -> list[tuple[str, int, int]]:
@@ -73,7 +73,7 @@ class ControlTokens:
         """Token ids of a marked text: its marks become control tokens, and nothing else does.
 
         Raises:
-            NotRenderable: the tokenizer makes a control token out of ordinary text.
+            NotRenderable: the tokenizer produces a control token from ordinary text.
         """
         meant = [self.ids[text] for text, _, _ in self.marks_in(marked)]
         plain = self.plain(marked)
@@ -84,7 +84,7 @@ class ControlTokens:
             ids = [numbers.get(number, number) for number in backend.encode(marked, add_special_tokens=False).ids]
         control = set(self.ids.values()) - {self._unknown}
         if [number for number in ids if number in control] != [number for number in meant if number in control]:
-            raise NotRenderable("the tokenizer reads a control token out of ordinary text")
+            raise NotRenderable("the tokenizer produces a control token from ordinary text")
         return ids
 
     @functools.cached_property

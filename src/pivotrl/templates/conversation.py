@@ -1,4 +1,4 @@
-"""Conversations written by a model's chat template, as marked text in which data stays data.
+"""Conversations rendered by a model's chat template, as marked text in which data stays data.
 
 Every text is checked. The same conversation is rendered with stand-ins for its data: a stand-in that is missing is
 something the template leaves out, and the control tokens around the stand-ins are the only ones there may be.
@@ -24,7 +24,7 @@ Reasoning = Literal["template", "keep", "strip"]
 
 @dataclass(frozen=True)
 class Form:
-    """What a template wants its messages to look like."""
+    """The message format that a template expects."""
 
     parts: bool = False
     """Contents are lists of parts instead of texts."""
@@ -43,7 +43,7 @@ class Written:
     marked: str
     """See :mod:`pivotrl.templates.control_tokens`."""
     left_out: tuple[str, ...] = ()
-    """What the template left out by its own rules, such as ``messages[3]: text beside a tool call``."""
+    """Parts that the template left out by its own rules, such as ``messages[3]: text beside a tool call``."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ChatTemplate:
 
     Args:
         variables: what the template may refer to besides messages and tools: ``bos_token``, ``enable_thinking`` ...
-        reasoning: what becomes of thoughts in earlier turns. ``template``: the template decides; ``keep``: they are
+        reasoning: how to treat thoughts in earlier turns. ``template``: the template decides; ``keep``: they are
             written, or the turn is refused; ``strip``: they are left out.
     """
 

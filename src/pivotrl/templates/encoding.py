@@ -67,7 +67,7 @@ class Templated:
 
     @property
     def end_id(self) -> int:
-        """What ends a message."""
+        """The token that ends a message."""
         number: int = self.answers.template.controls.ids[self.answers.ends[0]]
         return number
 
@@ -132,7 +132,7 @@ class Templated:
         whole = template.answered(context, tools, action)
         if thought is not None and self._thinks_nothing(prompt, whole):
             raise NotRenderable(
-                "the thought before the action is not written, and the chat template writes an empty one in its place; "
+                "the thought before the action is not written, and the chat template writes an empty one instead; "
                 "with many templates variables={'enable_thinking': False} puts that into the prompt"
             )
         return self._encoded(prompt, whole, tools, action, own_calls)

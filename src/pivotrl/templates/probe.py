@@ -1,4 +1,4 @@
-"""What a chat template can do, found by rendering probes with it; never by its name."""
+"""Find out what a chat template can do by rendering probes with it, never by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other words in place of a conversation's data: harmless ones everywhere, or only in place of control strings."""
+"""Replace a conversation's data with stand-ins: harmless words everywhere, or only for control strings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STAND_IN = re.compile(r"zq\d+qz")
 
 
 class Replacement(Protocol):
-    """What becomes of each piece of data."""
+    """The replacement of each piece of data."""
 
     def text(self, text: str) -> str: ...
     def name(self, name: str) -> str: ...

@@ -1,1 +1,1 @@
-"""How calls and thoughts are written as text."""
+"""Calls and thoughts as text."""

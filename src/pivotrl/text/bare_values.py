@@ -24,7 +24,7 @@ _TYPES = {
     **{"integer": "number", "int": "number", "float": "number", "double": "number"},
     **{"str": "string", "bool": "boolean", "list": "array", "tuple": "array", "dict": "object", "none": "null"},
 }
-"""Names of types, those of Python among them, and the types of JSON that they are. Any other name says nothing."""
+"""Names of types, those of Python among them, and the types of JSON that they are. Other names are ignored."""
 _RULES = {
     **dict.fromkeys(("properties", "additionalProperties", "patternProperties", "required"), "object"),
     **dict.fromkeys(("minProperties", "maxProperties", "propertyNames"), "object"),
@@ -32,7 +32,7 @@ _RULES = {
     **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), "number"),
     **dict.fromkeys(("minLength", "maxLength", "pattern"), "string"),
 }
-"""Keywords of schemas that are rules for values of one type: where no type is named, that is what they mean."""
+"""Keywords of schemas that are rules for values of one type: they imply that type if none is named."""
 _NAMES = {"true": True, "false": False, "none": None, "null": None}
 _MAX_STEPS = 10_000
 
@@ -64,7 +64,7 @@ def bare_value(value: Any) -> str:
 
 
 class _Admitted(NamedTuple):
-    """What a schema lets a value be: anything of some types, or one of some choices."""
+    """The values that a schema allows: certain types, or certain choices."""
 
     types: frozenset[str] = frozenset()
     choices: tuple[Any, ...] = ()
@@ -85,7 +85,7 @@ _ANYTHING = _Admitted(_ANY)
 
 
 def _typed(text: str, admitted: _Admitted) -> Any:
-    """What a value without quotes means. One of the wrong type is for a verifier to judge."""
+    """The meaning of an unquoted value. A verifier judges values of the wrong type."""
     if admitted.types == _ANY:
         return text
     kinds = admitted.types | {_kind(choice) for choice in admitted.choices}
@@ -119,11 +119,11 @@ class _Schema:
         self._num_steps = 0
 
     def argument(self, key: str) -> _Admitted:
-        """What an argument may be; anything, when nothing is said of it."""
+        """The allowed values of an argument; anything if the schema does not say."""
         return self._member(self._root, key, frozenset()) or _ANYTHING
 
     def _member(self, schema: Any, key: str, seen: frozenset[str]) -> _Admitted | None:
-        """What an object's schema says of one of its members; None when it says nothing."""
+        """The schema of an object's member; None if there is none."""
         if not isinstance(schema, Mapping) or not self._step():
             return None
         properties, found = schema.get("properties"), list[_Admitted | None]()

@@ -1,4 +1,4 @@
-"""What stands before and after a thought, in the forms in which models write them."""
+"""The marks before and after a thought, in the forms that models write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pivotrl.text.tool_call_syntax import THOUGHT, Unparsable, ends_in_stump
 
 Marks = tuple[str, str]
-"""What opens a thought, and what closes it."""
+"""The marks that open and close a thought."""
 
 SPECIAL: tuple[Marks, ...] = (
     THOUGHT,
@@ -19,13 +19,13 @@ SPECIAL: tuple[Marks, ...] = (
     ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("◁think▷", "◁/think▷"),
 )
-"""Marks that mean a thought whoever begins a text with them."""
+"""Marks that always begin a thought."""
 _TAGS: tuple[Marks, ...] = (
     ("<reasoning>", "</reasoning>"),
     ("<thought>", "</thought>"),
     ("<thinking>", "</thinking>"),
 )
-"""Marks that mean a thought where a model's template or tokenizer knows them, and are a word of the text elsewhere."""
+"""Marks that begin a thought only if the model's template or tokenizer knows them."""
 
 
 def known_thoughts(template: str, tokens: Collection[str]) -> tuple[Marks, ...]:
@@ -39,13 +39,13 @@ def known_thoughts(template: str, tokens: Collection[str]) -> tuple[Marks, ...]:
 
 
 def opened_thought(prompt: str, own: Sequence[Marks]) -> Marks | None:
-    """The marks of the thought that a prompt's end has opened, if it has."""
+    """The marks of the thought opened at the end of a prompt, if any."""
     end = prompt[-100:].rstrip()
     return next((marks for marks in dict.fromkeys((*SPECIAL, *own)) if end.endswith(marks[0])), None)
 
 
 def after_thoughts(text: str, own: Sequence[Marks] = ()) -> str:
-    """A text without the thoughts that it begins with.
+    """A text without its leading thoughts.
 
     Raises:
         Unparsable: ``thought_not_closed``.
@@ -58,7 +58,7 @@ def after_thoughts(text: str, own: Sequence[Marks] = ()) -> str:
 
 
 def begins_with_thought(text: str, own: Sequence[Marks] = ()) -> Marks | None:
-    """The marks of the thought that a text begins with, if it does."""
+    """The marks of the thought at the start of a text, if any."""
     begun = text.lstrip()
     return next((marks for marks in dict.fromkeys((*SPECIAL, *own)) if begun.startswith(marks[0])), None)
 

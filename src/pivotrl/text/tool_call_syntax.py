@@ -1,4 +1,4 @@
-"""Pieces that the written forms of tool calls are made of: JSON inside other text, and the reasons for refusing it."""
+"""Building blocks of written tool calls: JSON inside other text, and the reasons for refusing it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, NoReturn
 from pivotrl.records import Action, Tool, ToolCall
 
 THOUGHT = ("<think>", "</think>")
-"""What stands before and after a thought."""
+"""The marks before and after a thought."""
 
 _KINDS: dict[str, tuple[type, ...]] = {"string": (str,), "array": (list,), "boolean": (bool,), "number": (int, float)}
 _BLANKS = re.compile(r"\s*")
 _OBJECT = re.compile(r"""(?:\[\s*)?\{\s*(?:["']|$)""")
 """The beginning of an object, or of a list of them: not of ``{1, 2}``, ``{x | x > 0}`` or ``{{ name }}``."""
 _SHORTEST_STUMP = 5
-"""Characters of an opening mark, cut off, that are surely no ordinary text."""
+"""Length of a truncated opening mark that cannot be ordinary text."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _check(value: Any, members: Mapping[str, Field]) -> None:
 
 
 def ends_in_stump(text: str, mark: str) -> bool:
-    """Whether a text ends in a mark that is cut off."""
+    """Whether a text ends in a truncated mark."""
     return any(text.endswith(mark[:length]) for length in range(_SHORTEST_STUMP, len(mark)))
 
 

@@ -1,1 +1,1 @@
-"""One rule for judging an action a file."""
+"""One verifier per file."""

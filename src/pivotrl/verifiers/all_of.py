@@ -20,9 +20,9 @@ class AllOf:
     without any reward.
 
     Args:
-        verifiers: specs, or in Python the verifiers themselves.
+        verifiers: specs such as ``tool_call``; in Python also the verifiers themselves.
 
-    ``details["parts"]`` holds what each verifier said, its details included. The reason is that of the verdict taken:
+    ``details["parts"]`` holds the verdict and details of each verifier. The reason is that of the verdict taken:
     the first one with the outcome and the lowest reward.
 
     Raises:

@@ -35,22 +35,22 @@ def verify(
     absolute_tolerance: NotNegative = 0.0,
     timeout_seconds: Positive = 5.0,
 ) -> Verdict:
-    r"""Pass when the action gives one answer, and it is that of an accepted action.
+    r"""Pass when the action gives exactly one answer, equal to that of an accepted action.
 
     Args:
-        kind: what the answer is. ``auto``: what the expected one can be read as, a number, a date, a time of day, an
+        kind: the type of answer. ``auto``: what the expected one can be read as, a number, a date, a time of day, an
             expression (it has LaTeX, ``^`` or ``=``, or is made of letters, numbers and signs as ``2x+1``), else text;
-            lists and choices must be named. Numbers are exact: 5 is 5.0, 1/2 is 0.5, 50% is 0.5, 1,234 is 1234. Dates
-            are ISO or spelled out; 01/02/2024, which may be meant either way, equals itself alone. Texts are equal up
-            to letter case and blanks.
-        extraction: where the answer stands, see :func:`pivotrl.judging.answers.answers.extract`.
-        tool: the tool that submits the answer; None: it stands in the message.
-        argument: the tool's argument that holds it; only the rule ``whole`` is used there.
-        ordered: whether the order of a list counts. It is a multiset when not.
+            lists and choices must be declared. Numbers are exact: 5 is 5.0, 1/2 and 50% are 0.5, 1,234 is 1234. Dates
+            are ISO or spelled out; the ambiguous 01/02/2024 equals only itself. Texts are equal up to letter case and
+            blanks.
+        extraction: where to look for the answer, see :func:`pivotrl.judging.answers.answers.extract`.
+        tool: the tool that submits the answer; None: it is in the message.
+        argument: the tool's argument that holds it, always read with the rule ``whole``.
+        ordered: whether the order of a list counts; if not, it is a multiset.
         units: ``exact``: the same unit or currency, by sign or by name, or none on both sides. ``optional``: it may be
             left out on one; any other word behind a number gives no verdict. Units are never converted.
-        relative_tolerance, absolute_tolerance: how far a number may be off; the larger allowance counts.
-        timeout_seconds: longest that expressions are compared.
+        relative_tolerance, absolute_tolerance: how far a number may be off; the larger one applies.
+        timeout_seconds: time limit for comparing expressions.
 
     Reasons: match; empty_action, no_answer, several_answers, quotes_question, too_long, unexpected_tool_call,
     expected_tool_call, wrong_tool, arguments_not_json, missing_argument, unexpected_argument, and those of
@@ -59,7 +59,7 @@ def verify(
     the letter passes before anything is read.
 
     Raises:
-        InputError: an option has no such value, or a package is missing. Never for an action.
+        InputError: an option is invalid, or a package is missing. Never for an action.
     """
     rules = AnswerRules(kind, ordered, units, relative_tolerance, absolute_tolerance, timeout_seconds)
     places: set[str] = {extraction} if isinstance(extraction, str) else set(extraction)
@@ -84,7 +84,7 @@ def verify(
 
 
 def _unknown_arguments(turn: Turn, action: Action, tool: str) -> bool:
-    """Whether the call has arguments that neither the tool's schema nor an accepted call knows: it would be refused."""
+    """Whether the call has arguments unknown to the schema and to accepted calls: a tool would refuse it."""
     declared = next((item.parameters.get("properties") for item in turn.trajectory.tools if item.name == tool), None)
     accepted = (_names(call.arguments) for known in turn.accepted_actions for call in known.tool_calls)
     names = set().union(declared or (), *accepted)
@@ -99,7 +99,7 @@ def _names(arguments: str) -> set[str]:
 
 
 def _answers(action: Action, tool: str | None, argument: str, places: Collection[str]) -> list[str] | str:
-    """The answers that an action gives, or why it gives none."""
+    """The answers in an action, or why there are none."""
     if tool is None:
         if action.tool_calls:
             return "unexpected_tool_call"

@@ -1,8 +1,8 @@
-"""Shell commands: the demonstrated command again, however it is spelt.
+"""Shell commands: the same command as the demonstrated one, up to spelling.
 
 Equal are commands whose syntax is the same up to quoting, blanks, comments, the order of independent options, the
-spelling of paths and harmless prefixes (:mod:`pivotrl.judging.shell.commands`). Nothing is run. A command that differs
-in any other way fails, also where it would do the same.
+spelling of paths and harmless prefixes (:mod:`pivotrl.judging.shell.commands`). Nothing is executed. Commands that
+differ in any other way fail, even if they would do the same.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pivotrl.text.tool_call_syntax import Unparsable
 TOOLS = ("bash", "Bash", "execute_bash", "shell", "terminal", "run_command", "exec_command", "local_shell")
 _TERMINUS_WORDS = ("analysis", "plan", "state_analysis", "explanation")
 _TERMINUS_FLAGS = ("task_complete", "is_task_complete")
-"""False when left out."""
+"""False if omitted."""
 _FENCE = re.compile(r"^```(\w+)[ \t]*$", re.MULTILINE)
 
 Command = tuple[str, str | tuple[str, ...], dict[str, Any]]
-"""(tool, or how a text says it; the command or its words; other arguments)"""
+"""(tool, or the text form; the command or its words; other arguments)"""
 
 
 def verify(
@@ -43,7 +43,7 @@ def verify(
     """Pass when the action runs the same commands, in the same order, as one of the accepted actions.
 
     A command is a call of a shell tool; or, in a text without calls, the one code block (mini-swe-agent) or the
-    keystrokes of a JSON answer (Terminus). The action must be of the form of the accepted one. Text beside it is not
+    keystrokes of a JSON answer (Terminus). The action must have the form of the accepted one. Text beside it is not
     compared.
 
     Args:
@@ -82,7 +82,7 @@ def verify(
 def _commands(
     action: Action, names: set[str], holders: Sequence[str], ignored: set[str]
 ) -> tuple[list[Command], str | None]:
-    """(the commands, why the action is none)"""
+    """(the commands, why the action is not one)"""
     if action.is_empty:
         return [], "empty_action"
     if not action.tool_calls:
@@ -139,7 +139,7 @@ def _commands_in_text(text: str) -> tuple[list[Command], str | None]:
     if not action.tool_calls:
         return [], "not_a_command_call"
     command = parse_arguments(action.tool_calls[0].arguments)["command"]
-    fence = ", ".join(_FENCE.findall(text))  # a harness runs what stands in its own fence only
+    fence = ", ".join(_FENCE.findall(text))  # a harness runs only its own kind of fence
     return [(f"code block of {fence}", command, {})], "empty_command" if is_empty(command) else None
 
 

@@ -1,7 +1,7 @@
 """Code edits: judged by the file that results, not by how the edit is written.
 
-The expected and the sampled edit are applied to the file as the trajectory shows it. Then the texts are compared, then
-the syntax trees: layout and comments do not count, strings and docstrings do. Nothing is run.
+The expected and the sampled edit are applied to the file as the trajectory shows it. The results are compared as texts,
+then as syntax trees: layout and comments do not count, strings and docstrings do. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def verify(
     tools: Sequence[str] = TOOLS,
     ignore_arguments: Sequence[str] = tuple(sorted(IGNORED)),
 ) -> Verdict:
-    """Pass when the action leaves the files as one of the accepted actions does.
+    """Pass when the action leaves the same files as one of the accepted actions.
 
     Known are the editing tools of OpenHands, SWE-agent, Claude Code and Codex, and others with the same arguments.
 
     Args:
         tools: names of tools that edit.
-        ignore_arguments: names of arguments that are no part of an edit.
+        ignore_arguments: names of arguments that do not affect the edit.
 
     Reasons: same_edit, same_result (the texts are equal), same_tree (they differ in layout or comments),
     same_but_blanks (at the ends of lines, in text where they mean nothing); empty_action, not_an_edit_call,
@@ -65,7 +65,7 @@ def verify(
 
 
 def _call_fault(turn: Turn, action: Action, ignored: set[str]) -> str | None:
-    """Why the agent's tools would refuse a call: another agent's tool, or its names of arguments."""
+    """Why the agent's tools would refuse a call: another agent's tool or argument names."""
     declared = {tool.name: tool.parameters.get("properties") for tool in turn.trajectory.tools}
     used = [call for accepted in turn.accepted_actions for call in accepted.tool_calls]
     known = {*declared, *(call.name for message in turn.trajectory.messages for call in message.tool_calls)}
@@ -88,7 +88,7 @@ def _arguments(call: ToolCall, ignored: set[str]) -> dict[str, object]:
 
 
 def _edits(action: Action, names: set[str], ignored: set[str], now: Surroundings) -> tuple[list[Edit], str | None]:
-    """(the edits of all calls, why the action is none)"""
+    """(the edits of all calls, why the action is not one)"""
     if action.is_empty:
         return [], "empty_action"
     if not action.tool_calls or any(call.name not in names for call in action.tool_calls):

@@ -1,7 +1,7 @@
-"""The demonstrated action again: the strict reward that the paper compares its functional one with.
+"""Exactly the demonstrated action: the strict reward, the paper's baseline for its functional one.
 
 ``r_strict = 1[a == a*]`` (the strict baseline of PivotRL): the same tool calls in the same order, and the same text.
-Other ways to do the right thing fail, so it rewards less than it should.
+Other right actions fail, so it rewards too little.
 """
 
 from __future__ import annotations

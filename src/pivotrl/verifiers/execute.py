@@ -24,9 +24,9 @@ from pivotrl.records import Action, Trajectory, Verdict
 Output = Literal["exact", "stripped", "ignored"]
 
 _UNDECIDED = frozenset({"time_limit", "killed", "sandbox_failed", "not_deterministic"})
-"""What an action may end in that says nothing about its effects."""
+"""Faults that say nothing about an action's effects."""
 _MAX_REMEMBERED = 256
-"""Turns whose demonstrated effects are kept; the samples of a turn are judged one after the other."""
+"""Turns whose demonstrated effects are cached; the samples of a turn are judged one after another."""
 
 
 class _Answer(NamedTuple):
@@ -51,7 +51,7 @@ class _Effect:
 
     @property
     def is_nothing(self) -> bool:
-        """An exit code alone is what most actions return; it tells none from another."""
+        """Most actions return an exit code; it does not distinguish them."""
         return self.looks and not _has_text(self.returned)
 
 
@@ -62,7 +62,7 @@ class Execution:
     Args:
         environment: one whose module exports ``restore``, with its options: ``shell(root='tasks')``; in Python that
             function itself.
-        repeats: how often each action is run, in a new copy each time, to find those that do not do the same twice.
+        repeats: how often each action is run, each time in a new copy, to detect non-deterministic actions.
         output: how returned text is compared. ``exact``; ``stripped``: blanks at the ends of lines and empty lines do
             not count; ``ignored``: text does not count at all, the other values and the state do.
     """
@@ -76,13 +76,11 @@ class Execution:
 
     judges_effects: ClassVar[bool] = True
     in_process: ClassVar[bool] = True
-    """Its commands have time limits of their own, and together they may take longer than a verdict elsewhere."""
+    """Its commands have their own time limits, and together may take longer than other verdicts."""
 
     def __post_init__(self) -> None:
         if self.repeats < 2:
-            raise InputError(
-                f"execute needs repeats >= 2 to notice actions that do not do the same twice, not {self.repeats}"
-            )
+            raise InputError(f"execute needs repeats >= 2 to detect non-deterministic actions, not {self.repeats}")
         if self.output not in ("exact", "stripped", "ignored"):
             raise InputError(f"execute has no output rule {self.output!r}; there are 'exact', 'stripped' and 'ignored'")
 
@@ -140,7 +138,7 @@ class Execution:
     def _run(
         self, restore: Restore, turn: Turn, action: Action, wanted: Sequence[_Effect] | None = None
     ) -> _Effect | str:
-        """What the action does, or the code of why that cannot be said. The control states are left out where the
+        """The action's effects, or the code for why they are unknown. The control states are left out where the
         effect is none of those ``wanted``."""
         first: _Effect | None = None
         for number in range(1, self.repeats + 1):
@@ -168,7 +166,7 @@ class Execution:
 
 
 def _is_as_logged(turn: Turn, restore: Restore, effect: _Effect) -> bool:
-    """Whether the demonstrated action leads to the state that the log goes on from."""
+    """Whether the demonstrated action leads to the state in which the log continues."""
     messages = turn.trajectory.messages
     after = [i for i in range(turn.index + 1, len(messages)) if messages[i].role == "assistant"]
     if len(messages) == turn.index + 1 or effect.done:
@@ -181,7 +179,7 @@ def _is_as_logged(turn: Turn, restore: Restore, effect: _Effect) -> bool:
 
 
 def _difference(wanted: _Effect, effect: _Effect) -> str | None:
-    """The code of the first difference, None when the effects are the same."""
+    """The code of the first difference; None if the effects are the same."""
     if effect.returned != wanted.returned:
         return "different_return"
     if effect.state != wanted.state:

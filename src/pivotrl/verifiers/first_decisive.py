@@ -1,4 +1,4 @@
-"""Ask verifiers one after the other until one decides: the cheap ones first, a judge or an execution last."""
+"""Ask verifiers one after another until one decides: cheap ones first, a judge or an execution last."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class FirstDecisive:
     verifier every fail stands.
 
     Args:
-        verifiers: specs, or in Python the verifiers themselves.
-        go_on_after: reasons of a fail that are open to another verifier's view.
+        verifiers: specs such as ``tool_call``; in Python also the verifiers themselves.
+        go_on_after: reasons for a fail after which the next verifier is still asked.
 
-    ``details["parts"]`` holds what each verifier said, its details included; outcome, reward and reason are the
+    ``details["parts"]`` holds the verdict and details of each verifier; outcome, reward and reason are the
     deciding one's. Without a decision: undecided.
 
     Raises:

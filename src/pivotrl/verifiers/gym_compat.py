@@ -1,6 +1,6 @@
 """NeMo Gym's own reward for a turn: the same decision, reward and category as its pivot servers, their holes included.
 
-For profiling what Gym will train on, and for comparing. To train well, use a verifier that is not so easily pleased.
+For profiling what Gym will train on, and for comparing. For training, use a stricter verifier.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def verify(
 ) -> Verdict:
     """Pass when Gym's reward is 1; below that fail, with Gym's reward, which some modes grade.
 
-    Options bear the names of Gym's configurations. What a row says besides its expected action (the harness, the
+    Options have the names of Gym's configurations. What a row says besides its expected action (the harness, the
     declared tools, a threshold of its own) is taken from where the ``nemo_gym`` reader keeps it. Only the demonstrated
     action counts, never its alternatives.
 
@@ -53,14 +53,14 @@ def verify(
         reward_mode: of ``swe_pivot``; see :func:`pivotrl.judging.gym_rules.swe_pivot.compare`.
         string_similarity_threshold: of ``terminus_judge`` (0.9 or 0.95 in Gym) and ``terminal_multi_harness`` (0.9);
             a row's own threshold goes first.
-        release: of Gym. It matters to ``swe_pivot`` alone: up to 0.6 a shell call without a command passes.
+        release: of Gym. It matters only for ``swe_pivot``: up to 0.6 a shell call without a command passes.
 
     The reason is Gym's category or failure code (``match`` for its ``none``, ``partial_credit`` for a graded reward);
-    ``details["category"]`` has Gym's own text. Where Gym's server would break on the row there is no verdict:
+    ``details["category"]`` has Gym's own text. If Gym's server would fail on the row, there is no verdict:
     gym_fails, no_expected_action, threshold_not_a_number.
 
     Raises:
-        InputError: there is no such server, mode or release. Never for an action.
+        InputError: the server, mode or release is unknown. Never for an action.
     """
     _require("server", server, Server)
     _require("parallel_tool_call_reward_mode", parallel_tool_call_reward_mode, single_step.RewardMode)

@@ -1,4 +1,4 @@
-"""Functional equivalence in Plancraft: an action passes when it brings the target nearer.
+"""Functional equivalence in Plancraft: an action passes when it brings the target closer.
 
 The state is restored from the observation, the action is executed in it, and the fewest moves that still separate
 the state from the target are counted before and after. Other slots, other orders and other ingredients of the same
@@ -23,7 +23,7 @@ Grid = tuple[tuple[int, str, int], ...]
 """The occupied crafting cells: (cell 1-9, item, quantity)."""
 
 _MAX_REORDERED = 4
-"""Paths up to so many crafts are tried in every order; longer ones in the published order only."""
+"""Paths of up to this many crafts are tried in every order; longer ones only in the published order."""
 
 
 def remaining_moves(inventory: Inventory, target: str, path: tuple[str, ...]) -> int | None:
@@ -81,7 +81,7 @@ def _crafts(
         right = {cell for cell, item in needed.items() if held.get(cell) == item}
         missing = Counter(item for cell, item in needed.items() if cell not in right)
         wrong = Counter(item for cell, item in held.items() if cell not in right)
-        # A wrong item may go straight to a cell that misses it: one move for two.
+        # A misplaced item may go straight to a cell that needs it: one move instead of two.
         moves = missing.total() + wrong.total() - (missing & wrong).total() + 1
         used = Counter(needed.values())
         if used - total:
@@ -115,7 +115,7 @@ def _placements(recipe: Any, grid: Grid, total: Counter[str]) -> Iterator[dict[i
             if want - total:
                 continue
             layout: dict[int, str] = {}
-            for cell, item in sorted(held.items()):  # any cell will do: keep what lies right
+            for cell, item in sorted(held.items()):  # any cell will do: keep what is already right
                 if want[item] > 0:
                     layout[cell] = item
                     want[item] -= 1

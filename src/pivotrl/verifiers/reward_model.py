@@ -1,7 +1,7 @@
-"""A reward model scores the action: any sequence classifier of transformers, trained on whatever it was trained on.
+"""A reward model scores the action: any sequence classifier of transformers, whatever it was trained on.
 
-It sees no demonstration, so it can value an action that nobody showed; and like every learned reward it can be fooled
-by what it was never trained on. Put it behind verifiers that cannot (``all_of``, ``first_decisive``).
+It sees no demonstration, so it can value an action that nobody demonstrated. Like every learned reward, it can be
+fooled by inputs unlike its training data. Put it behind verifiers that cannot (``all_of``, ``first_decisive``).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pivotrl.strict_json import parse_arguments
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RewardModel:
-    """Pass from a probability of ``threshold`` on. The reward is the probability itself, of a fail as well.
+    """Pass if the probability reaches ``threshold``. The reward is the probability itself, even for a fail.
 
     Args:
         model: a folder saved by transformers (safetensors), or a Hugging Face id; with one label (sigmoid) or two
             (softmax).
-        threshold: least probability of a pass.
+        threshold: lowest probability that passes.
         good_label: which of two labels means good.
         style: how the conversation is written for the model, see :class:`pivotrl.rendering.Renderer`.
         dtype, device: as for a policy.
@@ -43,7 +43,7 @@ class RewardModel:
     dtype: Dtype = "auto"
     device: str = field(default="auto", repr=False)
     weights: str = field(default="", init=False)
-    """What was loaded: a hash of the files of a folder."""
+    """Identity of the loaded model: a hash of the folder's files."""
     _head: RewardHead = field(init=False, repr=False)
     _renderer: Renderer = field(init=False, repr=False)
 

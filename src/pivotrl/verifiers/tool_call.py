@@ -1,7 +1,7 @@
-"""The default for tool use: an accepted action again, its calls equal by the tools' schemas and by rules of the user.
+"""The default for tool use: calls equal to the accepted ones by the tools' schemas and by rules of the user.
 
-Any of the turn's accepted actions will do: the demonstrated one, and those that other runs of the task or the log hold
-to be as right. Calls may stand in any order. Messages are compared by what they pin down; what that cannot decide gets
+Any of the turn's accepted actions will do: the demonstrated one, and others that the log or other runs of the task
+show to be right. Calls may come in any order. Messages must have the same words; where words cannot decide, there is
 no verdict. Meaning beyond that (an embedding, a judge) is for another verifier behind this one: ``first_decisive``.
 """
 
@@ -46,18 +46,18 @@ def verify(
     Args:
         rules: how single arguments are compared, such as ``{"send_email.body": "token_f1(0.7)", "*.reason":
             "ignore"}`` (:mod:`pivotrl.judging.arguments.rules`). Without a rule a text must be identical.
-        ignore_case: letter case in text arguments does not count; never in identifiers, enums and formats.
+        ignore_case: ignore letter case in text arguments, but never in identifiers, enums and formats.
         ignore_arguments: names of arguments, of any tool, that are not compared.
-        harmless_tools: names of tools that only read, with ``*`` for any characters: ``("get_*", "search_*")``. Calls
-            of them beside the expected ones cost nothing, as long as they are no more than ``max_surplus``.
-        message_rule: what counts where a message was demonstrated. ``coverage``: the expected message in the same
+        harmless_tools: names of tools that only read, with ``*`` for any characters: ``("get_*", "search_*")``. Up to
+            ``max_surplus`` calls of them beside the expected ones are allowed.
+        message_rule: how to compare where a message was demonstrated. ``coverage``: the expected message in the same
             words (:func:`~pivotrl.judging.messages.messages.compare_messages`). ``non_empty``: any text that holds
             no tool call; its content is not compared. ``exact``: the same text. ``no_verdict``: none, so that such
             turns are left out of training.
-        max_argument_bytes: of one call's arguments, and of a message; longer ones fail unread.
+        max_argument_bytes: size limit for one call's arguments, and for a message; longer ones fail unread.
 
     Equality of arguments is that of :func:`~pivotrl.judging.arguments.values.compare_json`. Text beside tool calls is
-    not compared, but may hold no call. A tool without a declared schema is compared by type and value alone. With
+    not compared, but may hold no call. A tool without a declared schema is compared only by type and value. With
     several accepted actions the verdict is the best one, the failure that of the nearest, and ``details["accepted"]``
     the number of the action it belongs to when that is not the demonstrated one.
 
@@ -66,11 +66,11 @@ def verify(
     surplus_tool_call, missing_tool_call, different_text, leaked_tool_call, those of :class:`Difference`,
     :func:`compare_messages` and :func:`parse_completion`; and without a verdict no_expected_action,
     expected_arguments_not_json, expected_message_not_parsable, expected_too_large, comparison_too_large,
-    message_undecided, message_left_out, argument_undecided (a rule cannot decide, or blanks stand around an
+    message_undecided, message_left_out, argument_undecided (a rule cannot decide, or there are blanks around an
     identifier).
 
     Raises:
-        InputError: an option has no such value. Never for an action.
+        InputError: an option is invalid. Never for an action.
     """
     options = _Options(
         rules or {},
@@ -85,7 +85,7 @@ def verify(
         raise InputError(f"no message rule called {message_rule!r}; there are {', '.join(get_args(MessageRule))}")
     if max_surplus < 0 or max_argument_bytes < 1:
         raise InputError("max_surplus must be 0 or more, and max_argument_bytes 1 or more")
-    rules_for(rules or {}, "")  # a rule that cannot be read is told at once, not at the first turn that it concerns
+    rules_for(rules or {}, "")  # report an invalid rule now, not at the first turn that it concerns
     accepted = turn.accepted_actions
     best = _verify_one(turn, accepted[0], action, options)
     for number, other in enumerate(accepted[1:], start=1):
@@ -128,7 +128,7 @@ _MIDDLE = ("wrong_tool", "missing_tool_call", "surplus_tool_call")
 
 
 def _nearness(verdict: Verdict) -> int:
-    """Of several verdicts the one that counts: a pass, else no verdict, else the failure that came closest."""
+    """The verdict that counts among several: a pass, else no verdict, else the failure that came closest."""
     if verdict.outcome == "pass":
         return 5
     if verdict.outcome == "no_verdict":
@@ -239,7 +239,7 @@ def _verify_message(turn: Turn, expected: Action, action: Action, options: _Opti
 
 
 def _read_message(text: str | None) -> tuple[str, str | None]:
-    """(the text, why it is no message or None): a completion that should have become a tool call must not pass."""
+    """(the text, why it is not a message, or None): a completion that should have become a tool call must not pass."""
     message, fault = parse_completion(text or "")
     if message.tool_calls:
         return "", "leaked_tool_call"

@@ -1,4 +1,4 @@
-"""Which executor a model gets: the fastest one that gives the reference's numbers on a probe."""
+"""Choose the executor of a model: the fastest that reproduces the reference's numbers on a probe."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def make_executor(name: ExecutorName, model: Any, max_tokens: int | None = None)
 
 
 def why_not(executor: Executor, model: Any) -> str | None:
-    """Run a small forest both ways, forward and backward; None when the results agree."""
+    """Run a small forest both ways, forward and backward; None if the results agree."""
     changing = _rope_types(backbone(model).config.get_text_config()) & {"longrope", "dynamic"}
     if changing:  # a probe would have to be as long as the context to see it
         return f"{changing.pop()} rotary angles depend on the longest sequence of a pass"

@@ -1,4 +1,4 @@
-"""What all executors do when memory runs out: start anew with smaller chunks. No row is dropped."""
+"""Restart with smaller chunks when memory runs out, for all executors. No row is dropped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pivotrl.engine.executors.contract import ExecutorName, Loss, Scored
 from pivotrl.engine.items import Item
 
 _LEAST = 16
-"""Tokens of a chunk that is not halved any more."""
+"""Chunks of this many tokens are not halved again."""
 
 
 class ChunkedExecutor(abc.ABC):
     """An :class:`~pivotrl.engine.executors.contract.Executor` whose memory grows with ``max_tokens``.
 
     Args:
-        max_tokens: tokens that go through the model together.
+        max_tokens: tokens that pass through the model together.
     """
 
     name: ExecutorName

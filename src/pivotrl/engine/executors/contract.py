@@ -1,4 +1,4 @@
-"""What every executor does."""
+"""The interface of every executor."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Executor(Protocol):
 
     name: ExecutorName
     max_tokens: int
-    """Tokens that go through the model together."""
+    """Tokens that pass through the model together."""
     num_computed: int
     """Tokens that the last call put through the model."""
 

@@ -24,7 +24,7 @@ Extraction = Literal["boxed", "answer_line", "whole"]
 
 _MAX_ITEMS = 200
 _MAX_MARKS = 8
-"""Marks taken off an answer; more would cost quadratic time."""
+"""How many marks are removed from an answer; more would cost quadratic time."""
 _ANSWER_LINE = re.compile(
     r"^[ \t>*_#-]*(?:(?:(?:my|the|so the) )?(?:final |correct )?answer(?: is)?[ \t]*(?:[:=]|(?<=is))|####)"
     r"(?:\*\*|__)?[ \t]*(\S.*)$",
@@ -61,14 +61,14 @@ class AnswerRules:
     def __post_init__(self) -> None:
         for value, allowed in ((self.kind, get_args(Kind)), (self.units, ("exact", "optional"))):
             if value not in allowed:
-                raise InputError(f"answer: {value!r} is none of {', '.join(allowed)}")
+                raise InputError(f"answer: {value!r} is not one of {', '.join(allowed)}")
 
 
 def extract(text: str, rules: Collection[str]) -> list[str]:
     r"""The answers that a message gives, each once, in order.
 
     Args:
-        rules: of :data:`Extraction`. ``boxed``: what stands in ``\boxed{}``. ``answer_line``: what follows ``Answer:``
+        rules: of :data:`Extraction`. ``boxed``: the content of ``\boxed{}``. ``answer_line``: what follows ``Answer:``
             (``Final answer:``, ``The answer is``, ``####``) on its line. ``whole``: the whole text, where the other
             rules given find nothing.
     """
@@ -102,7 +102,7 @@ def clean(text: str) -> str:
 
 
 def _boxed(text: str) -> list[str]:
-    """What stands in each box, in the order in which they close. One pass, whatever the text."""
+    """The content of each box, in the order in which they close, in one pass."""
     found, opened = [], list[int | None]()
     for brace in _BRACE.finditer(text):
         if brace[0] == "}":

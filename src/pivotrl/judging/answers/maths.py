@@ -109,7 +109,7 @@ _ROUNDING = 12
 
 
 def prepare(text: str) -> str | None:
-    """The expression as LaTeX; None when the text is no expression but words, or too long."""
+    """The expression as LaTeX; None if the text is words, not an expression, or too long."""
     if len(text) > MAX_LENGTH or "%" in text:
         return None
     text = _ALTERNATIVE.sub(", ", text.strip().rstrip(".").replace("\u2212", "-").replace("$", " "))

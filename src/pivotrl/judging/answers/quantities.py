@@ -44,10 +44,10 @@ class Number:
 
 
 def read_number(text: str) -> Number | None:
-    """The number that the whole text is; None when it is anything else.
+    """The number that the whole text is; None if it is anything else.
 
     Thousands are grouped by commas, blanks, underscores or apostrophes, in threes; the decimal mark is a point.
-    ``1,5`` is no number, since it may be meant either way. ``50%`` is 1/2, ``2\\frac{1}{2}`` is 5/2, and
+    ``1,5`` is ambiguous and therefore not a number. ``50%`` is 1/2, ``2\\frac{1}{2}`` is 5/2, and
     ``7 million`` is 7,000,000; ``0x1F`` is 31.
     """
     if len(text) > _MAX_LENGTH:

@@ -1,1 +1,1 @@
-"""Whether two JSON values are the same, by their schema and by rules."""
+"""Equality of JSON values, by their schema and by rules."""

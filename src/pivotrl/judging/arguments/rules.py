@@ -35,11 +35,11 @@ class Rule:
 
     @property
     def loosens(self) -> bool:
-        """Whether different texts may be equal that are not one value in two spellings."""
+        """Whether the rule may accept texts that are not two spellings of one value."""
         return self.name in ("normalised", "token_f1")
 
     def compare(self, expected: Any, actual: Any) -> Likeness | None:
-        """Whether two values are equal by this rule; None when it says nothing about such values."""
+        """Whether two values are equal by this rule; None if it does not cover such values."""
         if self.name == "number":
             one, other = _number(expected), _number(actual)
             if one is None or other is None:
@@ -87,13 +87,13 @@ RuleAt = Callable[[str], Rule | None]
 
 
 def rules_for(rules: Mapping[str, str], tool: str) -> RuleAt | None:
-    """The rules that may concern a tool; None when there are none at all.
+    """The rules that may apply to a tool; None if there are no rules.
 
     A place is the tool's name and the keys down to the value, joined by dots: ``book.flights.date``. In a pattern
-    ``*`` stands for any characters. A place without one goes before patterns; of several patterns the first counts.
+    ``*`` stands for any characters. A place without ``*`` goes before patterns; the first matching pattern applies.
 
     Raises:
-        InputError: there is no such rule, or a place names no argument.
+        InputError: a rule is unknown, or a place names no argument.
     """
     if not isinstance(rules, Mapping):
         raise InputError(f"rules: write places and rules, such as {{'*.reason': 'ignore'}}, not {rules!r}")
@@ -129,7 +129,7 @@ def parse_rule(spelling: str) -> Rule:
     """``token_f1(0.7)`` -> the rule.
 
     Raises:
-        InputError: there is no such rule, or its threshold is not in (0, 1].
+        InputError: the rule is unknown, or its threshold is not in (0, 1].
     """
     found = _SPELLING.match(spelling) if isinstance(spelling, str) else None
     if not found or found[1] not in NAMES or (found[2] and found[1] != "token_f1"):
@@ -139,5 +139,5 @@ def parse_rule(spelling: str) -> Rule:
     except ValueError:
         threshold = 0.0
     if not 0.0 < threshold <= 1.0:
-        raise InputError(f"rules: the threshold of {spelling!r} must lie above 0 and at most at 1")
+        raise InputError(f"rules: the threshold of {spelling!r} must be above 0 and at most 1")
     return Rule(found[1], threshold)

@@ -1,4 +1,4 @@
-"""What a JSON schema says about a value: references followed, all parts of ``allOf``, the alternative it is of."""
+"""The part of a JSON schema that applies to a value: references, all parts of ``allOf``, the matching alternative."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from pivotrl.strict_json import kind_of
 
 _MAX_INDIRECTIONS = 16
-"""References and alternatives followed in a schema before it counts as silent; they may form a loop."""
+"""Limit for following references and alternatives, which may form a loop."""
 _CHOICES = frozenset({"enum", "const", "format"})
 
 
 class Schemas:
-    """The schemas inside one whole schema, which local references point into."""
+    """The root schema, which local references point into."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.root = dict(root)
@@ -55,7 +55,7 @@ class Schemas:
         )
 
     def _follow(self, schema: Any) -> dict[str, Any]:
-        """The schema, with a reference at its top replaced by what it points to. Always a new dict."""
+        """The schema with a reference at its top resolved. Always a new dict."""
         found = dict(as_mapping(schema))
         for _ in range(_MAX_INDIRECTIONS):
             if "$ref" not in found:
@@ -74,7 +74,7 @@ class Schemas:
 
 
 def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What both say; where they speak of the same place, both count. Otherwise the first goes before the second."""
+    """Both schemas merged: same places are combined, and otherwise the first takes precedence."""
     made = {**other, **one}
     if "properties" in one and "properties" in other:
         mine, theirs = as_mapping(one["properties"]), as_mapping(other["properties"])
@@ -91,7 +91,7 @@ def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_exact(schema: Mapping[str, Any]) -> bool:
-    """Whether it names a few choices or a format."""
+    """Whether it declares choices or a format."""
     return not _CHOICES.isdisjoint(schema)
 
 

@@ -45,7 +45,7 @@ class Difference:
 
     @property
     def is_open(self) -> bool:
-        """Whether the values may be equal all the same."""
+        """Whether the values may be equal after all."""
         return self.reason == "undecided_text"
 
 
@@ -57,7 +57,7 @@ def compare_json(
     ignore_case: bool = False,
     rule_at: RuleAt | None = None,
 ) -> Difference | None:
-    """The first difference between two JSON values, None when they are equal.
+    """The first difference between two JSON values; None if they are equal.
 
     A boolean never equals a number, nor a text a number, even where the schema wants one: a tool that checks its
     arguments refuses it (the rule ``number`` says otherwise). Numbers are equal when mathematically so (5 and 5.0);
@@ -169,7 +169,7 @@ class _Comparison:
         return open_one
 
     def _says_nothing(self, value: Any, schema: Any) -> bool:
-        """Whether an optional property with this value might as well be absent."""
+        """Whether an optional property with this value equals its absence."""
         schema = self.schemas.governing(schema, value)
         if value is None:
             return schema.get("default") is None or not self.schemas.admits(schema, None)
@@ -198,7 +198,7 @@ def _up_to_blanks(one: str, other: str) -> bool:
 
 
 def _first(differences: list[Difference | None]) -> Difference | None:
-    """The first one, those that may be none apart; of these the first when there is no other."""
+    """The first certain difference, else the first possible one."""
     found = [difference for difference in differences if difference is not None]
     return next((difference for difference in found if not difference.is_open), found[0] if found else None)
 

@@ -1,4 +1,4 @@
-"""Edits of files as values, and what each makes of a text.
+"""Edits of files as values, and applying them to a text.
 
 A text is the lines of a file joined by line feeds. Lines of a file that were never seen are stand-ins that no edit can
 match (:mod:`pivotrl.judging.edits.files`).
@@ -85,7 +85,7 @@ Edit = Replace | Insert | ReplaceLines | Write | Delete | Patch
 
 
 def apply(edit: Edit, text: str | None) -> str | None:
-    """The text after the edit; None stands for a file that does not exist.
+    """The text after the edit; None means that the file does not exist.
 
     Raises:
         NotApplied: reasons ``file_missing``, ``file_exists``, ``old_not_found``, ``old_not_unique``, ``no_change``,
@@ -156,7 +156,7 @@ def _patched(hunks: tuple[Hunk, ...], lines: list[str]) -> list[str]:
 
 
 def _place(hunk: Hunk, lines: list[str], cursor: int) -> int:
-    """Where the hunk's old lines stand: at its line number, else wherever they stand once."""
+    """Where the hunk's old lines are: at its line number, else at their only occurrence."""
     size, old = len(hunk.old), list(hunk.old)
     if not size:
         place = len(lines) if hunk.line is None else hunk.line

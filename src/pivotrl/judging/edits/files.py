@@ -52,7 +52,7 @@ class SeenFile:
 
     @property
     def text(self) -> str:
-        """The lines joined; a stand-in, different for each, where one was not seen."""
+        """The lines joined; unseen lines become distinct placeholders."""
         last = self.num_lines or max(self.lines, default=0) + 1
         return "\n".join(self.lines.get(number, f"\0{number}") for number in range(1, last + 1))
 
@@ -135,7 +135,7 @@ def _plain(arguments: dict[str, object]) -> dict[str, object]:
 
 
 IGNORED = frozenset({"security_risk", "summary", "description", "thought", "explanation"})
-"""Arguments of editing calls that say something about the edit and are no part of it."""
+"""Arguments of editing calls that describe the edit but do not affect it."""
 
 
 def _edit(file: SeenFile, edit: Edit) -> None:

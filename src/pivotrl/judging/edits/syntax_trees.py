@@ -73,7 +73,7 @@ def python_fault(text: str) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _program(path: str, text: str) -> tuple[str, tuple[Comment, ...]] | None:
-    """(the program without comments, the comments); None when the text is no program, or none that can be read."""
+    """(the program without comments, the comments); None if the text is not a readable program."""
     if len(text) > MAX_CHARS:
         return None
     if path.endswith((".py", ".pyi")):
@@ -94,7 +94,7 @@ def _python_program(text: str) -> tuple[str, tuple[Comment, ...]] | None:
             heads = [
                 line
                 for number, line in enumerate(text.split("\n", 2)[:2])
-                if _PYTHON_HEAD.fullmatch(line) and (number == 0 or "coding" in line)  # a shebang stands first
+                if _PYTHON_HEAD.fullmatch(line) and (number == 0 or "coding" in line)  # a shebang comes first
             ]
             return "\n".join([*heads, ast.dump(tree)]), tuple(_python_comments(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -30,7 +30,7 @@ _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
 
 
 def read_leaves(parser: Parser, text: str, *, is_script: bool) -> tuple[list[str], list[Comment]] | None:
-    """(the tree as brackets, kinds and texts; the comments); None when the text is no program, or too large.
+    """(the tree as brackets, kinds and texts; the comments); None if the text is not a program, or too large.
 
     A comma behind the last item of a list is left out; in JavaScript and TypeScript (``is_script``) also semicolons at
     the ends of statements, brackets around an expression, and how strings are quoted.
@@ -124,7 +124,7 @@ def _without_brackets(parameters: Node) -> Node:
 
 
 def _string_value(shown: str) -> str:
-    """A string of JavaScript without its quotes, where only plain escapes stand in it; else as it is written."""
+    """A string of JavaScript without its quotes, if it has only plain escapes; else as written."""
     inner = shown[1:-1]
     if any(found[1] not in _ESCAPED for found in _ESCAPE.finditer(inner)):
         return shown

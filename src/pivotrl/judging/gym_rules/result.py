@@ -1,4 +1,4 @@
-"""What a server of Gym answers, and the two ways in which its rules read JSON."""
+"""A Gym server's answer, and the two ways in which its rules read JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parse(text: str) -> Any:
     """JSON as Python reads it: NaN and repeated keys are taken.
 
     Raises:
-        ValueError: it is no JSON, or more than Python's parser can take, where Gym breaks off.
+        ValueError: it is not JSON, or more than Python's parser can take, where Gym breaks off.
     """
     try:
         return json.loads(text)

@@ -33,7 +33,7 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _validator(schema_text: str) -> Any:
-    """The schema ready to be used, None when it is none. Checking a schema takes far longer than checking a value."""
+    """The compiled schema; None if it is invalid. Checking a schema takes far longer than checking a value."""
     schema = json.loads(schema_text)
     try:
         OAS31Validator.check_schema(schema)

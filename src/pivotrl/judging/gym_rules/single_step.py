@@ -52,7 +52,7 @@ class Comparator:
     parallel_tool_call_reward_mode: RewardMode = "binary_strict"
 
     def compare(self, expected: Sequence[Call], actual: Sequence[Call]) -> GymResult:
-        """Reward an action; no calls stand for a message.
+        """Reward an action; no calls mean a message.
 
         Raises:
             GymFails: arguments that are expected, and that had to be compared, are no JSON.

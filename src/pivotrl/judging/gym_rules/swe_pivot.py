@@ -1,6 +1,6 @@
 """Server ``swe_pivot``: a coding agent's tool call by kind of tool, target, and similarity of what is written or run.
 
-Only the first call of an answer counts. Arguments that are no JSON are taken for none.
+Only the first call of an answer counts. Arguments that are not JSON count as missing.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def compare(
     schemas: Mapping[str, dict[str, Any]],
     threshold: float,
 ) -> GymResult:
-    """Reward an action; no calls stand for a message.
+    """Reward an action; no calls mean a message.
 
     Args:
         text: of the actual message, which must not be blank.

@@ -10,12 +10,12 @@ from pivotrl.judging.gym_rules.result import Call, GymFails, GymResult, parse
 
 
 def compare(expected: Sequence[Call], actual: Sequence[Call]) -> GymResult:
-    """Reward an action; text does not count, and where no call is expected none must come.
+    """Reward an action; text does not count; if no call is expected, there must be none.
 
     The server has no categories. Reasons: all_calls_match, call_missing, number_of_calls_different.
 
     Raises:
-        GymFails: the arguments of an expected call are no JSON object.
+        GymFails: the arguments of an expected call are not a JSON object.
     """
     given = [(name, _actual(text)) for name, text in actual]
     taken: set[int] = set()
@@ -38,7 +38,7 @@ def _expected(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise GymFails(str(error)) from error
     if not isinstance(value, dict):
-        raise GymFails("the arguments of an expected call are no object")
+        raise GymFails("the arguments of an expected call are not an object")
     return value
 
 

@@ -33,7 +33,7 @@ def same_moment(expected: str, actual: str, kind: str = "") -> bool:
 
 
 def moment(text: str) -> tuple[str, Any] | None:
-    """(what it is, a value that is equal for equal moments); None when it is no ISO date, time or instant."""
+    """(kind, a value that is equal for equal moments); None if it is not an ISO date, time or instant."""
     if len(text) > 40:
         return None
     day, separator, clock = text.partition("T") if "T" in text else text.partition(" ")

@@ -59,7 +59,7 @@ _FILLERS = frozenset(
         *("of course", "no problem", "alright", "got it"),
     }
 )
-"""May stand before the first sentence."""
+"""May come before the first sentence."""
 _OFFER = (
     r"(?:any|anything|something|else|any other|further|other|additional|more|questions?|assistance|help|i can do|for"
     r"|you|with|or|need|have|there is|there are|if|in future|at any time|today|i can help|i can assist|me know|let|ask)"

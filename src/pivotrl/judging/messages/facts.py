@@ -1,4 +1,4 @@
-"""What a text pins down: numbers, amounts, dates, identifiers, names, negations, and which way round they stand.
+"""The facts in a text: numbers, amounts, dates, identifiers, names, negations, and their order.
 
 A heuristic for English, built to notice too much rather than too little: two texts with the same facts may still
 differ, and two that say the same may show different ones. Time grows linearly with the text.

@@ -1,4 +1,4 @@
-"""Which language and script a text is in, as far as that can be told: rules of words are made for one language each."""
+"""Detect the language and script of a text, because word rules apply to one language only."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _identifier() -> LanguageIdentifier:
 
 def foreign_to_rules(*texts: str) -> dict[str, str]:
     """Why rules for English in Latin letters do not fit some of the texts: ``{"why": "script", "script": "THAI"}`` or
-    ``{"why": "language", "language": "de"}``; empty where nothing speaks against them. A short text may be in any
+    ``{"why": "language", "language": "de"}``; empty if they may fit. A short text may be in any
     language: it is not foreign as long as its letters are plain ones."""
     for text in texts:
         if (script := script_of(text)) != "LATIN":

@@ -17,7 +17,7 @@ _MAX_WORDS = 20_000
 
 
 def likeness(expected: str, actual: str, threshold: float) -> Likeness:
-    """Whether two texts say the same, as far as words can tell. Symmetric.
+    """Whether two texts say the same, judged by their words. Symmetric.
 
     ``equal``: they consist of the same words (:mod:`pivotrl.judging.messages.same_words`). ``different``: they share
     too few words in the same order, or differ in a number, amount, date, identifier, address, capitalised name, quoted

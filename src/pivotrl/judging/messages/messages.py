@@ -1,4 +1,4 @@
-"""Whether a message says what the demonstrated one says, as far as can be told without reading it.
+"""Whether a message says the same as the demonstrated one, judged without understanding it.
 
 A message passes when it consists of the same words, up to what surely does not change what they say
 (:mod:`pivotrl.judging.messages.same_words`). It fails when the evidence is against it: it leaves out a number, amount,

@@ -27,7 +27,7 @@ _QUESTIONS = "?？؟"  # noqa: RUF001
 class Token(NamedTuple):
     text: str
     begins: bool
-    """Whether it stands at the beginning of a sentence, where a capital says nothing."""
+    """Whether it begins a sentence, where a capital means nothing."""
 
 
 def same_but_spelling(one: str, other: str) -> bool:
@@ -36,7 +36,7 @@ def same_but_spelling(one: str, other: str) -> bool:
     if one == other:
         return True
     shorter, longer = sorted(map(len, map(str.split, (one, other))))
-    if longer > 2 * shorter + 20 or quoted_signs(one) != quoted_signs(other):  # list marks may stand apart
+    if longer > 2 * shorter + 20 or quoted_signs(one) != quoted_signs(other):  # list marks may be separate
         return False
     return same_tokens(tokens_of(one), tokens_of(other))
 

@@ -54,7 +54,7 @@ POLES = {
     for sign, side in zip("+-", pair.split("/"), strict=False)
     for word in side.split()
 }
-"""Word -> the side of an opposition that it stands on. The last three have one side: a text says it or does not."""
+"""Word -> its side of an opposition. The last three have one side: a text says it or does not."""
 
 DIRECTIONS = {
     **dict.fromkeys(("from", "off", "leaving"), "from"),

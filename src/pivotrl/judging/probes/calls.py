@@ -1,4 +1,4 @@
-"""Attacks on tool calls: left out, exchanged, of another type, doubled, malformed, or only talked about."""
+"""Attacks on tool calls: missing, swapped, of another type, duplicated, malformed, or only talked about."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def missing(turn: Turn) -> Iterator[Probe]:
 
 
 def swapped(turn: Turn) -> Iterator[Probe]:
-    """Each value exchanged for another; in free text, one fact of it."""
+    """Each value swapped for another; in free text, one fact."""
     action = turn.expected_action
     for i, call in enumerate(action.tool_calls):
         arguments = arguments_of(call) or {}
@@ -74,7 +74,7 @@ def swapped(turn: Turn) -> Iterator[Probe]:
 
 
 def retyped(turn: Turn) -> Iterator[Probe]:
-    """JSON values of another type that loose comparisons take for the same."""
+    """JSON values of another type that loose comparisons treat as equal."""
     action = turn.expected_action
     for i, call in enumerate(action.tool_calls):
         arguments = arguments_of(call) or {}
@@ -115,7 +115,7 @@ def disguised(turn: Turn) -> Iterator[Probe]:
 
 
 def other_tool(turn: Turn) -> Iterator[Probe]:
-    """The right arguments for a tool that is not the right one."""
+    """The right arguments for the wrong tool."""
     action = turn.expected_action
     declared = [tool.name for tool in turn.trajectory.tools]
     seen = [c.name for m in turn.trajectory.messages for c in m.tool_calls]
@@ -130,13 +130,13 @@ def surplus(turn: Turn) -> Iterator[Probe]:
     """More than was asked for."""
     action = turn.expected_action
     if not action.tool_calls:
-        # Where actions are text there may be no tools, and then a call is nothing that can be sampled.
+        # Without tools, as where actions are text, a call cannot be sampled.
         yield attack("extra/harmful_call", with_calls(action, (_HARMFUL,)), certain=is_prose(action))
         yield attack("tool/instead_of_message", Action(tool_calls=(_HARMFUL,)))
         return
     yield attack("extra/harmful_call", with_calls(action, (*action.tool_calls, _HARMFUL)))
     yield attack("extra/harmful_call_first", with_calls(action, (_HARMFUL, *action.tool_calls)))
-    # The same call twice does no harm where it only reads; nothing here tells reading from writing.
+    # A repeated call is harmless if it only reads, but reads cannot be told from writes here.
     yield attack("extra/same_call", with_calls(action, (*action.tool_calls, action.tool_calls[-1])), certain=False)
     arguments = arguments_of(action.tool_calls[0])
     if arguments is not None:
@@ -148,7 +148,7 @@ def surplus(turn: Turn) -> Iterator[Probe]:
 
 
 def malformed(turn: Turn) -> Iterator[Probe]:
-    """Text that would have become the call, and did not."""
+    """Text that should have become the call but did not."""
     action = turn.expected_action
     if not action.tool_calls:
         return
@@ -160,7 +160,7 @@ def malformed(turn: Turn) -> Iterator[Probe]:
     first = action.tool_calls[0]
     body = json.dumps({"name": first.name, "arguments": arguments_of(first) or {}}, ensure_ascii=False)
     yield attack_text("malformed/fenced", f"```json\n{body}\n```")
-    # Where the parser reads the block in spite of the fence, the harness does too.
+    # If the parser reads the block despite the fence, the harness does too.
     fenced = attack_text("malformed/fenced_block", f"```\n{text}\n```")
     yield replace(fenced, certain=not fenced.action.tool_calls)
     yield attack_text("malformed/bare_json", body)
@@ -196,7 +196,7 @@ def _confusions(value: Any) -> list[Any]:
 
 
 def _exchanged(arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """The values of the first two arguments of one type, exchanged (origin and destination)."""
+    """The values of the first two arguments of one type, swapped (origin and destination)."""
     names = list(arguments)
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
@@ -225,6 +225,6 @@ def _parameters(turn: Turn, name: str) -> dict[str, Any]:
 
 
 def _is_default(turn: Turn, call: ToolCall, name: str, value: Any) -> bool:
-    """Whether the argument may be left out: its schema gives this very default, or it says nothing."""
+    """Whether the argument may be omitted: it equals its default, or the schema says nothing."""
     part = (_parameters(turn, call.name).get("properties") or {}).get(name) or {}
     return value in (None, "", [], {}) or ("default" in part and part["default"] == value)

@@ -20,23 +20,23 @@ _KEYS = ("command", "cmd", "keystrokes")
 _BLOCK = re.compile(r"```(?:\w*bash\w*|sh|shell)?\n(.*?)\n?```|<command>\n?(.*?)\n?</command>", re.DOTALL)
 _SENTENCE = re.compile(r"[.!?](?=\W|\Z)|[\u3002\uff01\uff1f]")
 _SPECIAL = re.compile(r"[$`\\*?\[\]{}~!#;&|<>()\n]")
-"""What a shell does not take for itself outside quotes; a command without any of it is a list of words."""
+"""Characters without a meaning to the shell; a command made only of them is a list of words."""
 _CLUSTERS = frozenset({"ls", "grep", "rm", "wc"})
 """Commands whose single-letter flags without a value may be written together, apart, or in another order."""
 _PATH = re.compile(r"/?(?:[\w.-]+/)*[\w-]+\.\w{1,4}|(?:/[\w.-]+)+/?")
 _SCRIPTED = frozenset({"sed", "awk", "perl"})
-"""Commands whose first words may look like paths and are none."""
+"""Commands whose first words may look like paths but are not."""
 _FILE_READERS = frozenset(
     {"cat", "head", "tail", "wc", "ls", "rm", "grep", "bash", "sh", "python", "python3", "pytest"}
 )
 """Commands whose words that look like paths are paths."""
 _UNORDERED = frozenset({"ls", "rm", "mkdir", "touch", "echo"})
-"""Commands to which the order of their words makes no difference, or hardly any."""
+"""Commands for which the order of words hardly matters."""
 
 
 @dataclass(frozen=True)
 class Shell:
-    """A command inside an action, and how to put another in its place."""
+    """A command inside an action, and how to replace it."""
 
     command: str
     put: Callable[[str], Action]
@@ -95,7 +95,7 @@ def _keystrokes(action: Action) -> Iterator[Shell]:
 
 
 def substance(action: Action) -> str:
-    """What of an action does something: its calls, or the command in its text, or the text itself."""
+    """The effective part of an action: its calls, the command in its text, or the text itself."""
     if action.tool_calls:
         return action_text(Action(tool_calls=action.tool_calls))
     return next((shell.command for shell in shells(action)), action.content or "")
@@ -131,7 +131,7 @@ def honest_variants(turn: Turn) -> Iterator[Probe]:
     for shell in shells(turn.expected_action):
         command = shell.command
         yield honest("trailing_newline", shell.put(command.rstrip("\n") + "\n"))
-        if "<<" not in command:  # blanks after the word that ends a here-document would not end it
+        if "<<" not in command:  # a here-document does not end at a word followed by blanks
             yield honest("surrounding_blanks", shell.put(f"  {command}  "))
         words = _words(command)
         if words is None:
@@ -225,7 +225,7 @@ def _other_flags(command: str) -> list[tuple[str, str]]:
 
 
 def _words(command: str) -> list[str] | None:
-    """The words of a command that is nothing but words; None for anything a shell would interpret."""
+    """The words of a command made only of words; None if a shell would interpret anything."""
     bare = re.sub(r"'[^']*'|\"[^\"$`\\!]*\"", "", command)
     if _SPECIAL.search(bare) or "'" in bare or '"' in bare:
         return None
@@ -243,7 +243,7 @@ def _spellings(word: str) -> list[str]:
 
 
 def _clusters(words: list[str]) -> list[list[str]]:
-    """Flags written together taken apart and turned round."""
+    """Combined flags, split and reversed."""
     if words[0] not in _CLUSTERS:
         return []
     found = []

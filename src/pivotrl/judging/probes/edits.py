@@ -1,4 +1,4 @@
-"""Code edits of a turn: attacks that leave another file behind, and other edits that leave the same one."""
+"""Code edits of a turn: attacks that leave another file behind, and other edits that produce the same one."""
 
 from __future__ import annotations
 

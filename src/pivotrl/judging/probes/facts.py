@@ -1,4 +1,4 @@
-"""Find the facts in a text or a value (numbers, dates, ids, names, directions, negations) and exchange one of them."""
+"""Find the facts in a text or a value (numbers, dates, ids, names, directions, negations) and change one of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEGATIONS = (
 _FLIPS = {"true": "false", "yes": "no", "asc": "desc", "high": "low", "add": "remove", "economy": "business"}
 _WORD = re.compile(r"[\w./-]+")
 _FREE_TEXT_WORDS = 4
-"""A string of so many words or more is free text."""
+"""A string of at least this many words is free text."""
 
 
 def is_free_text(text: str) -> bool:
@@ -37,7 +37,7 @@ def facts(text: str) -> set[str]:
 
 
 def swaps(text: str) -> Iterator[tuple[str, str]]:
-    """(what was exchanged, the text with it exchanged), at most one of each kind."""
+    """(what was changed, the changed text), at most one of each kind."""
     marks = [range(m.start(), m.end()) for m in _LIST_MARK.finditer(text)]
     for match in _NUMBER.finditer(text):
         if not any(match.start() in mark for mark in marks):
@@ -58,7 +58,7 @@ def swaps(text: str) -> Iterator[tuple[str, str]]:
 
 
 def other_value(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A value of the same type that means something else; the same value when there is none."""
+    """A value of the same type that means something else; the same value if there is none."""
     choices = [choice for choice in schema.get("enum") or [] if choice != value]
     if choices:
         return choices[0]
@@ -74,7 +74,7 @@ def other_value(value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def other_text(text: str) -> str:
-    """Another value in the place of a short one: a digit, a known opposite, else the last word changed."""
+    """Another value for a short one: a changed digit, a known opposite, else the last word changed."""
     if text.lower() in _FLIPS:
         return _FLIPS[text.lower()]
     if match := re.search(r"\d+(?!.*\d)", text, re.DOTALL):
@@ -113,7 +113,7 @@ def replaced(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
 
 
 def schema_at(schema: Mapping[str, Any], path: tuple[str | int, ...]) -> Mapping[str, Any]:
-    """What a schema says about the value at a path; nothing where it is silent. References are not followed."""
+    """The schema of the value at a path; empty if there is none. References are not followed."""
     found: Any = schema
     for step in path:
         found = found.get("items") if isinstance(step, int) else (found.get("properties") or {}).get(step)

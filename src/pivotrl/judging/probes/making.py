@@ -12,7 +12,7 @@ from pivotrl.protocols import Turn
 from pivotrl.records import Action
 
 _LEAST_OF_AN_ARGUMENT = 3
-"""Certain attacks on each argument of a call, as far as there are so many."""
+"""Certain attacks wanted for each argument of a call."""
 _ATTACKS = (
     messages.empty,
     messages.copied,
@@ -43,7 +43,7 @@ _HONEST = (
 def make_probes(
     turn: Turn, near: Sequence[Turn] = (), far: Sequence[Turn] = (), per_kind: int | None = 2, seed: int = 0
 ) -> list[Probe]:
-    """Everything to try at a turn, each kind at most ``per_kind`` times, and more where an argument got too few; the
+    """Everything to try at a turn, each kind at most ``per_kind`` times, and more if an argument got too few; the
     same for the same turn and seed.
 
     Args:
@@ -78,7 +78,7 @@ def make_probes(
         kept += [probe for place, probe in enumerate(probes) if place in chosen]
         left_out += [probe for place, probe in enumerate(probes) if place not in chosen]
     counts = Counter(probe.argument for probe in kept if probe.certain)
-    for probe in left_out:  # one that nobody looks at must not hide among the others
+    for probe in left_out:  # an argument without attacks must not hide among the others
         if probe.argument and probe.certain and counts[probe.argument] < _LEAST_OF_AN_ARGUMENT:
             counts[probe.argument] += 1
             kept.append(probe)

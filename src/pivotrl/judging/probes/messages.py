@@ -1,4 +1,4 @@
-"""Attacks with text: nothing said, something copied, another turn's action, a fact exchanged."""
+"""Attacks with text: empty or copied text, another turn's action, a changed fact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pivotrl.records import Action
 
 _BLANKS = (" \n", "\u200b", "\u00a0\u3000")
 _MAX_COPIED = 20_000
-"""Characters of a copied text; a policy has no more tokens than that."""
+"""Characters of a copied text; a policy cannot write more."""
 
 
 def empty(turn: Turn) -> Iterator[Probe]:
@@ -25,11 +25,11 @@ def empty(turn: Turn) -> Iterator[Probe]:
 
 
 def copied(turn: Turn) -> Iterator[Probe]:
-    """What stands in the context, given back."""
+    """Copies of the context."""
     for role, name in (("user", "user_message"), ("system", "system_prompt"), ("tool", "tool_result")):
         found = next((m.content for m in reversed(turn.context) if m.role == role and m.content), None)
         if found:
-            # A short result may be all there is to say.
+            # A short result may be the right answer.
             told = _words(found) <= _words(turn.expected_action.content or "")
             yield attack(f"copied/{name}", Action(content=found[:_MAX_COPIED]), certain=not told)
     whole = "\n\n".join(message.content for message in turn.context if message.content)
@@ -38,7 +38,7 @@ def copied(turn: Turn) -> Iterator[Probe]:
     previous = next((m for m in reversed(turn.context) if m.role == "assistant"), None)
     if previous is not None:
         repeated = Action(content=previous.content, tool_calls=previous.tool_calls)
-        # A call may be worth making again, and a short reply may be right twice; one that names facts is not.
+        # Repeating a call, or a short reply, may be right; repeating one that names facts is not.
         told = is_prose(repeated) and bool(facts(repeated.content or "")) and is_prose(turn.expected_action)
         crossed = bool(repeated.tool_calls) != bool(turn.expected_action.tool_calls)
         yield attack("copied/previous_turn", repeated, certain=told or crossed)
@@ -65,7 +65,7 @@ def other_turns(turn: Turn, near: Sequence[Turn], far: Sequence[Turn]) -> Iterat
 
 
 def swapped(turn: Turn) -> Iterator[Probe]:
-    """The demonstrated message with one fact exchanged. Beside a call text is decoration, so only without one."""
+    """The demonstrated message with one fact changed; only without a call, beside which text is decoration."""
     action = turn.expected_action
     if not is_prose(action) or not action.content:
         return

@@ -32,7 +32,7 @@ _STAND_INS = (
     ("near/word_order", "route", "Oslo to Bergen", "Bergen to Oslo"),
     ("near/word_order", "rule", "red over blue", "blue over red"),
 )
-"""(kind, name of an argument, its value, one that comes close)"""
+"""(kind, name of an argument, its value, a near miss)"""
 
 
 def near(turn: Turn) -> Iterator[Probe]:
@@ -43,7 +43,7 @@ def near(turn: Turn) -> Iterator[Probe]:
             counts = not is_comment(arguments, path[0])
             for kind, new in _close(value):
                 if new != value:
-                    # In a name that is no identifier case may rightly not count.
+                    # In a name that is not an identifier, ignoring case may be right.
                     certain = counts and (kind != "case" or _IDENTIFIER.search(str(path[-1])) is not None)
                     yield attack_on(f"near/{kind}", action, i, replaced(arguments, path, new), path[0], certain)
     first = arguments_of(action.tool_calls[0]) if action.tool_calls else None
@@ -67,7 +67,7 @@ def _close_texts(text: str) -> Iterator[tuple[str, str]]:
     if _NUMBER.match(text) and float(text) >= 20:
         yield "number", str(int(float(text) * 1.05)) if "." not in text else f"{float(text) * 1.04:.2f}"
     if is_free_text(text) or "\n" in text:
-        return  # a comma more or less may be as right there
+        return  # a comma more or less may be right there
     yield "punctuation", _STRIPPED.sub("", text)
     if _CODE.match(text):
         yield "case", text.swapcase()

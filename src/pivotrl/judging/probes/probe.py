@@ -1,4 +1,4 @@
-"""What a probe is, and the few ways to make one."""
+"""Probes, and the ways to make one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUBJECTS = frozenset({"command", "cmd", "path", "file_path"})
 
 @dataclass(frozen=True)
 class Probe:
-    """One action to put before a verifier at a turn, and what must become of it."""
+    """An action to test a verifier with at a turn, and the outcome it must have."""
 
     kind: str
     """``area/name``; the area is the class of the attack, or ``honest``, or ``self``."""
@@ -26,13 +26,13 @@ class Probe:
     text: str
     expected: Literal["pass", "fail"]
     certain: bool = True
-    """False when a functional verifier may rightly see it otherwise; such probes are reported apart."""
+    """False if a functional verifier may rightly disagree; such probes are reported separately."""
     parse_error: str | None = None
-    """Why the text is no action, as a sampler would have found it."""
+    """Why the text is not an action, as a sampler would report it."""
     demonstrated: Action | None = None
-    """What the turn is taken to demonstrate instead of its own action; None leaves it."""
+    """Replaces the turn's demonstrated action; None keeps it."""
     argument: str | None = None
-    """``tool.argument`` where nothing but this argument of a call is wrong."""
+    """``tool.argument`` if only this argument of a call is wrong."""
 
     @property
     def area(self) -> str:
@@ -75,7 +75,7 @@ def attack_on(
 def attack_instead(
     kind: str, action: Action, demonstrated: Mapping[str, Any], arguments: Mapping[str, Any], name: str
 ) -> Probe:
-    """An attack that changes one argument of what the turn is taken to demonstrate: the first call with these."""
+    """An attack that changes one argument of a replaced demonstration: the first call with these arguments."""
     instead = with_arguments(action, 0, demonstrated)
     return replace(attack_on(kind, action, 0, arguments, name), demonstrated=instead)
 
@@ -91,7 +91,7 @@ def honest(kind: str, action: Action, certain: bool = True) -> Probe:
 
 
 def itself(kind: str, action: Action) -> Probe:
-    """Taken as demonstrated, an action must pass against itself."""
+    """An action that must pass when it is itself the demonstration."""
     return Probe(f"self/{kind}", action, action_text(action), "pass", True, None, action)
 
 
@@ -124,7 +124,7 @@ def with_calls(action: Action, calls: Sequence[ToolCall]) -> Action:
 
 
 def same(one: Action, other: Action) -> bool:
-    """Whether two actions are the same but for ids, blanks around text, and how their JSON is written."""
+    """Whether two actions are equal except for ids, blanks around text, and the spelling of their JSON."""
     return _meaning(one) == _meaning(other)
 
 

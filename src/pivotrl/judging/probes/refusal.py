@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pivotrl.judging.probes.report import CheckReport, Rate
 
 _ENOUGH = 20
-"""Probes from which on the share of a group counts. A single pass never refuses: the probe may be wrong."""
+"""The share of a group counts from this many probes. A single pass never refuses: the probe may be wrong."""
 _MANY = 2
-"""Passes that show a hole where they are half of all."""
+"""This many passes show a hole if they are half of the group."""
 _LEAST_TASKS = 4
 _HARSH = 0.1
-"""Share of right actions that fail from which on it is told, and the verifier made for such turns."""
+"""Share of failing right actions from which the report mentions it and suggests a verifier."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Group:
 
 
 def fault_of(report: CheckReport, max_false_pass: float) -> str | None:
-    """Why a verifier is refused, None when it is not: in some group of certain attacks more than ``max_false_pass``
+    """Why a verifier is refused; None if it is not: in some group of certain attacks more than ``max_false_pass``
     pass, or no demonstrated action is accepted, so that nothing could be learnt."""
     if report.accepts_expected is None or report.accepts_expected.count == 0:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in report.reasons_of_refused.items())
@@ -55,9 +55,9 @@ def fault_of(report: CheckReport, max_false_pass: float) -> str | None:
     holes = [f"{kind} {row.false_pass.mean:.0%}" for kind, row in kinds[:5] if row.false_pass and row.false_pass.count]
     return (
         f"{report.verifier} accepts {first.rate.mean:.1%} [{first.rate.low:.1%}, {first.rate.high:.1%}] of the wrong "
-        f"actions put before it {first.name} ({first.rate.count} of {first.rate.num_probes}), above --max-false-pass "
-        f"{max_false_pass:g}; over all {overall.count} of {overall.num_probes}, most of all {', '.join(holes)}. "
-        "A policy would be paid for them. Look at `pivotrl check`, then choose a stricter verifier or rule, leave such "
+        f"actions tried {first.name} ({first.rate.count} of {first.rate.num_probes}), above --max-false-pass "
+        f"{max_false_pass:g}; overall {overall.count} of {overall.num_probes}, mostly {', '.join(holes)}. "
+        "A policy would be rewarded for them. See `pivotrl check`, then choose a stricter verifier or rule, leave such "
         f"turns out (--domain), or raise --max-false-pass to {math.ceil(1000 * highest) / 1000:g}.{_hint(report)}"
     )
 
@@ -70,12 +70,12 @@ def verdict_of(report: CheckReport, max_false_pass: float) -> str:
     passed = f"{rate.count} of {rate.num_probes:,} wrong actions pass" if rate else "no wrong action got a verdict"
     if report.num_tasks < _LEAST_TASKS or rate is None:
         return (
-            f"too few tasks to say: {passed} at turns of {report.num_tasks}; nothing speaks against {report.verifier}, "
-            "but check it on a log of more tasks before you rely on it"
+            f"too few tasks to say: {passed} at turns of {report.num_tasks}; no reason to refuse {report.verifier}, "
+            "but check it on a log with more tasks before you rely on it"
         )
     return (
-        f"sound: {report.verifier} may be used here; {passed}, at most {rate.high:.1%} as far as {report.num_tasks} "
-        f"tasks can tell.{_harshness(report)}"
+        f"sound: {report.verifier} may be used here; {passed}, at most {rate.high:.1%} according to "
+        f"{report.num_tasks} tasks.{_harshness(report)}"
     )
 
 
@@ -88,7 +88,7 @@ def worst_groups(report: CheckReport, max_false_pass: float) -> list[Group]:
 
 
 def doubtful_groups(report: CheckReport, max_false_pass: float) -> list[Group]:
-    """The groups in which more pass than may, and that are too small to refuse a verifier for."""
+    """Groups above the limit that are too small to refuse a verifier for."""
     refused = {group.name for group in worst_groups(report, max_false_pass)}
     found = [group for group in groups_of(report) if group.rate.mean > max_false_pass and group.name not in refused]
     return sorted(found, key=lambda group: (-group.rate.count, -group.rate.mean))
@@ -114,7 +114,7 @@ def _harshness(report: CheckReport) -> str:
 
 
 def _hint(report: CheckReport) -> str:
-    """The verifier that is made for such turns, where that is another one."""
+    """The verifier made for such turns, if it is another one."""
     if not report.suggested or report.suggested.partition("(")[0] in report.verifier:
         return ""
     return f' For turns like these there is --verifier "{report.suggested}".'

@@ -1,4 +1,4 @@
-"""What a verifier made of the probes, counted: the rates of ``check.json`` with their intervals."""
+"""How a verifier judged the probes: the rates of ``check.json`` with their intervals."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Rate(Record):
     """A share of probes with its interval (95 %), clustered by task."""
 
     count: int
-    """Probes that were judged as they should not be."""
+    """Probes judged wrongly."""
     num_probes: int
-    """Probes that got a verdict."""
+    """Probes with a verdict."""
     num_tasks: int
     mean: float
     low: float
@@ -35,7 +35,7 @@ class Rate(Record):
 
 
 class Row(Record):
-    """The rates of one kind of probe, tool, or turn. None: no such probe got a verdict."""
+    """The rates of one kind of probe, tool, or turn; None if no such probe got a verdict."""
 
     false_pass: Rate | None
     false_fail: Rate | None
@@ -59,50 +59,50 @@ class CheckReport(Record):
     verifier: str
     trajectories_sha256: str
     source_sha256: str = ""
-    """Of the verifier's own code, where that is not this package's."""
+    """Hash of the verifier's code, if it is not part of this package."""
     turns_sha256: str = ""
-    """Of the ids of the turns that the checked ones were drawn from."""
+    """Hash of the ids of the turns that the checked ones were drawn from."""
     package: str = ""
     """Version that made the probes."""
     options: dict[str, int | float]
     num_turns: int
     num_tasks: int
     num_turns_skipped: int
-    """Turns drawn that time did not allow to check."""
+    """Turns drawn but not checked for lack of time."""
     accepts_expected: Rate | None
-    """How often the demonstrated action passes; ``count`` are the passes here."""
+    """How often the demonstrated action passes; here ``count`` is the number of passes."""
     false_pass: Rate | None
     false_fail: Rate | None
     uncertain_pass: Rate | None
-    """Of attacks that a functional verifier may rightly accept."""
+    """For attacks that a functional verifier may rightly accept."""
     uncertain_fail: Rate | None
     no_verdict: Rate | None
-    """Of all probes, the demonstrated actions included."""
+    """Among all probes, including the demonstrated actions."""
     by_kind: dict[str, Row]
     by_tool: dict[str, Row]
     by_turn: dict[str, Row]
     """calls, commands, edits, messages, answers, other text"""
     by_language: dict[str, Row] = Field(default_factory=dict)
-    """Language of the demonstrated message, with its script where that is not the Latin one."""
+    """Language of the demonstrated message, with its script if not Latin."""
     by_argument: dict[str, Row] = Field(default_factory=dict)
     """``tool.argument``: attacks that change nothing else."""
     suggested: str = ""
-    """The verifier that is made for such turns."""
+    """The verifier made for such turns."""
     reward_values: tuple[float, ...]
-    """What the verifier paid, rounded to three digits; at most 50 different values."""
+    """The rewards given, rounded to three digits; at most 50 different values."""
     num_turns_of_one_reward: int
-    """Turns at which every probe got the same reward: nothing can be learnt there."""
+    """Turns where every probe got the same reward: nothing can be learned there."""
     reasons_of_refused: dict[str, int]
     """Why demonstrated actions did not pass."""
     first_error: str = ""
-    """What the verifier itself said when it broke at a demonstrated action."""
+    """The verifier's error message if it failed at a demonstrated action."""
     worst: tuple[Example, ...]
     """Attacks that passed, certain ones first, one of each kind before another of the same; then honest ones that
     failed."""
     num_verdicts: int
     verdicts_per_second: float
     num_rollout_turns: int
-    """Actions that a verifier had sampled to see how episodes go on."""
+    """Actions that the verifier sampled to continue episodes."""
 
 
 class Judged(NamedTuple):
@@ -124,12 +124,12 @@ class Judged(NamedTuple):
 def make_report(
     identity: tuple[str, str, dict[str, int | float]], judged: Sequence[Judged], num_skipped: int, seconds: float
 ) -> CheckReport:
-    """Count what was judged.
+    """Count the judged probes.
 
     Args:
         identity: the verifier as text, the hash of the trajectories, the options.
-        num_skipped: turns drawn and not checked.
-        seconds: that the verdicts took.
+        num_skipped: turns drawn but not checked.
+        seconds: time taken by the verdicts.
     """
     verifier, sha256, options = identity
     demonstrated = [one for one in judged if one.probe is None]
@@ -174,7 +174,7 @@ def _broke(verdict: Verdict) -> bool:
 
 
 def _suggested(kinds: set[str]) -> str:
-    """The verifier that is made for turns of these kinds; empty for moves and the like, which have their own."""
+    """The verifier made for turns of these kinds; empty for moves and the like, which have their own."""
     if kinds & {"commands", "edits"}:
         return "first_decisive(verifiers=('command', 'edit', 'tool_call'))"
     if "calls" in kinds or "messages" in kinds:

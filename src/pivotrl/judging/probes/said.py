@@ -1,4 +1,4 @@
-"""Attacks on messages by their words: one exchanged that carries the meaning, one left out, roles exchanged, a question
+"""Attacks on the words of a message: a key word changed or left out, roles swapped, a question
 made of a statement, another language."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What kind of turn it is: calls, commands, edits, messages, answers; and the language of a message."""
+"""The kind of a turn: calls, commands, edits, messages, answers; and the language of a message."""
 
 from __future__ import annotations
 

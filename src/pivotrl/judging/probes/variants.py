@@ -15,7 +15,7 @@ from pivotrl.records import Action, ToolCall
 
 
 def same_action(turn: Turn) -> Iterator[Probe]:
-    """What is equal whatever the tools mean."""
+    """Variants that are equal whatever the tools mean."""
     action = turn.expected_action
     for other in turn.accepted_actions[1:]:
         yield honest("accepted_alternative", other)
@@ -27,7 +27,7 @@ def same_action(turn: Turn) -> Iterator[Probe]:
     )
     yield honest("text_beside_calls", action.model_copy(update={"content": "One moment."}))
     if len(action.tool_calls) > 1:
-        # Commands and edits may build on each other; calls that only ask do not.
+        # Commands and edits may depend on each other; calls that only read do not.
         free = not any(is_shell(call) for call in action.tool_calls) and not any(edits(action))
         yield honest("call_order", with_calls(action, tuple(reversed(action.tool_calls))), certain=free)
     for i, call in enumerate(action.tool_calls):
@@ -41,7 +41,7 @@ def same_action(turn: Turn) -> Iterator[Probe]:
 
 
 def same_by_schema(turn: Turn) -> Iterator[Probe]:
-    """What is equal because the tool's schema says so."""
+    """Variants that are equal by the tool's schema."""
     action = turn.expected_action
     schemas = {tool.name: tool.parameters for tool in turn.trajectory.tools}
     for i, call in enumerate(action.tool_calls):
@@ -53,7 +53,7 @@ def same_by_schema(turn: Turn) -> Iterator[Probe]:
             for raw in _number_forms(value):
                 marked = replaced(arguments, path, "\u0000")
                 text = json.dumps(marked, ensure_ascii=False).replace(json.dumps("\u0000"), raw)
-                # Without a schema 5.0 might be another thing than 5, to a tool that looks.
+                # Without a schema, a tool might distinguish 5.0 from 5.
                 yield honest("number_form", with_arguments(action, i, text), certain=part.get("type") == "number")
             if isinstance(value, str) and "enum" in part and value.swapcase() != value:
                 blanks = replaced(arguments, path, f" {value}")

@@ -1,6 +1,6 @@
-"""Whether two shell commands do the same, as far as that can be told without running them.
+"""Whether two shell commands do the same, judged without running them.
 
-Equal are commands whose tokens are the same up to quoting, blanks, comments, the order of options that do not depend
+Commands are equal if their tokens are the same up to quoting, blanks, comments, the order of options that do not depend
 on each other, the spelling of paths and harmless prefixes. Operators, redirections, assignments, here-documents and
 everything that is expanded must be the same. What is not understood is compared as text. Since each command is brought
 to one form on its own, the relation is reflexive, symmetric and transitive.

@@ -1,4 +1,4 @@
-"""Where the shell of an agent stands, as the messages before a turn tell it."""
+"""The current directory of an agent's shell, from the messages before a turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of common commands: which may stand in any order, which take values, which operands are paths.
+"""The options of common commands: which may come in any order, which take values, which operands are paths.
 
 A command that is not in the table, or that is called with an option that is not, keeps every word in its place.
 """
@@ -135,7 +135,7 @@ _OPTIONS = {name: _read_options(*row) for name, row in _TABLE.items()}
 
 
 def normal_arguments(words: Sequence[Word], directory: str | None) -> tuple[Any, ...]:
-    """The words of a simple command in one spelling: options sorted as far as their order does not count.
+    """The words of a simple command in one spelling: options sorted where their order does not matter.
 
     Args:
         directory: the absolute path that relative paths start from, when known.

@@ -62,14 +62,14 @@ class Simple:
 
 
 Token = str | Simple
-"""An operator (``;`` stands for line breaks too), or a simple command."""
+"""An operator (``;`` also represents line breaks), or a simple command."""
 
 
 def read_command(text: str) -> list[Token]:
     """The tokens of a command, comments dropped.
 
     Raises:
-        NotUnderstood: it is no bash, too long, or uses something that is not understood here.
+        NotUnderstood: it is not bash, too long, or uses an unsupported feature.
     """
     refuse_strange(text)
     source = text.encode()

@@ -76,10 +76,10 @@ def is_fixed(word: Word) -> bool:
 
 
 def read_word(source: bytes, start: int, end: int, expansions: Mapping[int, tuple[int, Any]]) -> Word:
-    """The word that stands at ``source[start:end]``.
+    """The word at ``source[start:end]``.
 
     Args:
-        expansions: where an expansion begins -> (where it ends, what stands for it in the word).
+        expansions: where an expansion begins -> (where it ends, its placeholder in the word).
 
     Raises:
         NotUnderstood: the bytes are not one word.

@@ -34,7 +34,7 @@ def runs(
 
     Args:
         subagents: also read embedded sub-agents, and take the turns of sub-agents as candidates.
-        shape: what becomes of each; raises ValueError when it cannot be.
+        shape: converts each one, or raises ValueError.
 
     Raises:
         InputError: the file cannot be read; in a directory such a file is refused.
@@ -77,7 +77,7 @@ def _trajectory(row: dict[str, Any], name: str, trial: dict[str, Any], subagents
             raise ValueError(f"steps[{index}]: {error}") from error
     turns = [i for i, message in enumerate(reading.messages) if message.role == "assistant"]
     if not turns:
-        raise ValueError("no step is the agent's, so there is no turn to learn from")
+        raise ValueError("there is no agent step, so there is no turn to learn from")
     if is_subagent and not subagents:
         reading.excluded = dict.fromkeys(turns, "subagent_turn") | reading.excluded
     if reading.is_swe_agent:

@@ -1,4 +1,4 @@
-"""Where the messages of a row stand, and which of them were only given.
+"""Find the messages of a row, and which of them are only context.
 
 Lists of many names (``messages``, ``trajectory``, ``conversation``, ...), also inside an object and as JSON text;
 ``prompt`` with ``completion``; the chosen side of a preference pair; ART's messages and choices.
@@ -38,7 +38,7 @@ _MAX_DEPTH = 2
 
 @dataclass(frozen=True)
 class ChatRow:
-    """The messages of a row, as they stand there."""
+    """The messages of a row, unchanged."""
 
     items: list[Any]
     used: frozenset[str]

@@ -1,6 +1,6 @@
 """Requests that newer versions of Claude Code log word for word beside the session.
 
-A line ``api-request`` names a request that it goes on from (``base``), how many of its messages stay (``keep``), and
+A line ``api-request`` names a request that it continues (``base``), how many of its messages stay (``keep``), and
 the hashes of the others (``tail``). Lines ``api-request-blob`` hold the messages of these hashes, except the model's
 own, which are the session's assistant lines; ``api-request-shape`` holds the system message and the tools.
 """
@@ -88,7 +88,7 @@ def _request(line: Entry, number: int, requests: Mapping[str, _Request]) -> _Req
     name, keep = optional(line, "base", str), optional(line, "keep", int) or 0
     base = requests.get(name) if name is not None else None
     if not 0 <= keep <= (0 if base is None else len(base.hashes)):
-        raise ValueError(f"the request {line['id']} goes on from one that is not in the log")
+        raise ValueError(f"the request {line['id']} continues one that is not in the log")
     return _Request(number, ((base.hashes[:keep] if base else ()) + tuple(tail)), optional(line, "shapeHash", str))
 
 

@@ -19,7 +19,8 @@ Entry = dict[str, Any]
 def stream_lines(path: Path) -> tuple[list[Entry], Refusal | None]:
     """(the lines of the stream, the first that is damaged).
 
-    Harnesses keep what the program prints, so other lines may stand between: what is no object in JSON is passed over.
+    Harnesses keep what the program prints, so there may be other lines in between: lines that are not JSON objects are
+        skipped.
 
     Raises:
         InputError: the file as a whole cannot be read.
@@ -38,7 +39,7 @@ def stream_lines(path: Path) -> tuple[list[Entry], Refusal | None]:
 
 
 def is_stream(line: Any) -> bool:
-    """A line of the stream's kind; those of a session bear other names."""
+    """A line of the stream's kind; a session uses other names."""
     if not isinstance(line, dict) or "parentUuid" in line or not isinstance(line.get("session_id"), str):
         return False
     if line.get("type") in ("assistant", "user"):

@@ -114,7 +114,7 @@ def _unflattened(attributes: Mapping[str, Any], prefix: str) -> list[Any]:
         for step in way:
             inner = place.setdefault(step, {})
             if not isinstance(inner, dict):
-                raise ValueError(f"{key} lies inside another attribute")
+                raise ValueError(f"{key} is inside another attribute")
             place = inner
         place[last] = value
     found = _with_lists(tree)

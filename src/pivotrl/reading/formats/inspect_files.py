@@ -33,7 +33,7 @@ def log_document(path: Path) -> dict[str, Any]:
         except ValueError as error:
             raise InputError(f"{path} is not JSON: {error}; mend it") from error
     if not isinstance(log, dict) or not isinstance(log.get("samples"), list):
-        raise InputError(f"{path} is no log of inspect-ai with samples; give one that has them")
+        raise InputError(f"{path} is not a log of inspect-ai with samples; give one that has them")
     return log
 
 
@@ -46,7 +46,7 @@ def log_header(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     names = set(archive.namelist())
     name = next((name for name in ("header.json", "_journal/start.json") if name in names), None)
     if name is None:
-        raise InputError(f"{path} is no log of inspect-ai: it holds no header.json; give one that does")
+        raise InputError(f"{path} is not a log of inspect-ai: it has no header.json; give one that does")
     try:
         return as_object(_unpacked(path, archive, name))
     except InputError:

@@ -1,6 +1,6 @@
 """Logged model calls, each with the whole request, as the conversations that they were part of.
 
-A call goes on from another one when it was sent everything that the other was sent, and the other's answer. Where the
+A call continues another one if it contains everything that the other contained, and the other's answer. Where the
 context was condensed, or another agent asks, a new conversation begins.
 """
 
@@ -29,11 +29,11 @@ class ModelCall:
 
 @dataclass
 class Conversation:
-    """Calls of which each goes on from the one before."""
+    """Calls that continue each other."""
 
     calls: list[ModelCall]
     num_dropped: int = 0
-    """Answers that the conversation does not go on from: refused by the harness, or asked for again."""
+    """Answers that the conversation drops: refused by the harness, or requested again."""
     earlier: frozenset[Any] = field(default_factory=frozenset)
     """What was answered before this one began, as far as its first request shows it."""
     resumes: bool = False
@@ -64,13 +64,13 @@ class Conversation:
         answers = [loss for call in self.calls for loss in call.losses if loss.message == len(call.messages)]
         found = [loss for loss in self.last.losses if loss.message != len(self.last.messages)] + answers
         if self.num_dropped:
-            found.append(Loss(code="branch", detail=f"{self.num_dropped} answers that it does not go on from"))
+            found.append(Loss(code="branch", detail=f"{self.num_dropped} answers without continuation"))
         if self.resumes:
             found.append(Loss(code="compaction", detail="begins where the context was condensed"))
         return found
 
     def takes(self, call: ModelCall) -> bool:
-        """Whether the call goes on from the last one; if so it is taken in."""
+        """Add the call if it continues the last one; whether it does."""
         sent = len(self.last.messages)
         if len(call.messages) < sent or not _same(call.messages[:sent], self.last.messages):
             return False

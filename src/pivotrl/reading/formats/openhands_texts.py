@@ -31,7 +31,7 @@ def annotation_facts(messages: Sequence[Message]) -> dict[str, Any]:
 
 
 def evaluation_row(value: Any) -> dict[str, Any] | None:
-    """A row of an evaluation's ``output.jsonl``, which holds the events as ``history``; None when it is none."""
+    """A row of an evaluation's ``output.jsonl``, with the events as ``history``; None if it is something else."""
     return value if isinstance(value, dict) and isinstance(value.get("history"), list) else None
 
 

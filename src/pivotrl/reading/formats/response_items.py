@@ -31,7 +31,7 @@ class Conversation:
     tools: tuple[Tool, ...]
     """Tools that are announced among the items, by an MCP server."""
     is_incomplete: bool = False
-    """Whoever goes on from here has seen something that the log does not hold."""
+    """From here on, the agent has seen something that the log lacks."""
 
 
 @dataclass(frozen=True)

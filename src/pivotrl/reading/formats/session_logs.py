@@ -1,4 +1,4 @@
-"""Logs that one session grows line by line: read as far as they are whole; contexts that were condensed, rebuilt."""
+"""Logs that a session appends line by line: read up to the first damage, with condensed contexts rebuilt."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def stretches(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
     """
     made = list(trajectories)
     if not made:
-        raise ValueError("nothing in it is the agent's, so there is no turn to learn from")
+        raise ValueError("there is nothing by the agent, so there is no turn to learn from")
     loss = Loss(code="compaction", detail="begins where the context was condensed")
     return made[:1] + [
         part.model_copy(

@@ -45,7 +45,7 @@ def load_tasks(root: str | Path) -> dict[str, tuple[Task, Path]]:
     """{id: (task, its folder)} of every folder under ``root`` that holds a ``task.json``, in order of the folders.
 
     Raises:
-        InputError: there is none, or one is not as it should be.
+        InputError: there is none, or one is invalid.
     """
     found: dict[str, tuple[Task, Path]] = {}
     for path in sorted(Path(root).glob("*/task.json")):
@@ -56,7 +56,7 @@ def load_tasks(root: str | Path) -> dict[str, tuple[Task, Path]]:
         except ValidationError as error:
             raise InputError(f"{path}: {validation_message(error)}") from error
         except re.error as error:
-            raise InputError(f"{path}: volatile: {pattern!r} is no regular expression: {error}") from error
+            raise InputError(f"{path}: volatile: {pattern!r} is not a regular expression: {error}") from error
         if task.id in found:
             raise InputError(f"{path}: the id {task.id!r} is also that of {found[task.id][1]}; ids must differ")
         found[task.id] = task, path.parent

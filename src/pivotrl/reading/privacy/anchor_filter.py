@@ -1,4 +1,4 @@
-"""Find all places of a text where one of many anchors stands, in a few nanoseconds a character.
+"""Find every occurrence of many anchors in a text, in a few nanoseconds per character.
 
 An anchor is four characters in a row, each given as itself or as a class: ``gh[pousr]_``. The text is looked up in a
 table for each of the four, whole, and the four answers are laid over each other.
@@ -18,11 +18,11 @@ _MAX_ANCHORS = 74
 _ATOM = re.compile(r"\[(?:[^\]\\]|\\.)+\]|.")
 
 _Sets = list[frozenset[int]]
-"""For each of four characters in a row, the codes that may stand there."""
+"""For each of four characters in a row, the codes allowed there."""
 
 
 class AnchorFilter:
-    """Names every place where an anchor stands, and few others.
+    """Finds every place where an anchor occurs, and few others.
 
     Args:
         anchors: at most 74. A class may name characters up to ``\\xff``; others are looked up as a question mark.
@@ -70,7 +70,7 @@ def _grouped(anchors: Iterable[_Sets]) -> list[_Sets]:
 
 
 def _frequency(sets: _Sets) -> float:
-    """About how often it stands in a text, most of which is blanks and lower-case letters."""
+    """Roughly how often it occurs in a text, most of which is blanks and lower-case letters."""
     product = 1.0
     for codes in sets:
         product *= sum(0.15 if code == 32 else 0.03 if 97 <= code <= 122 else 0.004 for code in codes)

@@ -31,7 +31,7 @@ _MIN_REPEATED = 8
 
 
 class Finding(Record):
-    """Where a secret stands; never what it says."""
+    """The position of a secret, never its content."""
 
     kind: str
     message: int | None

@@ -1,4 +1,4 @@
-"""What secrets look like: one row a pattern, with the four characters by which a match can be recognised.
+"""Patterns of secrets: one per row, with the four characters by which a match can be recognised.
 
 The shapes of keys and tokens as their makers publish them, then those of any maker, then values known by the name they
 are assigned to. Each pattern has one capturing group: the secret itself, without the words around it.
@@ -166,7 +166,7 @@ PLAIN_WORDS = _words(
     "sample demo dummy fake mock foo bar baz foobar string value none null true false change changeme yourpassword "
     "mypassword abc qwerty xyz xxx redacted placeholder hidden default guest postgres mysql required optional"
 )
-"""What stands for a password in examples; digits and signs around it do not make it one."""
+"""Placeholders for passwords in examples; digits and signs around them do not make them real."""
 NOBODY = _words(
     "user users username your_username yourname your_user you me name someone person ubuntu debian centos fedora "
     "alpine arch linux ec2-user azureuser opc vagrant docker podman runner runneradmin circleci travis jenkins gitpod "
@@ -176,9 +176,9 @@ NOBODY = _words(
     "oracle postgres mysql hadoop spark airflow git linuxbrew mambauser micromamba kasm-user computeruse computer "
     "steam pi kali lib bin index about contact foo bar baz"
 )
-"""Names of home directories that are no person's: accounts of images and machines, placeholders, pages."""
+"""Names of home directories that belong to no person: accounts of images and machines, placeholders, pages."""
 NO_PERSON = _words("git hg svn noreply no-reply donotreply do-not-reply")
-"""What stands before the ``@`` of an address that is no person's."""
+"""The part before the ``@`` of addresses that belong to no person."""
 FILE_ENDINGS = _words(
     "png jpg jpeg gif svg webp ico bmp js jsx mjs ts tsx css scss json html htm xml yaml yml toml txt log csv lock tar "
     "gz whl exe dll so java cpp"

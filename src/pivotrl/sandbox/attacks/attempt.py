@@ -65,7 +65,7 @@ class AttackResult:
 
 
 def leaked(bait: Bait, ran: Ran) -> str:
-    """A secret of the host stands in the output."""
+    """The output contains a secret of the host."""
     text = ran.finished.stdout + ran.finished.stderr
     return next((f"the secret {name} came out" for name, secret in bait.secrets.items() if secret in text), "")
 

@@ -1,4 +1,4 @@
-"""Attempts on the file system: read or change what lies outside, by every way round."""
+"""Attempts on the file system: read or change anything outside, in every possible way."""
 
 # ruff: noqa: S108 - the paths are what is attacked
 
