@@ -15,12 +15,12 @@ from pivotrl.plugins.shapes import require_sampler, sampled
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import InputError, Sampler, TurnTooLong
+from pivotrl.protocols.tokens import Drawn, Generated
 from pivotrl.records import SampleGroup, Sampling
 from pivotrl.rendering import Renderer, prompt_hash
 from pivotrl.samplers.scripted import Sampler as ScriptedSampler
 from pivotrl.seeding import uniforms
 from pivotrl.storage.record_files import RecordFile, read_records
-from pivotrl.tokens import Drawn, Generated
 from pivotrl.verifiers.exact import verify
 from test_training import logs
 from tiny import save_tiny_model

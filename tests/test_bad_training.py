@@ -13,11 +13,11 @@ import pytest
 
 from pivotrl import Action, TrainingOptions, Verdict, cut, profile, select, train
 from pivotrl.evaluation import EvaluationOptions, evaluate_retention, evaluate_turns
-from pivotrl.observing import Observer
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.profiling import ProfileOptions, outcome_counts
 from pivotrl.protocols import InputError, Turn
+from pivotrl.protocols.observing import Observer
 from pivotrl.records import Manifest, Sampling
 from pivotrl.report.sentences import caveats
 from pivotrl.runs.manifest import read_manifest

@@ -18,11 +18,11 @@ from pivotrl import Action, EvaluationOptions, InputError, Message, Observation,
 from pivotrl.cli.choices import HeldOut
 from pivotrl.episodes import Episode, episodes_of, play_episodes
 from pivotrl.evaluation import compare_episodes, episode_success, evaluate_episodes
-from pivotrl.observing import Observer
 from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import TrainingGroup, Turn, UpdateOptions
+from pivotrl.protocols.observing import Observer
 from pivotrl.records import EpisodeResult, SampleGroup, Sampling
 from pivotrl.report.run_command import resume_command
 from pivotrl.stages.evaluating import evaluate_stage

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from pivotrl import TrainingOptions, Verdict, cut, train
-from pivotrl.observing import Observer
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import Policy
+from pivotrl.protocols.observing import Observer
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.verifiers.exact import verify

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pivotrl.observing import Observer
 from pivotrl.protocols import InputError
+from pivotrl.protocols.observing import Observer
 from pivotrl.readers import auto, chat, tau_bench
 from pivotrl.reading.alternatives import with_alternatives
 from pivotrl.reading.importing import ReadOptions

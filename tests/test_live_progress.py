@@ -9,8 +9,8 @@ import pytest
 from pivotrl import ProfileOptions, TrainingOptions, cut, evaluate_turns, profile, train
 from pivotrl.cli.live_progress import PlainLines
 from pivotrl.evaluation import EvaluationOptions, evaluate_retention
-from pivotrl.observing import Observer
 from pivotrl.policies.tabular import Policy
+from pivotrl.protocols.observing import Observer
 from pivotrl.readers.chat import read
 from pivotrl.verifiers.exact import verify
 from test_pipeline import write_logs

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pivotrl.engine.losses import clipped_policy_loss, kl_k3, likelihood_loss
-from pivotrl.tokens import token_weights
+from pivotrl.protocols.tokens import token_weights
 
 
 def tensor(values, **kwargs):

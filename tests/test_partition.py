@@ -16,8 +16,8 @@ from pivotrl.engine.executors import Executor, make_executor
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.policies.hf import Policy
 from pivotrl.protocols import TrainingGroup, UpdateOptions
+from pivotrl.protocols.tokens import Example, token_weights
 from pivotrl.records import Completion, Sampling
-from pivotrl.tokens import Example, token_weights
 from test_training import logs
 from tiny import save_tiny_model
 

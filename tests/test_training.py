@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from pivotrl import Action, Message, TrainingOptions, Trajectory, Verdict, cut, train
-from pivotrl.observing import Observer
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import InputError, Sampler, Turn
+from pivotrl.protocols.observing import Observer
 from pivotrl.records import SampleGroup, Sampling
 from pivotrl.runs.checkpoints import restore
 from pivotrl.storage.record_files import RecordFile

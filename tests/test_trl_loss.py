@@ -14,7 +14,7 @@ from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.protocols import UpdateOptions
-from pivotrl.tokens import token_weights
+from pivotrl.protocols.tokens import token_weights
 from tiny import save_tiny_model
 
 trl = pytest.importorskip("trl", reason="TRL is not installed")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pivotrl.protocols import NotRenderable, ObjectiveName, TrainingGroup, Turn, TurnTooLong, UpdateOptions
+from pivotrl.protocols.tokens import Drawn, Example, Generator, Learner, token_weights
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import Renderer, prompt_hash
-from pivotrl.tokens import Drawn, Example, Generator, Learner, token_weights
 
 
 class Actor:

@@ -17,10 +17,10 @@ from typing import Any
 from pivotrl.evaluation import EvaluationOptions, compare
 from pivotrl.intervals import PairedDifference, clustered_mean
 from pivotrl.judging.lint import CheckOptions
-from pivotrl.observing import SILENT, Observer
 from pivotrl.plugins import describe
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import MakeEnvironments, Policy, Reader, Verifier
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import EpisodeResult, Record, RetentionResult, SampleGroup, TurnResult
 from pivotrl.rollouts import judge
 from pivotrl.runs.files import RunFiles

@@ -14,9 +14,9 @@ from typing import Any
 
 from pivotrl.episodes import episodes_of, play_episodes
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired_difference
-from pivotrl.observing import SILENT, Observer
 from pivotrl.options import AtLeast0, AtLeast1, NotNegative, check, flag, refuse
 from pivotrl.protocols import Environments, InputError, Policy, Sampler, Turn, Verifier
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import EpisodeResult, RetentionResult, SampleGroup, Sampling, TurnResult
 from pivotrl.rollouts import SampleFaults, continuation_turns, misfit, sample_groups
 from pivotrl.storage.record_files import RecordFile

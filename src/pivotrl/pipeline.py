@@ -16,11 +16,11 @@ from pathlib import Path
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
-from pivotrl.observing import SILENT, Observer, told_notices
 from pivotrl.plugins.environments import require_environments
 from pivotrl.plugins.shapes import require_policy, require_reader, require_verifier
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, MakeEnvironments, Notice, Policy, Reader, Verifier
+from pivotrl.protocols.observing import SILENT, Observer, told_notices
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.report.page import require_packages, write_report
 from pivotrl.report.summary import Summary, summarise
@@ -71,7 +71,7 @@ def run(
         environments: makes the tasks of held-out episodes, or several of these by name; without it only held-out turns
             are evaluated.
         retention: reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`.
-        observer: hears of progress, metrics, finished stages and notices, see :mod:`pivotrl.observing`.
+        observer: hears of progress, metrics, finished stages and notices, see :mod:`pivotrl.protocols.observing`.
 
     Raises:
         InputError: what a user can mend; everything finished so far stays and is used by ``resume``.

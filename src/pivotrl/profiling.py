@@ -12,9 +12,9 @@ from typing import Annotated
 from pydantic import Field
 
 from pivotrl.advantages import have_spread
-from pivotrl.observing import SILENT, Observer
 from pivotrl.options import AtLeast1, NotNegative, check, refuse
 from pivotrl.protocols import Sampler, Turn, Verifier
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SampleGroup, Sampling, SkippedTurn
 from pivotrl.rollouts import SampleFaults, misfit, sample_groups
 from pivotrl.storage.record_files import RecordFile

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Protocol
 
 from pivotrl.advantages import Estimator, group_advantages
-from pivotrl.observing import SILENT, Observer
 from pivotrl.options import InputError, flag
 from pivotrl.protocols import ObjectiveName, Policy, TrainingGroup, Turn, Verifier
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
 from pivotrl.rollouts import SampleFaults, continuation_turns, prompt_tokens, sample_groups
 from pivotrl.runs.checkpoints import keep_newest, restore, save_checkpoint

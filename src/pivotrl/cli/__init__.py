@@ -20,8 +20,8 @@ from pivotrl import plugins
 from pivotrl.cli import stage_commands, tables, view_commands
 from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
-from pivotrl.observing import told_notices
 from pivotrl.protocols import InputError, NoPivots
+from pivotrl.protocols.observing import told_notices
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": stage_commands.run,

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pivotrl.observing import Observer
 from pivotrl.plugins import unknown
 from pivotrl.protocols import InputError
+from pivotrl.protocols.observing import Observer
 from pivotrl.records import Manifest
 from pivotrl.storage.record_files import write_file
 

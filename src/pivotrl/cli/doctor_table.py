@@ -7,7 +7,7 @@ import json
 
 from pivotrl.cli.fitting_table import new_table, print_table
 from pivotrl.cli.tables import out, plain
-from pivotrl.observing import Observer
+from pivotrl.protocols.observing import Observer
 from pivotrl.sandbox.doctor import SandboxRecord, examine_sandbox
 
 _OUTCOMES = ("blocked", "breach", "not_controlled")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pivotrl.cli.tables import plain
-from pivotrl.observing import Observer
+from pivotrl.protocols.observing import Observer
 
 errors = Console(stderr=True, highlight=False)
 """Everything that is not a result goes here."""

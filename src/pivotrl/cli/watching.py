@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from pivotrl import plugins
 from pivotrl.cli.live_progress import live_progress
-from pivotrl.observing import Observer, Observers, told_notices
 from pivotrl.options import InputError
+from pivotrl.protocols.observing import Observer, Observers, told_notices
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _loaded(spec: str) -> Observer:
     tracker = plugins.load("trackers", spec)
     if not isinstance(tracker, Observer):
         raise InputError(
-            f"the tracker {spec!r} is not an Observer: derive its class from pivotrl.observing.Observer; "
+            f"the tracker {spec!r} is not an Observer: derive its class from pivotrl.protocols.observing.Observer; "
             "see docs/plugins.md"
         )
     return tracker

@@ -1,4 +1,4 @@
-"""A model of transformers on this machine as a generator: see :class:`pivotrl.tokens.Generator`."""
+"""A model of transformers on this machine as a generator: see :class:`pivotrl.protocols.tokens.Generator`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from pivotrl.engine.memory import rows_that_fit
 from pivotrl.engine.sampling import draw, num_prefilled
+from pivotrl.protocols.tokens import Generated
 from pivotrl.records import Sampling
-from pivotrl.tokens import Generated
 
 
 class LocalGenerator:

@@ -1,4 +1,4 @@
-"""A model of transformers on this machine as a learner: see :class:`pivotrl.tokens.Learner`."""
+"""A model of transformers on this machine as a learner: see :class:`pivotrl.protocols.tokens.Learner`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pivotrl.engine.finite import optimizer_step, require_finite
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.weights import Weights
 from pivotrl.protocols import InputError, ObjectiveName, UpdateOptions
-from pivotrl.tokens import Example
+from pivotrl.protocols.tokens import Example
 
 _LEARNING_RATES: dict[tuple[bool, ObjectiveName], float] = {
     (True, "policy_gradient"): 5e-5,
@@ -114,7 +114,7 @@ class LocalLearner:
 
     @torch.no_grad()
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, float | None]:
-        """See :class:`pivotrl.tokens.Learner`. The KL is exact, over the whole vocabulary."""
+        """See :class:`pivotrl.protocols.tokens.Learner`. The KL is exact, over the whole vocabulary."""
         logprobs_SV = _all_logprobs(self.weights.model, prompt, answer)
         chosen = torch.tensor(answer, device=logprobs_SV.device)[:, None]
         nll = -logprobs_SV.gather(-1, chosen).mean().item()

@@ -20,7 +20,7 @@ from pivotrl.engine.executors import Executor, Scored
 from pivotrl.engine.items import Item
 from pivotrl.engine.losses import clipped_policy_loss, importance_weights, kl_k3, likelihood_loss
 from pivotrl.protocols import UpdateOptions
-from pivotrl.tokens import Example
+from pivotrl.protocols.tokens import Example
 
 
 @dataclass(frozen=True)

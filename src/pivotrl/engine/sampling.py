@@ -25,9 +25,9 @@ from pivotrl.engine.head import Head
 from pivotrl.engine.split_attention import ForestPass, TrunkState
 from pivotrl.engine.static_decoding import StaticPass
 from pivotrl.protocols import InputError
+from pivotrl.protocols.tokens import Drawn
 from pivotrl.records import Sampling
 from pivotrl.seeding import uniforms
-from pivotrl.tokens import Drawn
 
 _LOGITS_AT_ONCE = 1 << 25
 """Numbers in one block of logits that tokens are chosen from: 128 MiB in fp32."""

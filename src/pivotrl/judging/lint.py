@@ -21,11 +21,11 @@ from pivotrl.judging.probes.making import make_probes
 from pivotrl.judging.probes.probe import Probe
 from pivotrl.judging.probes.refusal import fault_of
 from pivotrl.judging.probes.report import CheckReport, Judged, make_report
-from pivotrl.observing import SILENT, Observer
 from pivotrl.options import AtLeast1, Positive, Share
 from pivotrl.options import check as check_options
 from pivotrl.plugins import describe, source_sha256
 from pivotrl.protocols import Combination, InputError, JudgesEffects, Sampler, Turn, Verifier, Wrapping
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import Verdict
 from pivotrl.rollouts import judge
 from pivotrl.storage.record_files import sha256_of_file, sha256_of_json, write_file

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pivotrl.observing import SILENT, Observer
 from pivotrl.protocols import InputError
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import Manifest
 from pivotrl.runs.layout import REPLACED, outputs
 from pivotrl.runs.manifest import (

@@ -13,12 +13,12 @@ from pivotrl.evaluation import (
     evaluate_turns,
 )
 from pivotrl.judging.guarded import Verification, VerificationOptions
-from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, own_code, spec_of
 from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
 from pivotrl.plugins.shapes import require_policy, require_verifier
 from pivotrl.protocols import InputError, MakeEnvironments, Policy, Verifier, describe_policy
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SkippedTurn
 from pivotrl.runs.checkpoints import restore
 from pivotrl.runs.files import RunFiles

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, spec_of
 from pivotrl.plugins.shapes import trajectories
 from pivotrl.protocols import InputError, Notice, Reader
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.reading.duplicates.finding import DuplicateFinder
 from pivotrl.reading.import_files import Imported, ImportFiles
 from pivotrl.reading.importing import ReadOptions, Tally, treat

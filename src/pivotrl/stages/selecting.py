@@ -6,9 +6,9 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.protocols import InputError, Notice
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import Selection
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import outputs, selection_stage

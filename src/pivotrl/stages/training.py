@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
-from pivotrl.observing import SILENT, Observer
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, own_code, spec_of
 from pivotrl.plugins.shapes import require_policy, require_verifier
 from pivotrl.protocols import Policy, Verifier, describe_policy
+from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import outputs, selection_stage, training_stage
 from pivotrl.runs.replacing import move_aside

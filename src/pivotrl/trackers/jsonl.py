@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pivotrl.observing import Observer
 from pivotrl.protocols import InputError
+from pivotrl.protocols.observing import Observer
 from pivotrl.records import Manifest
 from pivotrl.storage.record_files import timestamp
 
