@@ -279,9 +279,7 @@ def test_a_directory_of_several_formats_is_read_file_by_file(tmp_path: Path) -> 
 
 
 def test_unknown_content_names_the_formats_there_are(tmp_path: Path) -> None:
-    told = (
-        r"in an unknown format: its first object has the keys 'colour'; one object a line, such as .*formats.md"
-    )
+    told = r"in an unknown format: its first object has the keys 'colour'; one object a line, such as .*formats.md"
     with pytest.raises(InputError, match=told):
         list(auto.read(write(tmp_path / "log.jsonl", [{"colour": "blue"}])))
     (tmp_path / "empty").mkdir()
