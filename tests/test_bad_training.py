@@ -185,7 +185,7 @@ def test_all_samples_cut_off_are_told_at_every_stage(
     assert outcome_counts(groups)["samples_cut_off"] == 24
     rows = select(groups)
     assert {row.reason for row in rows} == {"cut_off"}
-    with pytest.raises(InputError, match="were cut off at --max-tokens). Profile again with a larger --max-tokens"):
+    with pytest.raises(InputError, match=r"were cut off at --max-tokens\). Profile again with a larger --max-tokens"):
         require_pivots(rows)
     evaluate_turns(policy, turns, even_length, tmp_path / "turns.jsonl", EvaluationOptions(eval_max_tokens=2))
     assert "8 of 8 samples were cut off before they ended, and so failed: raise --eval-max-tokens (now 2)" in told()

@@ -285,7 +285,7 @@ def test_unknown_content_names_the_formats_there_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=told):
         list(auto.read(write(tmp_path / "log.jsonl", [{"colour": "blue"}])))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no file"):
+    with pytest.raises(InputError, match="contains no file"):
         list(auto.read(tmp_path / "empty"))
 
 

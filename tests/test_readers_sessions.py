@@ -166,7 +166,7 @@ def test_other_things_are_not_claimed(module: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no\.jsonl does not exist"):
         list(module.read(tmp_path / "no.jsonl"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="/empty (holds no|is )"):
+    with pytest.raises(InputError, match="/empty (contains no|is )"):
         list(module.read(tmp_path / "empty"))
 
 
@@ -192,7 +192,7 @@ def test_the_calls_of_one_run_are_one_trajectory() -> None:
 def test_calls_written_as_text_are_tool_calls_and_a_condensed_run_goes_on_as_another_trajectory() -> None:
     before, own, after = openhands_completions.read(TEXT)
     assert isinstance(before, Trajectory) and isinstance(own, Refusal) and isinstance(after, Trajectory)
-    assert "harness's own" in own.reason and own.place.endswith("3390598.json")
+    assert "the harness itself" in own.reason and own.place.endswith("3390598.json")
     assert roles(before) == "suuatatata" and roles(after) == "suuatata"
     assert codes(before) == ["text_mode", "tools_not_logged"]
     assert codes(after) == ["compaction", "text_mode", "tools_not_logged"]
