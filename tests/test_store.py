@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +13,20 @@ from pathlib import Path
 import pytest
 
 from pivotrl.protocols import InputError, Notice
-from pivotrl.records import EpisodeResult, SkippedTurn
+from pivotrl.records import (
+    SCHEMA_VERSION,
+    Action,
+    Completion,
+    EpisodeResult,
+    Manifest,
+    SampleGroup,
+    SkippedTurn,
+    Verdict,
+)
 from pivotrl.runs.directory import starting_in
+from pivotrl.runs.files import RunFiles
 from pivotrl.runs.lock import RunLock
-from pivotrl.runs.manifest import read_manifest
+from pivotrl.runs.manifest import manifest_path, read_manifest, write_manifest
 from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import Stage
 from pivotrl.storage.record_files import RecordFile, write_file
@@ -205,3 +216,32 @@ def test_two_processes_cannot_work_in_one_directory(tmp_path: Path) -> None:
         )
     assert "another process is working" in result.stderr
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
+
+
+def test_a_run_of_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
+    manifest = Manifest(stage="read", status="complete", options={})
+    path = manifest_path(tmp_path, "read")
+    write_manifest(path, manifest)
+    assert read_manifest(path).schema_version == SCHEMA_VERSION
+    content = json.loads(path.read_text()) | {"schema_version": SCHEMA_VERSION + 1, "a_field_of_later": 1}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"written by a newer version .* up to {SCHEMA_VERSION}"):
+        read_manifest(path)
+
+
+def test_samples_that_were_added_later_belong_to_their_turn(tmp_path: Path) -> None:
+    def helping(first: int, *texts: str) -> SampleGroup:
+        sampled = {"token_ids_T": (1,), "logprobs_T": (0.0,), "finish_reason": "stop"}
+        completions = tuple(Completion(action=Action(content=text), text=text, **sampled) for text in texts)
+        verdicts = tuple(Verdict.passed() if text == "a" else Verdict.failed("wrong") for text in texts)
+        return SampleGroup(turn_id="t#1", first=first, completions_G=completions, verdicts_G=verdicts)
+
+    file = RecordFile(tmp_path / "profiles.jsonl", SampleGroup)
+    file.append([helping(0, "a", "b"), helping(2, "b", "a", "a")])
+    assert [group.key for group in file] == ["t#1", "t#1~2"]
+    write_manifest(manifest_path(tmp_path, "profile"), Manifest(stage="profile", status="complete", options={}))
+    (group,) = RunFiles(tmp_path).profiles()
+    assert [completion.text for completion in group.completions_G] == ["a", "b", "b", "a", "a"]
+    assert group.mean == 0.6
+    with pytest.raises(ValueError, match="does not follow"):
+        helping(0, "a").with_more(helping(2, "a"))

@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Role = Literal["system", "user", "assistant", "tool"]
 
 
+SCHEMA_VERSION = 2
+"""1: episodes without a name of their own, and profiles without numbered samples."""
+
+
 class Record(BaseModel):
     """A frozen record; unknown fields are refused."""
 
@@ -231,6 +235,23 @@ class SampleGroup(Record):
             return None
         return sum((reward - mean) ** 2 for reward in rewards) / len(rewards)
 
+    def with_more(self, group: SampleGroup) -> SampleGroup:
+        """This group and the samples that were drawn after it at the same turn, as one group.
+
+        Raises:
+            ValueError: the other group is of another turn or prompt, or its samples do not follow.
+        """
+        same = (group.turn_id, group.step, group.prompt_sha256) == (self.turn_id, self.step, self.prompt_sha256)
+        if not same or group.first != self.first + len(self.completions_G):
+            raise ValueError(f"{group.key} does not follow {len(self.completions_G)} samples of {self.key}")
+        return self.model_copy(
+            update={
+                "completions_G": self.completions_G + group.completions_G,
+                "verdicts_G": self.verdicts_G + group.verdicts_G,
+                "num_prefilled_tokens": self.num_prefilled_tokens + group.num_prefilled_tokens,
+            }
+        )
+
     @property
     def key(self) -> str:
         name = self.turn_id if self.step is None else f"{self.step}/{self.turn_id}"
@@ -428,7 +449,9 @@ class Output(Record):
 class Manifest(Record):
     """How an output was made: enough to run the stage again, and to refuse to mix it with something else."""
 
-    schema_version: int = 1
+    schema_version: int = SCHEMA_VERSION
+    """Of the manifest and of the stage's record files. Runs of older versions are read; one of a newer version is
+    refused."""
     stage: str
     status: Literal["running", "complete"]
     options: dict[str, Any]

@@ -84,8 +84,13 @@ class RunFiles:
         return with_alternatives(read_records(path, Trajectory)) if path.is_file() else []
 
     def profiles(self) -> list[SampleGroup]:
+        """One group a turn; samples that were added later are part of it."""
         self.finished("profile")
-        return read_records(self.directory / "profiles.jsonl", SampleGroup)
+        by_turn: dict[str, SampleGroup] = {}
+        for group in read_records(self.directory / "profiles.jsonl", SampleGroup):
+            known = by_turn.get(group.turn_id)
+            by_turn[group.turn_id] = known.with_more(group) if known else group
+        return list(by_turn.values())
 
     def selections(self, name: str | None = None) -> list[Selection]:
         """Every row of a selection, chosen or not."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pivotrl.protocols import InputError, Notice
-from pivotrl.records import Manifest, Output
+from pivotrl.records import SCHEMA_VERSION, Manifest, Output
 from pivotrl.runs.layout import outputs
 from pivotrl.storage.record_files import (
     counted,
@@ -45,14 +45,17 @@ def find_manifest(directory: Path, stage: str) -> Manifest | None:
 
 def read_manifest(path: Path) -> Manifest:
     """Raises:
-    InputError: it is damaged.
+    InputError: it is damaged, or a newer version of pivotrl wrote it.
     """
     try:
         content = json.loads(path.read_bytes())
+        _require_known_schema(path, content)
         manifest = Manifest.model_validate(content)
         fault = "" if manifest.checksum in ("", _checksum(content)) else "its checksum does not match"
     except ValidationError as error:
         fault = validation_message(error)
+    except InputError:
+        raise
     except (ValueError, RecursionError):
         fault = "it is not JSON"
     if fault:
@@ -61,6 +64,15 @@ def read_manifest(path: Path) -> Manifest:
             "old files aside"
         )
     return manifest
+
+
+def _require_known_schema(path: Path, content: object) -> None:
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} was written by a newer version of pivotrl: its records have version {version}, and this one reads "
+            f"up to {SCHEMA_VERSION}. Update pivotrl"
+        )
 
 
 def write_manifest(path: Path, manifest: Manifest) -> Manifest:
