@@ -17,7 +17,6 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
@@ -63,9 +62,6 @@ _EXTRAS = {
     "jsonschema_specifications": "gym",
     "referencing": "gym",
 }
-
-
-_PASSWORD = re.compile(r"://[^/\s]*@")
 
 
 def names(kind: str) -> list[str]:
@@ -260,8 +256,7 @@ def describe(plugin: Any) -> str:
 
 
 def spec_of(plugin: Any) -> str | None:
-    """The text by which :func:`load` makes this plugin again; None when it cannot be named, such as a lambda, or holds
-    the address of a server with a password."""
+    """The text by which :func:`load` makes this plugin again; None when it cannot be named, such as a lambda."""
     if isinstance(plugin, functools.partial):
         target, given = plugin.func, dict(plugin.keywords)
     elif dataclasses.is_dataclass(plugin) and not isinstance(plugin, type):
@@ -287,10 +282,8 @@ def _respelled(value: Any) -> Any:
     """An option's value as a literal: plugins within it by their specs.
 
     Raises:
-        LookupError: one of them cannot be named, or a text holds a password.
+        LookupError: one of them cannot be named.
     """
-    if isinstance(value, str) and _PASSWORD.search(value):
-        raise LookupError("a password")
     if isinstance(value, (list, tuple)):
         return type(value)(map(_respelled, value))
     if not callable(value):

@@ -1,0 +1,132 @@
+"""A run remembers how it was made: later commands need only the directory, and another run takes its options."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pivotrl.plugins import describe, load, spec_of
+from pivotrl.runs.manifest import manifest_path, read_manifest
+from test_cli import FAST, call, logs, refused
+
+__all__ = ["logs"]
+
+TRAINING = ["--num-steps", "3", "--learning-rate", "1", "--turns-per-step", "4", "--group-size", "4"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, logs: Path) -> Path:
+    assert call("run", logs, "-o", tmp_path / "run", *FAST) == 0
+    return tmp_path / "run"
+
+
+def test_later_stages_need_only_the_directory(tmp_path: Path, logs: Path, run: Path) -> None:
+    many = tmp_path / "many"
+    assert call("read", logs, "-o", many) == 0
+    assert call("profile", many, "--policy", "tabular", "--verifier", "exact", "--num-samples", "4") == 0
+    assert call("select", many) == 0
+    assert call("evaluate", many, "--name", "before") == 0
+    assert call("train", many, *TRAINING) == 0
+    assert call("evaluate", many) == 0
+    for name in ("profiles.jsonl", "train/groups.jsonl", "evaluations/after.turns.jsonl"):
+        assert (many / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_a_second_training_differs_in_what_it_is_told_alone(run: Path) -> None:
+    assert call("train", run, "--name", "b", "--clip-high", "0.3") == 0
+    first, second = (read_manifest(manifest_path(run, stage)).options for stage in ("train", "trainings/b"))
+    assert {name for name in first if first[name] != second[name]} == {"clip_high"}
+
+
+def test_what_is_taken_and_what_differs_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert call("train", run, "--name", "b", "--verifier", "exact(compare_text=False)") == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "--verifier exact(compare_text=False): this run was made with exact" in told
+    assert "--policy tabular" in told and "--num-steps 3" in told
+    capsys.readouterr()
+    assert call("train", run, "--name", "c", "--verifier", "exact") == 0
+    assert "this run was made with" not in capsys.readouterr().err  # the same plugin in the words of the user
+
+
+def test_a_rate_that_nobody_chose_is_not_kept_for_another_policy(
+    tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = [option for option in FAST if option not in ("--learning-rate", "1")]
+    assert call("run", logs, "-o", tmp_path / "run", *chosen) == 0
+    capsys.readouterr()
+    assert call("train", tmp_path / "run", "--name", "b") == 0
+    assert "--learning-rate" not in capsys.readouterr().err
+
+
+def test_resume_needs_no_options(run: Path, logs: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*.jsonl")}
+    assert call("run", logs, "-o", run, "--resume") == 0
+    assert {path: path.read_bytes() for path in run.rglob("*.jsonl")} == before
+
+
+def test_reference_texts_are_remembered(tmp_path: Path, run: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(json.dumps({"id": "1", "source": "s", "prompt": "2+2=", "answer": "4"}) + "\n")
+    assert call("evaluate", run, "--name", "b", "--retention", texts) == 0
+    assert call("evaluate", run, "--name", "b") == 0
+    assert read_manifest(manifest_path(run, "evaluations/b")).counts["retention_texts"] == 1
+
+
+def test_another_run_takes_the_options_of_a_run(tmp_path: Path, run: Path) -> None:
+    options = tomllib.loads((run / "run.toml").read_text())
+    assert (options["num_samples"], options["policy"]) == (4, "tabular") and "out" not in options
+    other = tmp_path / "other"
+    assert call("run", "--config", run / "run.toml", "-o", other) == 0
+    assert (other / "train/groups.jsonl").read_bytes() == (run / "train/groups.jsonl").read_bytes()
+    assert (other / "run.toml").read_text() == (run / "run.toml").read_text()
+
+
+def test_an_argument_wins_over_the_file(tmp_path: Path, run: Path) -> None:
+    other = tmp_path / "other"
+    assert call("run", f"--config={run / 'run.toml'}", "-o", other, "--num-samples", "2") == 0
+    assert read_manifest(manifest_path(other, "profile")).options["num_samples"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("num_sample = 4", "unknown option 'num_sample'; did you mean 'num_samples'?"),
+        ("num_samples = 0", "--num-samples must be greater than or equal to 1, not 0"),
+        ('num_samples = "many"', "--num-samples must be"),
+        ("group_size = 1", "--group-size 1 gives no advantage"),
+        ("num_samples 4", "is not TOML"),
+        (None, "cannot read --config"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_words(
+    tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str], content: str | None, told: str
+) -> None:
+    config = tmp_path / "run.toml"
+    if content is not None:
+        config.write_text(content)
+    assert told in refused(capsys, 2, "run", logs, "-o", tmp_path / "run", "--config", config)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "tool_call",
+        "exact(compare_text=False)",
+        "tool_call(rules={'a.b': 'token_f1(0.7)'})",
+        "first_decisive(verifiers=('command', 'edit', 'tool_call'))",
+        "all_of(verifiers=('exact', \"answer(tool='submit')\"))",
+        "judge(base_url='http://127.0.0.1:1/v1', model='m')",
+    ],
+)
+def test_a_plugin_is_noted_as_the_command_line_names_it(spec: str) -> None:
+    noted = spec_of(load("verifiers", spec))
+    assert noted is not None and describe(load("verifiers", noted)) == describe(load("verifiers", spec))
+
+
+def test_what_cannot_be_named_is_not_noted() -> None:
+    assert spec_of(lambda turn, action: None) is None
