@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from pivotrl.plugins.shapes import begun, sampled, stepped
@@ -16,6 +17,11 @@ def play_episodes(environments: Sequence[Environment], sampler: Sampler, samplin
     Raises:
         InputError: an environment breaks, or returns something else than it must.
     """
+    with getattr(sampler, "keeping", contextlib.nullcontext)():
+        yield from _played(environments, sampler, sampling)
+
+
+def _played(environments: Sequence[Environment], sampler: Sampler, sampling: Sampling) -> Iterator[EpisodeResult]:
     playing: list[tuple[Environment, list[Message], int]] = [(e, begun(e), 0) for e in environments]
     while playing:
         turns = [_next_turn(environment, messages) for environment, messages, _ in playing]

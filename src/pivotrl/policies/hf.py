@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from pivotrl.engine.adapter_files import read_adapter
 from pivotrl.engine.adapters import merge_adapter, quiet
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
+from pivotrl.engine.episode_trunks import EpisodeTrunks
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.executors.choosing import choose_sampler, why_not
 from pivotrl.engine.finite import optimizer_step, require_finite
@@ -23,7 +24,7 @@ from pivotrl.engine.limits import max_context, stop_ids
 from pivotrl.engine.loading import Dtype, load_model, refusing, resolve_device, resolve_dtype
 from pivotrl.engine.lora import FoldedAdapter
 from pivotrl.engine.low_rank import LowRank
-from pivotrl.engine.memory import rows_that_fit
+from pivotrl.engine.memory import rows_that_fit, trunk_bytes
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.policy_folder import write_policy
 from pivotrl.engine.policy_readme import Origin, Prompts
@@ -142,6 +143,7 @@ class Policy:
             if executor not in ("auto", "reference") and (reason := why_not(self._executor, self.model)):
                 raise InputError(f"executor={executor!r} does not serve this model: {reason}; use 'auto'")
             self._sampler = choose_sampler(self._executor.name, self.model)
+            self.trunks = EpisodeTrunks(trunk_bytes(self.model))
             if self._frozen_copy is not None:
                 size = self._executor.max_tokens
                 self._frozen_executor: Executor = make_executor(self._executor.name, self._frozen_copy, size)
@@ -191,6 +193,10 @@ class Policy:
     def reference(self) -> Reference:
         return Reference(self)
 
+    def keeping(self) -> contextlib.AbstractContextManager[None]:
+        """See :class:`pivotrl.protocols.Sampler`."""
+        return self.trunks.keeping()
+
     def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
         return self._sample(turns, num_samples, sampling, self._folded)
 
@@ -226,8 +232,9 @@ class Policy:
                 self.renderer.stop_ids,
                 executor=self._sampler,
                 max_rows=rows,
+                trunks=self.trunks,
             )
-        prefilled = num_prefilled(prompts, self._sampler, num_samples)
+        prefilled = self.trunks.num_prefilled or num_prefilled(prompts, self._sampler, num_samples)
         for i, turn in enumerate(turns):
             yield SampleGroup(
                 turn_id=turn.id,
@@ -431,7 +438,7 @@ class Reference:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self.identity, self.fits = policy.identity, policy.fits
+        self.identity, self.fits, self.keeping = policy.identity, policy.fits, policy.keeping
 
     def sample(self, turns: Sequence[Turn], num_samples: int, sampling: Sampling) -> Iterator[SampleGroup]:
         return self._policy._sample(turns, num_samples, sampling, self._policy._as_reference)
