@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pivotrl.engine.executors.split import forward
+from pivotrl.engine.decoder import forward
 from pivotrl.engine.forest import Forest, Ids, SortedSequences, build_forest
 from pivotrl.engine.split_attention import ForestPass, TrunkState
 

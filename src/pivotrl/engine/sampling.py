@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from pivotrl.engine.cuda_graphs import Capture, RecordedStep, Step, cuda_graph
+from pivotrl.engine.decoder import backbone, forward
 from pivotrl.engine.decoding import DecodePass
 from pivotrl.engine.episode_trunks import EpisodeTrunks, known_beginnings
-from pivotrl.engine.executors.contract import backbone
-from pivotrl.engine.executors.split import forward
 from pivotrl.engine.forest import SortedSequences, micro_batches
 from pivotrl.engine.head import Head
 from pivotrl.engine.prefilling import Prefilled, prefill
