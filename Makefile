@@ -64,6 +64,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_update.py --loads S M W5
 	$(BIN)/python benchmarks/bench_iteration.py --loads S W5
 	$(BIN)/python benchmarks/bench_decode.py --loads S W5
+	$(BIN)/python benchmarks/bench_episodes.py --layers 4
 	$(BIN)/python benchmarks/results.py
 
 # torch first and alone: with it in place no dependency can pull in another build of it.

@@ -28,12 +28,13 @@ def save(folder: Path, benchmark: str, entry: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{benchmark}.json"
     entries = json.loads(path.read_text()) if path.exists() else []
-    entries = [old for old in entries if _identity(old) != _identity(entry)] + [entry]
+    entries = [old for old in entries if identity(old) != identity(entry)] + [entry]
     path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
     return path
 
 
-def _identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+def identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """An entry of the same one takes its place."""
     machine = entry["machine"]
     return (*(entry.get(key) for key in _IDENTITY), *(machine[key] for key in _MACHINE_IDENTITY))
 
@@ -86,6 +87,10 @@ def _notes(row: Mapping[str, Any]) -> str:
     notes += [f"{name} {value:.3g} s" for name, value in row.get("phases", {}).items()]
     if "tokens_per_second" in row:
         notes.append(f"{row['tokens_per_second']:,.0f} tokens/s")
+    if "prefilled" in row:
+        notes.append(f"{row['prefilled']:,} tokens prefilled, {row['kept_bytes'] / 1e6:,.0f} MB kept")
+    if "same_samples" in row:
+        notes.append("{} of {} samples the same".format(*row["same_samples"]))
     if "error" in row:
         notes.append(f"not probed: {row['error']}")
     return ", ".join(notes)

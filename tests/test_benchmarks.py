@@ -435,3 +435,19 @@ def test_a_script_runs_from_end_to_end(script, contestants, extra, tmp_path):
     if "trl-tree" in rows:
         assert "CUDA" in rows["trl-tree"]["reason"]
     assert entry["tokens"]["unique"] < entry["tokens"]["grouped"] < entry["tokens"]["logical"]
+
+
+@pytest.mark.slow
+def test_played_episodes_run_from_end_to_end_and_go_on(tmp_path):
+    """The real tokenizer and one layer of the real model; a second run adds to the pairs of the first."""
+    command = [sys.executable, str(BENCHMARKS / "bench_episodes.py"), "--layers", "1", "--threads", "1", "--go-on"]
+    command += ["--episodes", "2", "--turns", "3", "--observation", "40", "--action", "4", "--repetitions", "1"]
+    for pairs in (1, 2):
+        result = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        (entry,) = json.loads((tmp_path / "bench_episodes.json").read_text())
+        assert [len(row["seconds"]) for row in entry["rows"]] == [pairs, pairs]
+    kept, anew = entry["rows"]
+    assert kept["prefilled"] < 0.6 * anew["prefilled"] and kept["kept_bytes"] > 0 == anew["kept_bytes"]
+    assert kept["same_samples"] == [6, 6]
+    assert "| anew |" in result.stdout

@@ -33,9 +33,9 @@ import torch
 
 from pivotrl.engine import flash_cuda, split_attention, trunk_attention
 from pivotrl.engine.cuda_graphs import HostWatch
+from pivotrl.engine.decoder import forward as split_forward
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.executors.split import SplitExecutor
-from pivotrl.engine.executors.split import forward as split_forward
 from pivotrl.engine.flash_cuda import FlashCuda, fits
 from pivotrl.engine.forest import SortedSequences, build_forest
 from pivotrl.engine.kernels import FlashCpu, Math, merge

@@ -10,6 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+import test_episode_trunks as episodes
 from pivotrl import cut, train
 from pivotrl.engine import cuda_graphs
 from pivotrl.engine.cuda_graphs import cuda_graph
@@ -226,6 +227,15 @@ def test_a_record_that_fails_leaves_the_process_as_it_was() -> None:
     replay = cuda_graph(lambda: numbers * 2)
     numbers.fill_(3.0)
     assert replay().tolist() == [6.0] * 4
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_kept_episodes_draw_the_same_from_recorded_steps(family: str) -> None:
+    network = make_model(family).cuda()
+    expected = episodes.Game().play(network, length=40)
+    found = episodes.kept(episodes.Game(), network, length=40)
+    assert sum(map(sum, found.prefilled)) < sum(sum(map(len, prompts)) for prompts in found.prompts)
+    episodes.assert_same(found, expected, 1e-3)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from live_memory import LiveMemory
+from pivotrl.engine.decoder import forward
 from pivotrl.engine.executors import make_executor
-from pivotrl.engine.executors.split import SplitExecutor, forward
+from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.forest import SortedSequences, build_forest
 from pivotrl.engine.items import Item
 from pivotrl.engine.memory import budget, cached_bytes_per_token, kept_bytes_per_token, rows_that_fit, tokens_that_fit

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pivotrl.engine import sampling as sampling_module
+from pivotrl.engine import token_choice
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.items import Item
-from pivotrl.engine.sampling import choose, draw, inverse_cdf, num_prefilled
+from pivotrl.engine.sampling import draw, num_prefilled
 from pivotrl.engine.split_attention import ForestPass
+from pivotrl.engine.token_choice import choose, inverse_cdf
 from pivotrl.records import Sampling
 from tape import tape
 from tiny_models import CACHE, VOCABULARY, make_model
@@ -308,7 +309,7 @@ def test_tokens_chosen_in_blocks_are_those_chosen_at_once(temperature, monkeypat
     generator = torch.Generator().manual_seed(0)
     logits, uniform = torch.randn(7, 30, generator=generator), torch.rand(7, generator=generator)
     whole = choose(logits, uniform, Sampling(temperature=temperature))
-    monkeypatch.setattr(sampling_module, "_LOGITS_AT_ONCE", 60)
+    monkeypatch.setattr(token_choice, "_LOGITS_AT_ONCE", 60)
     for one, other in zip(choose(logits, uniform, Sampling(temperature=temperature)), whole, strict=True):
         assert torch.equal(one, other)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pivotrl.engine import cuda_graphs, decoding, static_decoding
 from pivotrl.engine.cuda_graphs import HostWatch, RecordedStep
-from pivotrl.engine.executors.split import forward
+from pivotrl.engine.decoder import forward
 from pivotrl.engine.forest import SortedSequences, build_forest
 from pivotrl.engine.head import Head
 from pivotrl.engine.sampling import draw

@@ -6,6 +6,7 @@ The same for every generator and learner, on this machine or on a server.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,11 @@ class Actor:
     def max_context(self) -> int:
         """Tokens of prompt and completion together."""
         return self.generator.max_context
+
+    def keeping(self) -> contextlib.AbstractContextManager[None]:
+        """See :class:`pivotrl.protocols.Sampler`; a generator may do without."""
+        keep: Any = getattr(self.generator, "keeping", contextlib.nullcontext)
+        return keep()  # type: ignore[no-any-return]
 
     def fits(self, turn: Turn, max_tokens: int) -> bool:
         return len(self.renderer.prompt(turn)) + max_tokens <= self.max_context

@@ -55,6 +55,11 @@ def play_episodes(
     Raises:
         InputError: an environment breaks, or returns something else than it must.
     """
+    with getattr(sampler, "keeping", contextlib.nullcontext)():
+        yield from _played(episodes, sampler, sampling)
+
+
+def _played(episodes: Iterable[Episode | Environment], sampler: Sampler, sampling: Sampling) -> Iterator[EpisodeResult]:
     playing: list[_Playing] = []
     try:
         for episode in _named(episodes):

@@ -65,6 +65,14 @@ class DecodePass:
         self._leaf_N, self._prompt_N = self._leaf_N[picked], self._prompt_N[picked]
         self._plans = Plans(self._forest, self._leaf_N, len(picked), self._device)
 
+    def own(self, row: int, num_tokens: int) -> TrunkState:
+        """Views of the keys and values [1, Hkv, T, D] of a branch's first tokens."""
+        keys, values = (
+            {layer: tensor[row : row + 1, :, :num_tokens] for layer, tensor in buffers.items()}
+            for buffers in (self._keys, self._values)
+        )
+        return TrunkState(keys, values)
+
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """Query [1, H, N, D], key and value [1, Hkv, N, D] of the new tokens -> [1, H, N, D]."""
         keys, values = self._with(layer, key, value)

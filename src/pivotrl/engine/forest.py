@@ -74,12 +74,12 @@ class SortedSequences:
         shared: ``shared[i]`` is the length of the common prefix of the sorted sequences i - 1 and i; 0 for the first.
     """
 
-    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
+    def __init__(self, sequences: Sequence[Sequence[int] | Ids]) -> None:
         arrays = [np.asarray(sequence, dtype=">i4") for sequence in sequences]
         # Big-endian bytes of non-negative ids sort as the ids do, and fast.
         self.order = sorted(range(len(arrays)), key=[array.tobytes() for array in arrays].__getitem__)
         self.ids = [arrays[i].astype(np.int64) for i in self.order]
-        self.shared = [0, *map(_common_prefix, self.ids, self.ids[1:])] if self.ids else []
+        self.shared = [0, *map(common_prefix, self.ids, self.ids[1:])] if self.ids else []
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -96,7 +96,8 @@ class SortedSequences:
         return sum(len(ids) - shared for ids, shared in zip(self.ids, self.shared, strict=True))
 
 
-def _common_prefix(a: Ids, b: Ids) -> int:
+def common_prefix(a: Ids, b: Ids) -> int:
+    """How many ids two sequences begin with in common."""
     length = min(len(a), len(b))
     different = np.flatnonzero(a[:length] != b[:length])
     return int(different[0]) if len(different) else length
@@ -166,7 +167,9 @@ def input_sequences(items: Sequence[Item]) -> list[list[int]]:
     return [[*item.prompt, *completion[:-1]] for item in items for completion in item.completions]
 
 
-def micro_batches(sequences: SortedSequences, max_tokens: int, in_one_pass: bool = False) -> list[SortedSequences]:
+def micro_batches(
+    sequences: SortedSequences, max_tokens: int, in_one_pass: bool = False, known: Sequence[int] | None = None
+) -> list[SortedSequences]:
     """Cut where it is cheap: sequences that share little part ways when a batch holds ``max_tokens``.
 
     A batch becomes larger than that only when cutting it would compute more than an eighth of ``max_tokens`` twice;
@@ -175,14 +178,17 @@ def micro_batches(sequences: SortedSequences, max_tokens: int, in_one_pass: bool
     Args:
         in_one_pass: for an executor that has no chunks: cut all the same once a batch holds ``max_tokens`` beside its
             first sequence. So a trunk that is larger than that is still shared by some branches.
+        known: for each sorted sequence, the tokens at its start that need not be computed; they count as nothing.
     """
     batches, low, used = [], 0, 0
-    for i, (ids, shared) in enumerate(zip(sequences.ids, sequences.shared, strict=True)):
+    known = [0] * len(sequences) if known is None else known
+    for i, (ids, shared, start) in enumerate(zip(sequences.ids, sequences.shared, known, strict=True)):
         limit = max_tokens + (len(sequences.ids[low]) if in_one_pass else 0)
-        if i > low and used + len(ids) - shared > limit and (in_one_pass or shared <= max_tokens // 8):
+        over = used + len(ids) - max(shared, start) > limit
+        if i > low and over and (in_one_pass or shared - start <= max_tokens // 8):
             batches.append(sequences.part(low, i))
             low, used = i, 0
-        used += len(ids) - (shared if i > low else 0)
+        used += len(ids) - max(start, shared if i > low else 0)
     if len(sequences):
         batches.append(sequences.part(low, len(sequences)))
     return batches

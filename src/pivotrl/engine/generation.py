@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from pivotrl.engine.memory import rows_that_fit
+from pivotrl.engine.episode_trunks import EpisodeTrunks
+from pivotrl.engine.memory import rows_that_fit, trunk_bytes
 from pivotrl.engine.sampling import draw, num_prefilled
 from pivotrl.protocols.tokens import Generated
 from pivotrl.records import Sampling
@@ -21,6 +22,7 @@ class LocalGenerator:
         trained: the model beside which it draws, with its gradients and moments; the memory that they leave is counted.
         way: how prompts are shared, see :func:`pivotrl.engine.executors.choosing.choose_sampler`.
         batch_rows: samples that decode together; None takes what fits.
+        trunks: keys and values of running episodes; they are dropped when other weights draw.
     """
 
     def __init__(
@@ -32,8 +34,10 @@ class LocalGenerator:
         max_context: int,
         way: str,
         batch_rows: int | None = None,
+        trunks: EpisodeTrunks | None = None,
     ) -> None:
         self._acting, self._trained = acting, trained
+        self.trunks = trunks or EpisodeTrunks(trunk_bytes(trained))
         self.identity, self.max_context = identity, max_context
         self.way, self.batch_rows = way, batch_rows
 
@@ -46,7 +50,12 @@ class LocalGenerator:
             max_context=self.max_context,
             way=self.way,
             batch_rows=self.batch_rows,
+            trunks=self.trunks,
         )
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """See :class:`pivotrl.protocols.Sampler`."""
+        return self.trunks.keeping()
 
     def generate(
         self,
@@ -69,6 +78,8 @@ class LocalGenerator:
                 executor=self.way,
                 max_rows=rows,
                 first=first,
+                trunks=self.trunks,
             )
-        for group, prefilled in zip(groups, num_prefilled(prompts, self.way, num_samples), strict=True):
+        computed = self.trunks.num_prefilled or num_prefilled(prompts, self.way, num_samples)
+        for group, prefilled in zip(groups, computed, strict=True):
             yield Generated(group, prefilled)

@@ -69,6 +69,12 @@ def budget(model: Any) -> int:
     return min(_CPU_BYTES, int(_CPU_SHARE * physical))
 
 
+def trunk_bytes(model: Any) -> int:
+    """Keys and values of running episodes that may be kept between calls. A call has a copy of them, on CUDA two, and
+    all together fit into :func:`budget`."""
+    return budget(model) // (4 if model.device.type == "cuda" else 2)
+
+
 def _left_of_gpu(model: Any) -> int:
     """Bytes beside the weights and, for what is trained, gradients, two moments and a copy of the reference; a tenth of
     the memory at least."""

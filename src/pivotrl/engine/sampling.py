@@ -8,8 +8,10 @@ Suffixes: _N branches that still grow, _G samples of a prompt, _T tokens, _V voc
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,80 +19,19 @@ import torch
 from torch import Tensor
 
 from pivotrl.engine.cuda_graphs import Capture, RecordedStep, Step, cuda_graph
+from pivotrl.engine.decoder import backbone, forward
 from pivotrl.engine.decoding import DecodePass
-from pivotrl.engine.executors.contract import backbone
-from pivotrl.engine.executors.split import forward
-from pivotrl.engine.forest import Forest, SortedSequences, build_forest, micro_batches
+from pivotrl.engine.episode_trunks import EpisodeTrunks, known_beginnings
+from pivotrl.engine.forest import SortedSequences, micro_batches
 from pivotrl.engine.head import Head
-from pivotrl.engine.split_attention import ForestPass, TrunkState
+from pivotrl.engine.prefilling import Prefilled, prefill
+from pivotrl.engine.split_attention import TrunkState
 from pivotrl.engine.static_decoding import StaticPass
+from pivotrl.engine.token_choice import choose
 from pivotrl.protocols import InputError
 from pivotrl.protocols.tokens import Drawn
 from pivotrl.records import Sampling
 from pivotrl.seeding import uniforms
-
-_LOGITS_AT_ONCE = 1 << 25
-"""Numbers in one block of logits that tokens are chosen from: 128 MiB in fp32."""
-
-_BLOCK = 256
-"""Entries of a distribution that are summed together when one is looked for."""
-
-
-def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """(token ids [N], log-probabilities [N] under the distribution drawn from).
-
-    Temperature 0 takes the best token, with its log-probability at temperature 1. With top-k and top-p, the k most
-    probable tokens are kept first, and of those the fewest that reach p.
-    """
-    rows = max(1, _LOGITS_AT_ONCE // logits_NV.shape[1])
-    if len(logits_NV) > rows:  # each of the copies below is as large as the logits
-        blocks = zip(logits_NV.split(rows), uniform_N.split(rows), strict=True)
-        token_blocks, logprob_blocks = zip(*(choose(*block, sampling) for block in blocks), strict=True)
-        return torch.cat(token_blocks), torch.cat(logprob_blocks)
-    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
-    if sampling.temperature == 0.0:
-        logprobs = torch.log_softmax(logits_NV, dim=-1)
-        token_N = logprobs.argmax(dim=-1)
-        return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
-    logprobs = torch.log_softmax(logits_NV / sampling.temperature, dim=-1)
-    if sampling.top_k is not None and sampling.top_k < logprobs.shape[-1]:
-        kept = logprobs.topk(sampling.top_k, dim=-1)
-        logprobs = torch.log_softmax(
-            torch.full_like(logprobs, -torch.inf).scatter_(-1, kept.indices, kept.values), dim=-1
-        )
-    if sampling.top_p < 1.0:
-        ordered, order = logprobs.sort(dim=-1, descending=True)
-        cumulative = ordered.exp().cumsum(dim=-1)
-        outside = cumulative - ordered.exp() >= sampling.top_p  # the token that crosses top_p stays in
-        ordered = ordered.masked_fill(outside, -torch.inf)
-        logprobs = torch.log_softmax(torch.empty_like(ordered).scatter_(-1, order, ordered), dim=-1)
-    token_N = inverse_cdf(logprobs.exp(), uniform_N)
-    return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
-
-
-def inverse_cdf(weights_NV: Tensor, uniform_N: Tensor) -> Tensor:
-    """The first entry [N] at which the running sum exceeds that share of the whole, never one of weight 0.
-
-    Sums are in fp64. Blocks are summed first, and only the one that is hit entry by entry: a fifth of the time of a
-    running sum over a whole vocabulary.
-
-    Args:
-        weights_NV: not negative, one at least positive in each row. Of a row with NaN any entry is returned.
-        uniform_N: in [0, 1).
-    """
-    num_entries = weights_NV.shape[1]
-    if missing := -num_entries % _BLOCK:
-        weights_NV = torch.nn.functional.pad(weights_NV, (0, missing))
-    padded = weights_NV.unflatten(1, (-1, _BLOCK))
-    sums = torch.nn.functional.pad(padded.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1), (1, 0))
-    target = uniform_N.to(sums)[:, None] * sums[:, -1:]
-    block = torch.searchsorted(sums[:, 1:].contiguous(), target, right=True).clamp(max=padded.shape[1] - 1)
-    within = padded.gather(1, block[..., None].expand(-1, -1, _BLOCK))[:, 0].double().cumsum(dim=-1)
-    within += sums.gather(1, block)
-    # The block was summed in another order: what lies in it must not fall behind its end.
-    target = torch.minimum(target, torch.nextafter(within[:, -1:], torch.zeros_like(target)))
-    place = torch.searchsorted(within, target, right=True).clamp(max=_BLOCK - 1)  # of NaN it is behind the end
-    return (block * _BLOCK + place)[:, 0].clamp(max=num_entries - 1)
 
 
 @torch.no_grad()
@@ -106,10 +47,12 @@ def draw(
     max_tokens: int = 8192,
     capture: Capture | None = None,
     first: int = 0,
+    trunks: EpisodeTrunks | None = None,
 ) -> list[list[Drawn]]:
     """``num_samples`` completions for each prompt.
 
-    When memory runs out, fewer branches decode together; the samples stay the same.
+    When memory runs out, the store of episodes is dropped, then fewer branches decode together; the samples stay the
+    same.
 
     Args:
         model: a causal LM of transformers.
@@ -121,6 +64,8 @@ def draw(
         max_tokens: prompt tokens prefilled together, see :func:`pivotrl.engine.forest.micro_batches`.
         capture: how ``split`` records a step; None is a CUDA graph on a GPU, and no record elsewhere.
         first: number of the first sample of each prompt; a sample's number fixes its random numbers.
+        trunks: keys and values of running episodes, which ``split`` uses and renews while they are kept; of several
+            samples at a prompt the first is taken to go on.
 
     Raises:
         InputError: the model gives no finite probabilities.
@@ -134,32 +79,72 @@ def draw(
             _draw_rows(model, prompt, turn, numbers, sampling, stop_ids, executor)
             for prompt, turn in zip(prompts, turn_ids, strict=True)
         ]
+    way = functools.partial(
+        _draw_forests, model, prompts, turn_ids, numbers, sampling, stop_ids, max_rows, max_tokens, capture
+    )
+    if trunks is not None:
+        trunks.num_prefilled = None
+        if trunks.in_use:
+            with contextlib.suppress(torch.OutOfMemoryError):
+                return way(trunks)
+            trunks.shrink()
+            _empty_cache()
+    return way(None)
+
+
+def _draw_forests(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    turn_ids: Sequence[str],
+    numbers: Sequence[int],
+    sampling: Sampling,
+    stop_ids: frozenset[int],
+    max_rows: int,
+    max_tokens: int,
+    capture: Capture | None,
+    trunks: EpisodeTrunks | None,
+) -> list[list[Drawn]]:
+    """By ``split``, with or without a store of episodes."""
     groups: list[list[Drawn]] = [[] for _ in prompts]
-    for batch in micro_batches(SortedSequences(prompts), max_tokens):
-        forest = build_forest(batch, share_above=0, cut_at_ends=True)
-        trunk = TrunkState()
-        base = backbone(model)
-        hidden_TD = forward(base, ForestPass(forest, model.device, keep=trunk))
+    num_computed = [0] * len(prompts)
+    base, sequences = backbone(model), SortedSequences(prompts)
+    if trunks is not None:
+        trunks.begin(model, turn_ids)
+    lengths = [known.num_tokens for known in known_beginnings(trunks, sequences, turn_ids)]
+    for batch in micro_batches(sequences, max_tokens, known=lengths):
+        start = prefill(base, batch, known_beginnings(trunks, batch, turn_ids))
+        for original, number in zip(batch.order, start.num_computed_N, strict=True):
+            num_computed[original] = number
         wanted = [(number, sample) for number in range(len(batch)) for sample in numbers]
         low, rows = 0, max_rows
         while low < len(wanted):
             some = wanted[low : low + rows]
             keys = [(turn_ids[batch.order[number]], sample) for number, sample in some]
-            leaves = [forest.leaf_of[number] for number, _ in some]
+            leaves = [start.leaves_N[number] for number, _ in some]
             try:
                 branches = _Branches(model, keys, sampling, stop_ids)
-                _grow(base, branches, forest, trunk, leaves, hidden_TD, capture)
+                for branch, own in _grow(base, branches, start, leaves, capture):
+                    number, sample = some[branch]
+                    if trunks is not None and sample == wanted[0][1]:
+                        token_ids = [*batch.ids[number], *branches.tokens(branch)[:-1]]  # the last one was not computed
+                        trunks.put(keys[branch][0], token_ids, start, leaves[branch], own)
             except torch.OutOfMemoryError:
-                if rows == 1:
+                if rows == 1 or trunks is not None:
                     raise
                 rows = max(1, min(rows, len(some)) // 2)
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+                _empty_cache()
                 continue
             for (number, _), drawn in zip(some, branches.drawn(), strict=True):
                 groups[batch.order[number]].append(drawn)
             low += len(some)
+    if trunks is not None:
+        trunks.num_prefilled = num_computed
     return groups
+
+
+def _empty_cache() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def num_prefilled(
@@ -223,6 +208,10 @@ class _Branches:
     def keep(self, chosen: Sequence[int]) -> None:
         self.rows = [self.rows[row] for row in chosen]
 
+    def tokens(self, branch: int) -> list[int]:
+        """Chosen so far."""
+        return self._tokens[branch]
+
     def drawn(self) -> list[Drawn]:
         return [
             Drawn(tokens, logprobs, not alive)
@@ -231,43 +220,47 @@ class _Branches:
 
 
 def _grow(
-    base: Any,
-    branches: _Branches,
-    forest: Forest,
-    trunk: TrunkState,
-    leaves: Sequence[int],
-    hidden_TD: Tensor,
-    capture: Capture | None,
-) -> None:
-    """``leaves``: the segment that each branch continues; ``hidden_TD``: of the trunk's rows."""
-    head = Head.of(base)
-    state = (DecodePass if capture is None else StaticPass)(forest, trunk, leaves, base.device)
+    base: Any, branches: _Branches, start: Prefilled, leaves: Sequence[int], capture: Capture | None
+) -> Iterator[tuple[int, TrunkState]]:
+    """Each branch when it leaves, with views of the keys and values of its tokens but the last.
+
+    ``leaves``: the segment that each branch continues.
+    """
+    head, forest = Head.of(base), start.forest
+    state = (DecodePass if capture is None else StaticPass)(forest, start.trunk, leaves, base.device)
     # The last prompt token predicts the first token of every sample.
-    ends = [forest.segments[leaf].end - 1 for leaf in leaves]
+    ends = np.searchsorted(start.forest_rows_T, [forest.segments[leaf].end - 1 for leaf in leaves])
 
     def call() -> Tensor:
         return head.logits(forward(base, state))
+
+    def leave(rows: Iterable[int]) -> Iterator[tuple[int, TrunkState]]:
+        for row in rows:
+            branch = branches.rows[row]
+            yield branch, state.own(row, len(branches.tokens(branch)) - 1)
 
     step: Step = call
     if capture is not None and isinstance(state, StaticPass):
         step = RecordedStep(call, state, capture, base)
     # Logits of a row that several samples start from are computed once.
     unique, inverse = np.unique(ends, return_inverse=True)
-    logits_NV = head.logits(hidden_TD[torch.from_numpy(unique).to(hidden_TD.device)])[
-        torch.from_numpy(inverse).to(hidden_TD.device)
+    logits_NV = head.logits(start.hidden_TD[torch.from_numpy(unique).to(start.hidden_TD.device)])[
+        torch.from_numpy(inverse).to(start.hidden_TD.device)
     ]
     for position in range(branches.max_tokens):
         token_N = branches.extend(logits_NV, position)
         growing = branches.growing
         if not growing or position + 1 == branches.max_tokens:
-            return
+            break
         if state.is_sparse(len(growing)):
             chosen = torch.tensor(growing, device=token_N.device)
+            yield from leave(sorted(set(range(len(branches.rows))) - set(growing)))
             branches.keep(growing)
             state.keep(chosen)
             token_N = token_N[chosen]
         state.advance(token_N)
         logits_NV = step()[: len(branches.rows)]
+    yield from leave(range(len(branches.rows)))
 
 
 def _draw_rows(

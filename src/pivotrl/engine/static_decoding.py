@@ -76,6 +76,14 @@ class StaticPass:
         self._leaf_N, self._prompt_N = self._leaf_N[picked], self._prompt_N[picked]
         self._move(chosen_N, self._room)
 
+    def own(self, row: int, num_tokens: int) -> TrunkState:
+        """Views of the keys and values [1, Hkv, T, D] of a branch's first tokens."""
+        keys, values = (
+            {layer: tensor[row : row + 1, :num_tokens].transpose(1, 2) for layer, tensor in buffers.items()}
+            for buffers in (self._keys, self._values)
+        )
+        return TrunkState(keys, values)
+
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """Query [1, H, R, D], key and value [1, Hkv, R, D] of the new tokens -> [1, H, R, D]."""
         for buffers, new in ((self._keys, key), (self._values, value)):

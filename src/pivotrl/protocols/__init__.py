@@ -117,7 +117,12 @@ class UpdateOptions(ObjectiveOptions):
 
 
 class Sampler(Protocol):
-    """Something that acts at turns."""
+    """Something that acts at turns.
+
+    It may have ``keeping()``, a context manager: inside it the sampler may keep what it computed for an episode, for
+    the episode's next turn. Turn ids that agree before their last ``#`` are of one episode. Samples are the same with
+    and without it.
+    """
 
     @property
     def identity(self) -> dict[str, Any]:

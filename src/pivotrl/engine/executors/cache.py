@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from pivotrl.engine.decoder import backbone
 from pivotrl.engine.executors.chunked import ChunkedExecutor
-from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, backbone, scored_spans
+from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, scored_spans
 from pivotrl.engine.executors.targets import Targets
 from pivotrl.engine.forest import Forest, SortedSequences, build_forest, input_sequences, micro_batches
 from pivotrl.engine.head import Head, score

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from pivotrl.engine.decoder import backbone
 from pivotrl.engine.executors.cache import CacheExecutor
 from pivotrl.engine.executors.chunked import ChunkedExecutor
-from pivotrl.engine.executors.contract import Executor, ExecutorName, Scored, backbone
+from pivotrl.engine.executors.contract import Executor, ExecutorName, Scored
 from pivotrl.engine.executors.reference import ReferenceExecutor
 from pivotrl.engine.executors.split import SplitExecutor
 from pivotrl.engine.items import Item

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -44,11 +44,6 @@ class Executor(Protocol):
         With a loss, gradients are added to the parameters; without one nothing is kept for a backward.
         """
         ...
-
-
-def backbone(model: Any) -> Any:
-    """The causal LM inside an adapter's wrapper."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def scored_spans(items: Sequence[Item]) -> list[tuple[int, int, int]]:

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from pivotrl.engine.decoder import backbone, forward
 from pivotrl.engine.executors.chunked import ChunkedExecutor
-from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, backbone, scored_spans
+from pivotrl.engine.executors.contract import Collector, ExecutorName, Loss, Scored, scored_spans
 from pivotrl.engine.executors.targets import Targets
 from pivotrl.engine.forest import (
     SHARE_ABOVE,
@@ -138,19 +139,6 @@ class _Work:
             total.backward()
         elif taken.keep is not None:  # nothing is scored here, but the branches' gradients wait to go through
             hidden_TD.backward(torch.zeros_like(hidden_TD))
-
-
-def forward(base: Any, taken: Any) -> Tensor:
-    """Hidden states [T, D] of the rows of a pass."""
-    hidden: Tensor = base.get_decoder()(
-        input_ids=taken.input_ids_T[None],
-        position_ids=taken.position_ids_T[None],
-        # One number in four dimensions: models take it as a finished mask and build none.
-        attention_mask=torch.zeros(1, 1, 1, 1, device=taken.input_ids_T.device),
-        use_cache=False,
-        forest_pass=taken,
-    ).last_hidden_state[0]
-    return hidden
 
 
 def _chunks(names: Sequence[int], sizes: Sequence[int], max_tokens: int) -> list[list[int]]:
