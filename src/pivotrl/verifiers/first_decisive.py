@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from pivotrl.plugins import load_each
-from pivotrl.protocols import Turn, Verifier
+from pivotrl.judging.combining import Combined
+from pivotrl.protocols import Turn
 from pivotrl.records import Action, Verdict
 from pivotrl.rollouts import combined_details
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstDecisive:
+class FirstDecisive(Combined):
     """The first pass or fail. A verifier without a verdict hands the action on to the next.
 
     A fail ends it like a pass, unless its reason is one of ``go_on_after``: then the action may still be as right as
@@ -33,26 +32,23 @@ class FirstDecisive:
         InputError: on creation, ``verifiers`` names none, or one that does not exist.
     """
 
-    verifiers: Sequence[str | Verifier]
     go_on_after: Sequence[str] = ()
 
-    concurrent: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
-        object.__setattr__(self, "verifiers", load_each("verifiers", self.verifiers))
+        super().__post_init__()
         reasons = (self.go_on_after,) if isinstance(self.go_on_after, str) else tuple(self.go_on_after)
         object.__setattr__(self, "go_on_after", reasons)
 
     def __call__(self, turn: Turn, action: Action) -> Verdict:
-        said: list[Verdict] = []
-        for position, verify in enumerate(self.verifiers, start=1):
-            assert callable(verify)
-            verdict = verify(turn, action)
-            said.append(verdict)
-            is_open = verdict.outcome == "fail" and verdict.reason in self.go_on_after
-            if verdict.outcome != "no_verdict" and not (is_open and position < len(self.verifiers)):
-                return verdict.model_copy(update={"details": combined_details(said, verdict)})
-        return Verdict.unknown("undecided", **combined_details(said, None))
+        said = self.ask(turn, action, self._decides)
+        verdict = said[-1]
+        if verdict.outcome == "no_verdict":
+            return Verdict.unknown("undecided", **combined_details(said, None))
+        return verdict.model_copy(update={"details": combined_details(said, verdict)})
+
+    def _decides(self, verdict: Verdict) -> bool:
+        is_open = verdict.outcome == "fail" and verdict.reason in self.go_on_after
+        return verdict.outcome != "no_verdict" and not is_open
 
 
 verify = FirstDecisive
