@@ -14,6 +14,7 @@ import re
 import threading
 import time
 import urllib.parse
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -201,7 +202,13 @@ class _Connections:
             limits = httpx.Limits(max_connections=None, keepalive_expiry=_KEPT_OPEN)
             self._client, self._turn = httpx.AsyncClient(limits=limits), asyncio.Semaphore(self._number)
             self._owner = os.getpid()
+            weakref.finalize(self, _close, self._client, asyncio.get_running_loop(), self._owner).atexit = False
         return self._client, self._turn
+
+
+def _close(client: httpx.AsyncClient, loop: asyncio.AbstractEventLoop, owner: int) -> None:
+    if owner == os.getpid():
+        asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
 
 _starting = threading.Lock()
