@@ -35,7 +35,7 @@ def save(folder: Path, benchmark: str, entry: Mapping[str, Any]) -> Path:
 
 def _identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     machine = entry["machine"]
-    return (*(entry.get(key) for key in _IDENTITY), *(machine[key] for key in _MACHINE_IDENTITY))
+    return (*(entry.get(key) for key in _IDENTITY), *(machine.get(key) for key in _MACHINE_IDENTITY))
 
 
 def table(entry: Mapping[str, Any]) -> str:
@@ -56,6 +56,27 @@ def table(entry: Mapping[str, Any]) -> str:
         f"`{entry['command']}`",
     ]
     return "\n".join(lines)
+
+
+def verification_table(entry: Mapping[str, Any]) -> str:
+    """An entry of ``bench_verification.json`` as Markdown."""
+    machine, base = entry["machine"], entry["rows"][0]["name"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [
+        f"**{entry['load']}**: {entry['setting']}. {machine['processor']}, {machine['cores']} cores, load average "
+        f"{machine['load_average']:.1f}, {machine['date']}; {versions}.",
+        "",
+        f"| | verdicts | median s | verdicts a second | times {base} [95 %] |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in entry["rows"]:
+        faster, low, high = row["times_faster"]
+        interval = f" [{low:.2f}, {high:.2f}]" if len(row["seconds"]) > 1 else ""
+        lines.append(
+            f"| {row['name']} | {row['verdicts']:,} | {row['median_seconds']:.3g} | "
+            f"{row['verdicts_per_second']:,.4g} | {faster:.2f}{interval} |"
+        )
+    return "\n".join([*lines, "", f"`{entry['command']}`"])
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -109,9 +130,13 @@ def fill(text: str, tables: Mapping[str, Sequence[str]]) -> str:
     return text
 
 
+_TABLES = {"bench_verification": verification_table}
+"""Of benchmarks that do not compare ways to do the same operations."""
+
+
 def main() -> None:
     tables = {
-        path.stem: [table(entry) for entry in json.loads(path.read_text())]
+        path.stem: [_TABLES.get(path.stem, table)(entry) for entry in json.loads(path.read_text())]
         for path in sorted((Path(__file__).parent / "results").glob("bench_*.json"))
     }
     DOCUMENT.write_text(fill(DOCUMENT.read_text(), tables))
