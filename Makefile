@@ -60,6 +60,7 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_reading.py
 	$(BIN)/python benchmarks/bench_verifiers.py
+	$(BIN)/python benchmarks/bench_verification.py
 	$(BIN)/python benchmarks/bench_sandbox.py
 	$(BIN)/python benchmarks/bench_update.py --loads S M W5
 	$(BIN)/python benchmarks/bench_iteration.py --loads S W5

@@ -36,7 +36,7 @@ def save(folder: Path, benchmark: str, entry: Mapping[str, Any]) -> Path:
 def identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     """An entry of the same one takes its place."""
     machine = entry["machine"]
-    return (*(entry.get(key) for key in _IDENTITY), *(machine[key] for key in _MACHINE_IDENTITY))
+    return (*(entry.get(key) for key in _IDENTITY), *(machine.get(key) for key in _MACHINE_IDENTITY))
 
 
 def table(entry: Mapping[str, Any]) -> str:
@@ -57,6 +57,27 @@ def table(entry: Mapping[str, Any]) -> str:
         f"`{entry['command']}`",
     ]
     return "\n".join(lines)
+
+
+def verification_table(entry: Mapping[str, Any]) -> str:
+    """An entry of ``bench_verification.json`` as Markdown."""
+    machine, base = entry["machine"], entry["rows"][0]["name"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [
+        f"**{entry['load']}**: {entry['setting']}. {machine['processor']}, {machine['cores']} cores, load average "
+        f"{machine['load_average']:.1f}, {machine['date']}; {versions}.",
+        "",
+        f"| | verdicts | median s | verdicts a second | times {base} [95 %] |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in entry["rows"]:
+        faster, low, high = row["times_faster"]
+        interval = f" [{low:.2f}, {high:.2f}]" if len(row["seconds"]) > 1 else ""
+        lines.append(
+            f"| {row['name']} | {row['verdicts']:,} | {row['median_seconds']:.3g} | "
+            f"{row['verdicts_per_second']:,.4g} | {faster:.2f}{interval} |"
+        )
+    return "\n".join([*lines, "", f"`{entry['command']}`"])
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -145,10 +166,14 @@ def fill(text: str, tables: Mapping[str, Sequence[str]]) -> str:
     return text
 
 
+_TABLES = {"bench_verification": verification_table}
+"""Of benchmarks that do not compare ways to do the same operations."""
+
+
 def main() -> None:
     paths = sorted((Path(__file__).parent / "results").glob("bench_*.json"))
     found = {path.stem: json.loads(path.read_text()) for path in paths}
-    tables = {name: [table(entry) for entry in entries] for name, entries in found.items()}
+    tables = {name: [_TABLES.get(name, table)(entry) for entry in entries] for name, entries in found.items()}
     DOCUMENT.write_text(fill(DOCUMENT.read_text(), {"headline": [headline(found)], **tables}))
     print(f"{DOCUMENT.name}: {sum(map(len, tables.values()))} tables from {', '.join(tables) or 'no result'}")
 

@@ -37,7 +37,7 @@ class CrowdedServer(ThreadingHTTPServer):
         self.paths: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
-        self.peak = self._held = 0
+        self.peak = self._held = self.num_connections = 0
         self._changed = threading.Condition()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -54,6 +54,13 @@ class CrowdedServer(ThreadingHTTPServer):
         threading.Event().wait(LINGERS)
         with self._changed:
             self._held -= 1
+
+    def process_request_thread(self, *connection: Any) -> None:
+        with self._changed:
+            self.num_connections += 1
+        super().process_request_thread(*connection)
+        with self._changed:
+            self.num_connections -= 1
 
     def handle_error(self, *_: Any) -> None:
         """A client that hangs up is part of the tests."""

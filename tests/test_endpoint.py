@@ -5,6 +5,7 @@ Run alone: python -m pytest tests/test_endpoint.py
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
@@ -137,6 +138,16 @@ def test_connections_are_used_again() -> None:
         for _ in range(3):
             endpoint.post_all("x", prompts(6))
     assert len(ports) <= 3
+
+
+def test_connections_are_closed_with_the_endpoint() -> None:
+    with CrowdedServer(answer=echo) as server:
+        Endpoint("sampler", server.url).post_all("x", prompts(8))
+        gc.collect()
+        until = time.monotonic() + 10
+        while server.num_connections and time.monotonic() < until:
+            time.sleep(0.01)
+        assert server.num_connections == 0
 
 
 def test_a_forked_process_opens_connections_of_its_own() -> None:

@@ -6,6 +6,7 @@ It knows nothing of what is asked: bodies go out as JSON, answers come back as t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import functools
 import os
@@ -14,7 +15,8 @@ import re
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -70,12 +72,12 @@ class Endpoint:
     max_tries: int = 4
     max_in_flight: int = 64
     max_answer_bytes: int = 1 << 20
-    _open: _Connections = field(init=False, repr=False)
+    _connections: _Connections = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _require_address(self.name, self.base_url)
         self._headers()
-        object.__setattr__(self, "_open", _Connections(self.max_in_flight))
+        object.__setattr__(self, "_connections", _Connections(self.max_in_flight))
 
     def post_all(
         self, path: str, bodies: Sequence[Mapping[str, Any]], optional: Sequence[str] = ()
@@ -108,8 +110,7 @@ class Endpoint:
                 task.cancel()
 
     async def _post(self, path: str, body: Mapping[str, Any], optional: Sequence[str]) -> str | NoAnswer:
-        client, turn = self._open.here()
-        async with turn:
+        async with self._connections.one() as client:
             try:
                 async with asyncio.timeout(self.deadline_seconds):
                     return await self._try(client, path, dict(body), optional)
@@ -190,18 +191,42 @@ class Endpoint:
 
 
 class _Connections:
-    """The open connections of an endpoint, and the bound on their number. A forked process opens its own."""
+    """At most so many connections, opened when they are needed. A forked process opens its own.
+
+    Each belongs to a client of its own: one client looks through all of its connections at every request.
+    """
 
     def __init__(self, number: int) -> None:
         self._number, self._owner = number, 0
 
-    def here(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
-        """To be called in the event loop, so by one thread alone."""
+    @contextlib.asynccontextmanager
+    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
+        """One that is free, for one request. To be called in the event loop, so by one thread alone."""
         if self._owner != os.getpid():
-            limits = httpx.Limits(max_connections=None, keepalive_expiry=_KEPT_OPEN)
-            self._client, self._turn = httpx.AsyncClient(limits=limits), asyncio.Semaphore(self._number)
-            self._owner = os.getpid()
-        return self._client, self._turn
+            self._open()
+        client = await self._free.get()
+        try:
+            client = client or self._new()
+            yield client
+        finally:
+            self._free.put_nowait(client)
+
+    def _open(self) -> None:
+        self._owner, self._clients, self._context = os.getpid(), list[httpx.AsyncClient](), httpx.create_ssl_context()
+        self._free = asyncio.LifoQueue[httpx.AsyncClient | None]()
+        for _ in range(self._number):
+            self._free.put_nowait(None)
+        weakref.finalize(self, _close, self._clients, asyncio.get_running_loop(), self._owner).atexit = False
+
+    def _new(self) -> httpx.AsyncClient:
+        self._clients.append(httpx.AsyncClient(verify=self._context, limits=httpx.Limits(keepalive_expiry=_KEPT_OPEN)))
+        return self._clients[-1]
+
+
+def _close(clients: Sequence[httpx.AsyncClient], loop: asyncio.AbstractEventLoop, owner: int) -> None:
+    if owner == os.getpid():
+        for client in clients:
+            asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
 
 _starting = threading.Lock()
