@@ -76,7 +76,7 @@ class Lesson:
     groups: Sequence[TrainingGroup]
     """Every group that counts in the loss denominators; empty if there is nothing to learn."""
     teaches: bool
-    """Whether the groups give a gradient. If not, the update is left out and nothing moves, not even Adam's momentum."""
+    """Whether the groups give a gradient. If not, there is no update and nothing moves, not even Adam's momentum."""
     metrics: dict[str, float]
     samples: Sequence[SampleGroup] = ()
     """The samples that the method drew."""

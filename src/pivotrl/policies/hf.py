@@ -53,7 +53,7 @@ class Policy(LearningActor):
         executor: how common prefixes are shared (docs/engine.md); ``auto`` takes the fastest way that reproduces this
             model's own numbers.
         trainable: False keeps no optimizer and no adapter (a frozen reference).
-        seed: of the adapter's initialisation.
+        seed: seed of the adapter's initialisation.
         export: what :meth:`export` writes. ``adapter``: with LoRA, one adapter if it can hold everything that was
             trained (including ``adapter``), otherwise the whole weights. ``merged``: always the whole weights.
 
@@ -84,7 +84,7 @@ class Policy(LearningActor):
     ) -> None:
         check_arguments(Policy, locals())
         given = {name: value for name, value in locals().items() if name not in _NOT_IN_TEXT}
-        merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # before the model, which takes long to load
+        merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # models load slowly
         self.device = resolve_device(device)
         loaded, tokenizer, facts = load_model(model, self.device, resolve_dtype(dtype, self.device))
         context = max_context(loaded.config, tokenizer)

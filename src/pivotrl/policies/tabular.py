@@ -50,7 +50,7 @@ class Policy:
     Args:
         num_alternatives: entries besides the expected action.
         spread: how much turns differ in difficulty.
-        seed: of the initial logits.
+        seed: seed of the initial logits.
 
     Raises:
         InputError: an option is out of range.
@@ -323,7 +323,7 @@ class Policy:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{file} is damaged ({error}); delete {path} and resume") from error
         if identity != self.identity:
-            raise InputError(f"{file} was written by {identity}, but this policy is {self.identity}; use equal options")
+            raise InputError(f"{file} was written by {identity}, this policy is {self.identity}; use the same options")
         self._trained = rows
 
     def export(self, path: Path) -> None:
