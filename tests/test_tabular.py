@@ -483,7 +483,7 @@ def test_a_script_may_be_a_file_and_its_content_is_its_identity(tmp_path):
         (b'["a"]', "not an object of turn ids"),
         (b'{"log#1": "a"}', "'log#1' has no list of texts"),
         (b'{"log#1": []}', "'log#1' has no list of texts"),
-        (b'{"log#1": ["a", 3]}', "answer 1 at 'log#1' is not a text"),
+        (b'{"log#1": ["a", 3]}', "answer 1 at 'log#1' is not a string"),
     ],
 )
 def test_a_bad_script_is_refused_with_place_fault_and_remedy(tmp_path, content, message):

@@ -200,7 +200,7 @@ def _require_known(name: str, options: Sequence[str], known: Collection[str]) ->
 
 
 def spec_text(name: str, target: Callable[..., Any], given: Mapping[str, Any]) -> str:
-    """``name(option=literal)`` with the options that differ from their defaults, in the form that :func:`load` reads."""
+    """``name(option=literal)``, as :func:`load` reads it, with the options that differ from their defaults."""
     defaults = {option: parameter.default for option, parameter in options_of(target).items()}
     changed = {option: value for option, value in given.items() if value != defaults.get(option)}
     return f"{name}({_options(changed)})" if changed else name
