@@ -228,7 +228,7 @@ def test_a_sampler_without_numbers_serves_whoever_asks_for_the_first_ones() -> N
     require_sampler(once)
     assert [group.first for group in sampled(once, TURNS, 3, SAMPLING)] == [0] * len(TURNS)
     assert len(list(sample_groups(TURNS, once, lambda *_: Verdict.passed(), 3, SAMPLING))) == len(TURNS)
-    with pytest.raises(InputError, match="breaks in sample"):
+    with pytest.raises(InputError, match="fails in sample"):
         list(sampled(once, TURNS, 3, SAMPLING, first=3))
 
 

@@ -78,7 +78,7 @@ def test_the_rate_that_was_taken_is_in_the_manifest(log_file: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("rate", "usual", "told"),
     [
-        (1e-6, 5e-5, "50 times below the 5e-05 that is usual for what is trained here: the policy will hardly learn"),
+        (1e-6, 5e-5, "50 times below 5e-05, the usual rate for these weights: the policy will hardly learn"),
         (3e-3, 5e-5, "60 times above the 5e-05"),
         (1e20, 5e-5, "2e\\+24 times above"),
         (5e-5, 5e-5, None),
@@ -95,8 +95,8 @@ def test_a_rate_that_does_not_fit_is_told_on_stderr_and_in_the_report(
     log_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert call("run", log_file, "-o", tmp_path / "run", *FAST, "--learning-rate", "1e-3") == 0
-    assert "5,000 times below the 5 that is usual" in " ".join(capfd.readouterr().err.split())
-    assert "5,000 times below the 5 that is usual" in (tmp_path / "run" / "report.html").read_text()
+    assert "5,000 times below 5, the usual rate" in " ".join(capfd.readouterr().err.split())
+    assert "5,000 times below 5, the usual rate" in (tmp_path / "run" / "report.html").read_text()
 
 
 # --- weights that blow up ---------------------------------------------------------------------------------------------

@@ -171,10 +171,10 @@ def test_a_plain_list_gives_one_episode_a_task_and_refuses_a_second() -> None:
     (environments,) = make_checked(listed).values()
     assert list(environments.tasks()) == ["attic", "cellar"]
     environments.make("attic")
-    with pytest.raises(InputError, match=r"a list holds one environment a task.*'attic'.*tasks\(\) and make\(task\)"):
+    with pytest.raises(InputError, match=r"a list holds one environment per task.*'attic'.*tasks\(\) and make\(task\)"):
         environments.make("attic")
     for refused in (make_checked, require_environments):
-        with pytest.raises(InputError, match="a list holds one environment a task"):
+        with pytest.raises(InputError, match="a list holds one environment per task"):
             refused(listed, 2)
 
 

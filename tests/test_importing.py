@@ -257,7 +257,7 @@ def test_an_interrupted_import_goes_on_to_the_same_files(tmp_path: Path) -> None
 
 
 def test_nothing_usable_is_said_with_the_first_fault(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"2 refused; the first refused: .*log\.jsonl:1 .* is not JSON"):
+    with pytest.raises(InputError, match=r"2 refused; the first: .*log\.jsonl:1 .* is not JSON"):
         imported(tmp_path, ["{bad", "[1,"])
 
 

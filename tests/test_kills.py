@@ -213,7 +213,7 @@ def test_the_campaign_finds_a_policy_that_saves_in_place(tmp_path: Path) -> None
     campaign = prepared(tmp_path, "old tabular")
     saves = [n for n in points(campaign, "kill") if campaign.places[n - 1].endswith("step_000004/.table.json.tmp")]
     faults = campaign.struck("kill", saves[0])
-    assert any("not a whole checkpoint of a tabular policy" in fault for fault in faults)
+    assert any("not a complete checkpoint of a tabular policy" in fault for fault in faults)
 
 
 @pytest.mark.slow

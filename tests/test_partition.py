@@ -167,5 +167,5 @@ def test_the_weights_of_a_batch_sum_to_one_over_all_of_its_tokens(
 
 
 def test_a_group_of_another_rendering_is_refused(policy: Policy, groups: list[TrainingGroup]) -> None:
-    with pytest.raises(ValueError, match="sampled from another rendering"):
+    with pytest.raises(ValueError, match="sampled from a different rendering"):
         policy.examples([replace(groups[0], prompt_sha256="0" * 32)], "token")

@@ -228,7 +228,7 @@ def test_a_template_that_refuses_every_turn_says_why(tmp_path: Path) -> None:
     told = str(caught.value)
     assert " not_renderable, the chat template refuses: messages[1] is a system message (such as log" in told
     assert "3 context_too_long (such as log0#2)" in told and told.count("the chat template refuses") == 1
-    assert "a longer context" in told and "a model whose chat template writes such turns" in told
+    assert "a longer context" in told and "a model whose chat template writes them" in told
 
 
 def test_imitation_leaves_out_what_the_chat_template_cannot_write_and_counts_it(tmp_path: Path) -> None:

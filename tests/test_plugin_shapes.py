@@ -80,16 +80,16 @@ FACTORIES: list[tuple[Callable[[], Any], str]] = [
       ("task_id", "tags", "context_window", "reset", "step")),
     (lambda: [object()], "lacks task_id, tags, context_window, reset, step"),
     (lambda: [Game], "is the class .*Game, not an instance"),
-    (lambda: None, r"made None, not an object with tasks\(\) and make\(task\), nor a list of environments"),
+    (lambda: None, r"made None, not an object with tasks\(\) and make\(task\) or a list of environments"),
     (lambda: {"one": Game()}, "made a dict, not an object with tasks"),
     (lambda: "plancraft", "made a str, not an object with tasks"),
     (lambda: [], "made no environment"),
     (raising, r"cannot be made: KeyError: 'lost' \(.*test_plugin_shapes.py:\d+\)"),
-    (lambda: [Game(), Game()], "two of them have the task_id 'one'"),
-    (lambda: [Game(task_id=7)], "task_id must be a text"),
-    (lambda: [Game(tags=["hard"])], "tags must be a dict of texts"),
-    (lambda: [Game(tags={"level": 3})], "tags must be a dict of texts"),
-    (lambda: [changed(context_window="all")], "context_window must be a whole number"),
+    (lambda: [Game(), Game()], "two have the task_id 'one'"),
+    (lambda: [Game(task_id=7)], "task_id must be a string"),
+    (lambda: [Game(tags=["hard"])], "tags must be a dict of strings"),
+    (lambda: [Game(tags={"level": 3})], "tags must be a dict of strings"),
+    (lambda: [changed(context_window="all")], "context_window must be an integer"),
     (lambda: [changed(reset=lambda seed: FIRST)], "reset cannot be called with 0 arguments"),
     (lambda: [changed(step=lambda: None)], "step cannot be called with 1 arguments"),
     (lambda: [changed(reset=lambda: "Guess.")], "reset returned a str, not the first messages"),
@@ -98,7 +98,7 @@ FACTORIES: list[tuple[Callable[[], Any], str]] = [
     (lambda: [changed(reset=raising)], "breaks in reset: KeyError: 'lost'"),
     (lambda: [changed(close=lambda now: None)], "close cannot be called without arguments"),
     (lambda: [changed(close=raising)], "breaks in close: KeyError: 'lost'"),
-    (lambda: [changed(close=True)], "close cannot be called without arguments: it is no method"),
+    (lambda: [changed(close=True)], "close cannot be called without arguments: it is not a method"),
     (lambda: [changed(tools="look")], "tools is a str, not a list of Tool"),
     (lambda: [changed(tools=[{"name": "look"}])], "tools is a list, not a list of Tool"),
     (lambda: Games, "object that .* makes is the class .*Games, not an instance"),
@@ -107,7 +107,7 @@ FACTORIES: list[tuple[Callable[[], Any], str]] = [
     (lambda: games(tasks=lambda: []), "made no environment"),
     (lambda: games(tasks=lambda: "one"), "tasks returned a str, not a list of texts"),
     (lambda: games(tasks=lambda: None), "tasks returned None, not a list of texts"),
-    (lambda: games(tasks=lambda: ["one", 2]), "tasks returned 2 among the names of its tasks, not a text"),
+    (lambda: games(tasks=lambda: ["one", 2]), "tasks returned the task name 2, which is not a string"),
     (lambda: games(tasks=lambda: ["one", "one"]), "tasks returned 'one' twice"),
     (lambda: games(make=lambda: Game()), "make cannot be called with 1 arguments"),
     (lambda: games(make=raising), "cannot make the task 'one': KeyError: 'lost'"),
@@ -130,7 +130,7 @@ def test_a_wrong_environment_is_told_before_a_run_buys_anything(
 
 @pytest.mark.parametrize(
     ("step", "said"),
-    [(lambda action: (FIRST, 1.0, True), "step returned a tuple, not an Observation"), (raising, "breaks in step")],
+    [(lambda action: (FIRST, 1.0, True), "step returned a tuple, not an Observation"), (raising, "fails in step")],
 )
 def test_a_wrong_answer_of_an_environment_ends_the_episodes_in_words(step: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
@@ -156,7 +156,7 @@ def yields_dicts(path: Path) -> Iterator[Any]:
     [
         (yields_dicts, "yields_dicts yielded a dict, not a Trajectory or a Refusal"),
         (lambda path: None, "returned None, not an iterator"),
-        (lambda path: 1 / 0, r"breaks at .*logs.jsonl: ZeroDivisionError: division by zero \(.*py:\d+\); mend it"),
+        (lambda path: 1 / 0, r"fails at .*logs.jsonl: ZeroDivisionError: division by zero \(.*py:\d+\); fix it"),
         (lambda path, other: [], "cannot be called with a path: missing a required argument: 'other'"),
         ("chat", "a reader must be callable with a path; 'chat' is not"),
     ],
@@ -221,9 +221,9 @@ def attribute(name: str, value: Any) -> Any:
         (drawn(lambda groups: [*groups, groups[0]]), "where no turn was due"),
         (drawn(lambda groups: groups[::-1]), "yielded a group of 'log.*' where log.* was due"),
         (drawn(lambda groups: [g.model_copy(update={"completions_G": g.completions_G[1:]}) for g in groups]), "7 of 8"),
-        (drawn(lambda groups: 1 / 0), r"breaks in sample: ZeroDivisionError: .*py:\d+\); mend it"),
-        (attribute("fits", lambda *_: {}["x"]), r"breaks in fits: KeyError: 'x' \(.*py:\d+\); mend it"),
-        (attribute("identity", property(lambda _: 1 / 0)), "breaks when it is looked at: ZeroDivisionError"),
+        (drawn(lambda groups: 1 / 0), r"fails in sample: ZeroDivisionError: .*py:\d+\); fix it"),
+        (attribute("fits", lambda *_: {}["x"]), r"breaks in fits: KeyError: 'x' \(.*py:\d+\); fix it"),
+        (attribute("identity", property(lambda _: 1 / 0)), "fails when its parts are read: ZeroDivisionError"),
         (attribute("identity", None), "identity is None, not a dict"),
     ],
 )
@@ -240,7 +240,7 @@ def test_a_plugin_that_cannot_be_made_is_told_with_its_place(
     (tmp_path / "unmade.py").write_text(f"class Policy:\n    def __init__(self):\n        raise {raised}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("unmade", None)
-    with pytest.raises(InputError, match=r"'unmade:Policy' cannot be made: .*unmade.py:3\); mend it"):
+    with pytest.raises(InputError, match=r"'unmade:Policy' cannot be made: .*unmade.py:3\); fix it"):
         plugins.load("policies", "unmade:Policy")
 
 

@@ -428,7 +428,7 @@ def test_a_single_task_is_trained_on_and_the_user_is_told(fraction: float, tmp_p
 def test_a_run_without_anything_to_measure_takes_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logs, out = write_logs(tmp_path / "logs.jsonl", 1), tmp_path / "run"
     told = refused(capsys, 2, "run", logs, "-o", out, *FAST)
-    assert "nothing to measure it by" in told and "--heldout-fraction 0 and --overwrite" in told
+    assert "nothing could be measured after training" in told and "--heldout-fraction 0 and --overwrite" in told
     assert not (out / "profiles.jsonl").exists()
     words = ["--heldout-fraction", "0", "--overwrite", "--rule", "all"]
     assert call("run", logs, "-o", out, *FAST, *words) == 0

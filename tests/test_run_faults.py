@@ -212,7 +212,7 @@ def test_a_run_of_an_older_version_is_read_with_a_note(run: Path) -> None:
 def test_a_damaged_selection_is_written_again_as_it_was(run: Path) -> None:
     before = snapshot(run)
     damage(run / "selection.jsonl", "last line cut")
-    with pytest.warns(Notice, match="written again"):
+    with pytest.warns(Notice, match="was rewritten"):
         select_stage(run)
     assert snapshot(run) == before
 

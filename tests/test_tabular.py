@@ -354,7 +354,7 @@ def test_a_step_that_is_not_finite_is_skipped():
 def test_completions_of_something_else_are_refused():
     policy = Policy()
     (group,) = groups_of(policy, TURNS[:1])
-    with pytest.raises(ValueError, match="log#1 was sampled from another rendering"):
+    with pytest.raises(ValueError, match="log#1 was sampled from a different rendering"):
         Policy(num_alternatives=2).update([group], 1.0, UpdateOptions())
     (scripted,) = Sampler(script={"log#1": ["two bytes"]}).sample(TURNS[:1], 1, Sampling())
     with pytest.raises(ValueError, match="not sampled by a tabular policy"):
@@ -478,12 +478,12 @@ def test_a_script_may_be_a_file_and_its_content_is_its_identity(tmp_path):
     [
         (None, "cannot read the script .*script.json: No such file"),
         (b'{\n"log#1": ["a",]\n}', r"script.json:2 is not JSON: .*\(column 1\d\)"),
-        (b"\xff\xfe", "not a JSON text in UTF-8"),
+        (b"\xff\xfe", "not JSON in UTF-8"),
         (b"[" * 200_000, "not a JSON text"),
         (b'["a"]', "not an object of turn ids"),
         (b'{"log#1": "a"}', "'log#1' has no list of texts"),
         (b'{"log#1": []}', "'log#1' has no list of texts"),
-        (b'{"log#1": ["a", 3]}', "answer 1 at 'log#1' is not a text"),
+        (b'{"log#1": ["a", 3]}', "answer 1 at 'log#1' is not a string"),
     ],
 )
 def test_a_bad_script_is_refused_with_place_fault_and_remedy(tmp_path, content, message):

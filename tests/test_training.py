@@ -255,7 +255,7 @@ def test_half_a_checkpoint_is_refused_and_the_remedy_works(model: Path, tmp_path
         if file.suffix == ".json":
             file.unlink()
     bought = (tmp_path / "groups.jsonl").read_bytes()
-    with pytest.raises(InputError, match=r"step_000002 is not a whole checkpoint.* delete it and resume"):
+    with pytest.raises(InputError, match=r"step_000002 is not a complete checkpoint.* delete it and resume"):
         train(policy(), turns, verifier, tmp_path, options)
     shutil.rmtree(half)
     train(policy(), turns, verifier, tmp_path, options)

@@ -1,7 +1,7 @@
-"""A renderer and a generator make a sampler: turns become token ids, and drawn token ids become actions. With a learner
-they make a policy.
+"""A renderer and a generator make a sampler: they turn turns into token ids, and drawn token ids into actions. A
+learner makes it a policy.
 
-The same for every generator and learner, on this machine or on a server.
+This code is the same for every generator and learner, on this machine or on a server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Actor:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is drawn, how turns are written, and what ends an answer."""
+        """Identifies the weights, how turns are written, and what ends an answer."""
         return {
             **self.generator.identity,
             **self.renderer.identity,
@@ -49,13 +49,13 @@ class Actor:
     def sample(
         self, turns: Sequence[Turn], num_samples: int, sampling: Sampling, first: int = 0
     ) -> Iterator[SampleGroup]:
-        """See :class:`pivotrl.protocols.Sampler`. A sample that ends at the limit of tokens has no action and the parse
+        """See :class:`pivotrl.protocols.Sampler`. A sample that reaches the token limit has no action and the parse
         error ``truncated``."""
         prompts = [self.renderer.prompt(turn) for turn in turns]
         for turn, prompt in zip(turns, prompts, strict=True):
             if len(prompt) + sampling.max_tokens > self.max_context:
                 raise TurnTooLong(
-                    f"{turn.id}: {len(prompt)} prompt tokens and {sampling.max_tokens} new ones exceed the model's "
+                    f"{turn.id}: {len(prompt)} prompt tokens plus {sampling.max_tokens} new ones exceed the model's "
                     f"context of {self.max_context}"
                 )
         keys, stop_ids = [turn.id for turn in turns], self.renderer.stop_ids
@@ -86,8 +86,8 @@ class Actor:
         """See :class:`pivotrl.protocols.Policy`.
 
         Raises:
-            NotRenderable: see :meth:`pivotrl.rendering.Renderer.encode_action`; also when the turn with the action, and
-                with the thought before it, is longer than the model's context.
+            NotRenderable: see :meth:`pivotrl.rendering.Renderer.encode_action`; or the turn with the action and its
+                thought is longer than the model's context.
         """
         token_ids = self.renderer.encode_action(action, turn)
         num_tokens = len(self.renderer.prompt(turn)) + len(token_ids)
@@ -103,8 +103,8 @@ class Actor:
 
 
 class LearningActor(Actor):
-    """An actor with a learner: all of a :class:`pivotrl.protocols.Policy` but the reference, the scoring of plain texts
-    and what names it."""
+    """An actor with a learner: a :class:`pivotrl.protocols.Policy` without the reference, the scoring of plain texts
+    and the description."""
 
     def __init__(self, renderer: Renderer, generator: Generator, learner: Learner) -> None:
         super().__init__(renderer, generator)
@@ -114,8 +114,8 @@ class LearningActor(Actor):
         """See :class:`pivotrl.protocols.Policy`.
 
         Raises:
-            InputError: the step made weights that are not finite, or that give logits that are not.
-            ValueError: a group was sampled from another rendering of its turn.
+            InputError: the step made weights or logits that are not finite.
+            ValueError: a group was sampled from a different rendering of its turn.
         """
         return self.learner.update(self.examples(groups, options.loss_level), learning_rate, options)
 
@@ -132,10 +132,10 @@ class LearningActor(Actor):
         self.learner.export(path)
 
     def examples(self, groups: Sequence[TrainingGroup], level: Literal["token", "sequence"]) -> list[Example]:
-        """What a learner takes: the groups of a whole batch as token ids, weighted over all of them.
+        """The input of a learner: the groups of a whole batch as token ids, weighted over all of them.
 
         Raises:
-            ValueError: a group was sampled from another rendering of its turn.
+            ValueError: a group was sampled from a different rendering of its turn.
         """
         lengths = [len(completion.token_ids_T) for group in groups for completion in group.completions_G]
         weights = iter(token_weights(lengths, level))
@@ -152,5 +152,5 @@ class LearningActor(Actor):
     def _prompt(self, group: TrainingGroup) -> tuple[int, ...]:
         prompt = self.renderer.prompt(group.turn)
         if group.prompt_sha256 and group.prompt_sha256 != prompt_hash(prompt):
-            raise ValueError(f"{group.turn.id} was sampled from another rendering than it is trained on")
+            raise ValueError(f"{group.turn.id} was sampled from a different rendering than the one trained on")
         return prompt

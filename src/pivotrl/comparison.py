@@ -1,8 +1,8 @@
-"""Several methods, one protocol, equal budgets, several seeds.
+"""Compares methods under one protocol, with equal budgets and several seeds.
 
-The arms of a seed share what was read, profiled and measured before training; each then selects, trains and is
-measured on the same held-out items. The budget is computation in forward token-equivalents (a backward counts as two
-forwards): what PivotRL spends on profiling and sampling, imitation may spend on more demonstrations.
+The arms of a seed share reading, profiling and the evaluation before training. Each then selects, trains and is
+evaluated on the same held-out items. The budget is computation in forward token-equivalents (a backward counts as two
+forwards): imitation may spend on more demonstrations what PivotRL spends on profiling and sampling.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from pivotrl.turns import TurnOptions
 
 @dataclass(frozen=True)
 class Arm:
-    """One method: which turns, learned how, rewarded by what."""
+    """One method: its turns, its way of learning and its reward."""
 
     rule: Rule
     imitates: bool = False
     exact: bool = False
-    """Reward only the demonstrated action itself (the paper's r_strict), while profiling and training."""
+    """Reward only the demonstrated action itself (the paper's r_strict) in profiling and training."""
     kl_coefficient: float | None = None
     """Weight of the KL to the reference; None takes the protocol's. Its extra forward is not in the budget."""
 
@@ -61,7 +61,7 @@ ARMS = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """What every arm shares."""
+    """The settings that all arms share."""
 
     source: str
     heldout: str
@@ -86,7 +86,7 @@ class Protocol:
 def run_seed(
     root: Path, seed: int, protocol: Protocol, arms: Iterable[str] = ARMS, observer: Observer = SILENT
 ) -> None:
-    """Every arm of one seed, under ``root/seed<N>/<arm>``; goes on where it stopped."""
+    """Run every arm of one seed, under ``root/seed<N>/<arm>``; continue where it stopped."""
     shared = root / f"seed{seed}" / "shared"
     turn_options = dataclasses.replace(protocol.turns, draw_seed=seed)
     profiling = dataclasses.replace(protocol.profiling, profile_seed=seed)
@@ -158,9 +158,9 @@ def _evaluate(directory: Path, name: str, policy: Policy, protocol: Protocol, ob
 
 
 def _judge_again(directory: Path, verifier: Verifier) -> None:
-    """Give the samples that were bought already the verdicts of another verifier."""
+    """Give the stored samples the verdicts of another verifier."""
     files = RunFiles(directory)
-    groups = read_records(directory / "profiles.jsonl", SampleGroup)  # judged already, if it was killed here before
+    groups = read_records(directory / "profiles.jsonl", SampleGroup)  # already judged, if it was killed here before
     judged = []
     for turn, group in zip(files.turns(group.turn_id for group in groups), groups, strict=True):
         verdicts = tuple(judge(turn, completion, verifier) for completion in group.completions_G)
@@ -175,9 +175,9 @@ def _judge_again(directory: Path, verifier: Verifier) -> None:
 
 
 def imitation_turns_per_step(groups: Sequence[SampleGroup], training: TrainingOptions) -> int:
-    """Demonstrations per step that cost as much as PivotRL's profile and steps together, in as many steps.
+    """Demonstrations per step that cost as much as PivotRL's profile and steps together, over equally many steps.
 
-    Every group is counted as trained on, with signal or without, so imitation is never given less.
+    Every group counts as trained on, with or without signal, so imitation never gets less.
     """
     prompt = sum(group.num_prompt_tokens for group in groups) / len(groups)
     lengths = [len(c.token_ids_T) for group in groups for c in group.completions_G]
@@ -200,7 +200,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured after every arm: which items, which number of each, which of them belong together."""
+    """A measurement of every arm: its items, the value of each, and the cluster of each."""
 
     name: str
     file: str
@@ -229,11 +229,11 @@ MEASURES = (
 
 
 def collect(root: Path) -> dict[str, Any]:
-    """Every finished arm, pooled over seeds; differences are paired by (item, seed) and clustered by task.
+    """Results of every finished arm, pooled over seeds; differences are paired by (item, seed) and clustered by task.
 
     Returns:
-        arm -> ``seeds``; the estimate of each of :data:`MEASURES` or None; under ``against``, per measure and other
-        arm, the paired difference.
+        arm -> ``seeds``; the estimate of each of :data:`MEASURES` or None; under ``against``, the paired difference
+        per measure and other arm.
     """
     rows: dict[str, dict[str, list[_Row]]] = {measure.name: {} for measure in MEASURES}
     seeds: dict[str, list[int]] = {}

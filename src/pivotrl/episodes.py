@@ -1,4 +1,4 @@
-"""Play episodes to their end with a policy, all of them side by side, one turn each at a time."""
+"""Plays episodes to the end with a policy, all side by side: each round plays one turn of every episode."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pivotrl.rollouts import misfit, storable
 
 @dataclass(frozen=True)
 class Episode:
-    """One run through a task. Environment, task and number name it: with the seed they fix what is sampled in it."""
+    """One run through a task. Environment, task and number name it; with the seed they fix its samples."""
 
     environment: str
     task: str
     number: int
     make: Callable[[], Environment]
-    """Makes the environment in which this episode alone is played."""
+    """Makes an environment for this episode alone."""
 
     @property
     def key(self) -> str:
@@ -31,7 +31,7 @@ class Episode:
 
 
 def episodes_of(environments: Mapping[str, Environments], per_task: int = 1) -> list[Episode]:
-    """Every task of every named environment, ``per_task`` times. Episodes of one task come one after the other."""
+    """Every task of every named environment, ``per_task`` times. Episodes of one task are consecutive."""
     return [
         Episode(name, task, number, functools.partial(made.make, task))
         for name, made in environments.items()
@@ -43,17 +43,16 @@ def episodes_of(environments: Mapping[str, Environments], per_task: int = 1) -> 
 def play_episodes(
     episodes: Iterable[Episode | Environment], sampler: Sampler, sampling: Sampling
 ) -> Generator[EpisodeResult]:
-    """One result per episode, each yielded when the episode has ended and its environment is closed.
+    """Yield one result per episode, as soon as the episode has ended and its environment is closed.
 
-    Every environment that was begun is closed, also when an environment or the sampler breaks, or when the caller
-    stops asking.
+    Every started environment is closed, even if an environment or the sampler fails or the caller stops iterating.
 
     Args:
-        episodes: an environment by itself is an episode of an environment without a name; those of one task are
+        episodes: a bare environment is an episode of an environment without a name; episodes of one task are then
             numbered in order.
 
     Raises:
-        InputError: an environment breaks, or returns something else than it must.
+        InputError: an environment fails or returns a value of the wrong shape.
     """
     with getattr(sampler, "keeping", contextlib.nullcontext)():
         yield from _played(episodes, sampler, sampling)
@@ -76,7 +75,7 @@ def _played(episodes: Iterable[Episode | Environment], sampler: Sampler, samplin
                     playing.remove(one)
                     closed(one.environment)
                     yield one.result(last)
-    except BaseException:  # what went wrong matters more than an environment that does not close after it
+    except BaseException:  # the error matters more than an environment that fails to close after it
         for one in playing:
             with contextlib.suppress(Exception):
                 closed(one.environment)
@@ -84,7 +83,7 @@ def _played(episodes: Iterable[Episode | Environment], sampler: Sampler, samplin
 
 
 class _Playing:
-    """An episode under way."""
+    """A running episode."""
 
     def __init__(self, episode: Episode, seed: int) -> None:
         self.episode, self.seed, self.environment = episode, seed, episode.make()
@@ -106,7 +105,7 @@ class _Playing:
         return Turn(trajectory, len(self.messages))
 
     def act(self, group: SampleGroup) -> Observation:
-        """Take the sampled action; the environment's answer to it."""
+        """Take the sampled action and return the environment's answer."""
         completion = storable(group.completions_G[0])
         action, index = completion.action, len(self.messages)
         self.messages.append(Message(role="assistant", content=action.content, tool_calls=action.tool_calls))

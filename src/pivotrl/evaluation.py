@@ -1,6 +1,6 @@
-"""How a policy does on held-out turns, in held-out episodes and outside the task, with intervals and paired tests.
+"""Measures a policy on held-out turns, in held-out episodes and outside the task, with intervals and paired tests.
 
-Every item is stored; every number is computed from the items by :mod:`pivotrl.intervals`, clustered by task.
+Every item is stored. :mod:`pivotrl.intervals` computes every number from the items, clustered by task.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ class EvaluationOptions:
     """What is measured before and after training."""
 
     heldout_turns: AtLeast0 | None = 200
-    """At most so many held-out turns, drawn round-robin over tasks; None takes all, 0 none."""
+    """Maximum number of held-out turns, drawn round-robin over tasks; None takes all, 0 none."""
     eval_temperature: NotNegative = 0.0
-    """Of episodes, and of turns unless said otherwise; 0 is greedy."""
+    """Temperature of episodes, and of turns unless turn_temperature is given; 0 is greedy."""
     turn_samples: AtLeast1 = 1
-    """Actions sampled at each held-out turn; the turn's result is the mean of their rewards."""
+    """Actions sampled per held-out turn; the turn's result is the mean of their rewards."""
     turn_temperature: NotNegative | None = None
-    """Of held-out turns; None takes eval_temperature. 1 with several samples measures what training optimises."""
+    """Temperature of held-out turns; None takes eval_temperature. 1 with several samples measures the training goal."""
     episodes_per_task: AtLeast1 = 1
-    """Episodes of each task of each environment; several need an eval_temperature above 0."""
+    """Episodes per task of each environment; more than one needs an eval_temperature above 0."""
     eval_max_tokens: AtLeast1 = 256
-    """Longest action; a longer one is cut off there and fails."""
+    """Longest action, in tokens; a longer one is cut off and fails."""
     eval_seed: int = 0
     eval_batch: AtLeast1 = 64
-    """Turns or episodes side by side; results reach the disk after each batch."""
+    """Turns or episodes that run together; results are written after each batch."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -70,7 +70,7 @@ def evaluate_turns(
     options: EvaluationOptions = EvaluationOptions(),
     observer: Observer = SILENT,
 ) -> list[TurnResult]:
-    """``turn_samples`` actions at each held-out turn, verified. Turns in the file are not played again."""
+    """Sample and verify ``turn_samples`` actions at each held-out turn. Turns already in the file are skipped."""
     file = RecordFile(path, TurnResult, key=lambda result: result.turn_id)
     fitting = [turn for turn in turns if misfit(sampler, turn, options.eval_max_tokens) is None]
     batches = whole_trajectories(fitting, options.eval_batch)
@@ -89,7 +89,7 @@ def evaluate_turns(
 
 
 def _turn_result(turn: Turn, group: SampleGroup) -> TurnResult:
-    """The mean reward of the samples that got a verdict; text, tokens and reason of the first stand for the turn."""
+    """The mean reward of the samples with a verdict; text, tokens and reason are those of the first sample."""
     return TurnResult(
         turn_id=turn.id,
         task_id=turn.trajectory.task_id,
@@ -113,13 +113,13 @@ def evaluate_episodes(
     options: EvaluationOptions = EvaluationOptions(),
     observer: Observer = SILENT,
 ) -> list[EpisodeResult]:
-    """``episodes_per_task`` whole episodes of every task. Those in the file are not played again.
+    """Play ``episodes_per_task`` whole episodes of every task. Episodes already in the file are skipped.
 
     Args:
         environments: by name, see :func:`pivotrl.plugins.environments.make_checked`.
 
     Raises:
-        InputError: the file was begun by a version that did not name environments, or an environment breaks.
+        InputError: an older version, which did not name environments, began the file; or an environment fails.
     """
     file = RecordFile(path, EpisodeResult)
     if any(not result.environment for result in file):
@@ -147,7 +147,7 @@ def evaluate_retention(
     """Teacher-forced likelihood of reference answers outside the task, and KL to the reference on the same tokens.
 
     Raises:
-        InputError: the policy cannot score a text, or has no finite likelihood for it; the message names the text.
+        InputError: the policy cannot score a text or gives it no finite likelihood; the message names the text.
     """
     file = RecordFile(path, RetentionResult, key=lambda result: result.item_id)
     open_texts = [text for text in texts if text["id"] not in file]
@@ -161,7 +161,7 @@ def evaluate_retention(
         if not (num_tokens and math.isfinite(nll) and math.isfinite(kl or 0.0)):
             raise InputError(
                 f"reference text {text['id']!r}: its {num_tokens} answer tokens have no finite likelihood under "
-                "this policy; leave the text out, or mend the weights"
+                "this policy; remove the text or fix the weights"
             )
         result = RetentionResult(item_id=text["id"], source=text["source"], nll=nll, kl=kl, num_tokens=num_tokens)
         file.append([result])
@@ -173,26 +173,25 @@ _TEXT_KEYS = ("id", "source", "prompt", "answer")
 
 
 class ReferenceTexts(tuple[dict[str, str], ...]):
-    """Texts outside the task that know which file they come from."""
+    """Texts outside the task, with the file they come from."""
 
     path: str | None = None
 
 
 def load_retention(path: Path, max_texts: int | None = None) -> ReferenceTexts:
-    """Reference texts, one JSON object a line with ``id``, ``source``, ``prompt`` and ``answer``. A line ends at a line
-    feed alone.
+    """Reference texts, one JSON object per line with ``id``, ``source``, ``prompt`` and ``answer``. Only a line feed
+    ends a line.
 
     Args:
-        max_texts: take the first so many.
+        max_texts: how many to take, from the first.
 
     Raises:
-        InputError: the file is missing, or a line is not such an object, has an empty text, or an id that was there
-            before.
+        InputError: the file is missing, or a line is not such an object, has an empty text or a repeated id.
     """
     if max_texts is not None and max_texts < 1:
         raise InputError(f"{flag('retention_texts')} must be at least 1, not {max_texts}; leave it out to take all")
     if not path.is_file():
-        raise InputError(f"{path} does not exist; give a JSON-lines file with id, source, prompt and answer")
+        raise InputError(f"{path} does not exist; give a JSON Lines file with id, source, prompt and answer")
     texts: dict[str, dict[str, str]] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line.strip():
@@ -200,12 +199,12 @@ def load_retention(path: Path, max_texts: int | None = None) -> ReferenceTexts:
         try:
             text = _reference_text(parse_json(line))
             if text["id"] in texts:
-                raise ValueError(f"the id {text['id']!r} was there before")
-        except ValueError as error:  # of JSON and UTF-8 too
-            raise InputError(f"{path}:{number} is not a reference text: {error}. Mend or remove the line") from error
+                raise ValueError(f"the id {text['id']!r} occurs twice")
+        except ValueError as error:  # covers JSON and UTF-8
+            raise InputError(f"{path}:{number} is not a reference text: {error}. Fix or remove the line") from error
         texts[text["id"]] = text
     if not texts:
-        raise InputError(f"{path} holds no reference text; give one JSON object a line")
+        raise InputError(f"{path} holds no reference text; give one JSON object per line")
     found = ReferenceTexts(list(texts.values())[:max_texts])
     found.path = str(path)
     return found
@@ -218,7 +217,7 @@ def _reference_text(entry: Any) -> dict[str, str]:
         if key not in entry:
             raise ValueError(f"{key!r} is missing")
         if not isinstance(entry[key], str):
-            raise ValueError(f"{key!r} is no text")
+            raise ValueError(f"{key!r} is not a string")
         if not entry[key].strip():
             raise ValueError(f"{key!r} is empty")
     return {key: entry[key] for key in _TEXT_KEYS}
@@ -228,13 +227,13 @@ def _reference_text(entry: Any) -> dict[str, str]:
 
 
 def turn_accuracy(results: Sequence[TurnResult]) -> Estimate | None:
-    """Mean reward over held-out turns with a verdict, clustered by task; None without any."""
+    """Mean reward over held-out turns with a verdict, clustered by task; None if there are none."""
     scored = [(result.reward, result.task_id) for result in results if result.reward is not None]
     return clustered_mean([r for r, _ in scored], [t for _, t in scored]) if scored else None
 
 
 def episode_success(results: Sequence[EpisodeResult]) -> Estimate | None:
-    """Mean reward over episodes with one, clustered by task; None without any."""
+    """Mean reward over episodes with a reward, clustered by task; None if there are none."""
     scored = [(result.reward, result.cluster) for result in results if result.reward is not None]
     return clustered_mean([r for r, _ in scored], [t for _, t in scored]) if scored else None
 
@@ -247,7 +246,7 @@ def compare(
     cluster: Callable[[Any], str],
     bounded: bool = True,
 ) -> PairedDifference | None:
-    """Paired difference over the items that both sides scored; None when there are none."""
+    """Paired difference over the items that both sides scored; None if there are none."""
     first = {key(item): value(item) for item in before}
     pairs = [
         (first[key(i)], value(i), cluster(i)) for i in after if first.get(key(i)) is not None and value(i) is not None
@@ -263,15 +262,15 @@ def compare_turns(before: Sequence[TurnResult], after: Sequence[TurnResult]) -> 
 
 
 def compare_episodes(before: Sequence[EpisodeResult], after: Sequence[EpisodeResult]) -> PairedDifference | None:
-    """Paired by environment, task and number. A side that does not name its environments, since an older version
-    played it, is paired by task and number."""
+    """Paired by environment, task and number, or by task and number if an older version, which did not name
+    environments, played one side."""
     if not all(result.environment for result in (*before, *after)):
         before, after = ([r.model_copy(update={"environment": ""}) for r in side] for side in (before, after))
     return compare(before, after, lambda r: r.key, lambda r: r.reward, lambda r: r.cluster)
 
 
 def compare_retention(before: Sequence[RetentionResult], after: Sequence[RetentionResult]) -> PairedDifference | None:
-    """Difference of the NLL per token (nats), text by text; above 0 is forgetting."""
+    """Difference of the NLL per token in nats, paired by text; above 0 is forgetting."""
     if len(before) < 2:
         return None
     return compare(before, after, lambda r: r.item_id, lambda r: r.nll, lambda r: r.item_id, bounded=False)

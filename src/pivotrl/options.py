@@ -44,7 +44,7 @@ def check(options: Any) -> None:
 
 
 def check_arguments(target: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """The same for the keyword options of a plugin: numbers, booleans, texts and choices.
+    """Check the keyword options of a plugin: numbers, booleans, strings and choices.
 
     A plugin checks all other types itself.
 
@@ -93,13 +93,13 @@ def _kinds_of_arguments(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
         hints = get_type_hints(function, include_extras=True)
-    except Exception:  # a user's annotations may name what is imported only for type checkers
+    except Exception:  # a user's annotations may use names imported only for type checkers
         return {}
     return {name: hint for name, hint in hints.items() if _is_simple(hint)}
 
 
 def _is_simple(hint: Any) -> bool:
-    """Made only of numbers, booleans, texts, None and choices."""
+    """Whether the type consists only of numbers, booleans, strings, None and choices."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _is_simple(parts[0])

@@ -3,8 +3,8 @@
     logs --read--> trajectories --cut--> candidate turns --profile--> samples and verdicts --select--> pivots
          --train--> policy --evaluate--> before and after on held-out tasks --report--> report.html
 
-Each line below is one stage (:mod:`pivotrl.stages`); each stage writes files with a manifest into the run directory
-and is skipped, or taken up where it stopped, when the run is started again with ``resume=True``.
+Each call in :func:`run` is one stage (:mod:`pivotrl.stages`). A stage writes files with a manifest into the run
+directory. With ``resume=True`` finished stages are skipped and an interrupted one continues where it stopped.
 """
 
 from __future__ import annotations
@@ -61,20 +61,20 @@ def run(
     """Run every stage and return the summary that the report shows.
 
     Args:
-        source: a log file, or a name that the reader knows.
-        directory: where every file of the run goes; must be empty unless ``resume`` or ``overwrite``, which moves the
-            run that is there to ``replaced/``.
+        source: a log file, a directory of logs, or a name that the reader knows.
+        directory: holds every file of the run. It must be empty unless ``resume`` or ``overwrite`` is given;
+            ``overwrite`` moves the existing run to ``replaced/``.
         reader: turns the source into trajectories.
         verifier: judges an action at a turn.
-        policy: profiled first (frozen: it *is* the reference policy until the first update), then trained.
+        policy: is profiled first (it *is* the reference policy until the first update), then trained.
         heldout: a second source for evaluation; without one a share of the tasks is held out.
-        environments: makes the tasks of held-out episodes, or several of these by name; without it only held-out turns
-            are evaluated.
+        environments: a maker of environments for held-out episodes, or several by name; without it only held-out
+            turns are evaluated.
         retention: reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`.
-        observer: hears of progress, metrics, finished stages and notices, see :mod:`pivotrl.protocols.observing`.
+        observer: receives progress, metrics, finished stages and notices, see :mod:`pivotrl.protocols.observing`.
 
     Raises:
-        InputError: what a user can mend; everything finished so far stays and is used by ``resume``.
+        InputError: a fault that a user can fix; finished work is kept, and ``resume`` uses it.
     """
     directory = Path(directory)
     require_reader(reader)
@@ -82,9 +82,9 @@ def run(
     require_policy(policy)
     if environments:
         require_environments(environments, evaluation.episodes_per_task)
-    require_packages()  # the report's: better now than after hours of training
+    require_packages()  # the report needs them: better to fail now than after hours of training
     with starting_in(directory, resume, overwrite), told_notices(observer):
-        # 1. Any log format becomes trajectories, split by task before anything else. -> trajectories, heldout.jsonl
+        # 1. Read logs of any format as trajectories and split them by task. -> trajectories.jsonl, heldout.jsonl
         read_stage(
             source, directory, reader=reader, reading=reading, heldout=heldout, overwrite=overwrite, observer=observer
         )
@@ -105,8 +105,8 @@ def run(
                 observer=observer,
             )
 
-        # 2. The verifier is checked: one that pays for wrong actions is refused. Then trajectories are cut into turns,
-        #    and the reference policy acts K times at each; every action is verified. The expensive step, stored raw.
+        # 2. Check the verifier and refuse one that accepts wrong actions. Then cut trajectories into turns, let the
+        #    reference policy act K times at each, and verify every action. Expensive, so the raw samples are stored.
         #    -> check.json, profiles.jsonl
         profile_stage(
             directory,
@@ -118,12 +118,12 @@ def run(
             verification=verification,
             observer=observer,
         )
-        # 3. Turns with mixed outcomes that are still hard become pivots. Free; never samples. -> selection.jsonl
+        # 3. Select turns with mixed outcomes that are still hard as pivots. Free; never samples. -> selection.jsonl
         select_stage(directory, selection=selection, repairs=False, observer=observer)
-        # 4. What the policy can do on held-out tasks before it is trained. -> evaluations/before.*
+        # 4. Measure the policy on held-out tasks before training. -> evaluations/before.*
         measure("before")
-        # 5. The current policy acts at pivots, is verified, and learns from the differences within each group. From
-        #    here on ``policy`` is the trained one. -> train/
+        # 5. Let the current policy act at pivots, verify its actions, and learn from the differences within each group.
+        #    From here on ``policy`` is the trained one. -> train/
         train_stage(
             directory,
             policy=policy,
@@ -133,21 +133,21 @@ def run(
             verification=verification,
             observer=observer,
         )
-        # 6. The same measurements again, item by item. -> evaluations/after.*
+        # 6. Repeat the measurements on the same items. -> evaluations/after.*
         measure("after")
-        # 7. The report is made from the files alone. -> report.html
+        # 7. Write the report from the files alone. -> report.html
         write_report(directory)
         return summarise(directory)
 
 
 def _measures_turns(directory: Path, reading: ReadOptions, measures_more: bool) -> bool:
-    """Whether there are held-out tasks. To train without anything to measure it by takes a word of the user's."""
+    """Whether there are held-out tasks. Training with nothing to measure requires the user's consent."""
     reason = nothing_held_out(read_manifest(manifest_path(directory, "read")))
     if not reason or measures_more:
         return not reason
     if reading.heldout_fraction:
         raise InputError(
-            f"training would end with nothing to measure it by: {reason}. To train all the same, start again with "
+            f"nothing could be measured after training: {reason}. To train anyway, start again with "
             "--heldout-fraction 0 and --overwrite"
         )
     warnings.warn(f"nothing will be measured: {reason}", Notice, stacklevel=3)

@@ -1,4 +1,4 @@
-"""How the frozen reference policy fares at each candidate turn (paper eq. 4). Bought once, stored raw."""
+"""Measures the frozen reference policy at each candidate turn (paper eq. 4). Samples are drawn once and stored raw."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class ProfileOptions:
     temperature: NotNegative = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: AtLeast1 | None = None
-    """Only the k most probable tokens are drawn; None: all."""
+    """Draw only from the k most probable tokens; None: from all."""
     max_tokens: AtLeast1 = 256
-    """Longest action; a longer one is cut off there and fails."""
+    """Longest action, in tokens; a longer one is cut off and fails."""
     profile_seed: int = 0
     batch_turns: AtLeast1 = 16
-    """About so many turns are sampled together, those of a trajectory always; results reach the disk after each
+    """About how many turns to sample together; turns of one trajectory always are. Results are written after each
     batch."""
 
     def __post_init__(self) -> None:
         check(self)
         if self.num_samples > 1 and (self.temperature == 0 or self.top_k == 1):
-            refuse("num_samples", self.num_samples, "at --temperature 0 or --top-k 1 would be one sample many times")
+            refuse("num_samples", self.num_samples, "at --temperature 0 or --top-k 1 would repeat one sample")
 
 
 def profile(
@@ -55,7 +55,7 @@ def profile(
     options: ProfileOptions = ProfileOptions(),
     observer: Observer = SILENT,
 ) -> tuple[list[SampleGroup], list[SkippedTurn]]:
-    """Sample and verify K actions at each turn; append the groups to ``path``, a batch at a time.
+    """Sample and verify K actions at each turn; append the groups to ``path``, one batch at a time.
 
     Turns already in the file are not sampled again. Batches are cut from the whole list of turns, so an
     interrupted run ends with the same file as an uninterrupted one.
@@ -91,7 +91,7 @@ def profile(
 
 
 def why_none_fits(left_out: Sequence[SkippedTurn], max_tokens: int) -> str:
-    """Why no turn can be sampled, and what helps: each reason with its count and the first turn that has it."""
+    """Why no turn can be sampled, and remedies: each reason with its count and its first turn."""
     by_reason: dict[tuple[str, str], list[SkippedTurn]] = {}
     for skip in left_out:
         by_reason.setdefault((skip.reason, _NUMBER.sub("", skip.detail)), []).append(skip)
@@ -102,17 +102,17 @@ def why_none_fits(left_out: Sequence[SkippedTurn], max_tokens: int) -> str:
     ]
     told += [f"{len(often) - _NUM_REASONS} more reasons"] if len(often) > _NUM_REASONS else []
     remedies = {
-        "context_too_long": f"For the long ones, use a model with a longer context, or --max-tokens below {max_tokens}",
-        "not_renderable": "For the ones that cannot be rendered, use a model whose chat template writes such turns, or "
-        "--policy \"hf(style='chatml')\" where the tokenizer has ChatML's tokens",
+        "context_too_long": f"For long turns, use a model with a longer context, or --max-tokens below {max_tokens}",
+        "not_renderable": "For turns that cannot be rendered, use a model whose chat template writes them, or "
+        "--policy \"hf(style='chatml')\" if the tokenizer has ChatML's tokens",
     }
     helps = [remedy for reason, remedy in remedies.items() if any(skip.reason == reason for skip in left_out)]
     return ". ".join(["; ".join(told), *helps])
 
 
 def outcome_counts(groups: Sequence[SampleGroup]) -> dict[str, int]:
-    """Groups by outcome: always_pass, always_fail, mixed, no_verdict; and samples that were cut off, malformed or got
-    no verdict."""
+    """Counts of groups by outcome (always_pass, always_fail, mixed, no_verdict) and of samples that were cut off,
+    malformed or without a verdict."""
     counts = Counter({"always_pass": 0, "always_fail": 0, "mixed": 0, "no_verdict": 0})
     for group in groups:
         rewards = group.rewards

@@ -1,13 +1,13 @@
-"""train: the loop, on one screen. Read this second.
+"""train(): the loop, on one screen. Read this second.
 
-At every step a *method* (:mod:`pivotrl.methods`, one file each) turns a batch of turns into groups of completions with
-a weight each, and the policy is updated once on all of them. PivotRL lets the current policy act at the turns, verifies
-what it did, and weighs each action by how much better it was than the others at its turn. Imitation takes the
-demonstrated action with weight 1.
+At every step a *method* (:mod:`pivotrl.methods`, one file each) turns a batch of turns into groups of weighted
+completions, and the policy is updated once on all of them. PivotRL lets the current policy act at the turns, verifies
+its actions, and weighs each by how much better it was than the others at its turn. Imitation takes the demonstrated
+action with weight 1.
 
-Where the rest of the algorithm is: the objective (paper eq. 7) in ``engine/objective.py`` and ``engine/losses.py``; the
-advantages in ``advantages.py``; the reference policy behind ``Policy`` (``engine/learning.py``): it is what the policy
-was before its first update. G, the group size here, need not be K of the profile. Verdicts are made in other processes
+The rest of the algorithm: the objective (paper eq. 7) is in ``engine/objective.py`` and ``engine/losses.py``, the
+advantages in ``advantages.py``, the reference policy, which is the policy before its first update, behind ``Policy``
+(``engine/learning.py``). The group size G here may differ from K of the profile. Other processes make the verdicts
 (``judging/guarded.py``).
 """
 
@@ -39,19 +39,19 @@ _MAX_SKIPPED_IN_A_ROW = 3
 
 @dataclass(frozen=True)
 class Step:
-    """What a method has to work with at one step."""
+    """The input of a method at one step."""
 
     number: int
     turns: Sequence[Turn]
-    """The batch: B turns at most, each once."""
+    """The batch: at most B different turns."""
     policy: Policy
     verifier: Verifier
     options: TrainingOptions
     file: RecordFile[SampleGroup]
 
     def sample(self) -> list[SampleGroup]:
-        """G verified actions of the current policy at each turn. Those that were bought before are read back; new ones
-        are stored before they are used."""
+        """G verified actions of the current policy at each turn. Stored samples are read back; new ones are stored
+        before use."""
         options, keys = self.options, [f"{self.number}/{turn.id}" for turn in self.turns]
         if not all(key in self.file for key in keys):
             sampling = Sampling(
@@ -65,29 +65,29 @@ class Step:
         return [self.file.get(key) for key in keys]
 
     def weigh(self, groups: Sequence[SampleGroup]) -> tuple[list[TrainingGroup], dict[str, float]]:
-        """The groups with an advantage for each completion that has a verdict, and what the samples looked like."""
+        """The groups with an advantage for each completion that has a verdict, and the metrics of the samples."""
         return _with_advantages(self.turns, groups, self.options.advantage)
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a method made of a step."""
+    """The output of a method at one step."""
 
     groups: Sequence[TrainingGroup]
-    """All that counts in the denominators; empty when there is nothing to learn from."""
+    """Every group that counts in the loss denominators; empty if there is nothing to learn."""
     teaches: bool
-    """Whether an update would move anything by what was seen. Without one nothing moves, Adam's momentum included."""
+    """Whether the groups give a gradient. If not, there is no update and nothing moves, not even Adam's momentum."""
     metrics: dict[str, float]
     samples: Sequence[SampleGroup] = ()
-    """What was bought for it."""
+    """The samples that the method drew."""
 
 
 class Method(Protocol):
-    """How the groups of a step come about; the module exports it as ``Method``, with its options as keywords."""
+    """How to make the groups of a step. A module exports it as ``Method``, with its options as keywords."""
 
     @property
     def title(self) -> str:
-        """For the report, such as "PivotRL"."""
+        """Name in the report, such as "PivotRL"."""
         ...
 
     @property
@@ -95,13 +95,13 @@ class Method(Protocol):
 
     @property
     def verifies(self) -> bool:
-        """Whether it asks the verifier, which is then checked first."""
+        """Whether the method asks the verifier, which is then checked first."""
         ...
 
     def check(self, options: TrainingOptions) -> None:
         """
         Raises:
-            InputError: options that contradict each other or mean nothing to this method.
+            InputError: options contradict each other or have no effect on this method.
         """
         ...
 
@@ -118,23 +118,23 @@ def train(
 ) -> list[StepMetrics]:
     """Train the policy at the given turns; continue where ``directory`` stopped.
 
-    Writes ``groups.jsonl`` (every sample bought), ``metrics.jsonl`` (one row per step, exactly) and
-    ``checkpoints/step_NNNNNN``. An interrupted run ends with the same weights, bit for bit, as an uninterrupted one
-    with the same number of threads: samples drawn before the interruption are read back, not drawn again.
+    Writes ``groups.jsonl`` (every sample), ``metrics.jsonl`` (exactly one row per step) and
+    ``checkpoints/step_NNNNNN``. An interrupted and resumed run ends with the same weights, bit for bit, as an
+    uninterrupted one with the same number of threads: stored samples are read back, not drawn again.
 
     Returns:
-        the metrics of every step; docs/runs.md says what each is.
+        the metrics of every step; docs/runs.md explains each.
 
     Raises:
-        InputError: an update made weights that are not finite, or three in a row had no finite loss or gradient. The
-            samples and the last checkpoint stay.
+        InputError: an update made weights that are not finite, or loss or gradient was not finite in three steps in a
+            row. The samples and the last checkpoint are kept.
     """
     options = with_learning_rate(options or TrainingOptions(), policy)
     method: Method = options.load_method()
     groups_file = RecordFile(directory / "groups.jsonl", SampleGroup, key=lambda g: f"{g.step}/{g.turn_id}")
     metrics_file = RecordFile(directory / "metrics.jsonl", StepMetrics, key=lambda row: str(row.step))
     start = restore(policy, directory / "checkpoints")
-    keep_newest(directory / "checkpoints")  # a process that was killed may have left an older one
+    keep_newest(directory / "checkpoints")  # a killed process may have left an older one
     batch_of, objective = _schedule(turns, options), update_options(options, method.objective)
     num_skipped, has_warned = 0, False
     observer.progress("steps", start, options.num_steps)
@@ -156,8 +156,7 @@ def train(
         if num_skipped == _MAX_SKIPPED_IN_A_ROW:
             raise InputError(
                 f"loss or gradient was not finite in {num_skipped} steps in a row, up to step {number + 1}; train "
-                f"again with a lower {flag('learning_rate')} than {options.learning_rate:g}, or with a dtype of more "
-                "range"
+                f"again with {flag('learning_rate')} below {options.learning_rate:g}, or with a dtype of larger range"
             )
         if (number + 1) % options.checkpoint_every == 0 or number + 1 == options.num_steps:
             save_checkpoint(policy, directory / "checkpoints", number + 1)
@@ -166,7 +165,7 @@ def train(
 
 
 def _schedule(turns: Sequence[Turn], options: TrainingOptions) -> Callable[[int], list[Turn]]:
-    """step -> its turns. Pass after pass over all turns, each pass shuffled by task anew."""
+    """step -> its turns: passes over all turns, each with a new shuffle by task."""
     passes: dict[int, list[Turn]] = {}
 
     def batch(step: int) -> list[Turn]:
@@ -191,7 +190,7 @@ def _with_advantages(
 ) -> tuple[list[TrainingGroup], dict[str, float]]:
     """The groups with an advantage for each completion, and the metrics of the step's samples.
 
-    Completions without a verdict are left out, and so are groups without any verdict: unknown is not 0.
+    Completions without a verdict and groups without any verdict are left out: unknown is not 0.
     """
     training_groups = []
     for turn, group in zip(batch, groups, strict=True):
@@ -236,7 +235,7 @@ def _sample_metrics(groups: Sequence[SampleGroup]) -> dict[str, float]:
 
 
 def _note(metrics: dict[str, float]) -> str:
-    """What is known of a step, in a few words."""
+    """A short summary of a step."""
     words = []
     if "groups/sampled" in metrics:
         reward, sampled = metrics.get("reward/mean"), metrics["groups/sampled"]

@@ -1,10 +1,9 @@
-"""The command line: which subcommands there are, and how errors end it.
+"""The command line: its subcommands, and how errors end it.
 
 Progress goes to stderr, results to stdout.
 
-Exit codes: 0 done; 2 input or options cannot be used; 3 nothing to train on; 4 the disk refused; 5 imported, but
-for records that could not be read; 6 the sandbox does not hold; 130 interrupted (what is finished is kept; go on with
---resume).
+Exit codes: 0 done; 2 unusable input or options; 3 nothing to train on; 4 disk error; 5 imported, but some records could
+not be read; 6 the sandbox does not hold; 130 interrupted (finished work is kept; continue with --resume).
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 @contextmanager
 def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
-    """Inside, what a user can mend ends the process with one clear line and an exit code, never a traceback.
+    """Turn errors that a user can fix into one clear line and an exit code, never a traceback.
 
     Args:
-        go_on: what continues an interrupted run.
+        go_on: how to continue an interrupted run.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -55,24 +54,24 @@ def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
     except InputError as error:
         _fail(str(error), 2)
     except KeyboardInterrupt:
-        # From here on a second Ctrl-C ends the process at once; every finished record is on disk already.
+        # A second Ctrl-C now ends the process at once; every finished record is already on disk.
         for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as whoever started a background job wants it
+            if signal.getsignal(number) != signal.SIG_IGN:  # a background job may ignore them on purpose
                 signal.signal(number, signal.SIG_DFL)
-        _fail(f"interrupted; everything finished is kept. Go on with {go_on}", 130)
+        _fail(f"interrupted; everything finished is kept. Continue with {go_on}", 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has closed it
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         reason = f"{error.strerror or error}{where}"
-        _fail(f"{reason}; what was finished is kept. Free space or mend the path, then go on with {go_on}", 4)
+        _fail(f"{reason}; finished work is kept. Free space or fix the path, then continue with {go_on}", 4)
     except ValueError as error:
         _fail(str(error), 2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the ``pivotrl`` command."""
-    if "" not in sys.path:  # plugins of the user's own, after everything that is installed
+    if "" not in sys.path:  # the user's own plugins, after everything installed
         sys.path.append(str(Path.cwd()))
     given = sys.argv[1:] if arguments is None else arguments
     with guarded("the same command and --resume" if list(given[:1]) in (["run"], ["read"]) else "the same command"):

@@ -1,7 +1,6 @@
-"""Arguments of the command line to the call that they ask for.
+"""Turns command-line arguments into a call.
 
-Options that are not given come from ``--config``, then from what the run in the directory remembers, then from their
-defaults.
+Options that are not given come from ``--config``, then from the run in the directory, then from their defaults.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ _STAGES: dict[str, Callable[[str | None], str]] = {
     "train": training_stage,
     "evaluate": lambda name: evaluation_stage(name or "after"),
 }
-"""Commands that take what they are not told from the run, and the stage that each does."""
+"""Commands that take missing options from the run, and the stage that each performs."""
 _WHO_ACTS = ("policy", "model", "adapter")
 
 
 def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] | None) -> Callable[[], None]:
-    """The command, ready to be run.
+    """The command, ready to run.
 
     Raises:
-        InputError: an argument is empty, or an option refused its value (:mod:`pivotrl.options`), where tyro would draw
-            a box around it; or ``--config`` cannot be used.
-        SystemExit: help was asked for, or tyro refused the arguments and said why on stderr.
+        InputError: an argument is empty, an option refused its value (:mod:`pivotrl.options`), or ``--config`` is
+            unusable. One line replaces the box that tyro would draw.
+        SystemExit: the user asked for help, or tyro refused the arguments and printed the reason to stderr.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _refuse_empty(arguments)
@@ -77,7 +76,7 @@ def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] 
 
 
 def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Option -> value of the arguments of a command, the fields of its option groups among them."""
+    """Option -> value for the arguments of a command, including the fields of its option groups."""
     found: dict[str, Any] = {}
     for name, value in given.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -88,14 +87,14 @@ def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:
-    """No option has a meaning when it is empty, and an empty path would be the current directory."""
+    """Refuse empty values: no option accepts one, and an empty path would mean the current directory."""
     for number, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if argument and not (name.startswith("-") and equals and not value):
             continue
         before = arguments[number - 1] if number else ""
         place = name or (before if before.startswith("-") else f"argument {number + 1}")
-        raise InputError(f"{place} is empty; give a value, or leave it out (a variable of your shell may be unset)")
+        raise InputError(f"{place} is empty; give a value or leave it out (a shell variable may be unset)")
 
 
 def _without_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -115,8 +114,7 @@ def _read_config(path: Path, commands: Mapping[str, Callable[..., None]]) -> dic
 
 
 def _memory(command: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """What the run remembers of the options that the arguments leave out. A policy given anew brings a model of its
-    own."""
+    """The run's values for options that the arguments leave out. A newly given policy brings its own model."""
     directory = _directory(command, arguments)
     if command not in _STAGES or directory is None:
         return {}
@@ -128,7 +126,7 @@ def _memory(command: str, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _directory(command: str, arguments: Sequence[str]) -> Path | None:
-    """The run that a command works on, found before its arguments are understood."""
+    """The run that a command works on, found before its arguments are parsed."""
     if command == "run":
         given = _given(arguments, "--out") or _given(arguments, "-o") if "--resume" in arguments else None
         places = [given] if given else []
@@ -148,7 +146,7 @@ def _given(arguments: Sequence[str], option: str) -> str | None:
 
 
 def _options(command: Callable[..., Any]) -> dict[str, Any]:
-    """Option -> type, the fields of option groups among them."""
+    """Option -> type, including the fields of option groups."""
     found: dict[str, Any] = {}
     for name, hint in get_type_hints(command).items():
         if dataclasses.is_dataclass(hint):
@@ -160,7 +158,7 @@ def _options(command: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _later(command: Callable[..., None], values: Mapping[str, Any]) -> Callable[..., Callable[[], None]]:
-    """The command as a function that binds its arguments, with these values as the defaults of its options."""
+    """The command as a function that binds its arguments; these values become the defaults of its options."""
 
     @functools.wraps(command)
     def bind(*positional: Any, **named: Any) -> Callable[[], None]:
@@ -170,7 +168,7 @@ def _later(command: Callable[..., None], values: Mapping[str, Any]) -> Callable[
     if values:
         hints, signature = get_type_hints(command), inspect.signature(command)
         parameters = [
-            # keyword-only, since one without a default may now follow one that has got one
+            # keyword-only, since a parameter without a default may now follow one with a default
             parameter.replace(default=_default(hints[name], parameter, values), kind=parameter.KEYWORD_ONLY)
             for name, parameter in signature.parameters.items()
         ]
@@ -192,7 +190,7 @@ def _default(hint: Any, parameter: inspect.Parameter, values: Mapping[str, Any])
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
-    """A value of JSON or TOML in the type of its option. One text will do where several may stand."""
+    """A JSON or TOML value converted to the type of its option. One string may replace a list of strings."""
     if isinstance(value, str) and get_origin(hint) is tuple:
         value = (value,)
     try:
@@ -215,7 +213,7 @@ def _tell_what_is_taken(known: Mapping[str, Any], bound: Any, defaults: Mapping[
         if option in given and str(given[option]) == str(value) != str(defaults.get(option))
     ]
     if taken:
-        warnings.warn(f"as this run was made: {', '.join(taken)}", Notice, stacklevel=3)
+        warnings.warn(f"taken from this run: {', '.join(taken)}", Notice, stacklevel=3)
 
 
 def _options_of_default(command: Callable[..., Any]) -> dict[str, Any]:

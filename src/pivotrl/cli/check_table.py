@@ -1,4 +1,4 @@
-"""What `pivotrl check` shows: rates with intervals by kind, tool and turn, and the worst examples."""
+"""Prints the report of `pivotrl check`: rates with intervals by kind, tool and turn, and the worst examples."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _SHOWN_DOUBTS = 5
 
 
 def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> None:
-    """The report as tables, or as JSON."""
+    """Print the report as tables or as JSON."""
     if as_json:
         print(report.model_dump_json(indent=2))
         return
-    left = f", {report.num_turns_skipped} more not for want of time" if report.num_turns_skipped else ""
+    left = f", {report.num_turns_skipped} more skipped for lack of time" if report.num_turns_skipped else ""
     out.print(
         f"{plain(report.verifier)} on {report.num_turns} turns of {report.num_tasks} tasks{left}: "
         f"{report.num_verdicts:,} verdicts, {report.verdicts_per_second:,.0f} per second"
     )
-    table = new_table("of", "share [95 %]", "so many")
+    table = new_table("rate", "share [95 %]", "count")
     for name, rate in (
         ("demonstrated actions that pass", report.accepts_expected),
         ("wrong actions that pass (false pass)", report.false_pass),
@@ -39,15 +39,15 @@ def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> No
     for reason, count in report.reasons_of_refused.items():
         out.print(f"demonstrated action not accepted: {plain(reason)}, {count} turns")
     if report.first_error:
-        out.print(f"it said: {plain(report.first_error)}")
+        out.print(f"first error: {plain(report.first_error)}")
     _print_rows("kind of turn", report.by_turn)
     _print_rows("language of messages", report.by_language)
     _print_rows("tool", report.by_tool)
-    _print_rows("argument judged wrongly", {k: row for k, row in report.by_argument.items() if _is_wrong(row)})
-    _print_rows("kind of probe judged wrongly", {k: row for k, row in report.by_kind.items() if _is_wrong(row)})
+    _print_rows("misjudged argument", {k: row for k, row in report.by_argument.items() if _is_wrong(row)})
+    _print_rows("misjudged kind of probe", {k: row for k, row in report.by_kind.items() if _is_wrong(row)})
     values = ", ".join(f"{value:g}" for value in report.reward_values[:_SHOWN_REWARDS])
     more = " ..." if len(report.reward_values) > _SHOWN_REWARDS else ""
-    out.print(f"rewards that can be reached: {values or 'none'}{more}")
+    out.print(f"rewards seen: {values or 'none'}{more}")
     if report.num_turns_of_one_reward:
         out.print(f"turns where every action got the same reward: {report.num_turns_of_one_reward}")
     for example in report.worst:
@@ -55,8 +55,8 @@ def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> No
     for group in doubtful_groups(report, options.max_false_pass)[:_SHOWN_DOUBTS]:
         rate = group.rate
         out.print(
-            f"[yellow]warning:[/] {rate.count} of {rate.num_probes} wrong actions pass {plain(group.name)}, too few in "
-            f"{rate.num_tasks} tasks to refuse the verifier for"
+            f"[yellow]warning:[/] {rate.count} of {rate.num_probes} wrong actions pass {plain(group.name)}; "
+            f"{rate.num_tasks} tasks are too few to refuse the verifier for it"
         )
     word, _, rest = verdict_of(report, options.max_false_pass).partition(":")
     colour = {"sound": "green", "refused": "bold red"}.get(word, "yellow")
@@ -86,7 +86,7 @@ def _print_example(example: Example) -> None:
     expected, put = (text.replace("\n", "\\n") for text in (example.expected_text, example.text))
     start = _shown_from(expected, put)
     out.print(f"  expected  {_short(expected, start)}")
-    out.print(f"  put       {_short(put, start) or '(nothing)'}")
+    out.print(f"  tried     {_short(put, start) or '(nothing)'}")
 
 
 def _is_wrong(row: Row) -> bool:
@@ -102,7 +102,7 @@ def _number(rate: Rate | None) -> str:
 
 
 def _shown_from(one: str, other: str) -> int:
-    """Where two texts are shown from, so that the place at which they first differ is seen."""
+    """Where to start showing two texts so that their first difference is visible."""
     place = first_difference(one, other)
     return 0 if place < _SHOWN_TEXT // 2 else place - _SHOWN_TEXT // 4
 

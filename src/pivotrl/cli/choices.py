@@ -1,4 +1,4 @@
-"""What the command line says of the policy and of what it is measured on, made into objects as late as possible."""
+"""The policy and the held-out measurements named on the command line, made into objects as late as possible."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class PolicyChoice:
     """Which policy acts and learns."""
 
     policy: str = "hf"
-    """Policy plugin, with options: hf(lora_rank=16, frozen_layers=10), tabular."""
+    """Policy plugin with options, such as hf(lora_rank=16, frozen_layers=10) or tabular."""
     model: str | None = None
     """For hf: a Hugging Face id, a model folder, or smollm2-135m-instruct (the default)."""
     adapter: str | None = None
-    """For hf: a LoRA adapter folder merged into the weights first."""
+    """For hf: a LoRA adapter folder to merge into the weights first."""
 
     def load_late(self, needs: Callable[[Any], None] = require_sampler) -> Any:
-        """The policy, loaded when something is first asked of it.
+        """The policy, loaded on first use.
 
         Args:
-            needs: refuses it, once it is loaded, when it lacks something that the command needs.
+            needs: refuses the loaded policy if it lacks something that the command needs.
 
         Raises:
-            InputError: there is no such plugin, or it has no such option.
+            InputError: the plugin or its option does not exist.
         """
         named = {"model": self.model, "adapter": self.adapter}
         given = {name: value for name, value in named.items() if value is not None}
@@ -43,30 +43,29 @@ class PolicyChoice:
 
 @dataclass(frozen=True)
 class SamplerChoice(PolicyChoice):
-    """What acts: a policy, or a sampler that cannot be trained."""
+    """Who acts: a policy, or a sampler that cannot be trained."""
 
     sampler: str | None = None
-    """Sampler plugin that acts in place of a policy, such as scripted(script='answers.json')."""
+    """Sampler plugin that acts instead of a policy, such as scripted(script='answers.json')."""
 
     def load_late(self, needs: Callable[[Any], None] = require_sampler) -> Any:
-        """As :meth:`PolicyChoice.load_late`; a sampler is loaded at once.
+        """Like :meth:`PolicyChoice.load_late`, but a sampler is loaded at once.
 
         Raises:
-            InputError: both are given, or as there.
+            InputError: both a policy and a sampler are given, or as there.
         """
         if self.sampler is None:
             return super().load_late(needs)
         given = [flag(name) for name in ("model", "adapter") if getattr(self, name) is not None]
         if given:
-            raise InputError(f"{given[0]} belongs to a policy, and --sampler acts in its place; leave one of them out")
+            raise InputError(f"{given[0]} belongs to a policy, but --sampler replaces the policy; leave one out")
         sampler = plugins.load("samplers", self.sampler)
         needs(sampler)
         return sampler
 
 
 class _LatePolicy:
-    """Stands in for a policy until something is asked of it: what is wrong with files, options or verifier is told
-    before a model is loaded."""
+    """Loads the policy on first use, so that faults in files, options or verifier are reported before a model loads."""
 
     def __init__(self, spec: str, given: dict[str, Any], needs: Callable[[Any], None]) -> None:
         self._spec, self._given, self._needs = spec, given, needs
@@ -82,20 +81,20 @@ class _LatePolicy:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the policy says of itself, and what it was named by."""
+        """The policy's own description, plus the plugin and options that named it."""
         return {**getattr(self.loaded, "description", {}), "policy": self._spec, **self._given}
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What is played outside training."""
+    """What to evaluate on besides held-out turns."""
 
     environments: tuple[str, ...] | None = None
-    """One or more environment plugins with options, for held-out episodes: plancraft(split='test')."""
+    """Environment plugins with options for held-out episodes, such as plancraft(split='test')."""
     retention: Path | None = None
-    """JSON-lines file of reference texts (id, source, prompt, answer) outside the task."""
+    """JSON Lines file of reference texts outside the task (fields id, source, prompt, answer)."""
     retention_texts: AtLeast1 | None = None
-    """Use the first so many reference texts; None uses all."""
+    """How many reference texts to use, from the first; None uses all."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -103,7 +102,7 @@ class HeldOut:
             refuse("environments", " ".join(self.environments), "must name one or more environments, each once")
 
     def make_environments(self) -> dict[str, MakeEnvironments] | None:
-        """What makes each environment, by the text that it was named by."""
+        """The maker of each environment, by the text that named it."""
         if self.environments is None:
             return None
         return {spec: plugins.load("environments", spec) for spec in self.environments}

@@ -1,4 +1,4 @@
-"""A run's options as a TOML file: written into its directory, and read with ``--config``."""
+"""A run's options as a TOML file, written into its directory and read by ``--config``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pivotrl.records import Manifest
 from pivotrl.storage.record_files import write_file
 
 NAME = "run.toml"
-"""The file in the directory of a run."""
+"""The file in a run's directory."""
 _NOT_KEPT = ("out", "resume", "overwrite", "json")
-"""Of one call, not of the run."""
+"""Options of one call, not of the run."""
 
 
 def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
     """Option -> value.
 
     Args:
-        known: the options that there are.
+        known: the options that exist.
 
     Raises:
         InputError: the file is missing or not TOML, or it names an option that does not exist.
@@ -33,7 +33,7 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
         found = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"cannot read --config {path}: {error.strerror}") from error
-    except ValueError as error:  # of TOML and UTF-8
+    except ValueError as error:  # covers TOML and UTF-8
         raise InputError(f"--config {path} is not TOML: {error}") from error
     options = {name.replace("-", "_"): value for name, value in found.items()}
     for name in options:
@@ -43,7 +43,7 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
 
 
 class ConfigWriter(Observer):
-    """Writes the options into the run's directory as soon as the run has it for itself."""
+    """Writes the options into the run's directory as soon as the run holds its lock."""
 
     def __init__(self, directory: Path, options: Mapping[str, Any]) -> None:
         self._directory, self._options = directory, options
@@ -53,8 +53,8 @@ class ConfigWriter(Observer):
 
 
 def write_config(directory: Path, options: Mapping[str, Any]) -> None:
-    """Write :data:`NAME`; an option that is not set stands there as a comment."""
-    lines = ["# The options of this run. Another run takes them with: pivotrl run --config run.toml -o DIRECTORY"]
+    """Write :data:`NAME`; unset options become comments."""
+    lines = ["# The options of this run. Reuse them with: pivotrl run --config run.toml -o DIRECTORY"]
     for name, value in options.items():
         if name in _NOT_KEPT:
             continue

@@ -1,4 +1,4 @@
-"""What `pivotrl doctor` shows: the level of the sandbox, faults in its ordinary behaviour, and what attacks did."""
+"""Prints the result of `pivotrl doctor`: the sandbox's identity, faults in ordinary behaviour, and attack outcomes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def examine(backend: str, require_cgroup: bool, observer: Observer) -> SandboxRe
 
 
 def print_sandbox(found: SandboxRecord, as_json: bool) -> bool:
-    """The record as tables, or as JSON. Returns whether the sandbox holds."""
+    """Print the record as tables or as JSON. Returns whether the sandbox holds."""
     if as_json:
         print(json.dumps({**dataclasses.asdict(found), "is_sound": found.is_sound}, indent=2))
         return found.is_sound
@@ -37,10 +37,10 @@ def print_sandbox(found: SandboxRecord, as_json: bool) -> bool:
         table.add_row(plain(category), *(str(counts.get(outcome, 0)) for outcome in _OUTCOMES))
     print_table(out, table)
     faults = [check for check in found.checks if check.fault]
-    out.print(f"{len(found.checks) - len(faults)} of {len(found.checks)} checks of ordinary behaviour hold")
+    out.print(f"{len(found.checks) - len(faults)} of {len(found.checks)} checks of ordinary behaviour pass")
     for check in faults:
         out.print(f"fault: {plain(check.name)}: {plain(check.fault or '')}")
     for breach in found.breaches:
         out.print(f"breach: {plain(breach.category)} / {plain(breach.name)}: {plain(breach.detail)}")
-    out.print("the sandbox holds" if found.is_sound else "[bold red]the sandbox does not hold; run nothing in it[/]")
+    out.print("the sandbox holds" if found.is_sound else "[bold red]the sandbox does not hold; do not use it[/]")
     return found.is_sound

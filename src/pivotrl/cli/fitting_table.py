@@ -1,4 +1,4 @@
-"""Tables that never break a number: where one is too wide for the terminal, each row is written out line by line."""
+"""Tables that never break a number. If one is too wide for the terminal, each cell gets a line of its own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 _MIN_FIRST = 16
-"""Columns that the first one must be left: it holds words, which may go over several lines."""
+"""The least width of the first column, in characters: it holds words, which may wrap."""
 _PADDING = 2
 
 
 def new_table(*columns: str) -> Table:
-    """A table whose first column holds words, and whose others hold what must stay on one line."""
+    """A table whose first column may wrap; the others must stay on one line."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
@@ -21,7 +21,7 @@ def new_table(*columns: str) -> Table:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """The table, or its rows line by line where its width does not do."""
+    """Print the table, or one line per cell if it is too wide."""
     cells = [[_text(cell) for cell in column.cells] for column in table.columns]
     headers = [_text(column.header) for column in table.columns]
     widths = [max(text.cell_len for text in (header, *column)) for header, column in zip(headers, cells, strict=True)]

@@ -1,4 +1,4 @@
-"""The table that ends an import: what was kept, left out, lost and refused."""
+"""The table shown after an import: what was kept, left out, lost and refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUM_REFUSED = 5
 
 
 def print_import(directory: Path, as_json: bool) -> bool:
-    """What an import kept, left out, lost and refused; whether anything was refused."""
+    """Print what an import kept, left out, lost and refused. Returns whether anything was refused."""
     manifest = read_manifest(directory / "read.manifest.json")
     counts = manifest.counts
     refused = bool(counts["refused"])
@@ -29,7 +29,7 @@ def print_import(directory: Path, as_json: bool) -> bool:
     for reason, count in counts["dropped"].items():
         kept.add_row(f"  left out: {plain(audit.DROPS[reason])}", f"{count:,}")
     if near := counts["duplicates"].get("near"):
-        kept.add_row("  kept, but nearly copies", f"{near:,}")
+        kept.add_row("  kept, but near copies", f"{near:,}")
     kept.add_row("assistant turns", f"{counts['turns']:,}")
     kept.add_row("  candidates", f"{counts['candidates']:,}")
     for reason, count in counts["excluded"].items():
@@ -48,8 +48,8 @@ def print_import(directory: Path, as_json: bool) -> bool:
     _print_secrets(counts["secrets"], bool(manifest.options["redact"]))
     if unknown := counts["losses"].get("reward_unknown"):
         out.print(
-            f"[bold yellow]The logs do not say whether {unknown:,} trajectories succeeded[/]; all of them are kept. "
-            "PivotRL expects successful ones: leave failures out before the import."
+            f"[bold yellow]The logs do not say whether {unknown:,} trajectories succeeded[/]; all are kept. "
+            "PivotRL expects successful ones: remove failures before the import."
         )
     if refused:
         _print_refused(directory, counts["refused"])
@@ -66,8 +66,6 @@ def _print_secrets(found: dict[str, int], redacted: bool) -> None:
 def _print_refused(directory: Path, total: int) -> None:
     path = directory / "refused.jsonl"
     shown = read_records(path, Refusal)[:_NUM_REFUSED]
-    out.print(
-        f"[bold red]{total:,} records could not be read[/] and were left out; all of them stand in {plain(str(path))}:"
-    )
+    out.print(f"[bold red]{total:,} records could not be read[/] and were left out; {plain(str(path))} lists them all:")
     for refusal in shown:
         out.print(f"  {plain(refusal.place)} {plain(refusal.reason)}", soft_wrap=True)

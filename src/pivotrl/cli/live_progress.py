@@ -1,4 +1,4 @@
-"""The terminal as an observer: a live bar with the time left, or plain lines where there is no terminal."""
+"""The terminal as an observer: live bars with the time left, or plain lines if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pivotrl.cli.tables import plain
 from pivotrl.protocols.observing import Observer
 
 errors = Console(stderr=True, highlight=False)
-"""Everything that is not a result goes here."""
+"""Everything except results goes here."""
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -28,7 +28,7 @@ class Notices(Observer):
 class PlainLines(Notices):
     """For logs: a line every few seconds and at the end of each kind of work.
 
-    The time left is told from what was done since the first report of its kind, which says what was done before.
+    The time left is estimated from the work since the first report of its kind; earlier work does not count.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -91,7 +91,7 @@ def _words(kind: str, note: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """In two digits or so: 45 s, 12 min, 3.5 h."""
+    """In about two digits: 45 s, 12 min, 3.5 h."""
     if seconds < 100:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

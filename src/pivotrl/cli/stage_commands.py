@@ -1,7 +1,7 @@
-"""The subcommands that do a stage, or all of them.
+"""The subcommands that run one stage or all of them.
 
-Flags are the fields of the options that the Python functions take, so nothing is declared twice. With
-:mod:`pivotrl.cli.view_commands` the only place where names become plugins.
+The flags are the fields of the Python functions' options, so nothing is declared twice. Only this module and
+:mod:`pivotrl.cli.view_commands` turn names into plugins.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ def run(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """From logs to a better policy and a report: read, profile, select, train, evaluate, report.
+    """Run every stage from logs to report: read, profile, select, train, evaluate, report.
 
     Args:
         source: A log file, a directory of logs, or a name that the reader knows (such as a Plancraft split).
         out: The run directory.
-        reader: Reader plugin; auto tells the format by the content. `pivotrl list readers` names them.
-        verifier: Verifier plugin with options, such as tool_call or command; see `pivotrl list verifiers`.
+        reader: Reader plugin; auto detects the format from the content. See `pivotrl list readers`.
+        verifier: Verifier plugin with options, such as tool_call or command. See `pivotrl list verifiers`.
         heldout: A second source, held out for evaluation.
-        resume: Go on with an interrupted run.
-        overwrite: Start again in a directory that holds a run, which is moved to replaced/ in it.
+        resume: Continue an interrupted run.
+        overwrite: Move an existing run in the directory to its replaced/ folder and start again.
         json: Print the summary as JSON.
     """
     remembered = ConfigWriter(out, options_of(locals()))
@@ -108,15 +108,15 @@ def read(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Import logs as trajectories, split by task, and say what was lost.
+    """Import logs as trajectories, split them by task, and report what was lost.
 
     Args:
         source: A log file, a directory of logs, or a name that the reader knows.
         out: The run directory.
-        reader: Reader plugin; auto tells the format by the content. `pivotrl list readers` names them.
+        reader: Reader plugin; auto detects the format from the content. See `pivotrl list readers`.
         heldout: A second source, held out for evaluation.
-        resume: Go on with an interrupted import.
-        overwrite: Start again in a directory that holds a run, which is moved to replaced/ in it.
+        resume: Continue an interrupted import.
+        overwrite: Move an existing run in the directory to its replaced/ folder and start again.
         json: Print the counts as JSON.
     """
     read_log = plugins.load("readers", reader)
@@ -140,12 +140,12 @@ def profile(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Sample the reference policy at every candidate turn and verify. Goes on where it stopped.
+    """Sample the reference policy at every candidate turn and verify the samples. Resumes where it stopped.
 
     Args:
         directory: A run directory with trajectories.
         verifier: Verifier plugin.
-        overwrite: Move an earlier profile, and what was made from it, to replaced/.
+        overwrite: Move an earlier profile, and everything made from it, to replaced/.
         json: Print the counts as JSON.
     """
     with working_in(directory), watching.observer() as observer:
@@ -170,12 +170,12 @@ def select(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Choose pivots from the profile. Never samples, so thresholds are free to change.
+    """Choose pivots from the profile. Never samples, so changing thresholds costs nothing.
 
     Args:
         directory: A run directory with a profile.
-        name: Keep this selection beside that of the run, as selections/<name>.jsonl; `train --selection` takes it.
-        overwrite: Move an earlier selection that something was trained from, and those trainings, to replaced/.
+        name: Save as selections/<name>.jsonl instead of as the run's selection; use it with `train --selection`.
+        overwrite: Move an earlier selection, and the trainings made from it, to replaced/.
         json: Print the counts as JSON.
     """
     with working_in(directory):
@@ -196,13 +196,13 @@ def train(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Train at the pivots. Goes on where it stopped.
+    """Train at the pivots. Resumes where it stopped.
 
     Args:
         directory: A run directory with a selection.
         verifier: Verifier plugin.
-        selection: Name of the selection to train on; without one, that of the run.
-        name: Keep this training beside that of the run, in trainings/<name>/; `evaluate --training` takes it.
+        selection: Name of the selection to train on; default is the run's selection.
+        name: Save in trainings/<name>/ instead of as the run's training; use it with `evaluate --training`.
         overwrite: Move an earlier training, and its evaluations, to replaced/.
         json: Print the counts as JSON.
     """
@@ -240,10 +240,10 @@ def evaluate(
 
     Args:
         directory: A run directory.
-        name: 'before' measures the policy as given; any other name loads the trained weights of the run first.
-        training: Name of the training whose weights are measured; without one, that of the run.
+        name: 'before' measures the policy as given; any other name loads the trained weights first.
+        training: Name of the training to measure; default is the run's training.
         verifier: Verifier plugin.
-        overwrite: Move an earlier evaluation of that name to replaced/.
+        overwrite: Move an earlier evaluation of this name to replaced/.
         json: Print the counts as JSON.
     """
     with working_in(directory), watching.observer() as observer:

@@ -1,4 +1,4 @@
-"""What the terminal shows: plain tables on stdout, or JSON. Text from logs is escaped, control bytes spelled out."""
+"""Results for the terminal: plain tables on stdout, or JSON. Text from logs is escaped, control bytes spelled out."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _change(comparison: Comparison) -> str:
 
 
 def print_summary(summary: Summary, as_json: bool) -> None:
-    """Before and after with intervals, then what it cost."""
+    """Print before and after with intervals, then the cost."""
     if as_json:
         print(json.dumps(summary.as_json(), indent=2, default=str))
         return
@@ -103,7 +103,7 @@ def print_summary(summary: Summary, as_json: bool) -> None:
 
 
 def _print_named(summary: Summary) -> None:
-    """Trainings and evaluations beside those of the whole run."""
+    """Print named trainings and evaluations, if any."""
     if len(summary.trainings) <= 1 and len(summary.evaluations) <= 2:
         return
     table = new_table("training", "selection", "steps", "rollout turns")
@@ -121,7 +121,7 @@ def _print_named(summary: Summary) -> None:
 
 
 def print_stage(directory: Path, stage: str, as_json: bool) -> None:
-    """The counts of one stage, from its manifest."""
+    """Print the counts of one stage, from its manifest."""
     manifest = read_manifest(manifest_path(directory, stage))
     if as_json:
         print(manifest.model_dump_json(indent=2))
@@ -140,10 +140,10 @@ def print_stage(directory: Path, stage: str, as_json: bool) -> None:
 
 
 def print_turn(directory: Path, turn_id: str | None, num_messages: int, selection: str | None = None) -> None:
-    """One turn with its samples, or the list of pivots.
+    """Print one turn with its samples, or the list of pivots.
 
     Raises:
-        InputError: there is no such turn, or a file of a finished stage was damaged.
+        InputError: the turn does not exist, or a file of a finished stage is damaged.
     """
     if num_messages < 0:
         raise InputError(f"--num-messages must be greater than or equal to 0, not {num_messages}")
@@ -176,13 +176,13 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
 
 
 def print_prompt(directory: Path, turn_id: str, renderer: Renderer, boundaries: bool) -> None:
-    """One turn as a model sees it: the text of its prompt, then the expected action as the model would write it.
+    """Print one turn as a model sees it: its prompt, then the expected action as the model would write it.
 
     Args:
-        boundaries: end every token with a bar.
+        boundaries: put a bar between tokens.
 
     Raises:
-        InputError: there is no such turn, or the model's chat template cannot write it.
+        InputError: the turn does not exist, or the model's chat template cannot write it.
     """
     turn = _find_turn(RunFiles(directory), turn_id)
     try:
@@ -244,10 +244,10 @@ def _print_pivots(rows: Sequence[Selection]) -> None:
 
 
 def print_plugins(kind: str | None, as_json: bool) -> None:
-    """Every plugin by kind, with its options and the first line of its docstring.
+    """Print every plugin by kind, with its options and the first line of its docstring.
 
     Raises:
-        InputError: there is no such kind.
+        InputError: the kind does not exist.
     """
     if kind is not None and kind not in plugins.EXPORTS:
         raise InputError(plugins.unknown(f"no kind of plugin called {kind!r}", kind, plugins.EXPORTS))
@@ -257,11 +257,12 @@ def print_plugins(kind: str | None, as_json: bool) -> None:
             try:
                 target = plugins.find(group, name)
                 known = plugins.options_of(target).items()
-                options = {n: "(needed)" if p.default is inspect.Parameter.empty else repr(p.default) for n, p in known}
+                empty = inspect.Parameter.empty
+                options = {n: "(required)" if p.default is empty else repr(p.default) for n, p in known}
                 module = inspect.getmodule(target)
                 about = (inspect.getdoc(module) or "").partition("\n")[0]
             except InputError as error:
-                options, about = {}, f"not usable: {error}"
+                options, about = {}, f"unusable: {error}"
             rows.append({"kind": group, "name": name, "options": options, "about": about})
     if as_json:
         print(json.dumps(rows, indent=2))

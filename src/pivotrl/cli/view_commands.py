@@ -1,4 +1,4 @@
-"""The subcommands that show, check and hand over what a run holds."""
+"""The subcommands that show, check and export a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
 def report(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
-    """Write report.html and report.json from the files of a run.
+    """Write report.html and report.json for a run.
 
     Args:
         directory: A run directory.
@@ -47,13 +47,13 @@ def export(
     selection: str | None = None,
     json: bool = False,
 ) -> None:
-    """Write the pivots as files for another training stack, with a README that says how to start it on them.
+    """Write the pivots as files for another training library, with a README on how to use them.
 
     Args:
         directory: A run directory with a selection.
-        exporter: Exporter plugin: ms_swift, nemo_gym, skyrl, trl, verifiers, verl.
+        exporter: Exporter plugin: ms_swift, nemo_gym, skyrl, trl, verifiers or verl.
         out: A new or empty folder.
-        selection: Name of the selection whose pivots are written; without one, that of the run.
+        selection: Name of the selection to export; default is the run's selection.
         json: Print the counts as JSON.
     """
     require_run(directory)
@@ -70,9 +70,9 @@ def check(
     verifier: str = "tool_call",
     json: bool = False,
 ) -> None:
-    """Put wrong actions and right ones in other spellings before the verifier: what it pays for, and what it refuses.
+    """Test the verifier on demonstrated actions, wrong variants and equivalent spellings.
 
-    The last line says whether it may be used. The exit code is 2 where profiling and training would refuse it.
+    The last line says whether the verifier is fit to use. The exit code is 2 if profiling and training would refuse it.
 
     Args:
         directory: A run directory with trajectories.
@@ -90,12 +90,12 @@ def check(
 
 
 def doctor(sandbox: str = "bwrap", require_cgroup: bool = False, json: bool = False) -> None:
-    """Attack the sandbox that model-written code will run in, and say whether it holds. Some two minutes.
+    """Attack the sandbox that runs model-written code and report whether it holds. Takes about two minutes.
 
     Args:
-        sandbox: Backend: bwrap, gvisor, docker.
-        require_cgroup: Refuse a sandbox without a cgroup of its own, which only resource limits then bound.
-        json: Print what was found as JSON.
+        sandbox: Backend: bwrap, gvisor or docker.
+        require_cgroup: Refuse a sandbox that has no cgroup of its own and relies on resource limits alone.
+        json: Print the findings as JSON.
     """
     with live_progress() as observer:
         found = doctor_table.examine(sandbox, require_cgroup, observer)
@@ -111,15 +111,15 @@ def show(
     model: str | None = None,
     tokens: bool = False,
 ) -> None:
-    """Print one turn: the end of its context, the expected action, samples and verdicts.
+    """Print a turn: the end of its context, the expected action, samples and verdicts. Without a turn, list the pivots.
 
     Args:
         directory: A run directory.
-        turn_id: trajectory_id#message_index; without one the pivots are listed.
-        num_messages: Messages of the context to show.
-        selection: Name of the selection whose pivots are listed; without one, that of the run.
-        model: Print the prompt as this model sees it instead: a Hugging Face id, a folder, or smollm2-135m-instruct.
-        tokens: With --model, mark where each token ends.
+        turn_id: trajectory_id#message_index; omit it to list the pivots.
+        num_messages: Number of context messages to show.
+        selection: Name of the selection to list; default is the run's selection.
+        model: Print the prompt as this model sees it: a Hugging Face id, a folder, or smollm2-135m-instruct.
+        tokens: With --model, mark token boundaries.
     """
     require_run(directory)
     if model is None or turn_id is None:
@@ -131,10 +131,10 @@ def show(
 
 
 def list_plugins(kind: tyro.conf.Positional[str | None] = None, json: bool = False) -> None:
-    """List readers, verifiers, samplers, policies and environments with their options.
+    """List plugins (readers, verifiers, policies and so on) with their options.
 
     Args:
-        kind: Only this kind.
-        json: Print as JSON.
+        kind: List this kind only.
+        json: Print the list as JSON.
     """
     tables.print_plugins(kind, json)

@@ -1,4 +1,4 @@
-"""Who watches a command: the terminal, and the trackers that were named."""
+"""The observers of a command: the terminal and the named trackers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pivotrl.protocols.observing import Observer, Observers, told_notices
 
 @dataclass(frozen=True)
 class Watching:
-    """Who hears of the run beside the terminal."""
+    """Who observes the run besides the terminal."""
 
     tracker: tuple[str, ...] = ()
-    """Tracker plugins with options, such as "jsonl(path='events.jsonl')"; `pivotrl list trackers` names them."""
+    """Tracker plugins with options, such as "jsonl(path='events.jsonl')". See `pivotrl list trackers`."""
 
     @contextmanager
     def observer(self, *others: Observer) -> Iterator[Observer]:
-        """The terminal, the trackers and these others as one, closed at the end.
+        """The terminal, the trackers and these others as one observer, closed at the end.
 
         Raises:
             InputError: a tracker cannot be made.

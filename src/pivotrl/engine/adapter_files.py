@@ -1,6 +1,6 @@
-"""Read a LoRA adapter folder saved by peft, and check everything that does not need the model.
+"""Reads a LoRA adapter folder saved by peft, and checks everything that does not need the model.
 
-Only ``adapter_config.json`` and ``adapter_model.safetensors`` are opened, so nothing is ever unpickled.
+It opens only ``adapter_config.json`` and ``adapter_model.safetensors``, so nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _WITHOUT_EFFECT = (
     *("lora_dropout", "init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config"),
     *("megatron_core", "qalora_group_size", "runtime_config"),
 )
-"""Settings about training or its start, and details of what :func:`_refuse_other_kinds` refuses anyway."""
+"""Settings of training or its start, and details of kinds that :func:`_refuse_other_kinds` refuses anyway."""
 
 _MOVES_THE_BASE = ("pissa", "olora", "loftq", "corda", "lora_ga")
-"""Ways to begin training that change the base model's weights; the file holds the difference to the changed ones."""
+"""Initialisations that change the base model's weights: the adapter is then the difference to the changed weights."""
 
 
 class AdapterFiles(NamedTuple):

@@ -1,4 +1,4 @@
-"""Merge a LoRA adapter into a model as it was trained, or refuse it: nothing is dropped silently."""
+"""Merges a LoRA adapter into a model exactly as it was trained, or refuses it. Nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ weights alone gives a few hundredths."""
 class Merged(NamedTuple):
     """A model with an adapter merged into its weights.
 
-    ``additions``: what the adapter added to each linear layer, when that is all it did; else None.
+    ``additions``: what the adapter added to each linear layer; None if it changed anything else.
     """
 
     model: Any
@@ -37,12 +37,11 @@ class Merged(NamedTuple):
 def merge_adapter(model: Any, adapter: AdapterFiles) -> Merged:
     """Merge the adapter into the model's weights. Do not use the model passed in afterwards.
 
-    Every tensor of the file is used and every tensor that its settings promise is there. Tied weights that the adapter
-    changes at one place only are untied. The logits of a few tokens are the same as with the adapter beside the
-    weights.
+    Checks that every tensor of the file is used, that no tensor is missing, and that the logits of a few tokens equal
+    those of the unmerged adapter. Tied weights are untied if the adapter changes them in one place only.
 
     Raises:
-        InputError: the adapter belongs to another model, is not whole, or cannot be merged exactly.
+        InputError: the adapter belongs to another model, is incomplete, or cannot be merged exactly.
     """
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
     with quiet():
@@ -54,7 +53,7 @@ def merge_adapter(model: Any, adapter: AdapterFiles) -> Merged:
             untied = _untie(adapted)
             additions = None if changed or untied else plain_additions(adapted)
             merged = adapted.merge_and_unload()
-        except Exception as error:  # peft has many ways of saying that it cannot
+        except Exception as error:  # peft raises many kinds of errors
             raise _misfit(adapter, f"cannot be merged: {_first_line(error)}") from error
     _keep_dtypes(merged, dtypes)
     _settle_tying(merged)
@@ -85,9 +84,9 @@ def _with_adapter(model: Any, adapter: AdapterFiles) -> PeftModel:
 
 
 def _load(adapted: PeftModel, adapter: AdapterFiles) -> bool:
-    """Whether the file changes the model's own weights."""
+    """Load the tensors; returns whether the file changes the model's own weights."""
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    allowed = get_peft_model_state_dict(adapted, save_embedding_layers=True)  # peft saves these beside, for some
+    allowed = get_peft_model_state_dict(adapted, save_embedding_layers=True)  # peft saves these too, for some models
     missing, extra = wanted.keys() - adapter.tensors.keys(), adapter.tensors.keys() - allowed.keys()
     if missing or extra:
         told = [f"lacks {_some(missing)}"] if missing else []
@@ -114,7 +113,7 @@ def _is_equal(held: Tensor, given: Tensor) -> bool:
 
 
 def _untie(adapted: PeftModel) -> bool:
-    """Give each adapted layer weights of its own, so that merging changes no other layer; whether any was shared."""
+    """Give each adapted layer its own weights, so that merging changes no other layer. Returns whether any were tied."""
     owners = Counter(id(p) for module in adapted.modules() for p in module._parameters.values() if p is not None)
     shared = False
     for layer in adapted.modules():
@@ -129,13 +128,14 @@ def _untie(adapted: PeftModel) -> bool:
 
 
 def _keep_dtypes(model: Any, dtypes: Mapping[str, torch.dtype]) -> None:
-    """Copies of whole modules arrive in single precision, also where the model has half."""
+    """Restore the dtypes, since copies of whole modules come in single precision even if the model has half."""
     for name, parameter in model.named_parameters():
         parameter.data = parameter.data.to(dtypes.get(name, model.dtype))
 
 
 def _settle_tying(model: Any) -> None:
-    """The configuration says whether embeddings and output layer are one, or a saved model would be another one."""
+    """Make the configuration state correctly whether embeddings and output layer are tied, so that a saved model loads
+    as the same model."""
     first, last = model.get_input_embeddings(), model.get_output_embeddings()
     if first is not None and last is not None and first.weight is not last.weight:
         for config in {id(c): c for c in (model.config, model.config.get_text_config())}.values():
@@ -144,7 +144,7 @@ def _settle_tying(model: Any) -> None:
 
 
 def _probe(model: Any, adapter: AdapterFiles) -> Tensor:
-    """Token ids [1, T]: some from everywhere in the vocabulary, and those that the adapter trained."""
+    """Token ids [1, T]: a sample of the whole vocabulary, and the ids that the adapter trained."""
     size = model.get_input_embeddings().weight.shape[0]
     trained = adapter.config.trainable_token_indices or []
     listed = [i for ids in trained.values() for i in ids] if isinstance(trained, dict) else list(trained)

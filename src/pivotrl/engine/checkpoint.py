@@ -1,4 +1,4 @@
-"""Weights and optimizer state on disk: safetensors and JSON with hashes, in a folder that appears whole. No pickle."""
+"""Stores weights and optimizer state as safetensors and JSON with hashes, in a folder written atomically. No pickle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save_checkpoint(path: Path, tensors: dict[str, dict[str, torch.Tensor]], sta
             file = folder / f"{name}.safetensors"
             try:
                 save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, file)
-            except SafetensorError as error:  # how the package tells of a full disk
+            except SafetensorError as error:  # the package's error for a full disk
                 raise OSError(None, str(error), str(path)) from error
             hashes[file.name] = sha256_of_file(file)
         write_file(folder / "state.json", json.dumps({"sha256": hashes, "state": state}, indent=2, sort_keys=True))
@@ -42,7 +42,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
     """(tensors by file name, state).
 
     Raises:
-        InputError: there is no checkpoint, or a file does not match its hash.
+        InputError: the checkpoint is missing, or a file does not match its hash.
     """
     try:
         content = json.loads((path / "state.json").read_bytes())

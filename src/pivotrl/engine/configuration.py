@@ -1,4 +1,4 @@
-"""Refuse models that config.json shows to be unusable here, in one sentence each."""
+"""Refuses models that config.json shows to be unusable here, with one sentence each."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def language_model_class(folder: Path, config: Any, name: str) -> Any:
     """The class of transformers that loads the model.
 
     Raises:
-        InputError: the model has an encoder, is not one that writes text, or its weights are not safetensors.
+        InputError: the model has an encoder or does not write text, or its weights are not safetensors.
     """
     start = f"{cannot_load(name, config.model_type)}: "
     classes = [str(each) for each in config.architectures or ()]
@@ -91,10 +91,10 @@ def language_model_class(folder: Path, config: Any, name: str) -> Any:
 
 
 def require_end_tokens(folder: Path, start: str) -> None:
-    """A generation_config.json that cannot be read would be left out by transformers, and its end tokens with it.
+    """Refuse an unreadable generation_config.json, since transformers would silently ignore it and its end tokens.
 
     Raises:
-        InputError: the file is no JSON object, or its end tokens are no ids. The message begins with ``start``.
+        InputError: the file is not a JSON object, or its end tokens are not ids. The message begins with ``start``.
     """
     file = folder / "generation_config.json"
     if not file.is_file():

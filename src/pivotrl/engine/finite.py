@@ -1,4 +1,4 @@
-"""After an optimizer step: are the weights still numbers, and do they still make numbers?"""
+"""Checks after an optimizer step that the weights and the model's outputs are finite."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PROBE_TOKENS = 64
 def require_finite(
     model: Any, optimizer: torch.optim.Optimizer, token_ids: Sequence[int], learning_rate: float
 ) -> None:
-    """Weights can be finite and yet so large that no probability comes out, so the end of a text goes through as well.
+    """Check weights, moments and the logits of a text: finite weights can still be too large to give probabilities.
 
     Args:
         model: a causal LM whose parameters have just been changed.
         token_ids: a text of the batch; its last 64 tokens are used.
 
     Raises:
-        InputError: a weight, a moment or a logit is not a finite number.
+        InputError: a weight, a moment or a logit is not finite.
     """
     weights = (weight for group in optimizer.param_groups for weight in group["params"])
     moments = (value for state in optimizer.state.values() for value in state.values())
@@ -39,7 +39,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, learning_rate: float) -> No
     """``optimizer.step()``.
 
     Raises:
-        InputError: the rate itself is beyond the range of a weight.
+        InputError: the learning rate exceeds the range of a weight.
     """
     try:
         optimizer.step()
@@ -52,5 +52,5 @@ def optimizer_step(optimizer: torch.optim.Optimizer, learning_rate: float) -> No
 def _blown_up(learning_rate: float) -> InputError:
     return InputError(
         f"a step at learning rate {learning_rate:g} made weights that give no finite numbers. The samples and the last "
-        "checkpoint stay; train again with a lower --learning-rate"
+        "checkpoint are kept; train again with a lower --learning-rate"
     )

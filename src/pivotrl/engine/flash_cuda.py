@@ -1,6 +1,6 @@
 """PyTorch's flash attention for CUDA: half precision, Ampere or newer.
 
-What was read of its operators stands in ``tests/test_flash_cuda.py``.
+``tests/test_flash_cuda.py`` documents the behaviour of its operators that we rely on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pivotrl.engine.visibility import Sight, Spans
 
 
 def takes(query: Tensor) -> bool:
-    """Whether the operators take tensors like this one, where it is; they raise rather than pad."""
+    """Whether the operators take tensors like this one on its device; they raise rather than pad."""
     return fits(query.dtype, query.shape[-1]) and is_there(query.device)
 
 
@@ -77,7 +77,7 @@ class FlashCuda:
             rows,
             key.shape[2],
             sight.causal and sight.window is None,
-            # The state of dropout, of which there is none.
+            # The state of dropout, which we do not use.
             torch.zeros(2, dtype=torch.uint64, device=query.device),
             scale=sight.scale,
             window_size=_window(sight),
@@ -93,13 +93,13 @@ def _varlen() -> Any:
 
 
 def fits(dtype: torch.dtype, size: int) -> bool:
-    """Limits of the operators, for which they raise rather than pad."""
+    """Whether dtype and head size are within the operators' limits; beyond them they raise rather than pad."""
     return dtype in (torch.float16, torch.bfloat16) and size % 8 == 0 and size <= 256
 
 
 @functools.cache
 def is_there(device: torch.device) -> bool:
-    """Ampere or newer, and a PyTorch whose operators take what we pass."""
+    """Whether the device is Ampere or newer and PyTorch's operators take our arguments."""
     if torch.cuda.get_device_capability(device) < (8, 0):
         return False
     if importlib.util.find_spec("torch.nn.attention.varlen") is None:
@@ -109,7 +109,7 @@ def is_there(device: torch.device) -> bool:
 
 
 def _window(sight: Sight) -> list[int]:
-    """Keys that a row sees before its own and behind it; -1 is no limit."""
+    """How many keys a row sees before and after its own; -1 means no limit."""
     return [-1, -1] if sight.window is None else [sight.window - 1, 0]
 
 

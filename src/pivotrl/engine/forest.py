@@ -1,8 +1,8 @@
-"""A token-level prefix forest: what many sequences have in common is laid out once.
+"""A token-level prefix forest: a prefix that many sequences share is laid out once.
 
 Common prefixes are found in the token ids, never assumed from a chat template: sequences are sorted, and neighbours
-tell how much they share (as in a suffix tree). Rows are in depth-first order, so everything that continues a segment
-stands right behind it in one contiguous range; attention needs no mask for that.
+show how much they share (as in a suffix tree). Rows are in depth-first order, so everything that continues a segment
+directly follows it in one contiguous range, and attention needs no mask for it.
 
 Suffixes: _T rows of the forest, _S scored tokens.
 """
@@ -21,7 +21,8 @@ from pivotrl.engine.items import Item
 Ids = npt.NDArray[np.int64]
 
 SHARE_ABOVE = 16
-"""Tokens that sharing a segment must save. Another segment costs a kernel call per layer; less is recomputed."""
+"""Tokens that sharing a segment must save, since each segment costs a kernel call per layer; shorter prefixes are
+recomputed."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Forest:
 
 
 class SortedSequences:
-    """Token sequences in lexicographic order, with what each shares with the one before it.
+    """Token sequences in lexicographic order, with the length that each shares with the one before it.
 
     Attributes:
         order: original numbers, in sorted order.
@@ -76,7 +77,7 @@ class SortedSequences:
 
     def __init__(self, sequences: Sequence[Sequence[int] | Ids]) -> None:
         arrays = [np.asarray(sequence, dtype=">i4") for sequence in sequences]
-        # Big-endian bytes of non-negative ids sort as the ids do, and fast.
+        # Big-endian bytes of non-negative ids sort like the ids, and fast.
         self.order = sorted(range(len(arrays)), key=[array.tobytes() for array in arrays].__getitem__)
         self.ids = [arrays[i].astype(np.int64) for i in self.order]
         self.shared = [0, *map(common_prefix, self.ids, self.ids[1:])] if self.ids else []
@@ -104,12 +105,12 @@ def common_prefix(a: Ids, b: Ids) -> int:
 
 
 def build_forest(sequences: SortedSequences, share_above: int = SHARE_ABOVE, cut_at_ends: bool = False) -> Forest:
-    """Lay sequences out, each non-empty.
+    """Lay out non-empty sequences.
 
-    A common prefix is shared when that saves at least ``share_above`` tokens, else each branch computes it anew.
+    A common prefix is shared if that saves at least ``share_above`` tokens; otherwise each branch computes it.
 
     Args:
-        cut_at_ends: let a segment end wherever a sequence ends, so that something can be grown from there.
+        cut_at_ends: end a segment wherever a sequence ends, so that the sequence can be continued there.
 
     Returns:
         the forest; ``leaf_of`` follows the sorted order of ``sequences``.
@@ -119,14 +120,14 @@ def build_forest(sequences: SortedSequences, share_above: int = SHARE_ABOVE, cut
     leaf_of = [-1] * len(ids)
     tokens: list[Ids] = []
     num_rows = 0
-    # Each entry: sorted sequences [low, high) agree up to `depth`; `ended` stop inside what comes next.
+    # Each entry: sorted sequences [low, high) agree up to `depth`; the sequences `ended` end in the next segment.
     stack: list[tuple[int, int, int, int, tuple[int, ...]]] = [
         (low, high, 0, -1, ()) for low, high in reversed(_runs(shared, 0, len(ids), 0))
     ]
     while stack:
         low, high, depth, parent, ended = stack.pop()
         agreed = min(shared[low + 1 : high], default=len(ids[low]))
-        # Shorter sequences sort first: those that end here stand at the front.
+        # Shorter sequences sort first, so those that end here come first.
         first = low
         while first < high and len(ids[first]) == agreed:
             first += 1
@@ -163,21 +164,21 @@ def _runs(shared: Sequence[int], low: int, high: int, agreed: int) -> list[tuple
 
 
 def input_sequences(items: Sequence[Item]) -> list[list[int]]:
-    """What has to be computed for each completion: prompt and completion, but for the last token."""
+    """The tokens to compute for each completion: prompt and completion, without the last token."""
     return [[*item.prompt, *completion[:-1]] for item in items for completion in item.completions]
 
 
 def micro_batches(
     sequences: SortedSequences, max_tokens: int, in_one_pass: bool = False, known: Sequence[int] | None = None
 ) -> list[SortedSequences]:
-    """Cut where it is cheap: sequences that share little part ways when a batch holds ``max_tokens``.
+    """Cut where it is cheap: between sequences that share little, once a batch holds ``max_tokens``.
 
-    A batch becomes larger than that only when cutting it would compute more than an eighth of ``max_tokens`` twice;
-    the executor then keeps its trunk and takes the branches in chunks.
+    A batch exceeds that only if a cut would compute more than an eighth of ``max_tokens`` twice; the executor then
+    keeps the trunk and processes the branches in chunks.
 
     Args:
-        in_one_pass: for an executor that has no chunks: cut all the same once a batch holds ``max_tokens`` beside its
-            first sequence. So a trunk that is larger than that is still shared by some branches.
+        in_one_pass: for an executor without chunks: always cut once a batch holds ``max_tokens`` besides its first
+            sequence. So some branches share even a larger trunk.
         known: for each sorted sequence, the tokens at its start that need not be computed; they count as nothing.
     """
     batches, low, used = [], 0, 0

@@ -14,14 +14,14 @@ from pivotrl.records import Sampling
 
 
 class LocalGenerator:
-    """Draws from prefix forests: what the prompts of a call have in common is computed once.
+    """Draws from prefix forests: a prefix that the prompts of a call share is computed once.
 
     Args:
-        acting: inside what it gives, the model that draws: :meth:`pivotrl.engine.weights.Weights.folded` or
+        acting: context manager that gives the model that draws: :meth:`pivotrl.engine.weights.Weights.folded` or
             :meth:`~pivotrl.engine.weights.Weights.reference`.
-        trained: the model beside which it draws, with its gradients and moments; the memory that they leave is counted.
+        trained: the model in training, whose gradients and moments also take memory.
         way: how prompts are shared, see :func:`pivotrl.engine.executors.choosing.choose_sampler`.
-        batch_rows: samples that decode together; None takes what fits.
+        batch_rows: samples that decode together; None takes as many as fit.
         trunks: keys and values of running episodes; they are dropped when other weights draw.
     """
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens from hidden states, never more than a block of full-vocabulary logits at once.
+"""Log-probabilities of given tokens from hidden states, with at most one block of full-vocabulary logits at a time.
 
 Suffixes: _U rows of hidden states, _S scored tokens (several may share a row), _V vocabulary.
 """
@@ -44,7 +44,7 @@ class Head:
 
 
 def score(head: Head, hidden_UD: Tensor, row_S: Tensor, target_S: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(log-probability, entropy) [S] of the distribution at row ``row_S``; only the first carries a gradient.
+    """(log-probability, entropy) [S] of the distribution at row ``row_S``; only the log-probability has a gradient.
 
     Args:
         row_S: rows of ``hidden_UD``, ascending.
@@ -77,8 +77,8 @@ def _block(hidden_UD: Tensor, row_S: Tensor, target_S: Tensor, head: Head, tempe
 
 
 class _FrozenHead(torch.autograd.Function):
-    """With frozen weights the gradient of a hidden state is known once the logits are, up to one factor per scored
-    token: weight[target] - probabilities @ weight. So the logits are computed once and not kept."""
+    """With frozen weights the logits determine the gradient of a hidden state up to one factor per scored token:
+    weight[target] - probabilities @ weight. So the logits are computed once and not kept."""
 
     @staticmethod
     def forward(ctx: Any, hidden_UD: Tensor, row_S: Tensor, target_S: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What the engine scores and trains on: prompts with their completions, as token ids."""
+"""The engine's input for scoring and training: prompts with their completions, as token ids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt and the completions that follow it, at least one token each.
+    """A prompt and its completions, each with at least one token.
 
     Raises:
         ValueError: the prompt or a completion is empty.
@@ -23,5 +23,5 @@ class Item:
 
     @property
     def num_scored(self) -> int:
-        """Completion tokens: each has a log-probability."""
+        """Number of completion tokens; each has a log-probability."""
         return sum(map(len, self.completions))

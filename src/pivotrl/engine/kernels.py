@@ -1,4 +1,4 @@
-"""The kernels of attention, how one is chosen, and how parts are merged."""
+"""Attention kernels, the choice among them, and the merging of parts."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def kernel_for(query: Tensor, sight: Sight) -> Kernel:
 
 
 def merge(output: Tensor, lse: Tensor, part: Tensor, part_lse: Tensor) -> None:
-    """Add the attention over more keys to ``output`` and ``lse``, in place."""
+    """Merge the attention over more keys into ``output`` and ``lse``, in place."""
     total = torch.logaddexp(lse, part_lse.to(lse.dtype))
     output.mul_(torch.exp(lse - total)[..., None]).add_(part * torch.exp(part_lse - total)[..., None])
     lse.copy_(total)
 
 
 class FlashCpu:
-    """PyTorch's flash attention for the CPU; knows grouped heads."""
+    """PyTorch's flash attention for the CPU; supports grouped heads."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
         causal, mask = _causal_or_mask(query, key, sight)
         output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, attn_mask=mask, scale=sight.scale
         )
-        if sight.mask is not None:  # rows that see no key come back with a log-sum-exp of 0
+        if sight.mask is not None:  # rows that see no key return a log-sum-exp of 0
             lse = lse.masked_fill((sight.mask == -torch.inf).all(dim=-1), -torch.inf)
         return output, lse
 
@@ -77,7 +77,7 @@ def _one_by_one(
 
 
 def _causal_or_mask(query: Tensor, key: Tensor, sight: Sight) -> tuple[bool, Tensor | None]:
-    """(let the kernel see causally, mask [B or 1, 1, N or 1, M])."""
+    """(whether the kernel applies the causal mask, additive mask [B or 1, 1, N or 1, M])."""
     if sight.window is None and sight.mask is None and sight.length_B is None:
         return sight.causal, None
     added = _added(sight, 0, query.shape[2], key.shape[2], query)
@@ -85,7 +85,7 @@ def _causal_or_mask(query: Tensor, key: Tensor, sight: Sight) -> tuple[bool, Ten
 
 
 class Math:
-    """Written out with matrix products: any device and dtype, some queries at a time."""
+    """Plain matrix products for any device and dtype, some queries at a time."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
         outputs, lses = [], []
@@ -137,7 +137,7 @@ def _scores(query: Tensor, key: Tensor, low: int, high: int, sight: Sight) -> Te
 
 
 def _added(sight: Sight, low: int, high: int, columns: int, like: Tensor) -> Tensor | None:
-    """What is added to the scores of the queries [low, high): [B or 1, n or 1, M] in the dtype of ``like``."""
+    """The additive mask for the scores of the queries [low, high): [B or 1, n or 1, M] in the dtype of ``like``."""
     added = None if sight.mask is None else sight.mask[None, low:high].to(like.dtype)
     column_M = torch.arange(columns, device=like.device)
     hidden: list[Tensor] = []

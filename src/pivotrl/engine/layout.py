@@ -1,4 +1,4 @@
-"""Which rows of a forest pass attend to which: a triangle for each segment, a rectangle for each segment above it.
+"""Which rows of a forest pass attend to which: a triangle per segment, and a rectangle for each segment above it.
 
 Suffixes: _T rows of a pass, _B segments side by side, _L rows of the longest.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from pivotrl.engine.forest import Forest, Ids
 
 _LONG = 256
-"""Segments of at least so many rows attend alone; shorter ones of similar length stand side by side."""
+"""Segments of at least this many rows attend alone; shorter ones of similar length are batched."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Stack:
-    """Segments of similar length side by side; padding repeats a segment's last row."""
+    """A batch of segments of similar length; padding repeats a segment's last row."""
 
     rows_BL: Tensor
     valid_BL: Tensor
@@ -39,13 +39,13 @@ class Stack:
     """First row, for a stack of one segment."""
 
     def take(self, tensor: Tensor) -> Tensor:
-        """[1, H, T, D] -> [B, H, L, D]; a view when one segment is taken."""
+        """[1, H, T, D] -> [B, H, L, D]; a view if there is one segment."""
         if len(self.rows_BL) == 1:
             return tensor[:, :, self.start : self.start + self.rows_BL.shape[1]]
         return tensor[0].transpose(0, 1)[self.rows_BL].transpose(1, 2)
 
     def put(self, whole: Tensor, part: Tensor) -> None:
-        """Write [B, H, L, D] to its rows of [1, H, T, D], padding left out."""
+        """Write [B, H, L, D] to its rows of [1, H, T, D], without padding."""
         if len(self.rows_BL) == 1:
             whole[:, :, self.start : self.start + self.rows_BL.shape[1]] = part
         else:
@@ -56,7 +56,7 @@ class Stack:
 def rectangles(
     forest: Forest, chosen: Sequence[int], rows_T: Ids, seen: Sequence[int], of_trunk: bool
 ) -> list[Rectangle]:
-    """What the rows of a pass see of the segments ``seen``, which are laid out one after the other."""
+    """What the rows of a pass see of the segments ``seen``, which are laid out in sequence."""
     found, low = [], 0
     for index in seen:
         segment = forest.segments[index]
@@ -69,7 +69,7 @@ def rectangles(
 
 
 def side_by_side(spans: Sequence[tuple[int, int]], device: torch.device) -> list[Stack]:
-    """Segments as row ranges; a long one stands alone."""
+    """Batch segments, given as row ranges; a long one gets its own batch."""
     groups: dict[int, list[tuple[int, int]]] = {}
     for number, (start, end) in enumerate(spans):
         length = end - start

@@ -24,19 +24,19 @@ _LEARNING_RATES: dict[tuple[bool, ObjectiveName], float] = {
     (False, "policy_gradient"): 1e-6,
     (False, "likelihood"): 1e-5,
 }
-"""By whether an adapter is trained, and the objective (docs/method.md says where they come from)."""
+"""(Whether an adapter is trained, objective) -> learning rate. docs/method.md gives the sources."""
 
 
 class LocalLearner:
     """AdamW over an executor that computes common prefixes once.
 
     Args:
-        weights: what is trained, and its reference.
+        weights: the trained weights and their reference.
         executor, pass_tokens: see :class:`pivotrl.policies.hf.Policy`.
         write: writes an export: ``write(path, model, folded=weights.folded)``.
 
     Raises:
-        InputError: the executor does not give this model's own numbers.
+        InputError: the executor does not reproduce this model's own numbers.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class LocalLearner:
     # --- learning -------------------------------------------------------------------------------------------------
 
     def update(self, examples: Sequence[Example], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
-        """See :class:`pivotrl.protocols.Policy`. What moves nothing does not go through the model: completions of
-        advantage 0, when there is no KL term.
+        """See :class:`pivotrl.protocols.Policy`. Without a KL term, completions of advantage 0 have no gradient and do
+        not go through the model.
 
         Raises:
-            InputError: the step made weights that are not finite, or that give logits that are not.
+            InputError: the step made weights or logits that are not finite.
         """
         assert self.optimizer is not None, "this policy was made with trainable=False"
         model = self.weights.model
@@ -139,7 +139,7 @@ class LocalLearner:
     def load(self, path: Path) -> None:
         """
         Raises:
-            InputError: it is damaged, or holds other parameters.
+            InputError: the checkpoint is damaged or holds other parameters.
         """
         assert self.optimizer is not None
         tensors, state = load_checkpoint(path)
@@ -163,7 +163,7 @@ class LocalLearner:
 
 
 def _all_logprobs(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
-    """Log-probability of every token of the vocabulary [S, V] at each place of the answer."""
+    """Log-probability of every token of the vocabulary [S, V] at each position of the answer."""
     input_ids = torch.tensor([[*prompt, *answer[:-1]]], device=model.device)
     logits = model(input_ids=input_ids, use_cache=False, logits_to_keep=len(answer)).logits[0]
     return torch.log_softmax(logits.float(), dim=-1)

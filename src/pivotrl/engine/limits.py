@@ -1,4 +1,4 @@
-"""Numbers of a model that its configuration keeps under many names."""
+"""Limits of a model that configurations keep under different names."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequen
 _logger = logging.getLogger(__name__)
 
 UNBOUNDED = 1 << 30
-"""Tokens; the context of a model whose states or position biases have no end."""
+"""Tokens; the context of a model whose states or position biases have no limit."""
 
 
 def max_context(config: Any, tokenizer: Any) -> int:
-    """Tokens that the model can see: what its configuration says, else its tokenizer, else :data:`UNBOUNDED`."""
+    """Tokens that the model can see, from its configuration or else its tokenizer; otherwise :data:`UNBOUNDED`."""
     text = config.get_text_config()
     told = [getattr(text, name, None) for name in _LENGTHS] + [getattr(tokenizer, "model_max_length", None)]
     return next((int(value) for value in told if isinstance(value, int) and 0 < value < UNBOUNDED), UNBOUNDED)
 
 
 def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """End tokens that generation_config.json and config.json name.
+    """End tokens named by generation_config.json and config.json.
 
-    Only control tokens that the model can choose count: any other id is a default that nobody set for this tokenizer.
+    Only control tokens that the model can choose count; any other id is a default not meant for this tokenizer.
     """
     named: set[int] = set()
     for source in (model.generation_config, model.config, model.config.get_text_config()):
@@ -33,5 +33,5 @@ def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     control = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
     ends = {each for each in named & control if each < num_outputs(model)}
     if ignored := sorted(named - ends):
-        _logger.warning("end tokens that are no control tokens of the tokenizer are not used: %s", ignored)
+        _logger.warning("ignored end tokens that are not control tokens of the tokenizer: %s", ignored)
     return frozenset(ends)

@@ -1,6 +1,6 @@
-"""Load a causal language model and its tokenizer: a Hugging Face id, a folder, or the packaged SmolLM2.
+"""Loads a causal language model and its tokenizer: a Hugging Face id, a folder, or the packaged SmolLM2.
 
-A model is used as its own configuration says or refused in one sentence. Code that comes with a model never runs, and
+A model is used as its configuration says, or refused with one sentence. Code that comes with a model never runs, and
 weights are never unpickled.
 """
 
@@ -33,8 +33,8 @@ from pivotrl.storage.record_files import sha256_of_file
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.1}
-"""Largest difference of a log-probability between two ways of computing it, in nats. A wrong mask, state or layer is
-off by far more."""
+"""Largest difference between two computations of a log-probability, in nats. A wrong mask, state or layer causes far
+more."""
 
 _BUFFERS = ("inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
 """Tensors in older checkpoints that are computed, not trained."""
@@ -43,10 +43,10 @@ _logger = logging.getLogger(__name__)
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU.
+    """``auto`` is CUDA if available, otherwise the CPU.
 
     Raises:
-        InputError: there is no such device.
+        InputError: the device does not exist.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,7 +63,7 @@ def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     """``auto`` is bf16 on CUDA and fp32 on the CPU.
 
     Raises:
-        InputError: it is another one. fp16 would need its loss scaled.
+        InputError: the dtype is not supported. fp16 would need loss scaling.
     """
     if dtype not in get_args(Dtype):
         raise InputError(f"dtype must be one of {', '.join(get_args(Dtype))}, not {dtype!r}")
@@ -76,7 +76,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
     """(model in evaluation mode, tokenizer, identity).
 
     Raises:
-        InputError: there is no such model, or it cannot be used; the message says why and what to give instead.
+        InputError: the model does not exist or cannot be used; the message says why and what to give instead.
     """
     folder = locate(name)
     config = read_config(folder, name)
@@ -95,7 +95,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
 
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Inside, transformers says nothing to our users; what matters is in our own messages."""
+    """Silence transformers; our own messages say what matters."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     yield
@@ -103,7 +103,7 @@ def quiet_loading() -> Iterator[None]:
 
 @contextlib.contextmanager
 def refusing(start: str) -> Iterator[None]:
-    """What the code of a model raises inside becomes one sentence. The model is not usable, whatever the kind.
+    """Turn any error from a model's code into one sentence that refuses the model.
 
     Raises:
         InputError: with ``start``, the reason and a remedy.
@@ -112,7 +112,7 @@ def refusing(start: str) -> Iterator[None]:
         yield
     except (InputError, torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:  # hundreds of architectures, each with faults of its own
+    except Exception as error:  # hundreds of architectures, each with its own faults
         raise InputError(
             f"{start}: {reason_of(error)}. Give a decoder-only model that docs/limits.md lists, saved by "
             "transformers as safetensors"
@@ -120,7 +120,7 @@ def refusing(start: str) -> Iterator[None]:
 
 
 def num_outputs(model: Any) -> int:
-    """Tokens that the model can choose from."""
+    """Number of tokens that the model can choose from."""
     layer = model.get_output_embeddings()
     if layer is None:
         raise InputError(f"{type(model).__name__} has no output layer; give a model that was trained to write text")
@@ -142,8 +142,8 @@ def _load(auto_class: Any, folder: Path, dtype: torch.dtype, name: str) -> Any:
 def _require_all_weights(model: Any, info: dict[str, Any], name: str) -> None:
     """
     Raises:
-        InputError: a weight of the model is not in the files and would be made up, or a weight in the files belongs to
-            a layer that computes without it.
+        InputError: the files lack a weight, which would be random, or hold a weight of a layer that computes without
+            it.
     """
     unlike = sorted(str(each[0] if isinstance(each, tuple) else each) for each in info["mismatched_keys"])
     missing = sorted(info["missing_keys"]) or unlike
@@ -165,7 +165,7 @@ def _require_all_weights(model: Any, info: dict[str, Any], name: str) -> None:
 
 
 def _belongs(key: str, modules: dict[str, Any]) -> bool:
-    """A tensor of a layer that is there, or of one more layer than there are."""
+    """Whether a tensor belongs to a layer of the model, or to a layer beyond its last one."""
     layer, _, _ = key.rpartition(".")
     numbered = re.match(r"(.*?)\.\d+\.", key)
     more = numbered is not None and isinstance(modules.get(numbered[1]), torch.nn.ModuleList)
@@ -177,14 +177,14 @@ def _listed(names: list[str]) -> str:
 
 
 def _choose_attention(model: Any) -> None:
-    """Our attention where it gives the numbers of the model's own: some have sinks, caps, biases or masks that only
-    their own code knows."""
+    """Use our attention if it reproduces the model's own numbers; some models have sinks, caps, biases or masks that
+    only their own code implements."""
     own, expected = model.config.get_text_config()._attn_implementation, _probe(model)
     try:
         model.set_attn_implementation(split_attention.NAME)
         if (expected - _probe(model)).abs().max().item() <= TOLERANCE[model.dtype]:
             return
-    except Exception as error:  # each has its own way of saying no
+    except Exception as error:  # each fails in its own way
         _logger.debug("%s: %s", type(model).__name__, error)
     model.set_attn_implementation(own)
 
@@ -192,7 +192,7 @@ def _choose_attention(model: Any) -> None:
 def _require_next_tokens(model: Any, name: str) -> None:
     """
     Raises:
-        InputError: outputs are not finite, do not stand where they are asked for, or depend on later tokens.
+        InputError: outputs are not finite or depend on later tokens.
     """
     logprobs, start = _probe(model), cannot_load(name, model.config.model_type)
     if not torch.isfinite(logprobs).all():

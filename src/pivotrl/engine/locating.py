@@ -1,4 +1,4 @@
-"""Where a model's files are: a folder, the packaged SmolLM2, or a Hugging Face id, which is fetched into the cache."""
+"""Finds a model's files: a folder, the packaged SmolLM2, or a Hugging Face id, which is fetched into the cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pivotrl.engine import smollm2
 from pivotrl.protocols import InputError
 
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-"""What is fetched: configuration, weights and tokenizer. Neither code nor pickles, which are never used."""
+"""Files to fetch: configuration, weights and tokenizer, but no code or pickles, which are never used."""
 _SECONDS = 5.0
 
 
@@ -22,7 +22,7 @@ def locate(name: str) -> Path:
         name: a folder, ``smollm2-135m-instruct`` or a Hugging Face id.
 
     Raises:
-        InputError: there is no such folder, or no model of that id is in the cache or can be fetched.
+        InputError: the folder does not exist, and no model of that id is in the cache or can be fetched.
     """
     if name == smollm2.NAME:
         return smollm2.fetch()
@@ -39,12 +39,12 @@ def locate(name: str) -> Path:
 
 
 def address(name: str, folder: Path) -> str:
-    """What another program finds the model by: its Hugging Face id, else its folder."""
+    """The name by which another program finds the model: its Hugging Face id or its folder."""
     return str(folder) if name == smollm2.NAME or Path(name).expanduser().exists() else name
 
 
 def _may_be_id(name: str) -> bool:
-    """Not a path: ``models/x`` is one where there is a folder ``models``."""
+    """Whether the name can be an id. ``models/x`` is a path if there is a folder ``models``."""
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -54,10 +54,10 @@ def _may_be_id(name: str) -> bool:
 
 
 def _fetch(name: str) -> Path:
-    """The newest snapshot, or the one in the cache when the hub cannot be asked. One try: a run must not hang."""
+    """The newest snapshot, or the cached one if the hub cannot be reached. Only one try: a run must not hang."""
     try:
         info = huggingface_hub.HfApi().model_info(name, timeout=_SECONDS)
-    except Exception as error:  # of the network, the hub, or HF_HUB_OFFLINE: too many kinds to name
+    except Exception as error:  # from the network, the hub or HF_HUB_OFFLINE: too many kinds to name
         fault = error
     else:
         return Path(huggingface_hub.snapshot_download(name, revision=info.sha, allow_patterns=_FILES))

@@ -1,7 +1,7 @@
-"""Fold a LoRA adapter into the frozen weights while sampling, and take it out again bit for bit.
+"""Folds a LoRA adapter into the frozen weights for sampling, and removes it again bit for bit.
 
-An unmerged adapter costs three matrix products where one is needed. The frozen weights never change, so one kept
-copy of them is enough to restore them exactly (subtracting the adapter again would not).
+An unmerged adapter costs three matrix products instead of one. The frozen weights never change, so one copy of them
+restores them exactly; subtracting the adapter would not.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ class FoldedAdapter:
     """Holds the frozen weights of every adapted layer of a PEFT model (one extra copy of those weights).
 
     Raises:
-        InputError: peft adapted another number of layers than ``num_layers``, as it does for experts under some names.
+        InputError: peft did not adapt ``num_layers`` layers, which happens for experts under some names.
     """
 
     def __init__(self, model: Any, num_layers: int) -> None:
         self._layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
         if len(self._layers) != num_layers or not all(isinstance(layer, Linear) for layer in self._layers):
             raise InputError(
-                f"peft adapts {len(self._layers)} layers of the model type {model.config.model_type!r} where "
-                f"{num_layers} were asked for; train the weights themselves with lora_rank=0"
+                f"peft adapts {len(self._layers)} layers of the model type {model.config.model_type!r} instead of "
+                f"{num_layers}; train the weights themselves with lora_rank=0"
             )
         self._frozen = [layer.get_base_layer().weight.detach().clone() for layer in self._layers]
 
     @contextlib.contextmanager
     def folded(self) -> Iterator[None]:
-        """Inside, the model computes with one product per layer; no gradient may be taken."""
+        """Let the model compute with one product per layer; gradients are not allowed meanwhile."""
         with torch.no_grad():
             for layer in self._layers:
                 layer.merge()

@@ -1,8 +1,7 @@
 """The clipped policy loss and the KL estimate, on per-token tensors (paper eq. 7).
 
-Suffix _S: the scored tokens of a batch, one after the other. Reductions are sums with weights that already hold the
-denominator (:func:`pivotrl.protocols.tokens.token_weights`), so a batch may be cut anywhere without changing the
-gradient.
+Suffix _S: the scored tokens of a batch in sequence. Reductions are sums with weights that already hold the denominator
+(:func:`pivotrl.protocols.tokens.token_weights`), so a batch may be cut anywhere without changing the gradient.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import torch
 
 _MAX_LOG_RATIO = 20.0
-"""exp() of more would overflow on one stale log-probability."""
+"""Beyond it, exp() could overflow on a single stale log-probability."""
 
 
 def clipped_policy_loss(
@@ -42,7 +41,7 @@ def kl_k3(logprobs_S: torch.Tensor, reference_logprobs_S: torch.Tensor) -> torch
 def importance_weights(old_logprobs_S: torch.Tensor, sampled_logprobs_S: torch.Tensor, cap: float) -> torch.Tensor:
     """Truncated importance weights [S], without gradient: min(policy before the update / sampler, cap) per token.
 
-    They correct for a sampler that is not the policy it stands for, such as another engine or an older policy.
+    They correct for a sampler that differs from the policy, such as another engine or an older policy.
     """
     ratio = (old_logprobs_S.detach() - sampled_logprobs_S).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
     return ratio.clamp(max=cap)

@@ -1,4 +1,4 @@
-"""What plain LoRA adds to each linear layer, and the sum of two such additions as one."""
+"""The additions of plain LoRA to linear layers, and the sum of two such additions."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class LowRank(NamedTuple):
 
 
 def plain_additions(model: Any) -> dict[str, LowRank] | None:
-    """Module name (of the base model) -> what the adapter adds to it; None when it does more than that.
+    """Module name (of the base model) -> what the adapter adds to it; None if the adapter does more than that.
 
-    More are DoRA's magnitudes, biases, trained copies of whole modules or of tokens, and layers that are not linear.
+    DoRA's magnitudes, biases, trained copies of whole modules or tokens, and layers that are not linear are more.
 
     Args:
-        model: a PEFT model with one adapter that is not merged.
+        model: a PEFT model with one unmerged adapter.
     """
     found = {}
     for name, layer in model.get_base_model().named_modules():
@@ -68,9 +68,9 @@ def add(first: Mapping[str, LowRank], second: Mapping[str, LowRank]) -> dict[str
 
 
 def of_one_rank(additions: Mapping[str, LowRank]) -> dict[str, LowRank]:
-    """The same additions, filled up with zeros to the largest rank.
+    """The same additions, padded with zeros to the largest rank.
 
-    Not every program that loads an adapter knows ``rank_pattern``; every one knows a single rank.
+    Some programs that load adapters do not support ``rank_pattern``; all support a single rank.
     """
     rank = max(part.down.shape[0] for part in additions.values())
     filled = {}

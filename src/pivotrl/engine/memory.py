@@ -1,9 +1,9 @@
 """How large a training pass or a decoding batch may be.
 
-What a token of a training pass keeps for the backward is counted on the model itself. A formula over the configuration
-would have to know every family, which layers are trained and where numbers are widened. Nothing here looks at the
-memory that happens to be free: the same model on the same machine gives the same numbers at every start. Others would
-cut batches differently when a run goes on, and change its bits.
+We measure on the model itself what a token of a training pass keeps for the backward. A formula over the configuration
+would have to know every family, which layers are trained and where numbers are widened. We ignore how much memory
+happens to be free, so the same model on the same machine always gives the same numbers. Otherwise a resumed run would
+cut batches differently, which changes its bits.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from torch import Tensor
 _CPU_BYTES = 6 << 30
 _CPU_SHARE = 0.25
 _CUDA_SHARE = 0.5
-"""Of what weights and optimizer leave of a GPU, for activations; a trunk's keys and values and the work of a layer need
-the rest."""
+"""Share of the GPU memory left by weights and optimizer that activations may take; a trunk's keys and values and the
+work of a layer need the rest."""
 _DECODE_SHARE = 0.1
-"""Of the same, for keys and values of branches that decode together; their buffers are rounded up by as much as half in
-each direction."""
+"""Share of the same for keys and values of branches that decode together; rounding enlarges their buffers by up to half
+in each direction."""
 _CUDA_ROWS = 512
 _CPU_ROWS = 64
-"""Branches that decode together at most. A step of a GPU hardly takes longer for more; a CPU has enough to do."""
+"""Most branches that decode together. More rows hardly slow a step of a GPU; a CPU is busy with fewer."""
 _MULTIPLE = 256
 _SHORT = 32
-"""Tokens of the shorter of the two rows that are compared."""
+"""Tokens of the shorter of the two compared rows."""
 
 
 def kept_bytes_per_token(model: Any) -> int:
-    """Activations that a forward through the decoder keeps for the backward, bytes for each further token.
+    """Bytes of activations per additional token that a forward through the decoder keeps for the backward.
 
-    Only what a gradient goes through counts: layers below the lowest trained one keep nothing.
+    Only layers that a gradient passes count: layers below the lowest trained one keep nothing.
 
     Args:
-        model: a causal LM of transformers, with or without an adapter, its trained parameters asking for gradients.
+        model: a causal LM of transformers, with or without an adapter, whose trained parameters require gradients.
     """
     return (_kept_bytes(model, 2 * _SHORT) - _kept_bytes(model, _SHORT)) // _SHORT
 
 
 def _kept_bytes(model: Any, num_tokens: int) -> int:
-    """Storage that the graph of one row holds, weights left out."""
+    """Bytes of storage that the graph of one row holds, without weights."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -50,11 +50,11 @@ def _kept_bytes(model: Any, num_tokens: int) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # the tensor itself would hold the graph that holds it
+        return tensor.detach()  # the tensor itself would form a reference cycle with its graph
 
     input_ids = torch.arange(num_tokens, device=model.device)[None] % model.config.get_text_config().vocab_size
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        # Held until all is counted: what it keeps cannot have the address of something that is gone.
+        # Kept alive until all is counted, so that no address is reused.
         graph = model.get_decoder()(input_ids=input_ids, use_cache=False)
     total = sum(kept.values())
     del graph
@@ -62,7 +62,7 @@ def _kept_bytes(model: Any, num_tokens: int) -> int:
 
 
 def budget(model: Any) -> int:
-    """Bytes for activations: half of what a GPU has left; on the CPU a quarter of the machine's, 6 GiB at most."""
+    """Bytes for activations: half of the GPU memory left; on the CPU a quarter of the machine's, at most 6 GiB."""
     if model.device.type == "cuda":
         return int(_CUDA_SHARE * _left_of_gpu(model))
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -76,8 +76,8 @@ def trunk_bytes(model: Any) -> int:
 
 
 def _left_of_gpu(model: Any) -> int:
-    """Bytes beside the weights and, for what is trained, gradients, two moments and a copy of the reference; a tenth of
-    the memory at least."""
+    """Bytes left by the weights and, if anything is trained, by gradients, two moments and a copy of the reference; at
+    least a tenth of the memory."""
     sizes = [(parameter.nbytes, parameter.requires_grad) for parameter in model.parameters()]
     weights, trained = sum(size for size, _ in sizes), sum(size for size, asks in sizes if asks)
     total = torch.cuda.get_device_properties(model.device).total_memory
@@ -91,7 +91,7 @@ def tokens_that_fit(model: Any, num_bytes: int) -> int:
         num_bytes: see :func:`budget`.
     """
     config = model.config.get_text_config()
-    # Without gradients nothing is kept, yet every token passes through.
+    # Without gradients nothing is kept, but every token still passes through.
     least = config.hidden_size * config.num_hidden_layers * model.dtype.itemsize
     each = max(kept_bytes_per_token(model), int(least))
     return max(1, num_bytes // each // _MULTIPLE) * _MULTIPLE
@@ -101,7 +101,7 @@ def rows_that_fit(model: Any, num_tokens: int) -> int:
     """Branches of ``num_tokens`` tokens that may decode together, at least 1.
 
     Args:
-        model: the one that is trained, also when its reference is sampled: both are there.
+        model: the trained model, even if its reference is sampled, since both are in memory.
     """
     if model.device.type != "cuda":
         return _CPU_ROWS
@@ -110,7 +110,7 @@ def rows_that_fit(model: Any, num_tokens: int) -> int:
 
 
 def cached_bytes_per_token(model: Any) -> int:
-    """Keys and values of one token in all layers."""
+    """Bytes of the keys and values of one token in all layers."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_attention_heads", None) or 1  # a state-space model has none
     key_heads = getattr(config, "num_key_value_heads", None) or heads

@@ -1,9 +1,8 @@
-"""One batch of groups to its loss: what is differentiated, token by token, and what is reported about it.
+"""Computes the loss and the metrics of a batch of groups, token by token.
 
-Weights hold the denominators of the whole batch, so chunks of an executor or several processes may cut it anywhere:
-the gradients of the parts sum to the gradient of the whole. Numbers are reported from per-token results once the
-executor is done, so nothing is counted twice when it starts anew with smaller chunks. Those of a part are means over
-the part.
+Weights hold the denominators of the whole batch, so an executor's chunks or several processes may cut it anywhere: the
+gradients of the parts sum to the gradient of the whole. Metrics are computed from per-token results after the executor
+is done, so nothing counts twice if it restarts with smaller chunks. The metrics of a part are means over that part.
 
 Suffix _S: completion tokens of the batch in item, completion, token order.
 """
@@ -25,8 +24,8 @@ from pivotrl.protocols.tokens import Example
 
 @dataclass(frozen=True)
 class Batch:
-    """Items with one number per token of each kind. The weights are those of the examples: over a whole batch they sum
-    to 1, less what left it because nothing flows through it."""
+    """Items, with per-token advantages, weights and log-probabilities. The weights are those of the examples: over a
+    whole batch they sum to 1, minus the weights of completions left out because they have no gradient."""
 
     items: Sequence[Item]
     advantages_S: Tensor
@@ -36,8 +35,8 @@ class Batch:
 
     @classmethod
     def of(cls, examples: Sequence[Example], options: UpdateOptions) -> Batch:
-        """Of a batch or of a part of one. Completions of advantage 0 leave it when there is no KL term; where all would
-        leave, all stay."""
+        """A batch, or a part of one. Without a KL term, completions of advantage 0 are left out, unless that would
+        leave none."""
         kept = [
             (number, *row)
             for number, each in enumerate(examples)
@@ -64,7 +63,7 @@ class Objective:
     """The loss of one batch, for one or more passes over it.
 
     Args:
-        reference_S: log-probabilities of the reference policy; needed when the KL coefficient is not 0.
+        reference_S: log-probabilities of the reference policy; needed if the KL coefficient is not 0.
     """
 
     def __init__(self, batch: Batch, options: UpdateOptions, reference_S: Tensor | None) -> None:
@@ -72,7 +71,7 @@ class Objective:
         self._old_S: Tensor | None = None
 
     def backward(self, executor: Executor) -> dict[str, float]:
-        """Add the gradient of the loss to the parameters; returns metrics. The first call fixes the old policy."""
+        """Add the gradient of the loss to the parameters and return metrics. The first call fixes the old policy."""
         scored = executor.score(self._batch.items, self._options.temperature, self._loss)
         if self._old_S is None:
             self._old_S = scored.logprobs_S

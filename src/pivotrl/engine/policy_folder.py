@@ -1,4 +1,4 @@
-"""Write a policy as other programs load it: an adapter of peft or a model folder, with tokenizer and README."""
+"""Writes a policy in a form that other programs load: a peft adapter or a model folder, with tokenizer and README."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def write_policy(
     merged: Mapping[str, LowRank] | None,
     folded: Callable[[], contextlib.AbstractContextManager[None]],
 ) -> None:
-    """Fill a folder that appears whole or not at all. What it holds gives the logits of ``model``.
+    """Write the folder atomically. Its contents give the logits of ``model``.
 
     Args:
-        model: a model of transformers, or a PEFT model with one adapter beside the weights.
-        merged: what was added to the plain weights before the adapter. None writes whole weights, as does a model
-            without an adapter.
-        folded: inside what it gives, the adapter is in the weights.
+        model: a model of transformers, or a PEFT model with one unmerged adapter.
+        merged: what was added to the plain weights before the adapter. Whole weights are written if it is None or the
+            model has no adapter.
+        folded: context manager during which the adapter is in the weights.
 
     Raises:
-        ValueError: a weight is not finite; such weights are never published.
-        OSError: the disk is full; an older folder stays.
+        ValueError: a weight is not finite; such weights are never exported.
+        OSError: the disk is full; an older folder is kept.
     """
     config, tensors = _adapter(model, merged)
     try:
@@ -67,12 +67,12 @@ def write_policy(
                 spoken.chat_template = {"default": tokenizer.get_chat_template(), "tool_use": CHATML_TEMPLATE}
             spoken.save_pretrained(folder)
             write_file(folder / "README.md", readme(origin, rank=None if config is None else config.r))
-    except SafetensorError as error:  # how the package tells of a full disk
+    except SafetensorError as error:  # the package's error for a full disk
         raise OSError(None, str(error), str(path)) from error
 
 
 def _adapter(model: Any, merged: Mapping[str, LowRank] | None) -> tuple[Any, dict[str, Tensor]]:
-    """(settings, tensors) of one adapter on the plain weights; (None, {}) when there is none."""
+    """(settings, tensors) of one adapter on the plain weights; (None, {}) if one cannot hold all changes."""
     if not isinstance(model, PeftModel) or merged is None:
         return None, {}
     trained = plain_additions(model)
@@ -97,7 +97,7 @@ def _adapter(model: Any, merged: Mapping[str, LowRank] | None) -> tuple[Any, dic
 
 
 def _aimed_at(adapted: set[str], present: Sequence[str], config: Any) -> Any:
-    """The settings with exactly these modules as their targets, by short names and layers where that says it."""
+    """The settings with exactly these modules as targets, given by short names and layers if that is exact."""
     layers = {int(part) for name in adapted for part in name.split(".") if part.isdigit()}
     short = dataclasses.replace(
         config,
@@ -124,7 +124,7 @@ def _write_model(folder: Path, model: Any, stop_ids: Sequence[int]) -> None:
     _refuse_not_finite(state)
     base.save_pretrained(folder, state_dict=state)
     file = folder / "generation_config.json"
-    if file.is_file():  # what ends an answer here may be another token than the base model's
+    if file.is_file():  # our end tokens may differ from the base model's
         settings = json.loads(file.read_bytes()) | {"eos_token_id": list(stop_ids)}
         write_file(file, json.dumps(settings, indent=2) + "\n")
 

@@ -11,12 +11,12 @@ from typing import Any
 from pivotrl.engine import smollm2
 
 _VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes as --max-lora-rank."""
+"""Values that vLLM accepts for --max-lora-rank."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """How the policy was spoken to. The first three: see :class:`pivotrl.rendering.Renderer`."""
+    """How the policy was prompted. For the first three see :class:`pivotrl.rendering.Renderer`."""
 
     style: str
     reasoning: str
@@ -24,9 +24,9 @@ class Prompts:
     stop_ids: tuple[int, ...]
     """Tokens that end an answer."""
     date: str | None
-    """What a template that asks for today's date was told; None when it does not ask."""
+    """The date given to a template that asks for today's; None if it does not ask."""
     tools_in_chatml: bool = False
-    """Whether turns that need tools were written in pivotrl's own ChatML, and only the others by the template."""
+    """Whether turns with tools were written in pivotrl's own ChatML, and only the others by the template."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Origin:
     """Where an exported policy comes from."""
 
     base: str
-    """What ``from_pretrained`` loads: a folder (its full path) or a Hugging Face id."""
+    """The argument of ``from_pretrained``: a folder (its full path) or a Hugging Face id."""
     is_folder: bool
     note: str
     files: Mapping[str, str]
@@ -48,7 +48,7 @@ class Origin:
     def of(cls, model: Any, name: str, files: Mapping[str, str], adapter: str | None, prompts: Prompts) -> Origin:
         """
         Args:
-            model: as it was loaded, by this name.
+            model: as loaded under this name.
         """
         is_folder, note = name == smollm2.NAME or Path(name).exists(), ""
         if name == smollm2.NAME:
@@ -63,10 +63,10 @@ class Origin:
 
 
 def readme(origin: Origin, rank: int | None) -> str:
-    """Markdown.
+    """The README as Markdown.
 
     Args:
-        rank: of the adapter in the folder; None when it holds whole weights.
+        rank: rank of the adapter in the folder; None if it holds whole weights.
     """
     return "\n\n".join([*_what(origin, rank), *_load(origin, rank), *_prompts(origin.prompts)]) + "\n"
 

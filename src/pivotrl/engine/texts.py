@@ -10,9 +10,9 @@ from pivotrl.protocols import InputError
 
 
 def first_ids(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before every text, such as ``<s>``; empty where it puts nothing.
+    """The tokens that the tokenizer puts before every text, such as ``<s>``; empty if there are none.
 
-    An end token that it puts behind a text is not among them: our texts go on with an answer.
+    An end token after the text is left out, since an answer follows our texts.
     """
     read = tokenizer("a", return_special_tokens_mask=True)
     added = takewhile(lambda pair: pair[1], zip(read.input_ids, read.special_tokens_mask, strict=True))
@@ -22,9 +22,9 @@ def first_ids(tokenizer: Any) -> list[int]:
 def scored_ids(
     tokenizer: Any, encode: Callable[[str], list[int]], prompt: str, answer: str, max_context: int
 ) -> tuple[list[int], list[int]]:
-    """Token ids of (what comes before, the answer that is scored).
+    """Token ids of (the prompt, the scored answer).
 
-    The text begins as the tokenizer begins texts (``<s>``); a first token with nothing before it is not scored.
+    The text begins as the tokenizer begins texts (``<s>``). A first token with nothing before it is not scored.
 
     Raises:
         InputError: no token of the answer can be scored, or the text is longer than the model's context.

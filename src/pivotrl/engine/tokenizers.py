@@ -1,4 +1,4 @@
-"""Load a tokenizer, and refuse one that could not write or read the model's text."""
+"""Loads a tokenizer and refuses one that cannot write or read the model's text."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def tokenizer_in(folder: Path, name: str) -> Any:
     """The fast tokenizer of a folder, with a padding token. Its own code never runs.
 
     Raises:
-        InputError: it is missing, not a fast one, or cannot encode text.
+        InputError: the tokenizer is missing, slow, or cannot encode text.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except Exception as error:  # of transformers, tokenizers, a missing package: too many kinds to name
+    except Exception as error:  # transformers, tokenizers, a missing package: too many kinds to name
         raise InputError(f"cannot load the tokenizer of {name!r} ({reason_of(error)}). {_REMEDY}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(f"{name!r} has only a slow tokenizer, which cannot say where control tokens are. {_REMEDY}")
@@ -51,7 +51,7 @@ def require_ids(tokenizer: Any, num_rows: int, name: str) -> None:
     becomes one of them.
 
     Raises:
-        InputError: the tokenizer has ids that the model does not.
+        InputError: the tokenizer has ids that the model lacks.
     """
     beyond = {text for text, number in tokenizer.get_vocab().items() if number >= num_rows}
     written = f"{tokenizer.chat_template}{tokenizer.eos_token}{tokenizer.bos_token}"

@@ -1,4 +1,4 @@
-"""The trained parameters of a model: those of its text decoder, never of a vision or audio tower."""
+"""The trained parameters of a model: those of its text decoder, never those of a vision or audio tower."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from transformers.pytorch_utils import Conv1D
 from pivotrl.protocols import InputError
 
 _NAMES_OF_EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
-"""Where experts are one parameter, peft takes these names for them, also those of layers beside the experts."""
+"""If experts are one parameter, peft takes these names for them, even on layers that are not experts."""
 
 _READ_AS_WEIGHTS = ("out_proj", "dt_proj")
-"""Linear layers of a state-space mixer whose weight its kernels read directly, past an adapter."""
+"""Linear layers of a state-space mixer whose weight the kernels read directly, bypassing an adapter."""
 
 
 class Trainable:
@@ -26,7 +26,7 @@ class Trainable:
         frozen_layers: this many of the lowest layers, and all embeddings, are not trained.
 
     Raises:
-        InputError: the layers are not found, or there are fewer.
+        InputError: the layers are not found, or the model has too few.
     """
 
     def __init__(self, model: Any, frozen_layers: int) -> None:
@@ -49,7 +49,7 @@ class Trainable:
         _, self._holder, self._layers = min(found, key=lambda entry: entry[0])
 
     def linear_layers(self) -> dict[str, nn.Module]:
-        """Full name -> every linear layer of the trained layers that an adapter can stand beside, in order."""
+        """Full name -> module for every linear layer, in order, that is trained and can have an adapter."""
         frozen = {id(module) for layer in self._layers[: self._frozen_layers] for module in layer.modules()}
         trained = {id(module) for layer in self._layers[self._frozen_layers :] for module in layer.modules()} - frozen
         modules = dict(self._model.named_modules())
@@ -72,8 +72,8 @@ class Trainable:
         return found
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What full fine-tuning trains: decoder and output layer, or the layers above the frozen ones and what the
-        decoder does after them."""
+        """The parameters of full fine-tuning: decoder and output layer, or the layers above the frozen ones and the
+        decoder's modules after them."""
         if self._frozen_layers == 0:
             yield from self._decoder.parameters()
             yield from self._model.get_output_embeddings().parameters()
@@ -84,7 +84,7 @@ class Trainable:
 
     @torch.no_grad()
     def _after_layers(self) -> list[nn.Module]:
-        """Beside the layers, what runs after them: the final norm, whatever its name."""
+        """The modules that run after the layers: the final norm, under any name."""
         last, called = self._layers[-1], []
         beside = [module for module in self._holder.children() if module is not self._layers]
         output = self._model.get_output_embeddings()
@@ -101,7 +101,7 @@ class Trainable:
 
 @torch.no_grad()
 def _is_linear(module: nn.Module) -> bool:
-    """Input times weight plus bias. A subclass may do something else, such as choose experts."""
+    """Whether the module computes input times weight plus bias. A subclass may do otherwise, such as choose experts."""
     if type(module) in (nn.Linear, Conv1D):
         return True
     if not isinstance(module, nn.Linear):
@@ -109,7 +109,7 @@ def _is_linear(module: nn.Module) -> bool:
     inputs = torch.linspace(-1, 1, 2 * module.in_features).view(2, -1).to(module.weight)
     try:
         output = module(inputs)
-    except Exception:  # it wants other inputs, so it is no linear layer
+    except Exception:  # it takes other inputs, so it is not a linear layer
         return False
     plain = nn.functional.linear(inputs, module.weight, module.bias)
     return isinstance(output, torch.Tensor) and torch.allclose(output, plain, rtol=1e-2, atol=1e-2)

@@ -1,9 +1,9 @@
-"""How branches that decode together read the trunk: every segment once, by all the branches behind it, in one call.
+"""How branches that decode together read the trunk: one call reads every segment once for all branches below it.
 
 A new token of each branch sees the branch's own tokens and the segments above it. The query heads of one key head
-stand as rows, so no key is repeated for them. Rows are picked segment by segment and go through one call of a kernel
-(one launch on CUDA, however many segments there are); each row then has a part for every segment that it sees and one
-for its own tokens, and they are weighted by their log-sum-exps.
+become rows, so no key is repeated for them. Rows are gathered segment by segment and go through one kernel call (one
+launch on CUDA for any number of segments). Each row then has a part for every segment that it sees and one for its own
+tokens; the parts are weighted by their log-sum-exps.
 
 Suffixes: _N branches, _M their rows (branch by branch, one for each query head of a key head), _Q rows picked for the
 segments, _K parts of a row.
@@ -23,8 +23,8 @@ from pivotrl.engine.kernels import kernel_for
 from pivotrl.engine.visibility import Sight, Spans
 
 _PIECE = 1024
-"""Tokens of a segment that one read takes on a GPU, where reads run side by side; few branches on a long segment would
-leave most of it idle."""
+"""Tokens of a segment per read on a GPU, where reads run in parallel; otherwise few branches on a long segment would
+leave most of the GPU idle."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Plan:
     """The order of rows for some reads.
 
     Args:
-        reads: what is read, in the order of the trunk's rows.
-        num_branches: rows of a step, those of dead branches included.
-        group: query heads for each key head.
+        reads: the reads, in the order of the trunk's rows.
+        num_branches: rows of a step, including dead branches.
+        group: query heads per key head.
         num_trunk: rows of the trunk.
     """
 
@@ -63,7 +63,7 @@ class Plan:
         for place, row in enumerate(row for rows in picked for row in rows):
             parts_M[row].append(place)
         depth = max(map(len, parts_M))
-        # Where a row has fewer parts than others it repeats one of its own, which then has no weight.
+        # A row with fewer parts than others repeats one of its own with weight 0.
         place_KM = [[parts[min(k, len(parts) - 1)] if parts else 0 for parts in parts_M] for k in range(depth)]
         hidden_KM = [[k >= len(parts) for parts in parts_M] for k in range(depth)]
         self.row_Q = torch.from_numpy(np.concatenate(picked)).to(device)
@@ -76,12 +76,12 @@ class Plan:
 
 
 class Plans:
-    """What branches read, and the plans for what a layer sees of it.
+    """The reads of all branches, and the plans for those that a layer sees.
 
     Args:
         leaf_N: the segments that the branches continue, in row order.
-        num_rows: branches of a step, dead ones included.
-        piece: tokens of a segment that one read takes at most; None: all of them on the CPU, some on a GPU.
+        num_rows: branches of a step, including dead ones.
+        piece: most tokens of a segment per read; None: no limit on the CPU, :data:`_PIECE` on a GPU.
 
     Attributes:
         reads: which branches read which segment, or piece of one, in the order of the trunk's rows.
@@ -103,7 +103,7 @@ class Plans:
                     self.reads.append(Read(first, last, low, high, depth))
 
     def visible(self, position_N: Ids, window: int | None) -> list[Read]:
-        """The reads of which tokens at these positions, one for each branch, see anything."""
+        """The reads that tokens at these positions, one per branch, can see at all."""
         if window is None:
             return self.reads
         return [
@@ -113,7 +113,7 @@ class Plans:
         ]
 
     def plan(self, reads: Sequence[Read], group: int) -> Plan | None:
-        """For some of the reads; made once, None for none."""
+        """The cached plan for some of the reads; None if there are none."""
         key = (tuple(reads), group)
         if key not in self._made:
             self._made[key] = Plan(reads, self._num_rows, group, self._num_trunk, self._device) if reads else None
@@ -130,15 +130,15 @@ def attend(
     plan: Plan | None,
     masks: Sequence[Tensor | None],
 ) -> Tensor:
-    """A new token of each branch, over the branch's own tokens and the segments of the trunk.
+    """Attention of a new token of each branch over the branch's own tokens and the segments of the trunk.
 
     Args:
         query: [1, H, N, D].
-        keys, values: of the branches themselves, [N, Hkv, L, D].
+        keys, values: of the branches' own tokens, [N, Hkv, L, D].
         own: which of them a branch sees.
         trunk_key, trunk_value: [1, Hkv, P, D].
-        plan: None when no branch sees anything of the trunk.
-        masks: for each read of the plan, what is added to its scores [branches, keys].
+        plan: None if no branch sees the trunk.
+        masks: for each read of the plan, the additive mask of its scores [branches, keys].
 
     Returns:
         [1, H, N, D].

@@ -1,7 +1,7 @@
-"""What a kernel of attention is asked for: which keys its rows see; and what a kernel is.
+"""The interface of attention kernels: which keys their rows see, and which functions they have.
 
-A flash backward uses only the gradient, the output and the log-sum-exp of a row. Given those of the *whole* row it
-returns exact gradients for a part of the row's keys, so parts can be computed apart and merged.
+A flash backward uses only the gradient, the output and the log-sum-exp of a row. Given those of the *whole* row, it
+returns exact gradients for a part of the row's keys, so parts can be computed separately and merged.
 
 Shapes: query, output [B, H, N, D]; key, value [B, Hkv, M, D] with H a multiple of Hkv; log-sum-exp [B, H, N] in fp32
 (fp64 for fp64 inputs).
@@ -20,28 +20,28 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sight:
-    """Which keys the rows of a part see, and how their scores are scaled. By default all of them."""
+    """Which keys the rows of a part see, by default all, and how scores are scaled."""
 
     scale: float
     causal: bool = False
-    """Row i sees the keys 0 to i; as many keys as rows."""
+    """Row i sees the keys 0 to i; there are as many keys as rows."""
     window: int | None = None
-    """If set, only the last this many of those keys."""
+    """If set, each row sees only this many of the latest of those keys."""
     mask: Tensor | None = None
     """Added to the scores, [N, M]; minus infinity hides a key."""
     length_B: Tensor | None = None
-    """int32, at least 1: the keys behind the first so many are padding, of whatever finite value. Forward only."""
+    """int32, at least 1: number of keys; those after it are padding of any finite value. Forward only."""
 
 
 @dataclass(frozen=True)
 class Spans:
-    """Stretches of rows that stand one after the other, each seeing a stretch of the keys.
+    """Consecutive spans of rows, each of which sees a span of the keys.
 
     Attributes:
         each: (number of rows, first key, end of keys), in the order of the keys.
-        row_bounds, key_bounds: int32 on the device; between them they cut rows and all the keys into sequences. Keys
-            that nobody sees are a sequence without rows.
-        most_rows, most_keys: of a sequence.
+        row_bounds, key_bounds: int32 on the device; they cut the rows and all keys into sequences. Keys that no row
+            sees are a sequence without rows.
+        most_rows, most_keys: the largest of any sequence.
     """
 
     each: tuple[tuple[int, int, int], ...]
@@ -54,7 +54,7 @@ class Spans:
     def of(cls, each: Sequence[tuple[int, int, int]], num_keys: int, device: torch.device) -> Spans:
         """
         Raises:
-            ValueError: stretches of keys overlap or are out of order.
+            ValueError: spans of keys overlap or are out of order.
         """
         rows, keys = [0], [0]
         for num_rows, low, high in each:
@@ -81,11 +81,11 @@ class Kernel(Protocol):
     def forward_spans(
         self, query: Tensor, key: Tensor, value: Tensor, spans: Spans, scale: float, masks: Sequence[Tensor | None]
     ) -> tuple[Tensor, Tensor]:
-        """As :meth:`forward`, for a batch of one with as many heads as key heads; each span has a mask or None."""
+        """Like :meth:`forward`, for a batch of one with as many heads as key heads; each span has a mask or None."""
         ...
 
     def backward(
         self, grad: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, sight: Sight
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of query, key and value, for the output and log-sum-exp of the whole rows."""
+        """Gradients of query, key and value, given the output and log-sum-exp of the whole rows."""
         ...

@@ -1,4 +1,4 @@
-"""The weights of one model in memory: those that are trained, and the reference, what they were before training."""
+"""The weights of one model in memory: the trained ones and the reference, which is the model before training."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pivotrl.protocols import InputError
 
 
 class Weights:
-    """A model prepared for training. ``model`` is the trained one, an adapter beside its weights included.
+    """A model prepared for training. ``model`` is the trained model, including an adapter.
 
     Args:
         model: a causal LM of transformers.
         trainable: False trains nothing; the model is its own reference.
-        lora_rank: rank of the adapter that is trained: the reference is the model without it. 0 trains the weights
-            themselves: the reference is a frozen copy of them.
-        frozen_layers: so many of the lowest layers, and the embeddings, are not trained.
-        seed: of the adapter's initialisation.
+        lora_rank: rank of the trained adapter; the reference is the model without it. 0 trains the weights themselves;
+            the reference is then a frozen copy of them.
+        frozen_layers: number of lowest layers to freeze, together with the embeddings.
+        seed: seed of the adapter's initialisation.
 
     Raises:
         InputError: the model cannot be trained in this way.
@@ -75,18 +75,18 @@ class Weights:
         return self.has_adapter or self.frozen_copy is not None
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
-        """Name -> each parameter that is trained."""
+        """Name -> parameter, for every trained parameter."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     @contextlib.contextmanager
     def folded(self) -> Iterator[Any]:
-        """Inside, the model has its adapter in the weights: it acts at full speed, and no gradient may be taken."""
+        """Fold the adapter into the weights: the model acts at full speed, and gradients are not allowed."""
         with self._folded.folded() if self._folded else contextlib.nullcontext():
             yield self.model
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[Any]:
-        """Inside, the frozen reference: the model with its adapter off, or the frozen copy."""
+        """Give the frozen reference: the model with its adapter off, or the frozen copy."""
         if self.has_adapter:
             with self.model.disable_adapter():
                 yield self.model

@@ -1,4 +1,4 @@
-"""Environments, one plugin a file, and how the states of their turns are had again."""
+"""Environments, one plugin per file, and access to their ``restore`` functions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pivotrl.protocols import Restore
 
 
 def load_restore(spec: str) -> Restore:
-    """``shell(root='tasks')`` -> the ``restore`` that the environment's module exports, its options bound.
+    """``shell(root='tasks')`` -> the ``restore`` of the environment's module, with these options bound.
 
     Raises:
-        InputError: there is no such environment or option, or its module exports no ``restore``.
+        InputError: the environment or option does not exist, or the module exports no ``restore``.
     """
     name, bracket, options = spec.strip().partition("(")
     module = plugins.find("environments", name.strip()).__module__

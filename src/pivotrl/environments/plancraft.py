@@ -1,7 +1,7 @@
-"""Plancraft (MIT): craft a Minecraft item from an inventory, one move a turn, text in and text out.
+"""Plancraft (MIT): craft a Minecraft item from an inventory, one move per turn, text in and text out.
 
-The published simulator, recipes and task splits are used as they are; only the picture it draws at every step is
-left out. The whole state stands in the observation, so any recorded turn can be restored exactly from its text.
+We use the published simulator, recipes and task splits unchanged, except that no picture is drawn at every step. An
+observation holds the whole state, so any recorded turn can be restored exactly from its text.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Inventory = dict[int, dict[str, Any]]
 
 
 class _NoPicture:
-    """Takes the place of the drawing surface; the simulator calls it at every change."""
+    """Replaces the drawing surface, which the simulator calls at every change."""
 
     def clear(self) -> None: ...
 
@@ -55,7 +55,7 @@ class CraftingTable(PlancraftEnvironment):  # type: ignore[misc]
     """The published crafting rules on a plain dict ``{slot: {"type", "quantity"}}``; slot 0 is the output."""
 
     def __init__(self, inventory: Inventory) -> None:
-        # The published constructor loads a thousand images; everything else it does is here.
+        # The published constructor also loads a thousand images; the rest of it is here.
         self.table = _NoPicture()
         self.table_indexes = list(range(1, 10))
         self.output_index = 0
@@ -89,7 +89,7 @@ class CraftingTable(PlancraftEnvironment):  # type: ignore[misc]
 
 @functools.cache
 def recipes_for(item: str) -> tuple[Any, ...]:
-    """The recipes of an item in an order that does not depend on the file system."""
+    """The recipes of an item, in an order that does not depend on the file system."""
     return tuple(
         sorted(RECIPES.get(item, ()), key=lambda recipe: (recipe.recipe_type, sorted(map(str, recipe.inputs))))
     )
@@ -103,8 +103,8 @@ def _recipes_by_inputs() -> tuple[tuple[frozenset[str], Any], ...]:
 def recipe_text(item: str) -> str:
     """An answer of the benchmark's ``search`` action for an item.
 
-    The benchmark samples one of the valid arrangements each time; here it is always the one that starts in the
-    upper left cell, with an ingredient fixed by the item's name where several would do.
+    The benchmark samples one of the valid arrangements each time; we always take the one that starts in the upper
+    left cell. If several ingredients are possible, the item's name determines which one.
     """
     lines = [f"Recipes to craft {item}:"]
     for number, recipe in enumerate(recipes_for(item), start=1):
@@ -117,7 +117,7 @@ def recipe_text(item: str) -> str:
 
 
 def _arrangement(recipe: Any, seed: str) -> list[tuple[int, str]]:
-    """(cell, ingredient) of one valid way to lay out a recipe, from the upper left cell on."""
+    """(cell, ingredient) for one valid layout of a recipe, starting in the upper left cell."""
     generator = random.Random(seed)  # noqa: S311
     if isinstance(recipe, ShapelessRecipe):
         counts = generator.choice(recipe.ingredients)
@@ -153,7 +153,7 @@ def parse_observation(text: str) -> tuple[str, Inventory]:
 
 
 def parse_action(text: str) -> MoveAction | SmeltAction | StopAction | str:
-    """The action in a text, by the benchmark's own parsers; a string says what is wrong with it."""
+    """The action in a text, by the benchmark's own parsers; a string is an error message."""
     for handler in (MoveActionHandler(), SmeltActionHandler(), ImpossibleActionHandler()):
         found = handler.match(text)
         if found:
@@ -173,7 +173,7 @@ def load_tasks(
     With ``max_tasks`` a seeded random subset is taken, in file order.
 
     Raises:
-        InputError: there is no such split or file, or no task fits.
+        InputError: the split or file does not exist, or no task fits.
     """
     path = DATA / f"{split}.json" if (DATA / f"{split}.json").is_file() else Path(split)
     if not path.is_file():
@@ -199,11 +199,11 @@ class PlancraftTask:
 
     Args:
         task: an entry of a split file.
-        recipes: put the answer of the benchmark's ``search`` for the target into every observation.
-        context_window: messages the agent sees; 1 is the latest observation alone, which holds the whole state.
-        max_turns: the episode fails after so many actions (the benchmark's default is 30).
-        stop_on_repeat: end the episode, failed, when a state comes back. For a greedy policy that sees the latest
-            observation alone this changes no result: it would go round for ever.
+        recipes: add the benchmark's ``search`` answer for the target to every observation.
+        context_window: messages that the agent sees; 1 is the latest observation alone, which holds the whole state.
+        max_turns: the episode fails after this number of actions (the benchmark's default is 30).
+        stop_on_repeat: fail the episode when a state repeats. For a greedy policy that sees only the latest
+            observation this changes no result: it would loop forever.
     """
 
     def __init__(
@@ -247,21 +247,21 @@ class PlancraftTask:
         return Observation(messages)
 
     def state(self) -> list[Any]:
-        """The occupied slots: [slot, item, quantity] each."""
+        """The occupied slots, each as [slot, item, quantity]."""
         return sorted([slot, item["type"], item["quantity"]] for slot, item in self.table.state.items())
 
     def controls(self) -> Iterator[tuple[PlancraftTask, bool]]:
-        return iter(())  # a move that only looks is none
+        return iter(())  # no move only looks at the state
 
     def close(self) -> None: ...
 
 
 def restore(turn: Turn, *, max_turns: int = 30) -> PlancraftTask:
-    """The task as the turn's agent saw it, from the observation alone. Earlier turns count towards ``max_turns``;
-    states may repeat, since to a policy that is not greedy that is no end.
+    """The task as the turn's agent saw it, restored from the observation alone. Earlier turns count towards
+    ``max_turns``. States may repeat, since a policy that is not greedy can leave a loop.
 
     Raises:
-        NotRestorable: ``not_a_plancraft_turn``: the observation or the trajectory's metadata lack what is needed.
+        NotRestorable: ``not_a_plancraft_turn``: the observation or the trajectory's metadata is incomplete.
     """
     before, metadata = turn.trajectory.messages[: turn.index], turn.trajectory.metadata
     text = next((message.content or "" for message in reversed(before) if message.role == "user"), "")
@@ -283,7 +283,7 @@ def restore(turn: Turn, *, max_turns: int = 30) -> PlancraftTask:
 
 
 class PlancraftTasks:
-    """The chosen tasks of a split; options as for :class:`PlancraftTask`."""
+    """The chosen tasks of a split. For options see :class:`PlancraftTask`."""
 
     def __init__(
         self,

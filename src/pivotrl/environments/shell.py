@@ -1,7 +1,7 @@
 """Shell tasks: a prompt, a directory of files, and one tool, ``bash``, whose commands run in a sandbox.
 
-A task is a folder (:mod:`pivotrl.reading.formats.shell_tasks`). Commands share files but no process: each has a shell
-of its own that starts in the work directory.
+A task is a folder (:mod:`pivotrl.reading.formats.shell_tasks`). Commands share files but no process: each runs in a
+new shell that starts in the work directory.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ BASH = Tool(
 )
 
 _SHELL = ("/usr/bin/env", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "bash", "--norc", "-c")
-"""No byte code, whose content depends on the time, and no random hashes: they would make every state differ."""
+"""Byte code depends on the time, and hashes are random by default: both would make every state differ."""
 _OUTSIDE = (
-    *("find", ".", "/tmp", "/dev/shm"),  # noqa: S108 - those of the sandbox
+    *("find", ".", "/tmp", "/dev/shm"),  # noqa: S108 - paths inside the sandbox
     *("!", "(", "-path", "./*", "(", "-type", "f", "-o", "-type", "l", ")", ")"),
     *("-printf", "%y %m %p %l\\0", "-type", "f", "-exec", "sha256sum", "-z", "{}", "+"),
 )
-"""What a session's own list of changes leaves out: directories, and files beside the work directory."""
+"""Lists what a session's own changes leave out: directories, and files outside the work directory."""
 
 
 class ShellTask:
@@ -51,8 +51,8 @@ class ShellTask:
     Args:
         task, folder: as loaded.
         sandbox: where commands run.
-        limits: of each command.
-        max_turns: the episode ends after so many actions, and the files count as they are then.
+        limits: limits of each command.
+        max_turns: the episode ends after this number of actions, and the files at that point are judged.
     """
 
     context_window: int | None = None
@@ -98,7 +98,7 @@ class ShellTask:
             return Observation((), done=True, reason=f"sandbox_failed: {error}", fault="sandbox_failed")
 
     def _run(self, session: Session, command: str) -> tuple[str, Any, str]:
-        """(what the agent is told, what is compared, fault)"""
+        """(text for the agent, value to compare, fault)"""
         finished = session.run([*_SHELL, command], limits=self._limits)
         data = finished.stdout + finished.stderr
         output = data.decode(errors="backslashreplace")
@@ -111,7 +111,7 @@ class ShellTask:
         else:
             ending, fault = f"[exit code {finished.exit_code}]", ""
         value = {"exit_code": finished.exit_code, "output": self.masked(output)}
-        if output.encode() != data:  # not UTF-8: the text alone does not say which bytes
+        if output.encode() != data:  # not UTF-8: the text does not determine the bytes
             value["bytes"] = data.hex()
         separator = "" if output.endswith("\n") or not output else "\n"
         return f"{output}{separator}{ending}", value, fault
@@ -122,16 +122,16 @@ class ShellTask:
         return dataclasses.replace(observation, reward=self._reward(), done=True, reason="too_many_turns")
 
     def masked(self, text: str) -> str:
-        """The text without what the task calls volatile."""
+        """The text with the task's volatile parts masked."""
         for pattern in self._task.volatile:
             text = re.sub(pattern, "<volatile>", text)
         return text
 
     def state(self) -> Any:
-        """Files and links in the work directory that changed since the task began, and everything beside it.
+        """Files and links in the work directory that changed since the task began, and everything outside it.
 
         Raises:
-            NotRestorable: there is too much of it, or the sandbox failed.
+            NotRestorable: the state is too large or unreadable, or the sandbox failed.
         """
         assert self._session is not None
         try:
@@ -144,8 +144,8 @@ class ShellTask:
         return {"changed": changed, "outside": sorted(outside.stdout.decode(errors="backslashreplace").split("\0"))}
 
     def controls(self) -> Iterator[tuple[ShellTask, bool]]:
-        """With an empty work directory, where errors may be told in other words; and with other content, and more of
-        it, in every file."""
+        """The task with an empty work directory, where error messages may differ, and with different and longer
+        content in every file."""
         for alter in (False, True):
             with tempfile.TemporaryDirectory() as name:
                 files = Path(name, "files")
@@ -159,7 +159,7 @@ class ShellTask:
                 yield control, alter
 
     def _reward(self) -> float | None:
-        """By what is seen from outside; None when the task has no check, or the check did not get to its end."""
+        """The reward as checked from outside; None if the task has no check or the check did not finish."""
         if not self._task.expected_files and self._task.check is None:
             return None
         for path, content in self._task.expected_files.items():
@@ -187,7 +187,7 @@ class ShellTask:
             return None
 
     def _copy_files(self, folder: Path) -> None:
-        """The work directory as it is now: regular files only, since a link may lead anywhere."""
+        """Copy the current work directory. Changed files must be regular, since a link may lead anywhere."""
         assert self._session is not None
         folder.mkdir(parents=True, exist_ok=True)
         if self._files.is_dir():
@@ -207,10 +207,10 @@ class ShellTask:
 
 
 def _commands(action: Action) -> list[str]:
-    """The commands of the action's calls, or of its one block of shell; none in a plain message.
+    """The commands of the action's calls or of its single shell block; none for a plain message.
 
     Raises:
-        ValueError: something else is called, or called wrongly.
+        ValueError: a call is not a valid call of bash.
     """
     found = []
     for call in action.tool_calls or bash.parse(action.content or "", ()).tool_calls:
@@ -223,7 +223,7 @@ def _commands(action: Action) -> list[str]:
 
 
 def _answers(calls: Sequence[ToolCall], texts: Sequence[str]) -> tuple[Message, ...]:
-    """What the agent is told: a message for each call, or the user's when it wrote a block of shell."""
+    """The answers to the agent: a tool message per call, or a user message for a shell block."""
     if not calls:
         return tuple(Message(role="user", content=text) for text in texts)
     return tuple(
@@ -232,7 +232,7 @@ def _answers(calls: Sequence[ToolCall], texts: Sequence[str]) -> tuple[Message, 
 
 
 def _altered(data: bytes, number: int) -> bytes:
-    """Other letters and digits, and the last line ``number`` times more."""
+    """Replace letters and digits, and append the last line ``number`` times."""
     lines = data.translate(_ROTATED).splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):
         lines.insert(0, lines[-1] + b"\n")
@@ -246,7 +246,7 @@ _ROTATED = bytes.maketrans(
 
 
 class ShellTasks:
-    """The tasks under a folder; the rest as for :class:`ShellTask`."""
+    """The tasks under a folder. For the other arguments see :class:`ShellTask`."""
 
     def __init__(self, tasks: dict[str, tuple[Task, Path]], sandbox: Sandbox, limits: Limits, max_turns: int) -> None:
         self._tasks, self._sandbox, self._limits, self._max_turns = tasks, sandbox, limits, max_turns
@@ -264,9 +264,9 @@ def make_environments(
     """The tasks under a folder, for episode evaluation.
 
     Args:
-        root: the folder above those of the tasks.
-        backend: of the sandbox.
-        command_seconds: longest that a command may take.
+        root: the folder that holds the task folders.
+        backend: sandbox backend.
+        command_seconds: time limit of a command.
         max_turns: as in :class:`ShellTask`.
     """
     limits = Limits(wall_seconds=command_seconds)
@@ -276,11 +276,11 @@ def make_environments(
 def restore(
     turn: Turn, *, root: str, backend: str = "bwrap", command_seconds: float = 5.0, max_turns: int = 30
 ) -> ShellTask:
-    """The task with the commands before the turn run again. Options as for :func:`make_environments`.
+    """The task after replaying the commands before the turn. For options see :func:`make_environments`.
 
     Raises:
-        NotRestorable: ``unknown_task``; ``replay_differs``: an output is not the logged one, what the task calls
-            volatile apart; ``sandbox_failed``.
+        NotRestorable: ``unknown_task``; ``replay_differs``: an output differs from the logged one outside the task's
+            volatile parts; ``sandbox_failed``.
         InputError: ``root`` holds no tasks, or the sandbox cannot be used.
     """
     tasks = _tasks(str(root))

@@ -1,7 +1,7 @@
-"""The verifier lint: how a verifier judges expected actions, attacks and honest variants.
+"""The verifier lint: tests a verifier on expected actions, attacks and honest variants.
 
 A policy in training finds every wrong action that is rewarded. The lint looks for them first, in seconds and without
-a model: :mod:`pivotrl.judging.probes` makes the actions, the verifier judges them as it judges samples.
+a model: :mod:`pivotrl.judging.probes` makes the actions, and the verifier judges them like samples.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pivotrl.turns import draw_by_task
 
 _NUM_OTHERS = 2
 _WITHOUT_EFFECT = frozenset({"empty", "malformed", "talk", "judge", "shell_missing"})
-"""Attacks that do nothing. Any other may by chance have the effect of the demonstrated action."""
+"""Attacks that do nothing. Any other attack may by chance have the effect of the demonstrated action."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def check(
     """
     asked = verifier.wrapped if isinstance(verifier, Wrapping) else verifier
     if not turns:
-        raise InputError("there are no candidate turns to check the verifier on; see skipped turns and their reasons")
+        raise InputError("no candidate turns to check the verifier on; see the skipped turns and their reasons")
     drawn = draw_by_task(turns, None, options.check_turns, options.check_seed)
     judged: list[Judged] = []
     is_ignored = _ignored_by(asked)
@@ -109,7 +109,7 @@ def check_stage(
     policy: Sampler | None = None,
     verification: VerificationOptions = VerificationOptions(),
 ) -> CheckReport:
-    """:func:`check` behind a time limit, written to ``check.json`` of a run directory.
+    """:func:`check` under a time limit, written to ``check.json`` of a run directory.
 
     Args:
         policy: the policy for verifiers that continue episodes.
@@ -159,8 +159,8 @@ def require_checked(
 
 
 def _looks_at_effects(verifier: Any, verdict: Verdict) -> bool:
-    """Whether the verdict comes from a verifier that judges effects, not spelling. In a combination the part asked last
-    has decided."""
+    """Whether the verdict comes from a verifier that judges effects, not spelling. In a combination the last part that
+    was asked has decided."""
     parts, said = verifier.verifiers if isinstance(verifier, Combination) else (), verdict.details.get("parts")
     if not parts:
         return isinstance(verifier, JudgesEffects) and bool(verifier.judges_effects)
@@ -208,14 +208,14 @@ def _identity(directory: Path, turns: Sequence[Turn], verifier: Verifier) -> dic
 
 
 def known_report(directory: Path) -> CheckReport | None:
-    """What ``check.json`` of a run directory says; None if there is none, or it is damaged or of another version."""
+    """The report in ``check.json`` of a run directory; None if it is missing, damaged or of another version."""
     path = directory / "check.json"
     if not path.is_file():
         return None
     try:
         return CheckReport.model_validate_json(path.read_text())
     except ValueError:
-        return None  # making it again takes seconds
+        return None  # a new check takes seconds
 
 
 def _fitting_report(directory: Path, identity: dict[str, str], options: CheckOptions) -> CheckReport | None:

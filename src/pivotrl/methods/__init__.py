@@ -1,1 +1,1 @@
-"""Training methods, one a file: how the groups of a step come about. See :class:`pivotrl.training.Method`."""
+"""Training methods, one per file. Each makes the groups of a step, see :class:`pivotrl.training.Method`."""

@@ -1,4 +1,4 @@
-"""PivotRL: the current policy acts at pivots, and learns from the differences within each group (paper eq. 5 to 7)."""
+"""PivotRL: the current policy acts at pivots and learns from the differences within each group (paper eq. 5 to 7)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Method:
 
     def check(self, options: TrainingOptions) -> None:
         if options.group_size == 1:
-            refuse("group_size", 1, "gives no advantage: a group of one has nothing to differ from; give at least 2")
+            refuse("group_size", 1, "gives no advantage: a single action has nothing to differ from; give at least 2")
         if options.train_temperature == 0:
             refuse("train_temperature", 0, "gives groups of equal samples, which teach nothing; give 1")
 
     def lesson(self, step: Step) -> Lesson:
-        """Without a difference in rewards and without a KL term there is nothing to learn."""
+        """The groups, with nothing to learn if rewards do not differ and there is no KL term."""
         samples = step.sample()
         groups, metrics = step.weigh(samples)
         with_signal = [group for group in groups if any(group.advantages_G)]

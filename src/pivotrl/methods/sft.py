@@ -12,7 +12,7 @@ from pivotrl.training import Lesson, Step, TrainingOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """The demonstrated action is the only completion of its turn, with weight 1. Samples nothing, asks no verifier."""
+    """Takes the demonstrated action as the only completion of its turn, with weight 1. Needs no samples or verifier."""
 
     title: ClassVar[str] = "imitation (SFT)"
     objective: ClassVar[ObjectiveName] = "likelihood"
@@ -24,7 +24,7 @@ class Method:
                 refuse(name, value, "does nothing when imitating (--method sft); leave it out")
 
     def lesson(self, step: Step) -> Lesson:
-        """Turns whose demonstrated action the chat template cannot write are left out and counted."""
+        """Leaves out and counts turns whose demonstrated action the chat template cannot write."""
         groups = []
         for turn in step.turns:
             try:

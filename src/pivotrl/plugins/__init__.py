@@ -1,8 +1,8 @@
-"""Find a plugin by its name: ``tool_call(ignore_case=True)`` -> the callable.
+"""Finds a plugin by its name: ``tool_call(ignore_case=True)`` -> the callable.
 
-Lookup order: a module of the built-in room, an entry point of group ``pivotrl.<kind>``, and for a name with a colon
-the attribute of an importable module. Options are Python literals and are checked against the signature. Names
-exist in the command line and in manifests only; in Python you pass the object.
+A name with a colon is an attribute of an importable module; any other is a built-in module of that kind or an entry
+point of group ``pivotrl.<kind>``. Options are Python literals and are checked against the signature. Only the command
+line and manifests use names; in Python you pass the object.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     """``name(option=literal, ...)`` -> (name, options).
 
     Raises:
-        InputError: the text is not of that form.
+        InputError: the text has another form.
     """
     name, bracket, rest = spec.strip().partition("(")
     if not bracket:
@@ -95,10 +95,10 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def find(kind: str, name: str) -> Callable[..., Any]:
-    """What the plugin exports, unbound.
+    """The callable that the plugin exports, without options.
 
     Raises:
-        InputError: there is no such plugin, it needs a package that is not installed, or it exports nothing usable.
+        InputError: the plugin does not exist, needs a package that is not installed, or exports nothing usable.
     """
     export = EXPORTS[kind]
     singular = {"policies": "policy"}.get(kind, kind[:-1])
@@ -126,12 +126,12 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         raise InputError(f"cannot import {error.name!r} for the {singular} {name!r}; is it installed?") from error
     except InputError:
         raise
-    except Exception as error:  # a module of the user's own may raise anything
+    except Exception as error:  # a user's module may raise anything
         raise InputError(
-            f"cannot import the {singular} {name!r}: {type(error).__name__}: {error}; mend the module"
+            f"cannot import the {singular} {name!r}: {type(error).__name__}: {error}; fix the module"
         ) from error
     if not callable(getattr(module, export, None)):
-        raise InputError(f"{module.__name__} exports no callable {export!r}, which the {singular} {name!r} must")
+        raise InputError(f"{module.__name__} exports no callable {export!r}, which the {singular} {name!r} needs")
     return getattr(module, export)  # type: ignore[no-any-return]
 
 
@@ -141,7 +141,7 @@ def unknown(
     """``no verifier called 'tool_cal'; did you mean 'tool_call'? There are all_of, ...``
 
     Args:
-        unlisted: what may be meant where no known word is near.
+        unlisted: suggestions if no known word is near.
     """
     listed = list(known)
     near = (difflib.get_close_matches(word, listed, n=1) or [*unlisted])[:1]
@@ -164,11 +164,11 @@ def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def require_options(kind: str, spec: str, **extra: Any) -> None:
-    """Whether a plugin has the options that it is given, without importing it where it comes with this package: some
-    import torch, which takes long.
+    """Check the names of a plugin's options. Plugins of this package are not imported, since some import torch, which
+    is slow.
 
     Raises:
-        InputError: as :func:`load`, for what can be told so early.
+        InputError: as :func:`load`, as far as the names show it.
     """
     name, options = parse_spec(spec)
     found = None if ":" in name else importlib.util.find_spec(f"pivotrl.{kind}.{name}")
@@ -180,7 +180,7 @@ def require_options(kind: str, spec: str, **extra: Any) -> None:
 
 
 def _written_options(body: Sequence[ast.stmt], export: str) -> list[str]:
-    """The keyword-only parameters of a function, or of a class's ``__init__``, by its source."""
+    """The keyword-only parameters of a function, or of a class's ``__init__``, read from its source."""
     for node in body:
         if isinstance(node, ast.ClassDef) and node.name == export:
             return _written_options(node.body, "__init__")
@@ -196,7 +196,7 @@ def _require_known(name: str, options: Sequence[str], known: Collection[str]) ->
 
 
 def spec_text(name: str, target: Callable[..., Any], given: Mapping[str, Any]) -> str:
-    """``name(option=literal)`` with the options that are not at their defaults, as :func:`load` reads it."""
+    """``name(option=literal)``, as :func:`load` reads it, with the options that differ from their defaults."""
     defaults = {option: parameter.default for option, parameter in options_of(target).items()}
     changed = {option: value for option, value in given.items() if value != defaults.get(option)}
     return f"{name}({_options(changed)})" if changed else name
@@ -211,7 +211,7 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
         extra: options given by the program, not by the text.
 
     Raises:
-        InputError: unknown plugin or option, an option that is missing, or one of the wrong type or out of its range.
+        InputError: the plugin or an option is unknown, or an option is missing, has the wrong type or is out of range.
     """
     name, options = parse_spec(spec)
     target = find(kind, name)
@@ -228,10 +228,10 @@ def load(kind: str, spec: str, **extra: Any) -> Any:
 
 
 def load_each(kind: str, given: Sequence[Any]) -> tuple[Any, ...]:
-    """Plugins made of plugins: each given as a spec, or as the object itself.
+    """The parts of a combined plugin, each given as a spec or as the object itself.
 
     Raises:
-        InputError: as :func:`load`, or there is none.
+        InputError: as :func:`load`, or there are no parts.
     """
     listed = given if isinstance(given, (list, tuple)) else ()
     parts = tuple(load(kind, p) if isinstance(p, str) else p for p in listed)
@@ -243,8 +243,8 @@ def load_each(kind: str, given: Sequence[Any]) -> tuple[Any, ...]:
 def describe(plugin: Any) -> str:
     """A plugin as text for a manifest: import path and bound options.
 
-    Of a dataclass, the fields that its ``repr`` shows: one that does not change what the plugin does, such as a
-    time limit, says ``repr=False``.
+    For a dataclass these are the fields in its ``repr``: a field that does not change what the plugin does, such as a
+    time limit, has ``repr=False``.
     """
     if isinstance(plugin, functools.partial):
         return f"{describe(plugin.func)}({_options(plugin.keywords)})"
@@ -256,7 +256,7 @@ def describe(plugin: Any) -> str:
 
 
 def spec_of(plugin: Any) -> str | None:
-    """The text by which :func:`load` makes this plugin again; None when it cannot be named, such as a lambda."""
+    """The text from which :func:`load` makes this plugin; None if it cannot be named, such as a lambda."""
     if isinstance(plugin, functools.partial):
         target, given = plugin.func, dict(plugin.keywords)
     elif dataclasses.is_dataclass(plugin) and not isinstance(plugin, type):
@@ -279,10 +279,10 @@ def spec_of(plugin: Any) -> str | None:
 
 
 def _respelled(value: Any) -> Any:
-    """An option's value as a literal: plugins within it by their specs.
+    """An option's value as a literal, with plugins replaced by their specs.
 
     Raises:
-        LookupError: one of them cannot be named.
+        LookupError: a plugin cannot be named.
     """
     if isinstance(value, (list, tuple)):
         return type(value)(map(_respelled, value))
@@ -294,9 +294,9 @@ def _respelled(value: Any) -> Any:
 
 
 def source_sha256(plugin: Any) -> str:
-    """Hash of the files of a plugin's own code and of its parts, those of this package left out; "" without any.
+    """Hash of the source files of a plugin and its parts, except those of this package; "" if there are none.
 
-    Two versions of a module have the same name; what one of them was found to do says nothing of the other.
+    Two versions of a module share a name, and findings about one say nothing about the other.
     """
     digest, files = hashlib.sha256(), sorted(set(_own_files(plugin)))
     for file in files:
@@ -305,7 +305,7 @@ def source_sha256(plugin: Any) -> str:
 
 
 def own_code(plugin: Any) -> dict[str, str]:
-    """For the inputs of a manifest: nothing for the plugins of this package."""
+    """The hash of a verifier's code for the inputs of a manifest; empty for plugins of this package."""
     found = source_sha256(plugin)
     return {"verifier code": found} if found else {}
 
@@ -323,7 +323,7 @@ def _own_files(plugin: Any) -> Iterator[str]:
     target = plugin if hasattr(plugin, "__qualname__") else type(plugin)
     if str(getattr(target, "__module__", "")).partition(".")[0] in ("pivotrl", "builtins"):
         return
-    with contextlib.suppress(TypeError, OSError):  # of C code, or typed in by hand
+    with contextlib.suppress(TypeError, OSError):  # C code, or typed interactively
         if (file := inspect.getsourcefile(target)) and Path(file).is_file():
             yield file
 

@@ -1,6 +1,6 @@
-"""Environments as they are made, begun, stepped and closed, each checked where it enters.
+"""Makes, begins, steps and closes environments, and checks every value that they return.
 
-The optional members of an environment are read here and nowhere else.
+Only this module reads the optional members of an environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ENVIRONMENT = {"task_id": None, "tags": None, "context_window": None, "reset": 
 
 
 def describe_environments(given: MakeEnvironments | Mapping[str, MakeEnvironments] | None) -> str | list[str] | None:
-    """What is played, for a manifest: one text, or a list of several."""
+    """The environments as text for a manifest: one text, or a list of several."""
     if not isinstance(given, Mapping):
         return describe(given) if given else None
     names = [f"environments:{name}" for name in given]
@@ -32,24 +32,24 @@ def describe_environments(given: MakeEnvironments | Mapping[str, MakeEnvironment
 def make_checked(
     given: MakeEnvironments | Mapping[str, MakeEnvironments], episodes_per_task: int = 1
 ) -> dict[str, Environments]:
-    """Environments by their names, ready to make their tasks. What they make is checked when it is made.
+    """Environments by name, ready to make their tasks. Each task is checked when it is made.
 
     Args:
         given: a factory, named by its import path and options, or several with their names.
         episodes_per_task: how often each task will be made.
 
     Raises:
-        InputError: a factory breaks, or makes something else than it must; the message says what.
+        InputError: a factory fails or makes an object of the wrong shape; the message says how.
     """
     named = given if isinstance(given, Mapping) else {describe(given): given}
     return {name: _checked(name, factory, episodes_per_task) for name, factory in named.items()}
 
 
 def require_environments(given: MakeEnvironments | Mapping[str, MakeEnvironments], episodes_per_task: int = 1) -> None:
-    """Begin an episode of the first task of each, and close it again.
+    """Begin and close an episode of the first task of each environment, to find faults early.
 
     Raises:
-        InputError: as :func:`make_checked`, or an episode cannot be begun.
+        InputError: as :func:`make_checked`, or an episode cannot begin.
     """
     for environments in make_checked(given, episodes_per_task).values():
         first = environments.make(environments.tasks()[0])
@@ -64,7 +64,7 @@ def require_environments(given: MakeEnvironments | Mapping[str, MakeEnvironments
 
 @dataclass(frozen=True)
 class _Checked:
-    """Environments that make what was asked for, or say that they did not."""
+    """Environments whose ``make`` is checked."""
 
     name: str
     made: Environments
@@ -78,21 +78,19 @@ class _Checked:
             environment = self.made.make(task)
             _require_environment(environment, self.name)
             if environment.task_id != task:
-                raise InputError(f"{self.name} made the task {environment.task_id!r} where {task!r} was due; {SEE}")
+                raise InputError(f"{self.name} made the task {environment.task_id!r} instead of {task!r}; {SEE}")
             return environment
 
 
 class _Listed:
-    """A list of environments, one a task, each of which can be handed out once."""
+    """A list of environments, one per task; each can be used once."""
 
     def __init__(self, name: str, listed: Sequence[Any], episodes_per_task: int) -> None:
         self._name, self._by_task = name, dict[str, Environment]()
         for environment in listed:
             _require_environment(environment, name)
             if environment.task_id in self._by_task:
-                raise InputError(
-                    f"the environments of {name}: two of them have the task_id {environment.task_id!r}; {SEE}"
-                )
+                raise InputError(f"the environments of {name}: two have the task_id {environment.task_id!r}; {SEE}")
             self._by_task[environment.task_id] = environment
         self._left = dict(self._by_task)
         if episodes_per_task > 1 and listed:
@@ -108,8 +106,8 @@ class _Listed:
 
     def _spent(self, task: str) -> InputError:
         return InputError(
-            f"the environments of {self._name}: a list holds one environment a task, so {task!r} can be played once. "
-            f"To play a task several times, return an object with tasks() and make(task); {SEE}"
+            f"the environments of {self._name}: a list holds one environment per task, so {task!r} can be played only "
+            f"once. To play a task several times, return an object with tasks() and make(task); {SEE}"
         )
 
 
@@ -120,19 +118,19 @@ def _checked(name: str, factory: MakeEnvironments, episodes_per_task: int) -> En
             require_parts(made, f"object that {name} makes", _ENVIRONMENTS)
         elif isinstance(made, (str, bytes, dict)) or not hasattr(made, "__iter__"):
             raise InputError(
-                f"{name} made {kind_of(made)}, not an object with tasks() and make(task), nor a list of environments; "
+                f"{name} made {kind_of(made)}, not an object with tasks() and make(task) or a list of environments; "
                 f"{SEE}"
             )
         else:
             made = _Listed(name, list(made), episodes_per_task)
         tasks: Any = made.tasks()
         if isinstance(tasks, str) or not hasattr(tasks, "__iter__"):
-            raise InputError(f"{name}: tasks returned {kind_of(tasks)}, not a list of texts; {SEE}")
+            raise InputError(f"{name}: tasks returned {kind_of(tasks)}, not a list of strings; {SEE}")
         names = tuple(tasks)
     if not names:
-        raise InputError(f"{name} made no environment: there is nothing to play; {SEE}")
+        raise InputError(f"{name} made no environment; {SEE}")
     if wrong := [task for task in names if not isinstance(task, str) or not task]:
-        raise InputError(f"{name}: tasks returned {wrong[0]!r:.80} among the names of its tasks, not a text; {SEE}")
+        raise InputError(f"{name}: tasks returned the task name {wrong[0]!r:.80}, which is not a string; {SEE}")
     if twice := [task for task, count in Counter(names).items() if count > 1]:
         raise InputError(f"{name}: tasks returned {twice[0]!r} twice; {SEE}")
     return _Checked(name, made, names)
@@ -142,23 +140,23 @@ def _require_environment(environment: Any, name: str) -> None:
     require_parts(environment, f"environment that {name} makes", _ENVIRONMENT)
     task = environment.task_id
     if not (isinstance(task, str) and task):
-        raise InputError(f"the environments of {name}: task_id must be a text; {SEE}")
+        raise InputError(f"the environments of {name}: task_id must be a string; {SEE}")
     if not _is_tags(environment.tags):
-        raise InputError(f"the environments of {name}: tags must be a dict of texts; {SEE}")
+        raise InputError(f"the environments of {name}: tags must be a dict of strings; {SEE}")
     if not _is_window(environment.context_window):
-        raise InputError(f"the environments of {name}: context_window must be a whole number from 0, or None; {SEE}")
+        raise InputError(f"the environments of {name}: context_window must be an integer of at least 0, or None; {SEE}")
     tools_of(environment)
     if (close := getattr(environment, "close", None)) is not None:
-        fault = misfit(close, 0) if callable(close) else "it is no method"
+        fault = misfit(close, 0) if callable(close) else "it is not a method"
         if fault:
             raise InputError(f"the environments of {name}: close cannot be called without arguments: {fault}; {SEE}")
 
 
 def tools_of(environment: Environment) -> tuple[Tool, ...]:
-    """The tools that the agent is shown: the optional ``tools``.
+    """The agent's tools: the optional ``tools``.
 
     Raises:
-        InputError: they are something else.
+        InputError: the value is not a list of Tool.
     """
     tools: Any = getattr(environment, "tools", ())
     if isinstance(tools, (list, tuple)) and all(isinstance(tool, Tool) for tool in tools):
@@ -170,11 +168,11 @@ def closed(environment: Environment) -> None:
     """Call the optional ``close``.
 
     Raises:
-        InputError: it breaks.
+        InputError: it fails.
     """
     close: Any = getattr(environment, "close", None)
     if close is not None:
-        with told(f"{_this(environment)} breaks in close"):
+        with told(f"{_this(environment)} fails in close"):
             close()
 
 
@@ -186,10 +184,10 @@ def begun(environment: Environment) -> list[Message]:
     """The first messages of an episode.
 
     Raises:
-        InputError: the environment breaks, or returns something else.
+        InputError: the environment fails or returns a value of the wrong shape.
     """
     name = _this(environment)
-    with told(f"{name} breaks in reset"):
+    with told(f"{name} fails in reset"):
         messages: Any = environment.reset()
         if isinstance(messages, (list, tuple)) and messages and all(isinstance(m, Message) for m in messages):
             return list(messages)
@@ -200,10 +198,10 @@ def stepped(environment: Environment, action: Any) -> Observation:
     """The environment's answer to an action.
 
     Raises:
-        InputError: the environment breaks, or returns something else.
+        InputError: the environment fails or returns a value of the wrong shape.
     """
     name = _this(environment)
-    with told(f"{name} breaks in step"):
+    with told(f"{name} fails in step"):
         observation: Any = environment.step(action)
         if isinstance(observation, Observation):
             return observation

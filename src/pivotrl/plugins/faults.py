@@ -1,4 +1,4 @@
-"""What goes wrong in a plugin of the user's own, told in one line with its place."""
+"""Reports a fault in a user's plugin in one line with its place."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pivotrl.protocols import InputError
 
 @contextmanager
 def told(what: str, *passing: type[Exception]) -> Iterator[None]:
-    """Inside, an exception of a plugin's own code becomes an InputError that says where it was raised.
+    """Turn an exception from a plugin's code into an InputError that says where it was raised.
 
     Args:
-        passing: what is raised for good reason, and stays as it is.
+        passing: exceptions that are part of the plugin's contract and pass unchanged.
     """
     untouched: tuple[type[Exception], ...] = (InputError, OSError, *passing)
     try:
@@ -25,10 +25,10 @@ def told(what: str, *passing: type[Exception]) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"{what}: {said} ({place.filename}:{place.lineno}); mend it") from error
+        raise InputError(f"{what}: {said} ({place.filename}:{place.lineno}); fix it") from error
 
 
 def told_of(plugin: Any, what: str, *passing: type[Exception]) -> AbstractContextManager[None]:
-    """:func:`told` for a plugin, or a class of plugins, from outside this package. Ours keep their traceback."""
+    """:func:`told` for a plugin, or class of plugins, from outside this package. Our own keep their traceback."""
     target = plugin if isinstance(plugin, type) else type(plugin)
     return nullcontext() if target.__module__.partition(".")[0] == "pivotrl" else told(what, *passing)

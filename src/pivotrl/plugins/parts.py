@@ -1,4 +1,4 @@
-"""Whether an object has what it must have, and the words for what it lacks."""
+"""Checks that a plugin has the parts it needs, and names the missing ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SEE = "see docs/plugins.md"
 
 
 def require_parts(plugin: Any, kind: str, parts: Mapping[str, int | None]) -> None:
-    """Whether a plugin has each part, and whether those that are methods take so many arguments (None: no method).
+    """Check that a plugin has each part, and that its methods take the given number of arguments (None: no method).
 
     Raises:
-        InputError: it lacks one, or a method cannot be called so; the message names it.
+        InputError: a part is missing or a method cannot be called; the message names it.
     """
     if hasattr(type(plugin), "__getattr__"):
-        return  # it makes what it is asked for, such as a policy that is loaded late; looking would load it
+        return  # looking would load a policy that is loaded on first use
     name = describe(plugin)
-    with told(f"the {kind}, {name}, breaks when it is looked at"):
+    with told(f"the {kind}, {name}, fails when its parts are read"):
         missing = [part for part in parts if not hasattr(plugin, part)]
     if isinstance(plugin, type):
         raise InputError(f"the {kind} is the class {name}, not an instance: call it; {SEE}")
@@ -34,18 +34,18 @@ def require_parts(plugin: Any, kind: str, parts: Mapping[str, int | None]) -> No
                 raise InputError(f"the {kind}, {name}: {part} is {kind_of(getattr(plugin, part))}, not a dict; {SEE}")
             continue
         method = getattr(plugin, part)
-        fault = misfit(method, num_arguments) if callable(method) else "it is no method"
+        fault = misfit(method, num_arguments) if callable(method) else "it is not a method"
         if fault:
             raise InputError(f"the {kind}, {name}: {part} cannot be called with {num_arguments} arguments: {fault}")
 
 
 def misfit(function: Any, num_arguments: int) -> str:
-    """Why a function cannot be called with so many arguments; "" when it can."""
+    """Why a function cannot be called with this number of arguments; "" if it can."""
     try:
         inspect.signature(function).bind(*range(num_arguments))
     except TypeError as error:
         return str(error)
-    except ValueError:  # of C code: it has no signature that can be read
+    except ValueError:  # C code has no readable signature
         return ""
     return ""
 

@@ -1,4 +1,4 @@
-"""Whether a plugin is what its kind must be, asked before anything is bought with it."""
+"""Checks that a plugin fits its kind before anything is sampled with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLICY = {
     **{**_SAMPLER, "training_identity": None, "reference": None, "encode_action": 2, "update": 3},
     **{"save": 1, "load": 1, "export": 1, "score_text": 2},
 }
-"""What each must have; with the number of arguments where it is a method."""
+"""The parts that each must have, with the number of arguments of methods."""
 
 
 def require_reader(reader: Reader) -> None:
@@ -39,26 +39,26 @@ def require_verifier(verifier: Verifier) -> None:
 
 def require_sampler(sampler: Sampler) -> None:
     """Raises:
-    InputError: something that samples must have is missing; the message names it.
+    InputError: a part of a sampler is missing; the message names it.
     """
     _require_parts(sampler, "sampler", _SAMPLER)
 
 
 def require_policy(policy: Policy) -> None:
     """Raises:
-    InputError: something that a policy must have is missing; the message names it.
+    InputError: a part of a policy is missing; the message names it.
     """
     _require_parts(policy, "policy", _POLICY)
 
 
 def trajectories(reader: Reader, path: Path) -> Iterator[Trajectory | Refusal]:
-    """What the reader yields.
+    """The reader's trajectories and refusals.
 
     Raises:
-        InputError: it breaks, or yields something else.
+        InputError: the reader fails or yields a value of the wrong type.
     """
     name = f"the reader {describe(reader)}"
-    with told(f"{name} breaks at {path}"):
+    with told(f"{name} fails at {path}"):
         found: Any = reader(path)
         if not hasattr(found, "__iter__"):
             raise InputError(f"{name} returned {_kind(found)}, not an iterator of trajectories; {_SEE}")
@@ -71,15 +71,15 @@ def trajectories(reader: Reader, path: Path) -> Iterator[Trajectory | Refusal]:
 def sampled(
     sampler: Sampler, turns: Sequence[Turn], num_samples: int, sampling: Sampling, first: int = 0
 ) -> Iterator[SampleGroup]:
-    """What the sampler draws: at each turn a group of ``num_samples``, in order, numbered from ``first``.
+    """The sampler's groups: ``num_samples`` samples at each turn, in order, numbered from ``first``.
 
     Raises:
-        InputError: it returns something else, or one of the user's own breaks.
+        InputError: the sampler returns something else, or a user's sampler fails.
     """
     acting: Any = getattr(sampler, "loaded", sampler)
     name, expected = f"the sampler {describe(acting)}", iter(turns)
-    with told_of(acting, f"{name} breaks in sample"):
-        later = (first,) if first else ()  # a sampler that draws once need not know of it
+    with told_of(acting, f"{name} fails in sample"):
+        later = (first,) if first else ()  # a sampler that is only called once per turn need not take it
         found: Any = sampler.sample(turns, num_samples, sampling, *later)
         if not hasattr(found, "__iter__"):
             raise InputError(f"{name} returned {_kind(found)}, not an iterator of groups; {_SEE}")
@@ -89,12 +89,12 @@ def sampled(
                 raise InputError(f"{name} yielded {_kind(group)}, not a SampleGroup; {_SEE}")
             if turn is None or group.turn_id != turn.id:
                 place = turn.id if turn else "no turn"
-                raise InputError(f"{name} yielded a group of {group.turn_id!r} where {place} was due; {_SEE}")
+                raise InputError(f"{name} yielded a group of {group.turn_id!r} instead of {place}; {_SEE}")
             if len(group.completions_G) != num_samples:
                 got = f"{len(group.completions_G)} of {num_samples} samples"
                 raise InputError(f"{name} returned {got} at {turn.id}; {_SEE}")
             if group.first != first:
-                raise InputError(f"{name} returned samples from {group.first} on where {first} was asked for; {_SEE}")
+                raise InputError(f"{name} returned samples from number {group.first} instead of {first}; {_SEE}")
             yield group
         if (turn := next(expected, None)) is not None:
             raise InputError(f"{name} returned no group for {turn.id}; {_SEE}")

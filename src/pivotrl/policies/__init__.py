@@ -1,1 +1,1 @@
-"""One kind of trainable policy a file."""
+"""Trainable policies, one per file."""

@@ -1,6 +1,6 @@
 """Any causal language model of transformers as a policy, fully fine-tuned or with LoRA.
 
-This file only puts the parts together: turns to token ids and back (:mod:`pivotrl.acting`), sampling
+This file only assembles the parts: turns to token ids and back (:mod:`pivotrl.acting`), sampling
 (:mod:`pivotrl.engine.generation`), learning (:mod:`pivotrl.engine.learning`), the reference policy
 (:mod:`pivotrl.engine.weights`) and exports (:mod:`pivotrl.engine.policy_folder`).
 """
@@ -31,34 +31,34 @@ from pivotrl.plugins import spec_text
 from pivotrl.rendering import DATE, Renderer
 
 _NOT_IN_TEXT = ("self", "__class__", "model", "adapter")
-"""Left out of the text that names the policy; the command line has options of their own for the last two."""
+"""Left out of the policy's spec; the command line has separate options for the last two."""
 
 
 class Policy(LearningActor):
-    """Samples and trains on prefix forests: what the prompts of a call have in common is computed once.
+    """Samples and trains on prefix forests: a prefix that the prompts of a call share is computed once.
 
     Args:
         model: a Hugging Face id, a folder, or ``smollm2-135m-instruct``.
-        adapter: folder of a LoRA adapter that is merged into the weights first, see
+        adapter: folder of a LoRA adapter to merge into the weights first, see
             :func:`pivotrl.engine.adapters.merge_adapter`; the result is the reference policy.
-        lora_rank: rank of the LoRA adapter that is trained; 0 trains the weights themselves and keeps a frozen copy
-            of them as the reference.
-        frozen_layers: so many of the lowest layers (and the embeddings) are not trained.
+        lora_rank: rank of the trained LoRA adapter; 0 trains the weights themselves and keeps a frozen copy as the
+            reference.
+        frozen_layers: number of lowest layers to freeze, together with the embeddings.
         dtype: ``auto`` is fp32 on the CPU and bf16 on CUDA.
-        device: ``auto`` is CUDA where there is one.
+        device: ``auto`` is CUDA if available.
         style, reasoning, actions, variables: how turns are written, see :class:`pivotrl.rendering.Renderer`.
-        batch_rows: samples that decode together. None: 64 on the CPU, and what fits of 512 on CUDA.
-        pass_tokens: tokens of a training pass whose activations are kept at once; more go through in chunks. None:
+        batch_rows: samples that decode together. None: 64 on the CPU; on CUDA up to 512, as memory allows.
+        pass_tokens: tokens of a training pass whose activations are kept at once; more are processed in chunks. None:
             what fits, see :mod:`pivotrl.engine.memory`.
-        executor: how common prefixes are shared (docs/engine.md); ``auto`` takes the fastest way that gives this
+        executor: how common prefixes are shared (docs/engine.md); ``auto`` takes the fastest way that reproduces this
             model's own numbers.
         trainable: False keeps no optimizer and no adapter (a frozen reference).
-        seed: of the adapter's initialisation.
-        export: what :meth:`export` writes: ``adapter``, with LoRA an adapter where one can hold all that was trained
-            (``adapter`` included), else the whole weights; or always the whole weights, ``merged``.
+        seed: seed of the adapter's initialisation.
+        export: what :meth:`export` writes. ``adapter``: with LoRA, one adapter if it can hold everything that was
+            trained (including ``adapter``), otherwise the whole weights. ``merged``: always the whole weights.
 
     Raises:
-        InputError: an option is out of its range, or the model or adapter cannot be loaded.
+        InputError: an option is out of range, or the model or adapter cannot be loaded.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Policy(LearningActor):
     ) -> None:
         check_arguments(Policy, locals())
         given = {name: value for name, value in locals().items() if name not in _NOT_IN_TEXT}
-        merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # the model takes long
+        merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # models load slowly
         self.device = resolve_device(device)
         loaded, tokenizer, facts = load_model(model, self.device, resolve_dtype(dtype, self.device))
         context = max_context(loaded.config, tokenizer)
         ends = stop_ids(loaded, tokenizer)
         renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables, stop_ids=ends)
         origin = Origin.of(loaded, model, facts, adapter, _prompts(renderer, reasoning, variables or {}))
-        merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None when more was done
+        merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None if more than that was done
         if merged_first is not None:
             loaded, merged = merge_adapter(loaded, merged_first)
             facts = {**facts, "adapter": merged_first.sha256}
@@ -115,7 +115,7 @@ class Policy(LearningActor):
             self.weights.folded, self.model, identity=facts, max_context=context, way=way, batch_rows=batch_rows
         )
         super().__init__(renderer, generator, learner)
-        # The reference policy acts in the same way, with the frozen weights that the KL term is measured against.
+        # The reference policy acts in the same way, with the frozen weights of the KL term.
         self.reference = Actor(renderer, generator.drawing_from(self.weights.reference))
         self.training_identity: dict[str, Any] = (
             {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "frozen_layers": frozen_layers, "seed": seed}
@@ -131,7 +131,7 @@ class Policy(LearningActor):
         }
 
     def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
-        """See :class:`pivotrl.protocols.Policy`; :func:`pivotrl.engine.texts.scored_ids` says what is scored.
+        """See :class:`pivotrl.protocols.Policy`; :func:`pivotrl.engine.texts.scored_ids` chooses the scored tokens.
 
         Raises:
             InputError: no token of the answer can be scored, or the text is longer than the model's context.
@@ -142,7 +142,7 @@ class Policy(LearningActor):
 
 
 def _prompts(renderer: Renderer, reasoning: str, variables: Mapping[str, Any]) -> Prompts:
-    """How the policy is spoken to, for the README of its export."""
+    """How to prompt the policy, for the README of its export."""
     asks_date = renderer.style == "template" and "strftime_now" in str(renderer.tokenizer.chat_template)
     date = DATE.isoformat() if asks_date else None
     ends = tuple(sorted(renderer.stop_ids))

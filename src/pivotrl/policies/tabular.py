@@ -1,6 +1,6 @@
 """A softmax table over a small menu of actions per turn: a trainable policy without a network.
 
-It runs every stage on any trajectories in a second, and its gradients are exact, so it serves tests and dry runs. A
+It runs every stage on any trajectories in a second, and its gradients are exact: use it for tests and dry runs. A
 "token" is one menu entry: each completion is a single token id (its place on the menu) with its exact
 log-probability.
 
@@ -31,26 +31,26 @@ Array = npt.NDArray[np.float64]
 _FILE = "table.json"
 _MAX_LOG_RATIO = 20.0
 _MAX_LOGIT = 1e100
-"""Beyond it a temperature or another step may give what is no number."""
+"""Beyond it a temperature or another step may overflow."""
 _REACH = 256
-"""So many messages before and after a turn are looked at for its menu: a turn of a long trajectory costs no more."""
+"""How many messages before and after a turn may enter its menu; bounds the cost in long trajectories."""
 
 
 class Policy:
-    """A table of logits, one row per turn, made on first sight from the seed and the turn's id.
+    """A table of logits, one row per turn, derived from the seed and the turn's id.
 
-    The menu of a turn is its expected action, then ``num_alternatives`` others: what the demonstration did at the
-    nearest other turns of the trajectory, then made-up texts. A turn that is still to be played has no expected
-    action; its menu holds alternatives only.
+    The menu of a turn is its expected action, then ``num_alternatives`` others: the demonstrated actions of the
+    nearest other turns of the trajectory, then made-up texts. A turn still to be played has no expected action; its
+    menu holds alternatives only.
 
     Every initial logit is standard normal; the expected action's mean is itself normal with standard deviation
     ``spread``. With the defaults a fifth of the turns are hopeless (the expected action has less than 3 %), a fifth
     are easy (more than 63 %), and the rest lie between.
 
     Args:
-        num_alternatives: entries beside the expected action.
+        num_alternatives: entries besides the expected action.
         spread: how much turns differ in difficulty.
-        seed: of the initial logits.
+        seed: seed of the initial logits.
 
     Raises:
         InputError: an option is out of range.
@@ -58,7 +58,7 @@ class Policy:
 
     def __init__(self, *, num_alternatives: int = 3, spread: float = 2.0, seed: int = 0) -> None:
         if num_alternatives < 1:
-            raise InputError(f"num_alternatives must be at least 1, not {num_alternatives}: there is nothing to choose")
+            raise InputError(f"num_alternatives must be at least 1, not {num_alternatives}: nothing to choose from")
         if not (math.isfinite(spread) and spread >= 0.0):
             raise InputError(f"spread must be a finite number of at least 0, not {spread}")
         self.num_alternatives, self.spread, self.seed = num_alternatives, float(spread), seed
@@ -83,7 +83,7 @@ class Policy:
         }
 
     def menu(self, turn: Turn) -> tuple[Action, ...]:
-        """The actions among which this policy chooses at the turn; always ``num_alternatives + 1`` different ones."""
+        """The actions that this policy chooses from at the turn: always ``num_alternatives + 1`` different ones."""
         messages = turn.trajectory.messages
         places = (turn.index + step for distance in range(1, _REACH + 1) for step in (-distance, distance))
         nearest = (i for i in places if 0 <= i < len(messages) and messages[i].role == "assistant")
@@ -128,8 +128,8 @@ class Policy:
     def sample(
         self, turns: Sequence[Turn], num_samples: int, sampling: Sampling, first: int = 0
     ) -> Iterator[SampleGroup]:
-        """See :class:`pivotrl.protocols.Sampler`; temperature 0 takes the best entry, its log-probability being that
-        at temperature 1."""
+        """See :class:`pivotrl.protocols.Sampler`. Temperature 0 takes the best entry, with its log-probability at
+        temperature 1."""
         for turn in turns:
             menu, logits_M = self.menu(turn), self._logits(turn.id)
             logprob_M = _truncated(_log_softmax(logits_M / (sampling.temperature or 1.0)), sampling)
@@ -154,7 +154,7 @@ class Policy:
         """See :class:`pivotrl.protocols.Policy`.
 
         Raises:
-            InputError: the action is not on the turn's menu, so this policy cannot write it.
+            InputError: the action is not on the turn's menu.
         """
         menu, wanted = self.menu(turn), action_text(action)
         for index, entry in enumerate(menu):
@@ -162,22 +162,22 @@ class Policy:
                 return _completion(entry, index, 0.0)
         raise InputError(
             f"{turn.id}: the tabular policy cannot write {wanted[:80]!r}, which is not on its menu of {len(menu)} "
-            "actions; imitate expected actions or its own samples"
+            "actions; imitate only expected actions or its own samples"
         )
 
     # --- learning -----------------------------------------------------------------------------------------------------
 
     def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
-        """Plain gradient ascent (paper eq. 7); take learning rates of order 1 times the number of turns in a batch.
+        """Plain gradient ascent (paper eq. 7). Suitable learning rates are of the order of the turns in a batch.
 
-        Every completion weighs 1 / number of completions at either loss level, as each is one token. KL to the
+        At either loss level every completion weighs 1 / number of completions, since each is one token. KL to the
         initial table is exact, not estimated from the samples. Metrics are those of the ``hf`` policy. A step whose
         loss or gradient is not finite is skipped.
 
         Raises:
-            InputError: a logit has grown beyond all bounds; the table stays as it was.
-            ValueError: there are no completions, a completion is not of this policy, or a group was sampled from
-                another menu of its turn.
+            InputError: a logit would exceed all bounds; the table stays as it was.
+            ValueError: there are no completions, a completion is not from this policy, or a group was sampled from
+                a different menu of its turn.
         """
         chosen = [self._menu_indices(group) for group in groups]
         total = sum(map(len, chosen))
@@ -203,7 +203,7 @@ class Policy:
     def _menu_indices(self, group: TrainingGroup) -> npt.NDArray[np.intp]:
         turn = group.turn
         if group.prompt_sha256 and group.prompt_sha256 != _prompt_hash(turn, self.menu(turn)):
-            raise ValueError(f"{turn.id} was sampled from another rendering than it is trained on")
+            raise ValueError(f"{turn.id} was sampled from a different rendering than the one trained on")
         for completion in group.completions_G:
             if len(completion.token_ids_T) != 1 or not 0 <= completion.token_ids_T[0] <= self.num_alternatives:
                 raise ValueError(f"{turn.id}: a completion was not sampled by a tabular policy with this menu")
@@ -218,7 +218,7 @@ class Policy:
         total: int,
         options: UpdateOptions,
     ) -> tuple[Array, dict[str, float]]:
-        """Gradient [M] of the objective in ``logprob``'s logits, and this group's part of the metrics."""
+        """Gradient [M] of the objective with respect to the logits, and this group's part of the metrics."""
         probability_M, logprob_G = np.exp(logprob_M), logprob_M[chosen_G]
         advantage_G = np.asarray(group.advantages_G, dtype=np.float64)
         if options.objective == "likelihood":
@@ -261,7 +261,7 @@ class Policy:
             if not all((abs(row) < _MAX_LOGIT).all() for row in rows.values()):
                 raise InputError(
                     f"a step at learning rate {learning_rate:g} would make logits beyond {_MAX_LOGIT:g}. The samples "
-                    "and the last checkpoint stay; train again with a lower --learning-rate"
+                    "and the last checkpoint are kept; train again with a lower --learning-rate"
                 )
             self._trained |= rows
         return {
@@ -276,9 +276,9 @@ class Policy:
     # --- judging text -------------------------------------------------------------------------------------------------
 
     def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
-        """Stand-ins, as a table knows no text: (log of the menu's size, KL, number of words).
+        """Stand-ins, since a table cannot score text: (log of the menu's size, KL, number of words).
 
-        The first is a constant, not a likelihood. The second is exact but not about this text: the mean
+        The first is a constant, not a likelihood. The second is exact but independent of this text: the mean
         KL(table || initial table) over the turns trained on so far, 0 before any training.
         """
         kls = []
@@ -291,10 +291,10 @@ class Policy:
     # --- keeping ------------------------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write the rows that training has changed; the others follow from the seed. There is no optimizer state.
+        """Write the rows that training has changed; the seed gives the others. There is no optimizer state.
 
         Raises:
-            ValueError: a logit is not finite; such weights are never published.
+            ValueError: a logit is not finite; such weights are never saved.
         """
         if bad := [turn_id for turn_id, logits_M in self._trained.items() if not np.isfinite(logits_M).all()]:
             raise ValueError(f"the logits of {bad[0]} are not finite; the checkpoint was not written")
@@ -307,7 +307,7 @@ class Policy:
         """Continue from :meth:`save`, bit for bit.
 
         Raises:
-            InputError: there is no such file, it is damaged, or it was written with other options.
+            InputError: the file is missing or damaged, or was written with other options.
         """
         file = path / _FILE
         try:
@@ -318,7 +318,7 @@ class Policy:
             rows = {str(turn_id): np.array(row, dtype=np.float64) for turn_id, row in logits.items()}
         except OSError as error:
             raise InputError(
-                f"{path} is not a whole checkpoint of a tabular policy: it has no {_FILE}; delete it and resume"
+                f"{path} is not a complete checkpoint of a tabular policy: it has no {_FILE}; delete it and resume"
             ) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{file} is damaged ({error}); delete {path} and resume") from error

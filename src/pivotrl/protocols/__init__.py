@@ -1,4 +1,4 @@
-"""The call signature of each kind of plugin. A plugin is anything that fits; nothing needs to be inherited."""
+"""The call signature of each kind of plugin. A plugin is anything that fits; it need not inherit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Turn:
 
     trajectory: Trajectory
     index: int
-    """Position of the assistant message; equal to the number of messages when the turn is still to be played."""
+    """Position of the assistant message; equal to the number of messages if the turn is still to be played."""
 
     @property
     def id(self) -> str:
@@ -40,7 +40,7 @@ class Turn:
 
     @property
     def num_context_messages(self) -> int:
-        """Length of the context, without making a long one."""
+        """Length of the context, computed without building a long one."""
         return self.index if self.trajectory.context_window is None else len(self.context)
 
     @property
@@ -51,16 +51,16 @@ class Turn:
 
     @property
     def accepted_actions(self) -> tuple[Action, ...]:
-        """The expected action, then the other actions that the log holds to be as right."""
+        """The expected action, then the other actions that the log accepts."""
         return (self.expected_action, *self.trajectory.alternatives.get(self.index, ()))
 
 
 _SYSTEM_PLACES: dict[int, tuple[tuple[Message, ...], list[int]]] = {}
-"""Of the messages last looked at, which stay here so that their identity stays theirs."""
+"""A cache for the last messages, which it also holds so that their ``id`` is not reused."""
 
 
 def _system_places(messages: tuple[Message, ...]) -> list[int]:
-    """Where the system messages stand; looked for once, not at every turn of a long trajectory."""
+    """Positions of the system messages, found once instead of at every turn of a long trajectory."""
     known = _SYSTEM_PLACES.get(id(messages))
     if known is None:
         known = messages, [place for place, message in enumerate(messages) if message.role == "system"]
@@ -71,9 +71,9 @@ def _system_places(messages: tuple[Message, ...]) -> list[int]:
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """Completions at one turn with a weight each: the advantage in RL, 1 when imitating.
+    """Completions at one turn, each with a weight: the advantage in RL, 1 in imitation.
 
-    One of advantage 0 moves nothing by its reward, but it counts in the denominators and in the KL term.
+    A completion of advantage 0 has no policy gradient, but it counts in the denominators and in the KL term.
     """
 
     turn: Turn
@@ -88,18 +88,18 @@ ObjectiveName = Literal["policy_gradient", "likelihood"]
 
 @dataclass(frozen=True)
 class ObjectiveOptions:
-    """The objective of an update, as a user chooses it (paper eq. 7; defaults of the published run, docs/method.md)."""
+    """The user's options of the objective (paper eq. 7; defaults of the published run, docs/method.md)."""
 
     clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
     clip_high: Positive = 0.2
     kl_coefficient: NotNegative = 0.0
-    """Weight of KL(policy || reference), estimated per token by k3. 0 leaves the reference out."""
+    """Weight of KL(policy || reference), estimated per token by k3. 0 disables it."""
     loss_level: Literal["token", "sequence"] = "token"
-    """token: every token of the batch weighs the same. sequence: every completion does (paper eq. 7)."""
+    """token: all tokens of the batch have equal weight. sequence: all completions have equal weight (paper eq. 7)."""
     importance_cap: Positive | None = None
-    """Weigh each token by min(policy / sampler, cap), for samples of another engine; None: no correction."""
+    """Weigh each token by min(policy / sampler, cap), for samples from another engine; None: no correction."""
     num_epochs: AtLeast1 = 1
-    """Optimizer steps on the same groups; from the second on the ratio is no longer 1."""
+    """Optimizer steps on the same groups; from the second step on, the ratio differs from 1."""
     max_gradient_norm: Positive = 1.0
     weight_decay: NotNegative = 0.0
 
@@ -109,11 +109,11 @@ class ObjectiveOptions:
 
 @dataclass(frozen=True)
 class UpdateOptions(ObjectiveOptions):
-    """The same, with what the training method decides."""
+    """The same, plus what the training method decides."""
 
     objective: ObjectiveName = "policy_gradient"
     temperature: Positive = 1.0
-    """Temperature the completions were drawn at; log-probabilities are taken at the same one."""
+    """Temperature of the samples; log-probabilities are computed at the same temperature."""
 
 
 class Sampler(Protocol):
@@ -126,7 +126,7 @@ class Sampler(Protocol):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """JSON facts that fix what is sampled: weights, tokenizer, template. Profiles of another identity are
+        """JSON facts that determine the samples: weights, tokenizer, template. Profiles of another identity are
         refused."""
         ...
 
@@ -135,8 +135,8 @@ class Sampler(Protocol):
     ) -> Iterator[SampleGroup]:
         """One group per turn, in order, without verdicts: samples ``first`` to ``first + num_samples - 1`` of each.
 
-        (Seed, turn, sample number) fix a sample, so a second call with a higher ``first`` draws new samples. A turn
-        that does not fit raises :class:`TurnTooLong` before anything is sampled; ask :meth:`fits` first.
+        (Seed, turn, sample number) determine a sample, so a second call with a higher ``first`` draws new samples. A
+        turn that does not fit raises :class:`TurnTooLong` before anything is sampled; ask :meth:`fits` first.
         """
         ...
 
@@ -150,33 +150,33 @@ class Policy(Sampler, Protocol):
 
     @property
     def training_identity(self) -> dict[str, Any]:
-        """JSON facts that fix, beside :attr:`identity`, what training makes of it: the shape and seed of an adapter.
-        A training that was begun with others is refused."""
+        """JSON facts that, with :attr:`identity`, determine the trained policy: the shape and seed of an adapter.
+        A training begun with others is refused."""
         ...
 
     @property
     def reference(self) -> Sampler:
-        """The frozen reference policy: what this one was before its first update."""
+        """The frozen reference policy: this policy before its first update."""
         ...
 
     def encode_action(self, turn: Turn, action: Action) -> Completion:
-        """The action as this policy would have written it, token ids included (log-probabilities are zeros)."""
+        """The action as this policy would write it, with token ids; log-probabilities are zeros."""
         ...
 
     def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
         """One batch: backward over every group, clip, optimizer step. Returns metrics ``area/name``.
 
-        Denominators count every completion of the batch, also those of advantage 0. A step whose loss or gradient is
-        not finite is skipped, and ``update/skipped`` is 1.
+        Denominators count every completion of the batch, including those of advantage 0. A step whose loss or
+        gradient is not finite is skipped, and ``update/skipped`` is 1.
 
         Raises:
-            InputError: the step made weights that are not finite numbers.
+            InputError: the step made weights that are not finite.
         """
         ...
 
     def default_learning_rate(self, objective: ObjectiveName) -> float:
-        """What suits the weights that are trained: another rate for an adapter than for all weights, and another when
-        imitating."""
+        """The default rate for the trained weights. It differs between an adapter and all weights, and between
+        imitation and RL."""
         ...
 
     def save(self, path: Path) -> None:
@@ -195,16 +195,16 @@ class Policy(Sampler, Protocol):
 
 
 def describe_policy(policy: Sampler) -> dict[str, Any]:
-    """For a manifest: the facts that fix what is sampled, under ``identity``, and what the policy's ``description``
-    says, if it has one: the plugin and its options, model, adapter, dtype and device."""
+    """For a manifest: the policy's identity under ``identity``, and its ``description``, if any: the plugin and its
+    options, model, adapter, dtype and device."""
     return {**getattr(policy, "description", {}), "identity": dict(policy.identity)}
 
 
 class Verifier(Protocol):
-    """Judges one action at one turn. Raises nothing for a bad action: that is a ``fail``.
+    """Judges one action at one turn. A bad action is a ``fail``, never an exception.
 
-    A verifier may have more than ``__call__``. :class:`BoundToPolicy`, :class:`InProcess`, :class:`JudgesEffects`,
-    :class:`Combination` and :class:`Wrapping` are everything that is looked for.
+    A verifier may also fit :class:`BoundToPolicy`, :class:`InProcess`, :class:`JudgesEffects`, :class:`Combination`
+    or :class:`Wrapping`. Nothing else is looked for.
     """
 
     def __call__(self, turn: Turn, action: Action) -> Verdict: ...
@@ -215,14 +215,14 @@ class BoundToPolicy(Protocol):
     """A verifier that samples a policy, such as ``outcome``."""
 
     def with_policy(self, sampler: Sampler, /) -> Verifier:
-        """The same verifier with the policy that acts in this run."""
+        """The same verifier, bound to the policy of this run."""
         ...
 
 
 @runtime_checkable
 class InProcess(Protocol):
-    """A verifier that may run in the process of the policy, without a guard around it: it needs torch, or it waits for
-    a server and keeps a deadline of its own. A function may have the attribute too."""
+    """A verifier that may run in the policy's process, without a guard: it needs torch, or it waits for a server and
+    keeps its own deadline. A function may have the attribute too."""
 
     @property
     def in_process(self) -> bool: ...
@@ -230,8 +230,8 @@ class InProcess(Protocol):
 
 @runtime_checkable
 class JudgesEffects(Protocol):
-    """A verifier that looks at what an action does, not at how it is written. The lint then counts as wrong for certain
-    only attacks that do nothing: two different actions may have the same effect in the state at hand."""
+    """A verifier that judges what an action does, not how it is written. The lint then counts only attacks that do
+    nothing as certainly wrong, since two different actions may have the same effect in a given state."""
 
     @property
     def judges_effects(self) -> bool: ...
@@ -239,8 +239,8 @@ class JudgesEffects(Protocol):
 
 @runtime_checkable
 class Combination(Protocol):
-    """A verifier made of others. It is a dataclass with the field ``verifiers``, so that each part can be bound and
-    guarded on its own and put back."""
+    """A verifier made of others: a dataclass with the field ``verifiers``, so that each part can be bound, guarded and
+    replaced on its own."""
 
     @property
     def verifiers(self) -> Sequence[Verifier]: ...
@@ -248,8 +248,7 @@ class Combination(Protocol):
 
 @runtime_checkable
 class Wrapping(Protocol):
-    """A verifier around the user's own, such as the guard with its time limit. What the user's own verifier is, is
-    asked of ``wrapped``."""
+    """A verifier around the user's own, such as the guard with its time limit. ``wrapped`` is the user's verifier."""
 
     @property
     def wrapped(self) -> Verifier: ...
@@ -257,16 +256,16 @@ class Wrapping(Protocol):
 
 @dataclass(frozen=True)
 class Observation:
-    """What an environment answers to an action."""
+    """An environment's answer to an action."""
 
     messages: tuple[Message, ...]
     reward: float | None = None
     done: bool = False
     reason: str = ""
     returned: Any = None
-    """What the action returned, as JSON, where the messages are not what should be compared."""
+    """The action's result as JSON, if something other than the messages should be compared."""
     fault: str = ""
-    """Why this is no full answer: ``not_executed``, ``output_truncated``, ``time_limit``, ``killed`` (memory), or
+    """Why the answer is incomplete: ``not_executed``, ``output_truncated``, ``time_limit``, ``killed`` (memory), or
     ``sandbox_failed``, which ends the episode without a reward."""
 
 
@@ -275,9 +274,9 @@ class Environment(Protocol):
 
     Two more members are optional. Only :mod:`pivotrl.plugins.shapes` looks for them:
 
-    - ``tools``: a sequence of :class:`pivotrl.records.Tool` that the agent is shown. Without it the agent has none.
-    - ``close()``: releases what the environment holds. It is called once for every episode that was begun, after its
-      last turn or after a fault.
+    - ``tools``: a sequence of :class:`pivotrl.records.Tool` for the agent. Without it the agent has no tools.
+    - ``close()``: releases what the environment holds. It is called once per started episode, after its last turn or
+      after a fault.
     """
 
     @property
@@ -290,19 +289,19 @@ class Environment(Protocol):
 
     @property
     def context_window(self) -> int | None:
-        """How many of the latest messages the agent sees at a turn, the system message apart; None for all."""
+        """How many of the latest messages the agent sees at a turn, besides the system message; None for all."""
         ...
 
     def reset(self) -> Sequence[Message]:
-        """Begin the episode; returns its first messages."""
+        """Begin the episode and return its first messages."""
         ...
 
     def step(self, action: Action) -> Observation: ...
 
 
 class Environments(Protocol):
-    """The tasks of an environment, each made when it is played. Several episodes of one task may be under way at once,
-    so each has an :class:`Environment` of its own."""
+    """The tasks of an environment, each made when it is played. Several episodes of one task may run at once, so each
+    has its own :class:`Environment`."""
 
     def tasks(self) -> Sequence[str]:
         """The id of every task, always in the same order."""
@@ -314,8 +313,8 @@ class Environments(Protocol):
 
 
 MakeEnvironments = Callable[[], Environments | Iterable[Environment]]
-"""What the module of an environment exports as ``make_environments``, its options bound. A plain list of environments,
-one a task, will do for small games; each of its tasks can be played once."""
+"""An environment module's ``make_environments``, with its options bound. Small games may return a plain list of
+environments, one per task; each of those can be played only once."""
 
 
 class RestoredEnvironment(Protocol):
@@ -330,30 +329,30 @@ class RestoredEnvironment(Protocol):
         ...
 
     def controls(self) -> Iterator[tuple[RestoredEnvironment, bool]]:
-        """The same task in other states, made to give other answers to whoever looks; none where looking is no
-        action. With each, whether equivalent actions should give equal answers there. The caller closes it before it
-        asks for the next."""
+        """The same task in other states, chosen so that actions that look at the state get other answers; empty if no
+        action only looks. Each comes with whether equivalent actions should give equal answers there. The caller
+        closes each before it asks for the next."""
         ...
 
     def close(self) -> None:
-        """Let go of what it holds; it is not used afterwards."""
+        """Release what it holds; it is not used afterwards."""
         ...
 
 
 class Restore(Protocol):
-    """What the module of an environment may export as ``restore``: a new copy of the turn's state each time.
+    """An environment module's optional ``restore``: returns a new copy of the state before the turn each time.
 
-    Nothing of the turn itself or of later turns is in it.
+    The copy holds nothing of the turn itself or of later turns.
 
     Raises:
-        NotRestorable: the state cannot be had again.
+        NotRestorable: the state cannot be restored.
     """
 
     def __call__(self, turn: Turn) -> RestoredEnvironment: ...
 
 
 class NotRestorable(Exception):
-    """The state that a turn was in cannot be had again."""
+    """The state of a turn cannot be restored."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -361,11 +360,11 @@ class NotRestorable(Exception):
 
 
 class Reader(Protocol):
-    """Turns a log into trajectories; what was lost stands in each trajectory's ``losses``.
+    """Turns a log into trajectories; each trajectory lists what was lost in ``losses``.
 
-    A record that cannot be read becomes a refusal and the rest goes on. Beside ``read``, a reader's module may have
+    An unreadable record becomes a refusal, and reading continues. Besides ``read``, a reader's module may have
     ``recognises(head) -> bool`` (the first values of a file) and ``claims(path) -> bool`` (a directory or a binary
-    file) so that its format is found without being named.
+    file), so that ``auto`` detects its format.
     """
 
     def __call__(self, path: Path) -> Iterator[Trajectory | Refusal]: ...
@@ -376,11 +375,11 @@ class TurnTooLong(ValueError):
 
 
 class NotRenderable(ValueError):
-    """A turn or an action that the policy's chat template cannot write as it is; the message says why."""
+    """The policy's chat template cannot write a turn or an action as it is; the message says why."""
 
 
 class Notice(UserWarning):
-    """Something that a user should know and that stops nothing; the command line shows it as one line."""
+    """Something that a user should know but that stops nothing; the command line prints it as one line."""
 
 
 class NoPivots(InputError):

@@ -1,6 +1,6 @@
-"""Observers: whoever watches a run, such as a terminal, a file or an experiment tracker.
+"""Observers watch a run: a terminal, a file or an experiment tracker.
 
-Everything that a run tells goes through one observer, so a new kind of event, or a new watcher, changes no signature.
+A run reports everything through one observer, so a new kind of event or a new watcher changes no signature.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ from pivotrl.records import Manifest
 
 
 class Observer:
-    """Hears what happens in a run. Every method does nothing here: override those you need.
+    """Receives the events of a run. Every method does nothing here: override those you need.
 
-    Events come in order and from one thread. An observer must not change what it is given.
+    Events come in order and from one thread. An observer must not change its arguments.
     """
 
     def started(self, stage: str, manifest: Manifest) -> None:
-        """A stage begins or goes on; the manifest holds its options, inputs and policy. Finished stages that are
-        skipped are not told."""
+        """A stage begins or continues; the manifest holds its options, inputs and policy. Skipped stages send no
+        event."""
 
     def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
-        """``done`` of ``total`` pieces of work of a kind, such as "steps", before the first piece and after each.
+        """``done`` of ``total`` pieces of work of a kind such as "steps", sent before the first piece and after each.
 
         Args:
-            total: 0 when it is not known.
+            total: 0 if unknown.
             note: a few words on the latest piece.
         """
 
     def step(self, number: int, metrics: Mapping[str, float]) -> None:
-        """The metrics ``area/name`` of a training step (docs/runs.md), numbered from 0. A resumed training tells only
-        the steps that it does itself."""
+        """The metrics ``area/name`` of a training step (docs/runs.md), numbered from 0. A resumed training reports only
+        the steps that it performs."""
 
     def notice(self, text: str) -> None:
-        """Something that a user should know and that stops nothing."""
+        """Something that a user should know but that stops nothing."""
 
     def finished(self, stage: str, manifest: Manifest) -> None:
         """A stage is complete; the manifest holds its counts and costs."""
 
     def close(self) -> None:
-        """The run ends, well or not. Nothing follows."""
+        """The run ends, successfully or not. No event follows."""
 
 
 SILENT = Observer()
-"""Watches nothing."""
+"""Ignores every event."""
 
 
 class Observers(Observer):
-    """Several observers as one. One that raises is named in a notice and hears nothing more: the run goes on."""
+    """Several observers as one. If one raises, a notice names it, it gets no more events, and the run continues."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._listening = list(observers)
@@ -78,16 +78,16 @@ class Observers(Observer):
         for observer in list(self._listening):
             try:
                 getattr(observer, event)(*facts)
-            except Exception as error:  # a tracker of the user's own, whose server may be gone
+            except Exception as error:  # a user's tracker, whose server may be gone
                 self._listening.remove(observer)
                 fault = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-                self.notice(f"{type(observer).__name__} fails in {event} and is left out from here on: {fault}")
+                self.notice(f"{type(observer).__name__} failed in {event} and gets no more events: {fault}")
 
 
 @contextmanager
 def told_notices(observer: Observer) -> Iterator[None]:
-    """Inside, a :class:`pivotrl.protocols.Notice` that is warned of goes to the observer, if there is one; any other
-    warning stays Python's own."""
+    """Send every :class:`pivotrl.protocols.Notice` warning to the observer, if there is one; leave other warnings to
+    Python."""
     if observer is SILENT:
         yield
         return

@@ -1,7 +1,7 @@
 """Token ids in, token ids out: the two seats behind a policy.
 
-A generator draws completions; a learner changes weights. Neither knows turns, messages or chat templates:
-:mod:`pivotrl.acting` puts a renderer before them. Nothing here needs torch.
+A generator draws completions; a learner changes weights. Neither knows turns, messages or chat templates, which
+:mod:`pivotrl.acting` adds with a renderer. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pivotrl.records import Sampling
 
 @dataclass(frozen=True)
 class Drawn:
-    """One completion as sampled. Log-probabilities are natural logs under the distribution that was sampled from."""
+    """One sampled completion. Log-probabilities are natural logs under the sampling distribution."""
 
     token_ids_T: Sequence[int]
     logprobs_T: Sequence[float]
     stopped: bool
-    """The last token is a stop token; if not, the completion ended at the limit of tokens."""
+    """Whether the last token is a stop token; if not, the completion reached the token limit."""
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What a generator drew for one prompt."""
+    """The completions that a generator drew for one prompt."""
 
     completions_G: Sequence[Drawn]
     num_prefilled_tokens: int = 0
-    """Prompt tokens computed for it; tokens shared with an earlier prompt of the call count there."""
+    """Prompt tokens computed for it; tokens shared with an earlier prompt of the call count for that one."""
 
 
 class Generator(Protocol):
@@ -39,7 +39,7 @@ class Generator(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """JSON facts that fix what is drawn, such as hashes of the weights and the dtype."""
+        """JSON facts that determine the samples, such as hashes of the weights and the dtype."""
         ...
 
     @property
@@ -60,21 +60,21 @@ class Generator(Protocol):
 
         Args:
             prompts: token ids, at least one each. The caller has checked that each fits with ``sampling.max_tokens``.
-            keys: what each prompt is for, such as a turn's id.
-            stop_ids: tokens that end a completion. The one that did is the last of its token ids.
-            first: number of the first sample. (seed, key, sample number) fix a sample's random numbers
-                (:func:`pivotrl.seeding.uniforms`), so ``first=4`` gives samples 4, 5, ... of a larger draw, and neither
-                order nor batch size chooses a sample.
+            keys: identifies each prompt, such as a turn's id.
+            stop_ids: tokens that end a completion. The stop token is the last of its token ids.
+            first: number of the first sample. (seed, key, sample number) determine a sample's random numbers
+                (:func:`pivotrl.seeding.uniforms`), so ``first=4`` gives samples 4, 5, ... of a larger draw, and samples
+                do not depend on order or batch size.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and completions to learn from, with two numbers for each completion.
+    """A prompt and completions to learn from, each with an advantage and a weight.
 
-    Weights hold the denominators of the whole batch (:func:`token_weights`), so a batch may be cut into parts anywhere,
-    even within an example: the gradients of the parts sum to the gradient of the whole.
+    Weights hold the denominators of the whole batch (:func:`token_weights`), so a batch may be cut anywhere, even
+    within an example: the gradients of the parts sum to the gradient of the whole.
     """
 
     prompt: Sequence[int]
@@ -89,7 +89,7 @@ def token_weights(lengths_N: Sequence[int], level: Literal["token", "sequence"])
 
     Args:
         lengths_N: tokens of every completion of the whole batch, not of a part of it.
-        level: ``token``: every token weighs the same; ``sequence``: every completion does.
+        level: ``token``: all tokens have equal weight; ``sequence``: all completions have equal weight.
     """
     if level == "token":
         return [1.0 / sum(lengths_N)] * len(lengths_N)
@@ -97,7 +97,7 @@ def token_weights(lengths_N: Sequence[int], level: Literal["token", "sequence"])
 
 
 class Learner(Protocol):
-    """Trains weights, and keeps a frozen reference of what they were before."""
+    """Trains weights and keeps the original ones as a frozen reference."""
 
     def update(self, examples: Sequence[Example], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
         """One batch, ``options.num_epochs`` optimizer steps. See :meth:`pivotrl.protocols.Policy.update`."""

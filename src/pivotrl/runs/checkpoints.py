@@ -1,4 +1,4 @@
-"""Checkpoints of a training: folders ``step_NNNNNN``, of which the newest stays."""
+"""Checkpoints of a training: folders ``step_NNNNNN``. Only the newest is kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def save_checkpoint(policy: Policy, folder: Path, step: int) -> None:
     """Write ``step_NNNNNN`` and remove older ones."""
     folder.mkdir(parents=True, exist_ok=True)
     policy.save(folder / f"step_{step:06d}")
-    keep_newest(folder)  # only once the new one is whole on disk
+    keep_newest(folder)  # only after the new one is complete on disk
 
 
 def keep_newest(folder: Path) -> None:
@@ -31,10 +31,10 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def restore(policy: Policy, folder: Path) -> int:
-    """Load the newest checkpoint and return the number of its steps, 0 without one.
+    """Load the newest checkpoint and return its number of steps, or 0 if there is none.
 
     Raises:
-        InputError: it is damaged; an older one is never taken instead.
+        InputError: the newest checkpoint is damaged; we never fall back to an older one.
     """
     found = _checkpoints(folder)
     if not found:

@@ -1,4 +1,4 @@
-"""What a run remembers: the options that its stages were made with, so that later commands need only the directory."""
+"""The options that a run's stages were made with, so that later commands need only the directory."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pivotrl.runs.layout import STAGES
 from pivotrl.runs.manifest import find_manifest
 
 SHARED = ("policy", "model", "adapter", "verifier", "environments", "retention", "retention_texts", "domain")
-"""What one stage takes from another: who acts, who judges, and what is measured."""
+"""Options that one stage takes from another: who acts, who judges, and what is measured."""
 
 
 def remembered(directory: Path, stage: str) -> dict[str, Any]:
-    """Option -> value, as the manifests of a run hold them.
+    """Option -> value, from the manifests of a run.
 
-    Of the stage itself every option, so that it goes on as it began, and of one of the same kind, so that a second
-    training or evaluation differs in what it is told alone; of other stages what is in :data:`SHARED`. None is left
-    out.
+    All options of the stage itself are taken, so that it continues as it began, and all of stages of the same kind, so
+    that a second training or evaluation differs only in the options given. Other stages contribute the options in
+    :data:`SHARED`. Values of None are left out.
 
     Args:
         stage: name of a stage (:mod:`pivotrl.runs.layout`), or ``run`` for a whole run.
@@ -47,10 +47,10 @@ def _kind(stage: str) -> str:
 
 
 def options_of(manifest: Manifest) -> dict[str, Any]:
-    """The options of a stage, its policy and its plugins, by the names that the command line gives them.
+    """The options of a stage, its policy and its plugins, under their command-line names.
 
-    What is None is left out, and so is what cannot be named, such as a function typed in by hand, and a learning rate
-    that nobody chose: the usual one depends on what is trained.
+    Left out are None, plugins that cannot be named, such as an interactively typed function, and a learning rate that
+    nobody chose, since the default depends on the trained weights.
     """
     acting = {key: manifest.policy.get(key) for key in ("policy", "model", "adapter")}
     found = {**manifest.options, **acting, **manifest.plugins}
@@ -60,7 +60,7 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
         specs = [spec.removeprefix("environments:") for spec in ([played] if isinstance(played, str) else played)]
         found["environments"] = specs if all(map(_is_spec, specs)) else None
     for kind in ("reader", "verifier"):
-        if kind in found and kind not in manifest.plugins and not _is_spec(found[kind]):  # of older versions
+        if kind in found and kind not in manifest.plugins and not _is_spec(found[kind]):  # from older versions
             found[kind] = None
     return {option: value for option, value in found.items() if value is not None}
 
@@ -76,7 +76,7 @@ def _is_spec(text: Any) -> bool:
 
 
 def differing(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Option -> (what the run was made with, what is given now), of those in :data:`SHARED` that differ."""
+    """Option -> (the run's value, the value given now), for options in :data:`SHARED` that differ."""
     return {
         option: (known[option], given[option])
         for option in SHARED

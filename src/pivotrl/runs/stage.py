@@ -29,21 +29,21 @@ _NAMED = ("select", "train", "evaluations/")
 
 
 class Stage:
-    """The manifest of a stage that is started or resumed.
+    """The manifest of a stage that starts or resumes.
 
-    A finished stage with the same options and inputs is skipped (``done``), once its files are what it wrote; one with
-    others is refused, listing the differences. Times add up over resumptions.
+    A finished stage with the same options and inputs is skipped (``done``) if its files are intact. A stage with other
+    options or inputs is refused with a list of the differences. Times add up over resumptions.
 
     Args:
         name: of :mod:`pivotrl.runs.layout`, such as ``train`` or ``evaluations/after``.
-        told: names of options that are noted and may differ, such as the path of a file whose content is an input.
-        policy: what acts, see :func:`pivotrl.protocols.describe_policy`.
-        is_verified: whether :func:`require_same` has looked at the files of a finished stage already.
-        plugins: texts by which the command line names the plugins, see :func:`pivotrl.plugins.spec_of`.
-        observer: told when the stage begins and when it is complete.
+        told: names of options that are recorded but may differ, such as the path of a file whose content is an input.
+        policy: who acts, see :func:`pivotrl.protocols.describe_policy`.
+        is_verified: whether :func:`require_same` has already checked the files of a finished stage.
+        plugins: the command line's names of the plugins, see :func:`pivotrl.plugins.spec_of`.
+        observer: is notified when the stage begins and when it is complete.
 
     Raises:
-        InputError: the directory holds this stage with other options or inputs, or a file of the finished stage was
+        InputError: the directory holds this stage with other options or inputs, or a file of the finished stage is
             damaged.
     """
 
@@ -63,7 +63,7 @@ class Stage:
         self.directory, self.name, self.path = directory, name, manifest_path(directory, name)
         self._start, now = time.monotonic(), timestamp()
         self.is_moved = False
-        """Whether an option that may differ does, in a stage that is taken up again."""
+        """Whether the stage resumes with a changed value of an option that may differ."""
         fresh = _manifest(name, options, inputs, policy).model_copy(
             update={"plugins": dict(plugins or {}), "started_at": now, "resumed_at": now}
         )
@@ -91,7 +91,7 @@ class Stage:
             observer.started(name, self.manifest)
 
     def finish(self, counts: dict[str, Any], num_rollout_turns: int = 0) -> None:
-        """Record the counts and the contents of every file of the stage."""
+        """Record the counts and the hash of every file of the stage."""
         self._write(
             status="complete",
             counts=counts,
@@ -103,7 +103,7 @@ class Stage:
         self._observer.finished(self.name, self.manifest)
 
     def pause(self) -> None:
-        """Save the time spent so far; called when the stage is interrupted."""
+        """Save the time spent so far, when the stage is interrupted."""
         self._write()
 
     def _write(self, **update: Any) -> None:
@@ -129,12 +129,12 @@ def require_same(
     used_by: Sequence[str] = (),
     verifies: bool = True,
 ) -> None:
-    """What :class:`Stage` will refuse, told before anything is loaded or checked: by the options and inputs that are
-    known already.
+    """Refuse early, before anything is loaded or checked, what :class:`Stage` would refuse: judged by the options and
+    inputs that are already known.
 
     Args:
-        used_by: stages that were made from this one, to be named.
-        verifies: whether to look at the files of a finished stage, too.
+        used_by: stages made from this one, to name in the message.
+        verifies: whether to check the files of a finished stage, too.
 
     Raises:
         InputError: as :class:`Stage`.
@@ -171,16 +171,16 @@ def _refuse(directory: Path, name: str, differences: Sequence[str], used_by: Seq
     if differences:
         command, listed = again(directory, name), "\n  ".join(differences)
         made = f"\nMade from it: {', '.join(used_by)}." if used_by else ""
-        beside = " Or keep both: give the new one a name with --name." if name.startswith(_NAMED) else ""
+        beside = " To keep both, name the new one with --name." if name.startswith(_NAMED) else ""
         raise InputError(
             f"{manifest_path(directory, name)} was made with other settings:\n  {listed}{made}\n"
-            f"Use the settings that it was made with, or start it again with `{command}` and yours: what is there is "
-            f"moved to {directory / REPLACED}, not deleted.{beside}"
+            f"Use the same settings, or start it again with `{command}` and yours: existing files are moved to "
+            f"{directory / REPLACED}, not deleted.{beside}"
         )
 
 
 def seconds_spent(directory: Path, stage: str, manifest: Manifest) -> float:
-    """Seconds of work; of a stage that was killed, until it last wrote something."""
+    """Seconds of work; for a killed stage, up to its last write."""
     if manifest.status == "complete" or not manifest.resumed_at:
         return manifest.wall_seconds
     began = calendar.timegm(time.strptime(manifest.resumed_at, "%Y-%m-%dT%H:%M:%SZ"))
@@ -216,7 +216,7 @@ def _same_input(name: str, old: Manifest, new: Manifest) -> bool:
         return True
     if old.checksum:
         return False
-    # Older versions named inputs by their path, and some not at all: what they did name must still be there.
+    # Older versions named inputs by their path, and some not at all; every input that they named must still exist.
     return name not in old.inputs or (name not in new.inputs and old.inputs[name] in new.inputs.values())
 
 

@@ -1,1 +1,1 @@
-"""One way to act at turns, without training, a file."""
+"""Samplers, one per file: they act at turns but cannot be trained."""

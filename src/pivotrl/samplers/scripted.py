@@ -1,4 +1,4 @@
-"""Answers from a script: for tests, demonstrations, and scoring answers that were made elsewhere."""
+"""Answers from a script, for tests, demonstrations and scoring answers made elsewhere."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHAPE = 'write {"<turn id>": ["<text>", ...], ...}'
 
 class Sampler:
     """Sample ``g`` at a turn is text ``g`` of its list, starting over at the end. Seed, temperature and
-    ``max_tokens`` change nothing; token ids are the UTF-8 bytes of the text, log-probabilities 0.
+    ``max_tokens`` have no effect. Token ids are the UTF-8 bytes of the text; log-probabilities are 0.
 
     Args:
         script: turn id -> texts, or a JSON file that holds it.
         otherwise: the text at turns that the script leaves out; ``expected`` is the turn's own expected action.
 
     Raises:
-        InputError: the script is not of that shape; the message names the place.
+        InputError: the script has another shape; the message names the place.
     """
 
     def __init__(self, *, script: Mapping[str, Sequence[str]] | str | Path, otherwise: str = "expected") -> None:
@@ -44,7 +44,7 @@ class Sampler:
         """See :class:`pivotrl.protocols.Sampler`.
 
         Raises:
-            InputError: the script leaves out a turn that is still to be played, so has no expected action.
+            InputError: the script leaves out a turn that is still to be played and so has no expected action.
         """
         for turn in turns:
             texts = self._texts.get(turn.id) or [self._default(turn)]
@@ -61,14 +61,14 @@ class Sampler:
         if turn.index >= len(turn.trajectory.messages):
             raise InputError(
                 f"the script has no answer at {turn.id}, and a turn still to be played has no expected action; "
-                "add the turn to the script, or give otherwise='some text'"
+                "add the turn to the script or give otherwise='some text'"
             )
         return action_text(turn.expected_action)
 
 
 def _completion(text: str) -> Completion:
     action, error = parse_completion(text)
-    token_ids = tuple(text.encode(errors="surrogatepass"))  # half a pair makes a failed sample
+    token_ids = tuple(text.encode(errors="surrogatepass"))  # half a surrogate pair makes a failed sample
     return Completion(
         action=action,
         text=text,
@@ -87,7 +87,7 @@ def _read(path: Path) -> dict[str, list[str]]:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno} is not JSON: {error.msg} (column {error.colno}); {_SHAPE}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a JSON text in UTF-8: {error}; {_SHAPE}") from error
+        raise InputError(f"{path} is not JSON in UTF-8: {error}; {_SHAPE}") from error
     return _checked(content, str(path))
 
 
@@ -101,5 +101,5 @@ def _checked(content: Any, place: str) -> dict[str, list[str]]:
             raise InputError(f"{place}: {turn_id!r} has no list of texts; {_SHAPE}")
         for number, text in enumerate(texts):
             if not isinstance(text, str):
-                raise InputError(f"{place}: answer {number} at {turn_id!r} is not a text; {_SHAPE}")
+                raise InputError(f"{place}: answer {number} at {turn_id!r} is not a string; {_SHAPE}")
     return {turn_id: list(texts) for turn_id, texts in content.items()}

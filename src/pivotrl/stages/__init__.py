@@ -1,6 +1,6 @@
-"""The stages of a run on its directory, one a file: each reads files, writes files, and leaves a manifest beside them.
+"""The stages of a run, one per file. Each reads files of the run directory, writes files, and leaves a manifest.
 
-A stage that is complete with the same options and inputs is skipped; one that was interrupted goes on; one that
-was made with other settings is refused. Files are checked first, the verifier next, and the policy is touched last:
-a model takes long to load.
+A stage that is complete with the same options and inputs is skipped; an interrupted one continues; one made with
+other settings is refused. Each stage checks files first, then the verifier, and touches the policy last, because a
+model takes long to load.
 """

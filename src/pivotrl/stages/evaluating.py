@@ -1,4 +1,4 @@
-"""The evaluation stage: what a policy does on held-out tasks, before training or after it."""
+"""The evaluation stage: measures a policy on held-out tasks, before or after training."""
 
 from __future__ import annotations
 
@@ -51,28 +51,28 @@ def evaluate_stage(
     """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``.
 
     Args:
-        name: ``before`` is the policy before training; every other one is after it.
-        environments: what makes them, or several of these by name.
-        overwrite: move an earlier evaluation of that name aside, once the new one can begin.
-        training: name of the training that the policy comes from; None is that of the whole run.
-        load_weights: give the policy the weights that the training ended with.
-        may_be_empty: whether it is well that there is nothing to measure.
+        name: ``before`` measures the policy before training; any other name, after it.
+        environments: a maker of environments, or several by name.
+        overwrite: move an earlier evaluation of this name aside as soon as the new one can begin.
+        training: name of the training that the policy comes from; None is the run's training.
+        load_weights: load the final weights of the training into the policy.
+        may_be_empty: accept that there is nothing to measure.
 
     Raises:
-        InputError: there is nothing to measure, or the training is not finished.
+        InputError: there is nothing to measure, or the training is unfinished.
     """
     require_verifier(verifier)
     require_policy(policy)
     files, stage_name, trained = RunFiles(directory), evaluation_stage(name), training_stage(training)
     if name == "before" and (training is not None or load_weights):
-        raise InputError("'before' is the policy before training; give the evaluation of a training another --name")
+        raise InputError("'before' measures the policy before training; choose another --name for a training")
     if load_weights:
         files.finished(trained)
     candidates, skipped = cut(files.heldout(), TurnOptions(domain=turns.domain))
     drawn = draw_by_task(candidates, None, evaluation.heldout_turns, evaluation.eval_seed)
     made = make_checked(environments, evaluation.episodes_per_task) if environments else {}
     if not (drawn or made or retention or may_be_empty):
-        raise InputError(f"there is nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
+        raise InputError(f"nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
     settings = {
         **options_dict(evaluation),
         "verifier": describe(verifier),
@@ -130,7 +130,7 @@ def evaluate_stage(
         if not (turn_results or episodes or texts or may_be_empty):
             raise InputError(
                 f"none of the {len(drawn)} held-out turns fits the model's context with --eval-max-tokens "
-                f"{evaluation.eval_max_tokens}; lower it, or hold out shorter trajectories"
+                f"{evaluation.eval_max_tokens}; lower it or hold out shorter trajectories"
             )
         stage.finish(
             {
@@ -147,7 +147,7 @@ def evaluate_stage(
 
 
 def _why_empty(directory: Path, skipped: Sequence[SkippedTurn]) -> str:
-    beside = "Episodes (--environments) and reference texts (--retention) can be measured without held-out tasks"
+    beside = "Episodes (--environments) and reference texts (--retention) need no held-out tasks"
     if skipped:
         reasons = dict(Counter(skip.reason for skip in skipped))
         return f"none of the {len(skipped)} turns of the held-out trajectories is a candidate: {reasons}. {beside}"

@@ -43,7 +43,7 @@ def profile_stage(
     """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts) and ``skipped.jsonl``.
 
     Args:
-        overwrite: move an earlier profile, and what was made from it, aside: once the new one can begin.
+        overwrite: move an earlier profile, and everything made from it, aside as soon as the new one can begin.
     """
     require_verifier(verifier)
     require_sampler(sampler)
@@ -54,12 +54,12 @@ def profile_stage(
     if not candidates:
         reasons = Counter(skip.reason for skip in skipped)
         raise InputError(
-            f"no candidate turns in {directory}: {dict(reasons) or 'there is no assistant turn'}; choose another "
-            "--domain, or read other logs"
+            f"no candidate turns in {directory}: {dict(reasons) or 'no assistant turns'}; choose another --domain or "
+            "read other logs"
         )
     if not overwrite:
         require_same(directory, "profile", settings, inputs)
-    # Before the stage begins: one that has begun would hold on to the verifier that is refused here.
+    # Checked before the stage begins: a stage that has begun would be tied to a verifier that may be refused here.
     report, _ = require_checked(directory, candidates, verifier, checking, observer, sampler, verification)
     inputs["policy"] = sha256_of_json(sampler.identity)
     if overwrite:

@@ -1,4 +1,4 @@
-"""Logs -> ``trajectories.jsonl`` and ``heldout.jsonl``, the only files that hold messages, split by task."""
+"""Logs -> ``trajectories.jsonl`` and ``heldout.jsonl``, split by task. Only these files hold messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pivotrl.storage.record_files import counted, sha256_of_file, sha256_of_json
 _BATCH = 256
 _KEY_FILE = ".redaction_key"
 _NAMED = "named"
-"""In place of a hash, for what a reader knows by name."""
+"""Replaces the hash for sources that a reader knows by name."""
 
 
 def read_stage(
@@ -42,20 +42,20 @@ def read_stage(
     overwrite: bool = False,
     observer: Observer = SILENT,
 ) -> None:
-    """Import a source, and a second one that is held out if there is one.
+    """Import a source, and a second, held-out one if given.
 
-    Writes ``trajectories.jsonl``, ``heldout.jsonl``, ``dropped.jsonl`` (kept out, with the reason) and
-    ``refused.jsonl`` (could not be read, with its place). A source is known by its content: it may be moved.
+    Writes ``trajectories.jsonl``, ``heldout.jsonl``, ``dropped.jsonl`` (left out, with the reason) and
+    ``refused.jsonl`` (unreadable, with the place). A source is identified by its content, so it may be moved.
 
     Args:
-        overwrite: move the run that is there aside, once the sources can be read.
+        overwrite: move an existing run aside as soon as the sources can be read.
 
     Raises:
         InputError: a source is missing or holds no usable trajectory.
     """
     for place in (source, heldout):
         if place is not None and not place.strip():
-            raise InputError("the source has no name; give a log file, or . for every log in this directory")
+            raise InputError("the source has no name; give a log file, or . for all logs in this directory")
         require_utf8(Path(place or ""))
     places = {"source": source, "heldout": heldout, "tools": reading.tools, "system": reading.system}
     inputs = {role: source_hash(place) for role, place in places.items() if place}
@@ -69,10 +69,10 @@ def read_stage(
         directory, "read", settings, inputs, told, plugins={"reader": spec_of(reader)}, observer=observer
     ) as stage:
         if stage.done:
-            (directory / _KEY_FILE).unlink(missing_ok=True)  # the last run may have been killed just before it did
+            (directory / _KEY_FILE).unlink(missing_ok=True)  # a killed process may have left it
             _tell_what_is_held_out(stage.manifest)
             return
-        if stage.is_moved:  # readers take ids and places from names
+        if stage.is_moved:  # readers derive ids and places from file names
             for name in outputs("read"):
                 (directory / name).unlink(missing_ok=True)
         files = ImportFiles(directory)
@@ -110,19 +110,17 @@ def read_stage(
 
 
 def nothing_held_out(manifest: Manifest) -> str:
-    """Why an import left nothing to evaluate on, and what to do about it; "" where it left something."""
+    """Why an import left nothing to evaluate on, and what to do about it; "" if it left something."""
     if manifest.counts.get("heldout_trajectories") != 0:
         return ""
     if manifest.options.get("heldout"):
-        return (
-            f"no trajectory of the held-out source {manifest.options['heldout']} was kept; give another with --heldout"
-        )
+        return f"no trajectory of the held-out source {manifest.options['heldout']} was kept; give another --heldout"
     fraction, num_tasks = manifest.options.get("heldout_fraction"), int(manifest.counts["train_tasks"])
     if not fraction:
-        return "no task was held out, as --heldout-fraction 0 asks for"
+        return "no task was held out because --heldout-fraction is 0"
     return (
-        f"no task was held out: what was kept is of {counted(num_tasks, 'task')}, too few to set a share of {fraction} "
-        "aside. Import more tasks, or give --heldout a second source"
+        f"no task was held out: {counted(num_tasks, 'task')} kept, too few to hold out a share of {fraction}. Import "
+        "more tasks, or give a second source with --heldout"
     )
 
 
@@ -145,10 +143,10 @@ def _batches(items: Iterator[Imported]) -> Iterator[list[Imported]]:
 def _require_usable(source: str, files: ImportFiles, tally: Tally, options: ReadOptions) -> None:
     if not len(files.train):
         first = next(iter(files.refused), None)
-        told = f"; the first refused: {first.place} {first.reason}" if first else ""
+        told = f"; the first: {first.place} {first.reason}" if first else ""
         num_heldout = len(files.heldout)
         held = f"{num_heldout} of {len(files.heldout_tasks)} tasks held out, " if num_heldout else ""
-        remedy = "give --heldout-fraction 0 to hold nothing out, " if num_heldout else "mend the log, "
+        remedy = "give --heldout-fraction 0 to hold nothing out, " if num_heldout else "fix the log, "
         raise InputError(
             f"{source}: no trajectory to train on ({tally.num_read} read, {held}{tally.dropped['low_reward']} below "
             f"--min-reward {options.min_reward}, {tally.num_refused} refused{told}); {remedy}or lower --min-reward"
@@ -156,13 +154,13 @@ def _require_usable(source: str, files: ImportFiles, tally: Tally, options: Read
     shared = files.heldout_tasks & files.train_tasks
     if shared:
         raise InputError(
-            f"{counted(len(shared), 'task')} of the held-out source can also be trained on (such as "
-            f"{sorted(shared)[0]!r}); take them out of one of the two sources, or leave --heldout out"
+            f"{counted(len(shared), 'task')} of the held-out source also occur in the training source (such as "
+            f"{sorted(shared)[0]!r}); remove them from one source, or leave out --heldout"
         )
 
 
 def _redaction_key(directory: Path) -> bytes:
-    """Kept while the import is under way, so that a resumed one replaces a secret by the same name."""
+    """Kept during the import, so that a resumed import gives a secret the same replacement."""
     path = directory / _KEY_FILE
     if not path.is_file():
         write_file(path, randomness.token_bytes(32))
@@ -171,7 +169,7 @@ def _redaction_key(directory: Path) -> bytes:
 
 
 def source_hash(source: str | Path) -> str:
-    """sha256 of a file, of a directory's files with their names, or ``named`` for what a reader knows by name."""
+    """sha256 of a file or of a directory's files with their names; ``named`` for a source known by name."""
     path = Path(source)
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.is_file())

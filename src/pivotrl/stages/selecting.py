@@ -1,4 +1,4 @@
-"""profiles.jsonl -> a selection. Costs nothing."""
+"""profiles.jsonl -> a selection. Never samples."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def select_stage(
 ) -> list[Selection]:
     """``profiles.jsonl`` -> ``selection.jsonl``: every profiled turn with its reason.
 
-    A selection costs nothing: as long as nothing was trained from it, it is made again with whatever options.
+    A selection costs nothing, so it is replaced freely until something was trained from it.
 
     Args:
-        name: of a selection beside that of the whole run, ``selections/<name>.jsonl``.
-        overwrite: move a selection with what was trained from it aside.
-        repairs: write a damaged selection that something was trained from again, as it was.
+        name: of a selection other than the run's, ``selections/<name>.jsonl``.
+        overwrite: move a selection aside, with everything trained from it.
+        repairs: rewrite a damaged selection that something was trained from, as it was.
 
     Raises:
-        InputError: another selection stands there and something was trained from it, or it is damaged.
-        NoPivots: nothing was selected; the message says why by its counts.
+        InputError: something was trained from a different selection of this name, or the selection is damaged.
+        NoPivots: nothing was selected; the message gives the counts by reason.
     """
     files, stage_name = RunFiles(directory), selection_stage(name)
     path = directory / outputs(stage_name)[0]
@@ -53,7 +53,7 @@ def select_stage(
         has_stood = find_manifest(directory, stage_name) is not None
         if has_stood and (not path.is_file() or path.read_bytes() != data):
             write_file(path, data)
-            warnings.warn(f"{path} was damaged and is written again as it was", Notice, stacklevel=2)
+            warnings.warn(f"{path} was damaged; it was rewritten as it was", Notice, stacklevel=2)
     elif not _stands(directory, stage_name, settings, inputs):
         path.unlink(missing_ok=True)
         manifest_path(directory, stage_name).unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def select_stage(
 
 
 def _stands(directory: Path, stage: str, settings: dict[str, object], inputs: dict[str, str]) -> bool:
-    """Whether the stage is finished with these settings, and its files are whole."""
+    """Whether the stage is finished with these settings and its files are intact."""
     try:
         require_same(directory, stage, settings, inputs)
         manifest = find_manifest(directory, stage)

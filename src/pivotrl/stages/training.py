@@ -36,12 +36,12 @@ def train_stage(
 ) -> None:
     """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
 
-    Afterwards ``policy`` holds the trained weights, also when the stage was complete already.
+    Afterwards ``policy`` holds the trained weights, even if the stage was already complete.
 
     Args:
-        overwrite: move an earlier training aside, once the new one can begin.
-        name: of a training beside that of the whole run, ``trainings/<name>/``.
-        selection: name of the selection to train on; None is that of the whole run.
+        overwrite: move an earlier training aside as soon as the new one can begin.
+        name: of a training other than the run's, ``trainings/<name>/``.
+        selection: name of the selection to train on; None is the run's selection.
     """
     require_verifier(verifier)
     require_policy(policy)
@@ -51,7 +51,7 @@ def train_stage(
     turns = files.turns(row.turn_id for row in rows if row.selected)
     settings = {**options_dict(training), "verifier": describe(verifier), "selection": selection}
     if training.learning_rate is None:
-        del settings["learning_rate"]  # the policy knows it, and a policy is loaded last
+        del settings["learning_rate"]  # the policy sets it, and the policy is loaded last
     read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
     inputs = {**{file: files.sha256(file) for file in read}, **own_code(verifier)}
     if not overwrite:

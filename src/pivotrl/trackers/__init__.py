@@ -1,1 +1,1 @@
-"""Trackers, one a file: observers (:mod:`pivotrl.protocols.observing`) that take a run to where a user looks at it."""
+"""Trackers, one per file: observers (:mod:`pivotrl.protocols.observing`) that send a run's events elsewhere."""

@@ -1,4 +1,4 @@
-"""Every event of a run as a line of JSON, for `tail -f`, scripts, and dashboards of your own."""
+"""Writes every event of a run as a line of JSON, for `tail -f`, scripts and your own dashboards."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A language model judges whether the action does the same as the demonstrated one. Dear, and the last to be asked.
+"""A language model judges whether the action does the same as the demonstrated one. Expensive, so ask it last.
 
-The model sees both actions as data and is asked twice, with the two swapped. What a judge is known to fall for is
-decided before it is asked: no text, texts that only look like the start of an answer, repeats of the conversation.
+The model sees both actions as data and is asked twice, in either order. Known tricks are decided without it: no text,
+texts that only look like the start of an answer, repeats of the conversation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Rubric = Literal["auto", "tool_use", "message", "command", "edit", "free"]
 
 _TEXTS = tomllib.loads(files("pivotrl.judging").joinpath("judge_texts.toml").read_text())
 PROMPT_SHA256 = sha256_of_json([_TEXTS, JudgeAnswer.model_json_schema()])
-"""Of every text that does not depend on the turn."""
+"""Hash of every text that does not depend on the turn."""
 
 _EMPTY_PHRASES = frozenset(
     {
@@ -56,35 +56,36 @@ _EMPTY_PHRASES = frozenset(
         ),
     }
 )
-"""Openers that judges pass for answers though nothing follows (Zhao et al. 2025, arXiv:2507.08794)."""
+"""Openers that judges accept as answers although nothing follows (Zhao et al. 2025, arXiv:2507.08794)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Pass when the judge finds both actions to do the same, in either order.
+    """Pass if the judge finds in both orders that the two actions do the same.
 
     Args:
-        model: as the server names it.
-        base_url: of an OpenAI-compatible server, up to ``/v1``.
-        rubric: what kind of action is judged; ``auto``: tool_use where tool calls were demonstrated, else message.
+        model: the model's name on the server.
+        base_url: address of an OpenAI-compatible server, up to ``/v1``.
+        rubric: the kind of action to judge; ``auto``: tool_use if tool calls were demonstrated, otherwise message.
         key_variable: name of the environment variable that holds the key. The key itself is never stored.
-        cache: folder of answers that were paid for already. An answer is found again by model, prompt and data.
-        max_chars: longest action that is judged; a longer one fails.
-        context_chars: so much of the conversation's end is shown.
-        seed: of the codes that mark data. They also depend on the data, so that no action can foresee its own.
-        deadline_seconds: of a question with all its tries. max_tries: at most so many.
-        max_tokens: of an answer.
-        max_requests: under way at one time; each verdict takes two.
+        cache: folder of earlier answers, found by model, prompt and data.
+        max_chars: longest action to judge; a longer one fails.
+        context_chars: how many characters of the conversation's end to show.
+        seed: seed of the codes that mark data. The codes also depend on the data, so no action can predict its own.
+        deadline_seconds: time limit of a question, including retries.
+        max_tries: maximum number of tries per question.
+        max_tokens: maximum tokens of an answer.
+        max_requests: maximum number of concurrent requests; each verdict takes two.
 
-    Reasons: judged_same, match (the very same action: nobody is asked), judged_different; empty_action,
+    Reasons: judged_same, match (the identical action: the judge is not asked), judged_different; empty_action,
     degenerate_action, repeats_context, too_long, expected_tool_call, unexpected_tool_call; and without a verdict
-    no_expected_action, judge_inconsistent, judge_doubts_demonstration (in both orders the action is preferred to
-    what was demonstrated), judge_unavailable, judge_refused, judge_unparsable. Every verdict that the judge was asked
-    for says by ``model`` and ``prompt_sha256`` who said it, and what it was asked.
+    no_expected_action, judge_inconsistent, judge_doubts_demonstration (in both orders the judge prefers the action to
+    the demonstrated one), judge_unavailable, judge_refused, judge_unparsable. Every verdict from the judge names the
+    ``model`` and, by ``prompt_sha256``, the question.
 
     Raises:
         InputError: the environment variable is not set; or, at a verdict, the server refuses the key or model, or was
-            never there.
+            never reachable.
     """
 
     model: str
@@ -103,7 +104,7 @@ class Judge:
     _judgements: Judgements = field(init=False, repr=False, compare=False)
 
     in_process: ClassVar[bool] = True
-    """It waits under a deadline of its own, and runs nothing that an action says."""
+    """It waits under its own deadline and executes nothing from an action."""
     concurrent: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -139,7 +140,7 @@ class Judge:
                 return Verdict.unknown("judge_inconsistent", **facts, verdicts=list(said))
 
     def _decided(self, turn: Turn, action: Action) -> Verdict | None:
-        """The verdict on what no judge needs to see, or must not."""
+        """The verdict on actions that the judge need not or must not see."""
         expected = turn.expected_action
         if action.is_empty:
             return Verdict.failed("empty_action")
@@ -182,7 +183,7 @@ def _as_data(action: Action) -> str:
 
 
 def _escaped(value: object) -> str:
-    """JSON on one line, in which everything that is no visible character is spelled out."""
+    """JSON on one line, with every unprintable character escaped."""
     text = json.dumps(value, ensure_ascii=False)
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 

@@ -1,7 +1,7 @@
-"""The consequences of an action: play on from it to the end of the episode and take the environment's final reward.
+"""Judges an action by its consequences: continues the episode to its end and takes the environment's final reward.
 
-The reward of a verdict is the mean over a few continuations, so it is noisy. The noise is reported with every verdict,
-and :func:`pivotrl.advantages.action_variance` takes it out of the variance between the actions of a turn.
+The reward of a verdict is the mean over a few continuations, so it is noisy. Every verdict reports the noise, and
+:func:`pivotrl.advantages.action_variance` subtracts it from the variance between the actions of a turn.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ from pivotrl.records import Action, Message, Sampling, Verdict
 from pivotrl.seeding import derive_seed
 
 _UNFINISHED = frozenset({"context_too_long", "not_renderable", "sandbox_failed", "no_end_within_max_turns"})
-"""How a continuation stops without the environment's answer."""
+"""Reasons why a continuation stops without a result from the environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Plays an action's episode to its end ``continuations`` times; the reward is the mean final reward.
+    """Continues an action's episode to its end ``continuations`` times; the reward is the mean final reward.
 
     Args:
-        environment: one whose module exports ``restore``, with its options: ``plancraft(max_turns=20)``; in Python
-            that function itself.
-        continuations: how often; the standard error of a reward in [0, 1] is at most 0.5 / sqrt(continuations - 1).
-        threshold: from which mean on the action passes. Training uses the graded reward and does not see it; with
-            final rewards of 0 and 1 the default says "more likely than not to succeed", as far from the one as from
-            the other.
-        max_turns: of a continuation; an environment's own limit, at which it says what that is worth, should be lower.
-        policy: which policy plays on while training. ``reference`` values the action by a yardstick that stays the
-            same; ``current`` by what the policy will make of it.
-        temperature, max_tokens: how that policy is sampled.
-        seed: with the turn and the action it fixes the continuations, so the same action gets the same verdict.
+        environment: an environment whose module exports ``restore``, with options, such as
+            ``plancraft(max_turns=20)``; in Python the function itself.
+        continuations: number of continuations; the standard error of a reward in [0, 1] is at most
+            0.5 / sqrt(continuations - 1).
+        threshold: the least mean reward with which the action passes. Training uses the graded reward, not this. With
+            final rewards of 0 and 1 the default means "at least as likely to succeed as to fail".
+        max_turns: maximum turns of a continuation. The environment's own limit should be lower, since it gives a
+            reward.
+        policy: which policy continues the episode during training. ``reference`` is a fixed yardstick; ``current``
+            measures what the trained policy would achieve.
+        temperature, max_tokens: sampling options of that policy.
+        seed: with the turn and the action it determines the continuations, so equal actions get equal verdicts.
         sampler: the policy itself; bound by :meth:`with_policy`.
     """
 
@@ -56,7 +57,7 @@ class Outcome:
 
     judges_effects: ClassVar[bool] = True
     in_process: ClassVar[bool] = True
-    """It must run where the policy lives; a forked child cannot use that."""
+    """It must run in the policy's process; a forked child cannot use the policy."""
 
     def __post_init__(self) -> None:
         if self.continuations < 1 or self.max_turns < 1 or not 0.0 < self.threshold <= 1.0:
@@ -68,10 +69,10 @@ class Outcome:
             raise InputError(f"outcome has no policy {self.policy!r}; there are 'current' and 'reference'")
 
     def with_policy(self, sampler: Sampler) -> Outcome:
-        """The same verifier, with the policy that plays on.
+        """The same verifier, bound to the policy that continues episodes.
 
         Raises:
-            InputError: the reference policy is asked for, and this one keeps none.
+            InputError: the reference policy is requested, but the policy keeps none.
         """
         if self.policy == "current":
             return dataclasses.replace(self, sampler=sampler)
@@ -81,21 +82,21 @@ class Outcome:
         return dataclasses.replace(self, sampler=reference)
 
     def __call__(self, turn: Turn, action: Action) -> Verdict:
-        """Pass when the mean final reward reaches the threshold.
+        """Pass if the mean final reward reaches the threshold.
 
         Details: ``rewards`` of the continuations and the ``standard_error`` of their mean (None for a single one),
-        ``ends`` (reason -> count), and, also where there is no verdict, ``num_rollout_turns`` (actions that the policy
-        was sampled for) and ``num_tokens``.
+        ``ends`` (reason -> count), and, even without a verdict, ``num_rollout_turns`` (actions sampled from the
+        policy) and ``num_tokens``.
 
         Reasons: reaches_threshold; below_threshold, empty_action; and without a verdict those of
         :class:`NotRestorable`, context_too_long, not_renderable, sandbox_failed, no_end_within_max_turns,
         no_final_reward, reward_out_of_range.
 
         Raises:
-            InputError: no policy is bound, or there is no such environment.
+            InputError: no policy is bound, or the environment does not exist.
         """
         if self.sampler is None:
-            raise InputError("outcome plays on with a policy and has none; bind one with .with_policy(sampler)")
+            raise InputError("outcome needs a policy to continue episodes; bind one with .with_policy(sampler)")
         if action.is_empty:
             return Verdict.failed("empty_action")
         restore = load_restore(self.environment) if isinstance(self.environment, str) else self.environment
@@ -138,7 +139,7 @@ class Outcome:
 
 
 class _End(NamedTuple):
-    """How a continuation ended; turns and tokens are those sampled in it."""
+    """The end of a continuation, with the turns and tokens sampled in it."""
 
     reward: float | None
     reason: str
@@ -147,7 +148,7 @@ class _End(NamedTuple):
 
 
 class _Continuation:
-    """The episode from the action on, as an environment."""
+    """The rest of an episode, from the action on, as an environment."""
 
     def __init__(self, turn: Turn, action: Action, environment: RestoredEnvironment, max_turns: int) -> None:
         self.task_id, self.context_window = turn.id, turn.trajectory.context_window
