@@ -24,7 +24,7 @@ from pivotrl.options import flag
 from pivotrl.protocols import InputError, Notice
 from pivotrl.runs.layout import evaluation_stage, training_stage
 from pivotrl.runs.manifest import manifest_path
-from pivotrl.runs.memory import differing, remembered
+from pivotrl.runs.memory import SHARED, differing, remembered
 
 _STAGES: dict[str, Callable[[str | None], str]] = {
     "run": lambda name: "run",
@@ -115,11 +115,13 @@ def _read_config(path: Path, commands: Mapping[str, Callable[..., None]]) -> dic
 
 def _memory(command: str, arguments: Sequence[str]) -> dict[str, Any]:
     """The run's values for options that the arguments leave out. A newly given policy brings its own model."""
-    directory = _directory(command, arguments)
-    if command not in _STAGES or directory is None:
+    directory = _directory(command, arguments) if command in _STAGES else None
+    if directory is None:
         return {}
     known = remembered(directory, _STAGES[command](_given(arguments, "--name")))
     known.pop("source", None)
+    if "--overwrite" in arguments:  # the stage starts again, with options of its own
+        known = {option: value for option, value in known.items() if option in SHARED}
     if any(_given(arguments, option) for option in ("--policy", "--sampler")):
         known = {option: value for option, value in known.items() if option not in _WHO_ACTS}
     return known
@@ -132,8 +134,14 @@ def _directory(command: str, arguments: Sequence[str]) -> Path | None:
         places = [given] if given else []
     else:
         places = [argument for argument in arguments[1:] if not argument.startswith("-")]
-    runs = [Path(place) for place in places if manifest_path(Path(place), "read").is_file()]
-    return runs[0] if runs else None
+    return next((Path(place) for place in places if _holds_run(Path(place))), None)
+
+
+def _holds_run(path: Path) -> bool:
+    try:
+        return manifest_path(path, "read").is_file()
+    except OSError:  # the command itself says what is wrong with it
+        return False
 
 
 def _given(arguments: Sequence[str], option: str) -> str | None:
