@@ -45,6 +45,7 @@ def run(
     policy: Policy,
     heldout: str | None = None,
     environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
+    train_environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     retention: Sequence[dict[str, str]] = (),
     reading: ReadOptions = ReadOptions(),
     turns: TurnOptions = TurnOptions(),
@@ -70,6 +71,7 @@ def run(
         heldout: a second source for evaluation; without one a share of the tasks is held out.
         environments: a maker of environments for held-out episodes, or several by name; without it only held-out
             turns are evaluated.
+        train_environments: where a method plays that trains on whole episodes (``episodes``).
         retention: reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`.
         observer: receives progress, metrics, finished stages and notices, see :mod:`pivotrl.protocols.observing`.
 
@@ -82,6 +84,8 @@ def run(
     require_policy(policy)
     if environments:
         require_environments(environments, evaluation.episodes_per_task)
+    if train_environments:
+        require_environments(train_environments, training.group_size)
     require_packages()  # the report needs them: better to fail now than after hours of training
     with starting_in(directory, resume, overwrite), told_notices(observer):
         # 1. Read logs of any format as trajectories and split them by task. -> trajectories.jsonl, heldout.jsonl
@@ -108,18 +112,19 @@ def run(
         # 2. Check the verifier and refuse one that accepts wrong actions. Then cut trajectories into turns, let the
         #    reference policy act K times at each, and verify every action. Expensive, so the raw samples are stored.
         #    -> check.json, profiles.jsonl
-        profile_stage(
-            directory,
-            sampler=policy,
-            verifier=verifier,
-            turns=turns,
-            profiling=profiling,
-            checking=checking,
-            verification=verification,
-            observer=observer,
-        )
-        # 3. Select turns with mixed outcomes that are still hard as pivots. Free; never samples. -> selection.jsonl
-        select_stage(directory, selection=selection, repairs=False, observer=observer)
+        if not training.load_method().plays:  # end-to-end RL needs no pivots
+            profile_stage(
+                directory,
+                sampler=policy,
+                verifier=verifier,
+                turns=turns,
+                profiling=profiling,
+                checking=checking,
+                verification=verification,
+                observer=observer,
+            )
+            # 3. Select turns with mixed outcomes that are still hard as pivots. Free; never samples. -> selection.jsonl
+            select_stage(directory, selection=selection, repairs=False, observer=observer)
         # 4. Measure the policy on held-out tasks before training. -> evaluations/before.*
         measure("before")
         # 5. Let the current policy act at pivots, verify its actions, and learn from the differences within each group.
@@ -131,6 +136,7 @@ def run(
             training=training,
             checking=checking,
             verification=verification,
+            environments=train_environments,
             observer=observer,
         )
         # 6. Repeat the measurements on the same items. -> evaluations/after.*

@@ -16,14 +16,14 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pivotrl.advantages import Estimator, group_advantages
 from pivotrl.options import InputError, flag
-from pivotrl.protocols import ObjectiveName, Policy, TrainingGroup, Turn, Verifier
+from pivotrl.protocols import Environments, ObjectiveName, Policy, TrainingGroup, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
 from pivotrl.rollouts import SampleFaults, continuation_turns, prompt_tokens, sample_groups
@@ -48,6 +48,10 @@ class Step:
     verifier: Verifier
     options: TrainingOptions
     file: RecordFile[SampleGroup]
+    directory: Path
+    """Where the training writes, for a method that stores records of its own."""
+    environments: Mapping[str, Environments]
+    """What a method that plays plays in, by name."""
 
     def sample(self) -> list[SampleGroup]:
         """G verified actions of the current policy at each turn. Stored samples are read back; new ones are stored
@@ -98,6 +102,11 @@ class Method(Protocol):
         """Whether the method asks the verifier, which is then checked first."""
         ...
 
+    @property
+    def plays(self) -> bool:
+        """Whether the method plays environments instead of acting at turns; its steps then have no turns."""
+        ...
+
     def check(self, options: TrainingOptions) -> None:
         """
         Raises:
@@ -115,6 +124,7 @@ def train(
     directory: Path,
     options: TrainingOptions | None = None,
     observer: Observer = SILENT,
+    environments: Mapping[str, Environments] | None = None,
 ) -> list[StepMetrics]:
     """Train the policy at the given turns; continue where ``directory`` stopped.
 
@@ -142,7 +152,9 @@ def train(
         warn_of_rate(options, policy)
     for number in range(start, options.num_steps):
         began = time.monotonic()
-        lesson = method.lesson(Step(number, batch_of(number), policy, verifier, options, groups_file))
+        batch = [] if method.plays else batch_of(number)
+        step = Step(number, batch, policy, verifier, options, groups_file, directory, environments or {})
+        lesson = method.lesson(step)
         has_warned = has_warned or _warn_of_faults(lesson, options)
         sampled, metrics = time.monotonic(), dict(lesson.metrics)
         if lesson.teaches:

@@ -86,6 +86,18 @@ class _LatePolicy:
 
 
 @dataclass(frozen=True)
+class TrainedIn:
+    """Where a method plays that trains on whole episodes."""
+
+    train_environments: tuple[str, ...] | None = None
+    """Environment plugins with options, for `--method episodes`: plancraft(split='train')."""
+
+    def make_environments(self) -> dict[str, MakeEnvironments] | None:
+        """As :meth:`HeldOut.make_environments`."""
+        return _makers(self.train_environments)
+
+
+@dataclass(frozen=True)
 class HeldOut:
     """What to evaluate on besides held-out turns."""
 
@@ -103,9 +115,11 @@ class HeldOut:
 
     def make_environments(self) -> dict[str, MakeEnvironments] | None:
         """The maker of each environment, by the text that named it."""
-        if self.environments is None:
-            return None
-        return {spec: plugins.load("environments", spec) for spec in self.environments}
+        return _makers(self.environments)
 
     def texts(self) -> Sequence[dict[str, str]]:
         return load_retention(self.retention, self.retention_texts) if self.retention else ()
+
+
+def _makers(specs: tuple[str, ...] | None) -> dict[str, MakeEnvironments] | None:
+    return None if specs is None else {spec: plugins.load("environments", spec) for spec in specs}

@@ -14,7 +14,7 @@ import tyro
 from pivotrl import plugins
 from pivotrl.cli import import_table, tables
 from pivotrl.cli.arguments import options_of
-from pivotrl.cli.choices import HeldOut, PolicyChoice, SamplerChoice
+from pivotrl.cli.choices import HeldOut, PolicyChoice, SamplerChoice, TrainedIn
 from pivotrl.cli.configuration import ConfigWriter
 from pivotrl.cli.watching import Watching
 from pivotrl.evaluation import EvaluationOptions
@@ -51,6 +51,7 @@ def run(
     training: TrainingOptions,
     evaluation: EvaluationOptions,
     held_out: HeldOut,
+    trained_in: TrainedIn,
     watching: Watching,
     reader: str = "auto",
     verifier: str = "tool_call",
@@ -81,6 +82,7 @@ def run(
             policy=policy.load_late(require_policy),
             heldout=heldout,
             environments=held_out.make_environments(),
+            train_environments=trained_in.make_environments(),
             retention=held_out.texts(),
             reading=reading,
             turns=turns,
@@ -187,6 +189,7 @@ def train(
     directory: tyro.conf.Positional[Path],
     policy: PolicyChoice,
     training: TrainingOptions,
+    trained_in: TrainedIn,
     checking: CheckOptions,
     verification: VerificationOptions,
     watching: Watching,
@@ -217,6 +220,7 @@ def train(
             overwrite=overwrite,
             name=name,
             selection=selection,
+            environments=trained_in.make_environments(),
             observer=observer,
         )
     tables.print_stage(directory, training_stage(name), json)

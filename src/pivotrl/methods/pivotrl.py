@@ -17,6 +17,7 @@ class Method:
     title: ClassVar[str] = "PivotRL"
     objective: ClassVar[ObjectiveName] = "policy_gradient"
     verifies: ClassVar[bool] = True
+    plays: ClassVar[bool] = False
 
     def check(self, options: TrainingOptions) -> None:
         if options.group_size == 1:

@@ -17,6 +17,7 @@ class Method:
     title: ClassVar[str] = "imitation (SFT)"
     objective: ClassVar[ObjectiveName] = "likelihood"
     verifies: ClassVar[bool] = False
+    plays: ClassVar[bool] = False
 
     def check(self, options: TrainingOptions) -> None:
         for name in ("kl_coefficient", "importance_cap"):

@@ -38,7 +38,8 @@ def _bought(directory: Path, stage: str) -> int:
     groups = {"profile": "profiles.jsonl"}.get(stage, f"{stage}/groups.jsonl")
     found = list(RecordFile(directory / groups, SampleGroup))
     turns = RecordFile(directory / f"{stage}.turns.jsonl", TurnResult)
-    episodes = RecordFile(directory / f"{stage}.episodes.jsonl", EpisodeResult)
+    played = (directory / f"{stage}.episodes.jsonl", directory / stage / "episodes.jsonl")
+    episodes = [episode for path in played for episode in RecordFile(path, EpisodeResult)]
     return (
         sum(len(group.completions_G) for group in found)
         + continuation_turns(found)

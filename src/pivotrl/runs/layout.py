@@ -50,7 +50,9 @@ def outputs(stage: str) -> tuple[str, ...]:
     if folder == "evaluations":
         return tuple(f"{stage}.{kind}.jsonl" for kind in ("turns", "episodes", "retention"))
     if folder == "trainings" or stage == "train":
-        return tuple(f"{stage}/{part}" for part in ("groups.jsonl", "metrics.jsonl", "checkpoints", "policy"))
+        return tuple(
+            f"{stage}/{part}" for part in ("groups.jsonl", "episodes.jsonl", "metrics.jsonl", "checkpoints", "policy")
+        )
     return {
         "read": ("trajectories.jsonl", "heldout.jsonl", "dropped.jsonl", "refused.jsonl"),
         "profile": ("profiles.jsonl", "skipped.jsonl"),

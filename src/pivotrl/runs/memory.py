@@ -56,9 +56,10 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     found = {**manifest.options, **acting, **manifest.plugins}
     if found.get("learning_rate") == manifest.counts.get("usual_learning_rate"):
         found["learning_rate"] = None
-    if played := found.get("environments"):
-        specs = [spec.removeprefix("environments:") for spec in ([played] if isinstance(played, str) else played)]
-        found["environments"] = specs if all(map(_is_spec, specs)) else None
+    for name in ("environments", "train_environments"):
+        if played := found.get(name):
+            specs = [spec.removeprefix("environments:") for spec in ([played] if isinstance(played, str) else played)]
+            found[name] = specs if all(map(_is_spec, specs)) else None
     for kind in ("reader", "verifier"):
         if kind in found and kind not in manifest.plugins and not _is_spec(found[kind]):  # from older versions
             found[kind] = None

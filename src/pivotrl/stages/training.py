@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, own_code, spec_of
+from pivotrl.plugins.environments import describe_environments, make_checked
 from pivotrl.plugins.shapes import require_policy, require_verifier
-from pivotrl.protocols import Policy, Verifier, describe_policy
+from pivotrl.protocols import Environments, InputError, MakeEnvironments, Policy, Turn, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import outputs, selection_stage, training_stage
@@ -17,7 +19,7 @@ from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import Stage, require_same
 from pivotrl.selection import require_pivots
 from pivotrl.storage.record_files import sha256_of_json
-from pivotrl.training import TrainingOptions, train
+from pivotrl.training import Method, TrainingOptions, train
 from pivotrl.training_options import usual_rate, with_learning_rate
 
 
@@ -32,6 +34,7 @@ def train_stage(
     overwrite: bool = False,
     name: str | None = None,
     selection: str | None = None,
+    environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     observer: Observer = SILENT,
 ) -> None:
     """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
@@ -42,21 +45,30 @@ def train_stage(
         overwrite: move an earlier training aside as soon as the new one can begin.
         name: of a training other than the run's, ``trainings/<name>/``.
         selection: name of the selection to train on; None is the run's selection.
+        environments: for a method that plays; such a method needs no selection.
     """
     require_verifier(verifier)
     require_policy(policy)
     files, stage_name = RunFiles(directory), training_stage(name)
-    rows = files.selections(selection)
-    require_pivots(rows)
-    turns = files.turns(row.turn_id for row in rows if row.selected)
-    settings = {**options_dict(training), "verifier": describe(verifier), "selection": selection}
+    method, turns, read = training.load_method(), list[Turn](), tuple[str, ...]()
+    made = _require_environments(method, environments, training.group_size)
+    if not method.plays:
+        rows = files.selections(selection)
+        require_pivots(rows)
+        turns = files.turns(row.turn_id for row in rows if row.selected)
+        read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
+    settings = {
+        **options_dict(training),
+        "verifier": describe(verifier),
+        "selection": selection,
+        "train_environments": describe_environments(environments),
+    }
     if training.learning_rate is None:
         del settings["learning_rate"]  # the policy sets it, and the policy is loaded last
-    read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
     inputs = {**{file: files.sha256(file) for file in read}, **own_code(verifier)}
     if not overwrite:
         require_same(directory, stage_name, settings, inputs)
-    method, checked = training.load_method(), 0
+    checked = 0
     if method.verifies:
         report, is_new = require_checked(
             directory, turns, verifier, checking, observer, policy, verification, same_turns=False
@@ -82,7 +94,7 @@ def train_stage(
     ) as stage:
         canaries = turns if method.verifies and not stage.done else ()
         with Verification(verifier, verification, canaries, policy) as guarded:
-            steps = train(policy, turns, guarded, directory / stage_name, options, observer)
+            steps = train(policy, turns, guarded, directory / stage_name, options, observer, made)
         if stage.done:
             return
         policy.export(directory / stage_name / "policy")
@@ -98,3 +110,13 @@ def train_stage(
             },
             num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
+
+
+def _require_environments(
+    method: Method, environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None, episodes_per_task: int
+) -> dict[str, Environments]:
+    if environments and not method.plays:
+        raise InputError(f"{method.title} plays no environments; leave out --train-environments")
+    if method.plays and not environments:
+        raise InputError(f"{method.title} plays whole episodes; name environments with --train-environments")
+    return make_checked(environments, episodes_per_task) if environments else {}
