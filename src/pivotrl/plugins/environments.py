@@ -90,9 +90,7 @@ class _Listed:
         for environment in listed:
             _require_environment(environment, name)
             if environment.task_id in self._by_task:
-                raise InputError(
-                    f"the environments of {name}: two have the task_id {environment.task_id!r}; {SEE}"
-                )
+                raise InputError(f"the environments of {name}: two have the task_id {environment.task_id!r}; {SEE}")
             self._by_task[environment.task_id] = environment
         self._left = dict(self._by_task)
         if episodes_per_task > 1 and listed:
