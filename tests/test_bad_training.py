@@ -79,7 +79,7 @@ def test_the_rate_that_was_taken_is_in_the_manifest(log_file: Path, tmp_path: Pa
     ("rate", "usual", "told"),
     [
         (1e-6, 5e-5, "50 times below 5e-05, the usual rate for these weights: the policy will hardly learn"),
-        (3e-3, 5e-5, "60 times above the 5e-05"),
+        (3e-3, 5e-5, "60 times above 5e-05"),
         (1e20, 5e-5, "2e\\+24 times above"),
         (5e-5, 5e-5, None),
         (5e-4, 5e-5, None),
@@ -156,7 +156,7 @@ def test_three_skipped_steps_in_a_row_end_in_words(tmp_path: Path) -> None:
     options = TrainingOptions(method="sft", num_steps=9, turns_per_step=4, learning_rate=1.0, checkpoint_every=1)
     notes: list[str] = []
     with pytest.raises(
-        InputError, match="not finite in 3 steps in a row, up to step 4; train again with a lower --lear"
+        InputError, match="not finite in 3 steps in a row, up to step 4; train again with --learning-rate below"
     ):
         train(Spoilt(), cut(logs())[0], verify, tmp_path, options, Notes(notes))
     assert notes[2] == "update skipped"
