@@ -237,7 +237,7 @@ def test_samples_of_other_numbers_than_were_asked_for_are_refused() -> None:
         def sample(self, turns: Any, num_samples: int, sampling: Sampling, first: int = 0) -> Iterator[SampleGroup]:
             return super().sample(turns, num_samples, sampling)
 
-    with pytest.raises(InputError, match="samples from 0 on where 4 was asked for"):
+    with pytest.raises(InputError, match="samples from number 0 instead of 4"):
         list(sampled(Stuck(seed=1), TURNS, 3, SAMPLING, first=4))
     assert [group.first for group in sampled(TabularPolicy(seed=1), TURNS, 3, SAMPLING, first=4)] == [4] * len(TURNS)
 

@@ -205,7 +205,7 @@ def test_every_environment_is_closed_when_one_of_them_breaks() -> None:
 
         setattr(bad, broken, breaks)
         episodes = [*episodes_of({"w": walks}), Episode("w", "bad", 0, lambda bad=bad: bad)]  # type: ignore[misc]
-        with pytest.raises(InputError, match=f"breaks in {broken}: RuntimeError: out of order"):
+        with pytest.raises(InputError, match=f"fails in {broken}: RuntimeError: out of order"):
             list(play_episodes(episodes, Policy(), WARM))
         assert walks.noted["closed"] == (2 if broken == "close" else 3), broken
 

@@ -421,7 +421,7 @@ def test_of_two_tasks_or_more_one_is_held_out_and_one_is_trained_on(
 
 @pytest.mark.parametrize("fraction", [0.2, 0.99])
 def test_a_single_task_is_trained_on_and_the_user_is_told(fraction: float, tmp_path: Path) -> None:
-    with pytest.warns(Notice, match=r"nothing can be measured .* is of 1 task"):
+    with pytest.warns(Notice, match=r"nothing can be measured .* 1 task kept"):
         assert split(tmp_path, 1, fraction) == (1, 0)
 
 
@@ -435,7 +435,7 @@ def test_a_run_without_anything_to_measure_takes_a_word(tmp_path: Path, capsys: 
     assert "nothing will be measured" in capsys.readouterr().err
     assert summarise(out).complete
     told = refused(capsys, 2, "evaluate", out, *TABULAR, "--name", "again")
-    assert "nothing to evaluate" in told and "--heldout-fraction 0" in told
+    assert "nothing to evaluate" in told and "--heldout-fraction is 0" in told
     assert not (out / "evaluations/again.manifest.json").exists()
 
 

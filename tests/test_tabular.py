@@ -479,7 +479,7 @@ def test_a_script_may_be_a_file_and_its_content_is_its_identity(tmp_path):
         (None, "cannot read the script .*script.json: No such file"),
         (b'{\n"log#1": ["a",]\n}', r"script.json:2 is not JSON: .*\(column 1\d\)"),
         (b"\xff\xfe", "not JSON in UTF-8"),
-        (b"[" * 200_000, "not a JSON text"),
+        (b"[" * 200_000, "not JSON in UTF-8"),
         (b'["a"]', "not an object of turn ids"),
         (b'{"log#1": "a"}', "'log#1' has no list of texts"),
         (b'{"log#1": []}', "'log#1' has no list of texts"),

@@ -113,7 +113,7 @@ def _is_equal(held: Tensor, given: Tensor) -> bool:
 
 
 def _untie(adapted: PeftModel) -> bool:
-    """Give each adapted layer its own weights, so that merging changes no other layer; whether any were tied."""
+    """Give adapted layers their own weights, so merging changes no other layer. Returns whether any were shared."""
     owners = Counter(id(p) for module in adapted.modules() for p in module._parameters.values() if p is not None)
     shared = False
     for layer in adapted.modules():

@@ -1,4 +1,4 @@
-"""PivotRL: the current policy acts at pivots and learns from the differences within each group (paper eq. 5 to 7)."""
+"""PivotRL: the current policy acts at pivots and learns from the differences within each group (equations 5 to 7)."""
 
 from __future__ import annotations
 

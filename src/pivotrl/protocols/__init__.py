@@ -284,7 +284,7 @@ class Environment(Protocol):
 
     @property
     def tags(self) -> dict[str, str]:
-        """Facts by which the report groups episodes, such as the difficulty."""
+        """Facts that the report groups episodes by, such as the difficulty."""
         ...
 
     @property
