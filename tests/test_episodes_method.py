@@ -45,15 +45,24 @@ class Parity:
         return Observation((Message(role="user", content="and more"),), reward, done=self._left == 0, reason="over")
 
 
+class Ending(Parity):
+    """The reward is the share of answers that come to an end."""
+
+    def step(self, action: Action) -> Observation:
+        self._odd += bool(action.content)
+        self._left -= 1
+        return Observation((Message(role="user", content="more"),), self._odd / 3, done=self._left == 0)
+
+
 class Parities:
-    def __init__(self, names: Sequence[str] = ("north", "south", "west")) -> None:
-        self.names = names
+    def __init__(self, names: Sequence[str] = ("north", "south", "west"), kind: type[Parity] = Parity) -> None:
+        self.names, self.kind = names, kind
 
     def tasks(self) -> Sequence[str]:
         return self.names
 
     def make(self, task: str) -> Parity:
-        return Parity(task)
+        return self.kind(task)
 
 
 def make_environments() -> Parities:
@@ -121,10 +130,10 @@ def test_episodes_without_a_reward_are_left_out_never_a_zero(tmp_path: Path) -> 
 
 def test_the_reward_rises(model: Path, tmp_path: Path) -> None:
     policy = HfPolicy(model=str(model), lora_rank=4, dtype="float32", device="cpu")
-    longer = options(num_steps=24, group_size=8, learning_rate=6e-2, checkpoint_every=24, train_max_tokens=40)
-    steps = train(policy, [], verify, tmp_path, longer, environments={"p": Parities()})
+    longer = options(num_steps=16, group_size=8, learning_rate=3e-2, checkpoint_every=16, train_max_tokens=24)
+    steps = train(policy, [], verify, tmp_path, longer, environments={"p": Parities(kind=Ending)})
     rewards = [row.metrics["reward/mean"] for row in steps]
-    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.3
 
 
 @pytest.mark.parametrize("stop_at", [1, 2])
