@@ -19,7 +19,7 @@ from pivotrl import cli
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
-import options_page  # noqa: E402
+import options_page
 
 SELF_EXPLANATORY = {
     *("clip_low", "clip_high", "max_gradient_norm", "weight_decay", "num_steps", "advantage", "checkpoint_every"),
