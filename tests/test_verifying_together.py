@@ -31,6 +31,7 @@ from pivotrl.judging.killable import Crashed, Killable
 from pivotrl.judging.threads import Threads
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.protocols import InputError, Turn, Verifier
+from pivotrl.protocols.observing import Observer
 from pivotrl.records import Action, Completion, Message, SampleGroup, Sampling, Trajectory, Verdict
 from pivotrl.rollouts import judge_action, judge_all, sample_groups
 from pivotrl.training import TrainingOptions, train
@@ -565,15 +566,16 @@ def test_a_verifier_that_raises_in_mid_step_costs_the_step_and_the_run_goes_on_t
     whole = train(TabularPolicy(), turns, exact.verify, tmp_path / "whole", STEPS)
     file = tmp_path / "gone"
 
-    def progress(done: int, total: int, note: str) -> None:
-        if done == 1:
-            file.touch()
+    class Saboteur(Observer):
+        def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
+            if done == 1:
+                file.touch()
 
     with (
         Verification(MistakenFrom(str(file)), TWO, turns) as guarded,
         pytest.raises(InputError, match="the database is gone"),
     ):
-        train(TabularPolicy(), turns, guarded, tmp_path / "run", STEPS, progress)
+        train(TabularPolicy(), turns, guarded, tmp_path / "run", STEPS, Saboteur())
     steps = [line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if line]
     file.unlink()
     with Verification(MistakenFrom(str(file)), TWO, turns) as guarded:

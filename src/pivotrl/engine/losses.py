@@ -1,7 +1,8 @@
 """The clipped policy loss and the KL estimate, on per-token tensors (paper eq. 7).
 
 Suffix _S: the scored tokens of a batch, one after the other. Reductions are sums with weights that already hold the
-denominator (:func:`pivotrl.protocols.tokens.token_weights`), so a batch may be cut anywhere without changing the gradient.
+denominator (:func:`pivotrl.protocols.tokens.token_weights`), so a batch may be cut anywhere without changing the
+gradient.
 """
 
 from __future__ import annotations

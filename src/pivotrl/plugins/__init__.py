@@ -287,13 +287,17 @@ def _respelled(value: Any) -> Any:
     """An option's value as a literal: plugins within it by their specs.
 
     Raises:
-        LookupError: one of them cannot be named, or a text holds a password.
+        LookupError: one of them cannot be named, a text holds a password, or the value is no literal.
     """
     if isinstance(value, str) and _PASSWORD.search(value):
         raise LookupError("a password")
     if isinstance(value, (list, tuple)):
         return type(value)(map(_respelled, value))
     if not callable(value):
+        try:
+            ast.literal_eval(repr(value))
+        except (ValueError, SyntaxError):
+            raise LookupError(value) from None
         return value
     if (spec := spec_of(value)) is None:
         raise LookupError(value)
