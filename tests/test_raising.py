@@ -53,8 +53,8 @@ class Fuse:
 
 
 class Listener(Observer):
-    def __init__(self, fuse: Fuse) -> None:
-        self.fuse, self.stage = fuse, ""
+    def __init__(self, fuse: Fuse, at_steps: Fuse) -> None:
+        self.fuse, self.at_steps, self.stage = fuse, at_steps, ""
 
     def started(self, stage: str, manifest: Manifest) -> None:
         self.stage = stage
@@ -64,7 +64,8 @@ class Listener(Observer):
         self.fuse.use()
 
     def step(self, number: int, metrics: Any) -> None:
-        self.fuse.use()
+        """Its samples and metrics are stored, its checkpoint is not."""
+        self.at_steps.use()
 
 
 class Acting(Policy):
@@ -124,7 +125,7 @@ class Corridors:
 
 def attempt(folder: Path, name: str, fuses: dict[str, Fuse], resume: bool = False) -> list[Key]:
     """The whole way, with two environments at once, in ``folder/name``; what was bought."""
-    listener = Listener(fuses["observer"])
+    listener = Listener(fuses["observer"], fuses["observer of steps"])
     policy = Acting(fuses["sampler"], listener)
     try:
         run(
@@ -150,7 +151,8 @@ def attempt(folder: Path, name: str, fuses: dict[str, Fuse], resume: bool = Fals
 
 
 def fuses(**given: Fuse) -> dict[str, Fuse]:
-    return {name: given.get(name) or Fuse() for name in ("sampler", "verifier", "environment", "observer")}
+    names = ("sampler", "verifier", "environment", "observer", "observer of steps")
+    return {name: given.get(name) or Fuse() for name in names}
 
 
 def stored(directory: Path) -> set[Key]:
@@ -209,6 +211,7 @@ def test_a_verifier_that_no_text_can_name_is_not_named_in_a_manifest(whole: Any)
         ("verifier", InputError, "the fuse has blown"),
         ("environment", RuntimeError, "breaks in step: RuntimeError: the fuse has blown"),
         ("observer", Blown, "the fuse has blown"),
+        ("observer of steps", Blown, "the fuse has blown"),
     ],
 )
 def test_what_was_bought_stays_and_nothing_is_bought_twice(
