@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chat_tokenizers import tokenizer_for
-from pivotrl.cli import COMMANDS, main
+from pivotrl.cli import main
 from pivotrl.runs.manifest import read_manifest
 from test_pipeline import write_logs
 from tiny import save_tiny_model
@@ -131,13 +131,6 @@ def test_show_says_what_writes_a_prompt_and_what_it_leaves_out(
     assert "Written by our ChatML, as the model's own chat template knows no tools." in shown("qwen2_5_vl", "b#1")
     told = refused(capsys, 2, "show", out, "c#2", "--model", tmp_path / "gemma")
     assert "c#2 cannot be written for this model" in told and "System role not supported" in told
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_every_command_documents_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(command, "--help") == 0
-    text = capsys.readouterr().out
-    assert "pivotrl" in text and command in text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 import pydoc
 import re
@@ -43,6 +44,7 @@ def test_every_command_in_the_documents_parses(document: str, command: str, monk
         stub.__doc__ = function.__doc__
         stubs[name] = stub
     monkeypatch.setattr(cli, "COMMANDS", stubs)
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "plugins"))  # a method is loaded while its options are read
     words = shlex.split(command)[1:]
     if "--config" in words:  # a file of options, with the source among them
         place = words.index("--config")
@@ -80,12 +82,53 @@ def test_functions_named_in_the_documents_exist(document: Path) -> None:
             assert pydoc.locate(f"pivotrl.{name}") is not None, name
 
 
+def names_of_classes() -> dict[str, set[str]]:
+    """Class -> the names that the bodies of all classes of that name define."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "src" / "pivotrl").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                inside = found.setdefault(node.name, set())
+                for part in ast.walk(node):
+                    if isinstance(part, ast.FunctionDef):
+                        inside.add(part.name)
+                    elif isinstance(part, ast.AnnAssign):
+                        inside.add(ast.unparse(part.target))
+    return found
+
+
+FOREIGN_CLASSES = {"Hkv"}
+"""Words in code style that look like classes: of mathematics, other packages, or examples."""
+
+
+def test_classes_named_in_the_documents_exist() -> None:
+    classes, num_named = names_of_classes(), 0
+    for document in DOCUMENTS:
+        text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+        for name, member in re.findall(r"`([A-Z][a-z]+[A-Za-z]*)(?:\.(\w+))?(?:\([^`]*)?`", text):
+            if name in FOREIGN_CLASSES:
+                continue
+            assert name in classes, (document.name, name)
+            assert not member or member in classes[name], (document.name, name, member)
+            num_named += 1
+    assert num_named > 30
+
+
 def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
     places = ("training.py", "methods/*.py", "policies/*.py", "engine/**/*.py")
     sources = [path for place in places for path in (ROOT / "src" / "pivotrl").glob(place)]
     written = {name for path in sources for name in re.findall(r'"([a-z]+/[a-z_]+)"', path.read_text())}
     documented = set(re.findall(r"^\| `([a-z]+/[a-z_]+)`", (ROOT / "docs" / "runs.md").read_text(), re.MULTILINE))
     assert written == documented
+    # Each name is written by the policy that a user trains, and the toy policy invents none.
+    engine, toy = (
+        {name for path in paths for name in re.findall(r'"([a-z]+/[a-z_]+)"', path.read_text())}
+        for paths in (
+            (ROOT / "src" / "pivotrl" / "engine").rglob("*.py"),
+            [ROOT / "src" / "pivotrl" / "policies" / "tabular.py"],
+        )
+    )
+    assert engine - toy == {"tokens/computed", "tokens/unshared"} and toy <= engine
 
 
 def test_no_document_names_a_private_place() -> None:

@@ -23,6 +23,8 @@ from pivotrl.readers import nemo_gym as gym_reader
 from pivotrl.records import Manifest, Message, SampleGroup, Selection, Tool, ToolCall, Trajectory
 from pivotrl.rows.exporting import ExportOptions, export
 from pivotrl.rows.rewards import RowReward, trl_reward, turn_of_row
+from pivotrl.rows.rows import turn_text
+from pivotrl.runs.files import RunFiles
 from pivotrl.runs.manifest import read_manifest
 from pivotrl.samplers.scripted import Sampler
 from pivotrl.selection import SelectionOptions
@@ -64,12 +66,64 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("run"), real_trajectories(), (ALWAYS_PASSES,))
 
 
-@pytest.fixture(scope="module")
-def turns(run: Path) -> dict[str, Turn]:
+def branching_trajectories() -> list[Trajectory]:
+    """Two good runs of each of four tasks. Both begin alike and then act differently, so either action is right."""
+
+    def look(task: int, where: str) -> Message:
+        return Message(role="assistant", tool_calls=(ToolCall(name="look", arguments=json.dumps({where: task})),))
+
+    tools = (Tool(name="look"),)
+    return [
+        Trajectory(
+            id=f"{where}-{task}",
+            task_id=f"key-{task}",
+            tools=tools,
+            reward=1.0,
+            messages=(
+                Message(role="system", content="You search a house."),
+                Message(role="user", content=f"Where is key {task}?"),
+                look(task, "hall"),
+                Message(role="tool", content="Nothing here."),
+                look(task, where),
+                Message(role="tool", content="Here it is."),
+                Message(role="assistant", content=f"In the {where}."),
+            ),
+        )
+        for task in range(4)
+        for where in ("attic", "cellar")
+    ]
+
+
+def branching_run(directory: Path) -> Path:
+    """Its policy does as the expert, as the other run of the task, or something wrong."""
+    logs = branching_trajectories()
+    RecordFile(directory / "trajectories.jsonl", Trajectory, key=lambda t: t.id).append(logs)
+    actions = {turn.id: action_text(turn.expected_action) for turn in cut(logs)[0]}
+    other = {"attic": "cellar", "cellar": "attic"}
+    twins = {name: f"{other[name.partition('-')[0]]}-{name.partition('-')[2]}" for name in actions}
+    script = {name: [text, actions[twins[name]], WRONG, WRONG] for name, text in actions.items()}
+    profile_stage(directory, sampler=Sampler(script=script), verifier=verify, profiling=ProfileOptions(num_samples=4))
+    select_stage(directory, selection=SelectionOptions())
+    return directory
+
+
+def old_turns(run: Path) -> dict[str, Turn]:
+    """As turns were once loaded here and by the exporter: straight from the file, which holds no alternatives."""
     trajectories = {t.id: t for t in read_records(run / "trajectories.jsonl", Trajectory)}
     groups = read_records(run / "profiles.jsonl", SampleGroup)
     places = {group.turn_id: group.turn_id.rpartition("#") for group in groups}
     return {turn_id: Turn(trajectories[id], int(index)) for turn_id, (id, _, index) in places.items()}
+
+
+@pytest.fixture(scope="module")
+def turns(run: Path) -> dict[str, Turn]:
+    return turns_of(run)
+
+
+def turns_of(run: Path) -> dict[str, Turn]:
+    """As the exporter loads them."""
+    files = RunFiles(run)
+    return {turn.id: turn for turn in files.turns(group.turn_id for group in files.profiles())}
 
 
 def load(path: Path) -> list[dict[str, Any]]:
@@ -163,22 +217,52 @@ def test_the_readme_says_what_there_is_and_how_to_start(run: Path, tmp_path: Pat
         assert reason in text
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "nemo_gym"])
-def test_a_row_pays_what_the_profile_paid(run: Path, tmp_path: Path, turns: dict[str, Turn], name: str) -> None:
-    """Every profiled completion, judged from the exported row alone, gets the reward that is stored in the profile."""
-    export(run, exporter_of(name), tmp_path / "out", NO_VALIDATION)
-    groups = {group.turn_id: group for group in read_records(run / "profiles.jsonl", SampleGroup)}
+def assert_pays_as_the_profile(run: Path, rows: list[dict[str, Any]], turns: dict[str, Turn]) -> int:
+    """Every profiled completion, judged from the exported row alone, gets the verdict that is stored in the profile.
+
+    Returns:
+        how many verdicts were compared.
+    """
+    groups = {group.turn_id: group for group in RunFiles(run).profiles()}
     reward = RowReward(read_manifest(run / "profile.manifest.json").options["verifier"])
     judged = 0
-    for row in map(facts_of, rows_of(tmp_path / "out", "train")):
-        group = groups[row["pivotrl_turn_id"]]
+    for row in rows:
+        again, turn = turn_of_row(row["pivotrl_turn"]), turns[row["pivotrl_turn_id"]]
+        assert again.context == turn.context and again.trajectory.tools == turn.trajectory.tools
+        assert again.accepted_actions == turn.accepted_actions
+        group = groups[turn.id]
         for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True):
             assert reward.verdict(completion.text, row["pivotrl_turn"]) == verdict
             judged += 1
-        again, turn = turn_of_row(row["pivotrl_turn"]), turns[row["pivotrl_turn_id"]]
-        assert again.context == turn.context and again.expected_action == turn.expected_action
-        assert again.trajectory.tools == turn.trajectory.tools
-    assert judged == 4 * len(rows_of(tmp_path / "out", "train")) > 100
+    return judged
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "nemo_gym"])
+@pytest.mark.parametrize("logs", ["real", "branching"])
+def test_a_row_pays_what_the_profile_paid(run: Path, tmp_path: Path, logs: str, name: str) -> None:
+    if logs == "branching":
+        run = branching_run(tmp_path / "run")
+    export(run, exporter_of(name), tmp_path / "out", NO_VALIDATION)
+    rows, turns = list(map(facts_of, rows_of(tmp_path / "out", "train"))), turns_of(run)
+    assert assert_pays_as_the_profile(run, rows, turns) == 4 * len(rows)
+    num_forks = sum(len(turns[row["pivotrl_turn_id"]].accepted_actions) > 1 for row in rows)
+    assert (len(rows), num_forks) == (24, 8) if logs == "branching" else len(rows) > 25
+    if logs == "branching":  # a sample that does as the other run did is paid
+        rewards = {group.turn_id: group.rewards for group in RunFiles(run).profiles()}
+        assert {tuple(rewards[f"{where}-{task}#4"]) for where in ("attic", "cellar") for task in range(4)} == {
+            (1.0, 1.0, 0.0, 0.0)
+        }
+
+
+def test_twin_turns_without_their_alternatives_would_be_seen(tmp_path: Path) -> None:
+    run = branching_run(tmp_path / "run")
+    export(run, trl.export, tmp_path / "out", NO_VALIDATION)
+    rows = load(tmp_path / "out/train.jsonl")
+    with pytest.raises(AssertionError):
+        assert_pays_as_the_profile(run, rows, old_turns(run))
+    poorer = [{**row, "pivotrl_turn": turn_text(old_turns(run)[row["pivotrl_turn_id"]])} for row in rows]
+    with pytest.raises(AssertionError):
+        assert_pays_as_the_profile(run, poorer, turns_of(run))
 
 
 # --- the stage ----------------------------------------------------------------------------------------------------

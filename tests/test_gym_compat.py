@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pivotrl import plugins
-from pivotrl.protocols import InputError, Turn
+from pivotrl.protocols import InputError, Turn, Verifier
 from pivotrl.readers import nemo_gym
 from pivotrl.records import Action, Message, Tool, ToolCall, Trajectory, Verdict
 from pivotrl.verifiers import gym_compat
@@ -502,8 +502,35 @@ def rows(name: str) -> list[Turn]:
     return [Turn(trajectory, len(trajectory.messages) - 1) for trajectory in read]
 
 
+def assert_pays_where_due(name: str, verify: Verifier) -> None:
+    """At every row the expected action is paid, and an undeclared call is not; nothing done
+    is paid only where Gym accepts any chat message."""
+    for row in rows(name):
+        expected = row.expected_action
+        assert verify(row, expected).outcome == "pass", row.id
+        assert verify(row, act(call("no_such_tool", {"x": 1}))).outcome == "fail", row.id
+        takes_any_text = "tool_use" in name or "parallel" in name
+        is_paid = takes_any_text and not expected.tool_calls
+        assert verify(row, Action()).outcome == ("pass" if is_paid else "fail"), row.id
+        if expected.tool_calls:
+            assert verify(row, act("I would rather not.")).outcome == "fail", row.id
+
+
 @pytest.mark.parametrize(("name", "server"), SHIPPED.items())
-def test_the_expected_action_of_each_shipped_row_passes(name: str, server: gym_compat.Server) -> None:
-    verify = partial(gym_compat.verify, server=server)
-    assert all(verify(row, row.expected_action).outcome == "pass" for row in rows(name))
-    assert any(verify(row, Action()).outcome == "fail" for row in rows(name))
+def test_each_shipped_row_pays_for_its_expected_action_and_for_nothing_else(name: str, server: str) -> None:
+    assert_pays_where_due(name, partial(gym_compat.verify, server=server))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("paid_for", ["nothing done", "one row", "everything"])
+def test_twin_a_server_that_pays_where_it_must_not_is_seen(name: str, paid_for: str) -> None:
+    one = next(row.id for row in rows(name) if gym_compat.verify(row, Action(), server=SHIPPED[name]).outcome == "fail")
+
+    def lax(row: Turn, action: Action) -> Verdict:
+        is_lax = {"nothing done": action.is_empty, "one row": action.is_empty and row.id == one, "everything": True}
+        if is_lax[paid_for]:
+            return Verdict.passed()
+        return gym_compat.verify(row, action, server=SHIPPED[name])
+
+    with pytest.raises(AssertionError):
+        assert_pays_where_due(name, lax)

@@ -16,7 +16,7 @@ from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
 from pivotrl.options import check_arguments, flag
 from pivotrl.profiling import ProfileOptions
-from pivotrl.protocols import InputError, UpdateOptions
+from pivotrl.protocols import InputError, ObjectiveOptions, UpdateOptions
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.rows.exporting import ExportOptions
 from pivotrl.selection import SelectionOptions
@@ -113,6 +113,13 @@ def test_what_cancels_in_one_method_counts_in_the_other() -> None:
 
 def test_training_and_update_share_their_defaults() -> None:
     assert update_options(TrainingOptions(), "policy_gradient") == UpdateOptions()
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(ObjectiveOptions), ids=lambda field: field.name)
+def test_every_update_option_is_a_training_option_and_reaches_the_update(field: Any) -> None:
+    other = "sequence" if field.default == "token" else type(field.default or 0.5)((field.default or 0.5) * 2)
+    update = update_options(TrainingOptions(**{field.name: other}), "policy_gradient")
+    assert getattr(update, field.name) == other != field.default
 
 
 @pytest.mark.parametrize(

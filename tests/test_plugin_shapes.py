@@ -222,7 +222,7 @@ def attribute(name: str, value: Any) -> Any:
         (drawn(lambda groups: groups[::-1]), "yielded a group of 'log.*' instead of log.*"),
         (drawn(lambda groups: [g.model_copy(update={"completions_G": g.completions_G[1:]}) for g in groups]), "7 of 8"),
         (drawn(lambda groups: 1 / 0), r"fails in sample: ZeroDivisionError: .*py:\d+\); fix it"),
-        (attribute("fits", lambda *_: {}["x"]), r"breaks in fits: KeyError: 'x' \(.*py:\d+\); fix it"),
+        (attribute("fits", lambda *_: {}["x"]), r"fails in fits: KeyError: 'x' \(.*py:\d+\); fix it"),
         (attribute("identity", property(lambda _: 1 / 0)), "fails when its parts are read: ZeroDivisionError"),
         (attribute("identity", None), "identity is None, not a dict"),
     ],

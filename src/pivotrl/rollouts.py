@@ -157,7 +157,7 @@ def misfit(sampler: Sampler, turn: Turn, max_tokens: int) -> SkippedTurn | None:
     """Why the sampler cannot act at the turn: ``context_too_long`` or ``not_renderable``; None when it can."""
     acting = getattr(sampler, "loaded", sampler)
     try:
-        with told_of(acting, f"the sampler {describe(acting)} breaks in fits", NotRenderable):
+        with told_of(acting, f"the sampler {describe(acting)} fails in fits", NotRenderable):
             does_fit = sampler.fits(turn, max_tokens)
         return None if does_fit else SkippedTurn(turn_id=turn.id, reason="context_too_long")
     except NotRenderable as error:

@@ -51,7 +51,7 @@ def export(
 
     Args:
         directory: A run directory with a selection.
-        exporter: Exporter plugin: ms_swift, nemo_gym, skyrl, trl, verifiers or verl.
+        exporter: Exporter plugin, such as trl; `pivotrl list exporters` names them.
         out: A new or empty folder.
         selection: Name of the selection to export; default is the run's selection.
         json: Print the counts as JSON.
@@ -131,7 +131,7 @@ def show(
 
 
 def list_plugins(kind: tyro.conf.Positional[str | None] = None, json: bool = False) -> None:
-    """List plugins (readers, verifiers, policies and so on) with their options.
+    """List the plugins of every kind with their options.
 
     Args:
         kind: List this kind only.

@@ -36,7 +36,7 @@ class VerificationOptions:
     timeout_seconds: Positive = 10.0
     """Longest that a verdict may take; the verifier is killed then, and the action gets no verdict."""
     canary_every: AtLeast1 = 500
-    """After so many verdicts the known actions are tried again."""
+    """Verdicts between two trials of the known actions."""
     memory_gib: Positive | None = 8.0
     """Memory that a verifier may take, in each of its processes; more gives no verdict. None: no limit."""
     num_workers: AtLeast1 | None = None

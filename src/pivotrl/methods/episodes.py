@@ -96,7 +96,7 @@ class Method:
 
 
 def _turns(result: EpisodeResult, advantage: float) -> list[TrainingGroup]:
-    """Every sampled turn of an episode as a group of one. A turn knows only what came before it, as when it was played."""
+    """Every sampled turn of an episode as a group of one, with nothing but what came before it, as it was played."""
     whole = result.trajectory()
     groups = []
     for turn, completion in zip(result.turns, result.completions(), strict=True):

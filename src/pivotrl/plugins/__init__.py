@@ -282,11 +282,15 @@ def _respelled(value: Any) -> Any:
     """An option's value as a literal, with plugins replaced by their specs.
 
     Raises:
-        LookupError: a plugin cannot be named.
+        LookupError: a plugin cannot be named, or the value is not a literal.
     """
     if isinstance(value, (list, tuple)):
         return type(value)(map(_respelled, value))
     if not callable(value):
+        try:
+            ast.literal_eval(repr(value))
+        except (ValueError, SyntaxError):
+            raise LookupError(value) from None
         return value
     if (spec := spec_of(value)) is None:
         raise LookupError(value)

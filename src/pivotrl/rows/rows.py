@@ -119,16 +119,19 @@ def expected_action(turn: Turn) -> Row:
 
 
 def turn_text(turn: Turn) -> str:
-    """The turn as JSON text: a trajectory of what the agent saw and, as its last message, what it did.
+    """The turn as JSON text: a trajectory of what the agent saw and, as its last message, what it did, with the other
+    actions that are right there.
 
     :mod:`pivotrl.rows.rewards` makes a turn of it again, on which any verifier can judge.
     """
-    trajectory = turn.trajectory
+    trajectory, context = turn.trajectory, turn.context
+    others = turn.accepted_actions[1:]
     seen = Trajectory(
         id=trajectory.id,
         task_id=trajectory.task_id,
-        messages=(*turn.context, trajectory.messages[turn.index]),
+        messages=(*context, trajectory.messages[turn.index]),
         tools=trajectory.tools,
+        alternatives={len(context): others} if others else {},
         metadata=trajectory.metadata,
     )
     return seen.model_dump_json(exclude_defaults=True)

@@ -81,5 +81,9 @@ def differing(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, t
     return {
         option: (known[option], given[option])
         for option in SHARED
-        if option in known and given.get(option) is not None and str(known[option]) != str(given[option])
+        if option in known and given.get(option) is not None and _text(known[option]) != _text(given[option])
     }
+
+
+def _text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

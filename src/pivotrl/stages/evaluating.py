@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from pivotrl.evaluation import (
     EvaluationOptions,
@@ -16,8 +17,8 @@ from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.options import options_dict
 from pivotrl.plugins import describe, own_code, spec_of
 from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
-from pivotrl.plugins.shapes import require_policy, require_verifier
-from pivotrl.protocols import InputError, MakeEnvironments, Policy, Verifier, describe_policy
+from pivotrl.plugins.shapes import require_policy, require_sampler, require_verifier
+from pivotrl.protocols import InputError, MakeEnvironments, Policy, Sampler, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SkippedTurn
 from pivotrl.runs.checkpoints import restore
@@ -35,7 +36,7 @@ def evaluate_stage(
     directory: Path,
     *,
     name: str,
-    policy: Policy,
+    policy: Sampler,
     verifier: Verifier,
     turns: TurnOptions = TurnOptions(),
     evaluation: EvaluationOptions = EvaluationOptions(),
@@ -52,6 +53,7 @@ def evaluate_stage(
 
     Args:
         name: ``before`` measures the policy before training; any other name, after it.
+        policy: a sampler is enough, unless ``load_weights`` or ``retention`` is given.
         environments: a maker of environments, or several by name.
         overwrite: move an earlier evaluation of this name aside as soon as the new one can begin.
         training: name of the training that the policy comes from; None is the run's training.
@@ -62,7 +64,9 @@ def evaluate_stage(
         InputError: there is nothing to measure, or the training is unfinished.
     """
     require_verifier(verifier)
-    require_policy(policy)
+    require_sampler(policy)
+    if load_weights or retention:
+        require_policy(cast(Policy, policy))
     files, stage_name, trained = RunFiles(directory), evaluation_stage(name), training_stage(training)
     if name == "before" and (training is not None or load_weights):
         raise InputError("'before' measures the policy before training; choose another --name for a training")
@@ -93,7 +97,7 @@ def evaluate_stage(
         require_same(directory, stage_name, settings, inputs)
     inputs["policy"] = sha256_of_json(policy.identity)
     if load_weights:
-        restore(policy, directory / trained / "checkpoints")
+        restore(cast(Policy, policy), directory / trained / "checkpoints")
     if overwrite:
         move_aside(directory, stage_name)
     limits, acting = options_dict(verification), describe_policy(policy)
@@ -123,7 +127,7 @@ def evaluate_stage(
             else []
         )
         texts = (
-            evaluate_retention(policy, retention, base.with_name(f"{name}.retention.jsonl"), observer)
+            evaluate_retention(cast(Policy, policy), retention, base.with_name(f"{name}.retention.jsonl"), observer)
             if retention
             else []
         )
