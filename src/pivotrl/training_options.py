@@ -24,7 +24,7 @@ class TrainingOptions(ObjectiveOptions):
 
     method: str = "pivotrl"
     """Training method with options. pivotrl: sample, verify, policy gradient. sft: imitate the demonstrated action.
-    See `pivotrl list methods`."""
+    episodes: end-to-end RL over whole episodes. See `pivotrl list methods`."""
     num_steps: AtLeast1 = 100
     turns_per_step: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """B, turns per step. A task comes back only after all others."""
