@@ -21,13 +21,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
 import options_page
 
-SELF_EXPLANATORY = {
-    *("clip_low", "clip_high", "max_gradient_norm", "weight_decay", "num_steps", "advantage", "checkpoint_every"),
-    *("temperature", "top_p", "train_temperature", "check_seed", "draw_seed", "eval_seed", "profile_seed"),
-    *("selection_seed", "split_seed", "train_seed"),
-}
-"""Options without a text. Every other one has some."""
-
 
 def options_of(command: Callable[..., object]) -> dict[str, str]:
     """Option -> text, positional arguments left out."""
@@ -66,7 +59,7 @@ def test_help_of_every_command_shows_every_option_with_its_own_text(
     assert squeezed(about) in squeezed(page)
     for name, text in expected.items():
         assert squeezed(text) in told[name], name
-        assert text or name in SELF_EXPLANATORY, f"{name} has no text"
+        assert text, f"{name} has no text"
 
 
 def test_help_lists_every_command_with_what_it_does(

@@ -41,6 +41,7 @@ class EvaluationOptions:
     eval_max_tokens: AtLeast1 = 256
     """Longest action, in tokens; a longer one is cut off and fails."""
     eval_seed: int = 0
+    """Seed of the held-out turns that are drawn, and of all samples."""
     eval_batch: AtLeast1 = 64
     """Turns or episodes that run together; results are written after each batch."""
 

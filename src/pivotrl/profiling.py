@@ -31,12 +31,15 @@ class ProfileOptions:
     num_samples: AtLeast1 = 16
     """K, samples per candidate turn."""
     temperature: NotNegative = 1.0
+    """Temperature at which the profile is sampled."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Only the most probable tokens that together reach this probability are drawn; 1: all."""
     top_k: AtLeast1 | None = None
     """Draw only from the k most probable tokens; None: from all."""
     max_tokens: AtLeast1 = 256
     """Longest action, in tokens; a longer one is cut off and fails."""
     profile_seed: int = 0
+    """Seed of the profile's samples."""
     batch_turns: AtLeast1 = 16
     """About how many turns to sample together; turns of one trajectory always are. Results are written after each
     batch."""

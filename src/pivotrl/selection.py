@@ -28,6 +28,7 @@ class SelectionOptions:
     max_pivots: AtLeast1 | None = None
     """Keep at most this many, drawn at random."""
     selection_seed: int = 0
+    """Seed of the pivots that are drawn."""
 
     def __post_init__(self) -> None:
         check(self)

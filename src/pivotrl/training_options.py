@@ -26,6 +26,7 @@ class TrainingOptions(ObjectiveOptions):
     """Training method with options. pivotrl: sample, verify, policy gradient. sft: imitate the demonstrated action.
     episodes: end-to-end RL over whole episodes. See `pivotrl list methods`."""
     num_steps: AtLeast1 = 100
+    """Optimizer steps of the training, over all resumptions."""
     turns_per_step: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """B, turns per step. A task comes back only after all others."""
     turns_per_trajectory: AtLeast1 = 4
@@ -41,14 +42,18 @@ class TrainingOptions(ObjectiveOptions):
     decay: Literal["constant", "linear"] = "constant"
     """The learning rate after the warm-up; linear falls to a tenth at the last step."""
     advantage: Estimator = "leave_one_out"
+    """How rewards of a group become advantages (docs/method.md)."""
     average_over: Literal["all", "signal"] = "all"
     """Groups that count in the loss, its denominators and the KL term. all: every group with a verdict (paper eq. 7),
     so a step with little signal is small. signal: only groups whose rewards differ, so every step has full size."""
     train_temperature: NotNegative = 1.0
+    """Temperature at which training samples are drawn."""
     train_max_tokens: AtLeast1 = 256
     """Longest action, in tokens; a longer one is cut off and fails."""
     train_seed: int = 0
+    """Seed of the order of turns and of the training samples."""
     checkpoint_every: AtLeast1 = 5
+    """Steps between checkpoints; an interrupted training repeats at most these updates, and no sample."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -35,6 +35,7 @@ class TurnOptions:
     max_turns: AtLeast1 | None = None
     """At most this many candidates in total, drawn round-robin over tasks."""
     draw_seed: int = 0
+    """Seed of the turns that are drawn."""
 
     def __post_init__(self) -> None:
         check(self)

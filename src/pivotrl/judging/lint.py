@@ -43,6 +43,7 @@ class CheckOptions:
     check_turns: AtLeast1 = 200
     """Check at most this many turns, drawn round-robin over tasks."""
     check_seed: int = 0
+    """Seed of the turns and probes that are drawn."""
     probes_per_kind: AtLeast1 = 2
     """At most this many probes of one kind per turn."""
     check_seconds: Positive = 120.0

@@ -91,7 +91,9 @@ class ObjectiveOptions:
     """The user's options of the objective (paper eq. 7; defaults of the published run, docs/method.md)."""
 
     clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """The ratio of new to old probability is clipped below 1 minus this."""
     clip_high: Positive = 0.2
+    """The ratio of new to old probability is clipped above 1 plus this."""
     kl_coefficient: NotNegative = 0.0
     """Weight of KL(policy || reference), estimated per token by k3. 0 disables it."""
     loss_level: Literal["token", "sequence"] = "token"
@@ -101,7 +103,9 @@ class ObjectiveOptions:
     num_epochs: AtLeast1 = 1
     """Optimizer steps on the same groups; from the second step on, the ratio differs from 1."""
     max_gradient_norm: Positive = 1.0
+    """Longer gradients are scaled down to this norm."""
     weight_decay: NotNegative = 0.0
+    """Decoupled weight decay of AdamW."""
 
     def __post_init__(self) -> None:
         check(self)

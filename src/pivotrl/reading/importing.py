@@ -34,6 +34,7 @@ class ReadOptions:
     """Share of tasks held out for evaluation, at least one of two or more; 0 holds none out. Ignored if a held-out
     source is given."""
     split_seed: int = 0
+    """Seed of the split into training and held-out tasks."""
     tools: Path | None = None
     """JSON file with tool schemas, for trajectories that declare none."""
     system: Path | None = None

@@ -38,6 +38,7 @@ class ExportOptions:
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of tasks whose turns form the validation split; 0 for none."""
     split_seed: int = 0
+    """Seed of the split into training and validation tasks."""
 
     def __post_init__(self) -> None:
         check(self)
