@@ -6,9 +6,9 @@ its actions, and weighs each by how much better it was than the others at its tu
 action with weight 1.
 
 The rest of the algorithm: the objective (paper eq. 7) is in ``engine/objective.py`` and ``engine/losses.py``, the
-advantages in ``advantages.py``, the reference policy, which is the policy before its first update, behind ``Policy``
-(``engine/learning.py``). The group size G here may differ from K of the profile. Other processes make the verdicts
-(``judging/guarded.py``).
+advantages in ``advantages.py``. The reference policy is the policy before its first update; ``policies/hf.py`` makes it
+from the frozen weights in ``engine/weights.py``. The group size G here may differ from K of the profile. Other processes
+make the verdicts (``judging/guarded.py``).
 """
 
 from __future__ import annotations
