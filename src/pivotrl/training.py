@@ -7,8 +7,8 @@ action with weight 1.
 
 The rest of the algorithm: the objective (paper eq. 7) is in ``engine/objective.py`` and ``engine/losses.py``, the
 advantages in ``advantages.py``. The reference policy is the policy before its first update; ``policies/hf.py`` makes it
-from the frozen weights in ``engine/weights.py``. The group size G here may differ from K of the profile. Other processes
-make the verdicts (``judging/guarded.py``).
+from the frozen weights in ``engine/weights.py``. The group size G here may differ from K of the profile. Verdicts are
+made in other processes (``judging/guarded.py``).
 """
 
 from __future__ import annotations
