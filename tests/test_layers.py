@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 import pivotrl
+from pivotrl import plugins
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
 import house
 
 ROOT = house.ROOT
-PLUGINS = {"readers", "verifiers", "policies", "samplers", "environments", "exporters"}
+PLUGINS = set(plugins.EXPORTS)
 """Rooms whose modules are plugins, each apart from the others."""
 ENTRANCES = {"auto": "readers"}
 """Plugins that choose among the others of their room."""

@@ -16,7 +16,7 @@ from pivotrl.options import AtLeast1, NotNegative, check, refuse
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SampleGroup, Sampling, SkippedTurn
-from pivotrl.rollouts import SampleFaults, misfit, sample_groups
+from pivotrl.rollouts import SampleFaults, joined, misfit, sample_groups
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.turns import whole_trajectories
 
@@ -77,7 +77,7 @@ def profile(
     faults = {turn.id: misfit(sampler, turn, options.max_tokens) for turn in turns}
     fitting = [turn for turn in turns if faults[turn.id] is None]
     left_out = [fault for fault in faults.values() if fault is not None]
-    file = RecordFile(path, SampleGroup, key=lambda group: group.turn_id)
+    file = RecordFile(path, SampleGroup)
     batches = whole_trajectories(fitting, options.batch_turns)
     open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
     done = len(fitting) - sum(map(len, open_batches))
@@ -87,7 +87,7 @@ def profile(
         file.append([group for group in drawn if group.turn_id not in file])
         done += len(batch)
         observer.progress("turns profiled", done, len(fitting))
-    by_turn = {group.turn_id: group for group in file}
+    by_turn = {group.turn_id: group for group in joined(file)}
     profiled = [by_turn[turn.id] for turn in fitting]
     SampleFaults.of(profiled).warn(f"--max-tokens (now {options.max_tokens})")
     return profiled, left_out

@@ -62,6 +62,19 @@ def storable(completion: Completion) -> Completion:
     return completion
 
 
+def joined(groups: Iterable[SampleGroup]) -> list[SampleGroup]:
+    """One group a turn: samples that were drawn later join those drawn before.
+
+    Raises:
+        ValueError: samples of a turn are missing in between.
+    """
+    by_turn: dict[str, SampleGroup] = {}
+    for group in groups:
+        known = by_turn.get(group.turn_id)
+        by_turn[group.turn_id] = known.with_more(group) if known else group
+    return list(by_turn.values())
+
+
 def prompt_tokens(groups: Sequence[SampleGroup]) -> tuple[int, int]:
     """(tokens that the prompts of all samples have, of which so many were computed)."""
     unshared = sum(group.num_prompt_tokens * len(group.completions_G) for group in groups)

@@ -25,7 +25,7 @@ from pivotrl.advantages import Estimator, group_advantages
 from pivotrl.options import InputError, flag
 from pivotrl.protocols import Environments, ObjectiveName, Policy, TrainingGroup, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
-from pivotrl.records import SampleGroup, Sampling, StepMetrics
+from pivotrl.records import EpisodeResult, SampleGroup, Sampling, StepMetrics
 from pivotrl.rollouts import SampleFaults, continuation_turns, prompt_tokens, sample_groups
 from pivotrl.runs.checkpoints import keep_newest, restore, save_checkpoint
 from pivotrl.seeding import derive_seed
@@ -47,17 +47,16 @@ class Step:
     policy: Policy
     verifier: Verifier
     options: TrainingOptions
-    file: RecordFile[SampleGroup]
-    directory: Path
-    """Where the training writes, for a method that stores records of its own."""
+    groups_file: RecordFile[SampleGroup]
+    episodes_file: RecordFile[EpisodeResult]
     environments: Mapping[str, Environments]
-    """What a method that plays plays in, by name."""
+    """Where a method plays, by name."""
 
     def sample(self) -> list[SampleGroup]:
         """G verified actions of the current policy at each turn. Stored samples are read back; new ones are stored
         before use."""
         options, keys = self.options, [f"{self.number}/{turn.id}" for turn in self.turns]
-        if not all(key in self.file for key in keys):
+        if not all(key in self.groups_file for key in keys):
             sampling = Sampling(
                 temperature=options.train_temperature,
                 max_tokens=options.train_max_tokens,
@@ -65,8 +64,9 @@ class Step:
             )
             drawn = sample_groups(self.turns, self.policy, self.verifier, options.group_size, sampling)
             stamped = [group.model_copy(update={"step": self.number}) for group in drawn]
-            self.file.append([group for group, key in zip(stamped, keys, strict=True) if key not in self.file])
-        return [self.file.get(key) for key in keys]
+            new = [group for group, key in zip(stamped, keys, strict=True) if key not in self.groups_file]
+            self.groups_file.append(new)
+        return [self.groups_file.get(key) for key in keys]
 
     def weigh(self, groups: Sequence[SampleGroup]) -> tuple[list[TrainingGroup], dict[str, float]]:
         """The groups with an advantage for each completion that has a verdict, and the metrics of the samples."""
@@ -128,7 +128,7 @@ def train(
 ) -> list[StepMetrics]:
     """Train the policy at the given turns; continue where ``directory`` stopped.
 
-    Writes ``groups.jsonl`` (every sample), ``metrics.jsonl`` (exactly one row per step) and
+    Writes ``groups.jsonl`` or ``episodes.jsonl`` (every sample), ``metrics.jsonl`` (exactly one row per step) and
     ``checkpoints/step_NNNNNN``. An interrupted and resumed run ends with the same weights, bit for bit, as an
     uninterrupted one with the same number of threads: stored samples are read back, not drawn again.
 
@@ -141,8 +141,9 @@ def train(
     """
     options = with_learning_rate(options or TrainingOptions(), policy)
     method: Method = options.load_method()
-    groups_file = RecordFile(directory / "groups.jsonl", SampleGroup, key=lambda g: f"{g.step}/{g.turn_id}")
-    metrics_file = RecordFile(directory / "metrics.jsonl", StepMetrics, key=lambda row: str(row.step))
+    groups_file = RecordFile(directory / "groups.jsonl", SampleGroup)
+    episodes_file = RecordFile(directory / "episodes.jsonl", EpisodeResult)
+    metrics_file = RecordFile(directory / "metrics.jsonl", StepMetrics)
     start = restore(policy, directory / "checkpoints")
     keep_newest(directory / "checkpoints")  # a killed process may have left an older one
     batch_of, objective = _schedule(turns, options), update_options(options, method.objective)
@@ -153,7 +154,7 @@ def train(
     for number in range(start, options.num_steps):
         began = time.monotonic()
         batch = [] if method.plays else batch_of(number)
-        step = Step(number, batch, policy, verifier, options, groups_file, directory, environments or {})
+        step = Step(number, batch, policy, verifier, options, groups_file, episodes_file, environments or {})
         lesson = method.lesson(step)
         has_warned = has_warned or _warn_of_faults(lesson, options)
         sampled, metrics = time.monotonic(), dict(lesson.metrics)

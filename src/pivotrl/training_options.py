@@ -66,6 +66,18 @@ class TrainingOptions(ObjectiveOptions):
         return plugins.load("methods", self.method)
 
 
+def require_groups(options: TrainingOptions) -> None:
+    """For methods that learn from differences within a group.
+
+    Raises:
+        InputError: all members of a group would be equal, or a group has only one.
+    """
+    if options.group_size == 1:
+        refuse("group_size", 1, "gives no advantage: a group of one has nothing to differ from; give at least 2")
+    if options.train_temperature == 0:
+        refuse("train_temperature", 0, "gives groups of equal samples, which teach nothing; give 1")
+
+
 def update_options(options: TrainingOptions, objective: ObjectiveName) -> UpdateOptions:
     """The options of the policy's update. Imitation takes log-probabilities at temperature 1."""
     chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(ObjectiveOptions)}

@@ -1,7 +1,7 @@
 """The subcommands that run one stage or all of them.
 
-The flags are the fields of the Python functions' options, so nothing is declared twice. Only this module and
-:mod:`pivotrl.cli.view_commands` turn names into plugins.
+The flags are the fields of the Python functions' options, so nothing is declared twice. Names become plugins only in
+:mod:`pivotrl.cli`; the training method alone is named by its text in Python too.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ from typing import ClassVar
 
 from pivotrl.advantages import group_advantages
 from pivotrl.episodes import Episode, episodes_of, play_episodes
-from pivotrl.options import AtLeast1, InputError, refuse
+from pivotrl.options import AtLeast1, InputError
 from pivotrl.protocols import ObjectiveName, TrainingGroup, Turn
 from pivotrl.records import EpisodeResult, Sampling
 from pivotrl.seeding import derive_seed
-from pivotrl.storage.record_files import RecordFile
 from pivotrl.training import Lesson, Step, TrainingOptions
+from pivotrl.training_options import require_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +35,7 @@ class Method:
     plays: ClassVar[bool] = True
 
     def check(self, options: TrainingOptions) -> None:
-        if options.group_size == 1:
-            refuse("group_size", 1, "gives no advantage: a group of one has nothing to differ from; give at least 2")
-        if options.train_temperature == 0:
-            refuse("train_temperature", 0, "gives groups of equal episodes, which teach nothing; give 1")
+        require_groups(options)
 
     def lesson(self, step: Step) -> Lesson:
         """Episodes without a reward are left out: unknown is not 0."""
@@ -68,8 +65,7 @@ class Method:
     def _play(self, step: Step) -> list[EpisodeResult]:
         """The episodes of the step; those that were played before are read back. Each is stored as soon as it ends."""
         options = step.options
-        file = RecordFile(step.directory / "episodes.jsonl", EpisodeResult)
-        episodes = self._episodes(step)
+        file, episodes = step.episodes_file, self._episodes(step)
         sampling = Sampling(
             temperature=options.train_temperature, max_tokens=options.train_max_tokens, seed=options.train_seed
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pivotrl.options import refuse
 from pivotrl.protocols import ObjectiveName
 from pivotrl.training import Lesson, Step, TrainingOptions
+from pivotrl.training_options import require_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,7 @@ class Method:
     plays: ClassVar[bool] = False
 
     def check(self, options: TrainingOptions) -> None:
-        if options.group_size == 1:
-            refuse("group_size", 1, "gives no advantage: a single action has nothing to differ from; give at least 2")
-        if options.train_temperature == 0:
-            refuse("train_temperature", 0, "gives groups of equal samples, which teach nothing; give 1")
+        require_groups(options)
 
     def lesson(self, step: Step) -> Lesson:
         """The groups, with nothing to learn if rewards do not differ and there is no KL term."""

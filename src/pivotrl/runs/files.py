@@ -9,6 +9,7 @@ from typing import TypeVar
 from pivotrl.protocols import InputError, Turn
 from pivotrl.reading.alternatives import with_alternatives
 from pivotrl.records import Manifest, Record, SampleGroup, Selection, Trajectory
+from pivotrl.rollouts import joined
 from pivotrl.runs.layout import outputs, selection_stage
 from pivotrl.runs.manifest import again, find_manifest, manifest_path, require_no_strangers, verify_outputs
 from pivotrl.storage.record_files import RecordFile, read_records, require_whole, sha256_of_file
@@ -86,11 +87,7 @@ class RunFiles:
     def profiles(self) -> list[SampleGroup]:
         """One group a turn; samples that were added later are part of it."""
         self.finished("profile")
-        by_turn: dict[str, SampleGroup] = {}
-        for group in read_records(self.directory / "profiles.jsonl", SampleGroup):
-            known = by_turn.get(group.turn_id)
-            by_turn[group.turn_id] = known.with_more(group) if known else group
-        return list(by_turn.values())
+        return joined(read_records(self.directory / "profiles.jsonl", SampleGroup))
 
     def selections(self, name: str | None = None) -> list[Selection]:
         """Every row of a selection, chosen or not."""

@@ -15,7 +15,7 @@ from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_poli
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.reading.alternatives import count_alternatives
 from pivotrl.records import SampleGroup, SkippedTurn
-from pivotrl.rollouts import continuation_turns, prompt_tokens
+from pivotrl.rollouts import continuation_turns, joined, prompt_tokens
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import Stage, require_same
@@ -79,7 +79,7 @@ def profile_stage(
     ) as stage:
         path = directory / "profiles.jsonl"
         if stage.done:
-            return read_records(path, SampleGroup)
+            return joined(read_records(path, SampleGroup))
         with Verification(verifier, verification, candidates, sampler) as guarded:
             groups, left_out = profile(candidates, sampler, guarded, path, profiling, observer)
         if not groups:

@@ -12,7 +12,6 @@ from pivotrl.records import Loss, Message, Role, ToolCall
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "assistant": "assistant", "function": "user"}
 _ROLES["system"] = "system"
 _MEDIA = ("inlineData", "inline_data", "fileData", "file_data")
-_ALONE = ("output", "result", "error", "content")
 _SILENT = {"thoughtSignature", "thought_signature", "thought", "videoMetadata"}
 
 
