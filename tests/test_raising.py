@@ -207,9 +207,9 @@ def test_a_verifier_that_no_text_can_name_is_not_named_in_a_manifest(whole: Any)
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [
-        ("sampler", RuntimeError, "Acting breaks in sample: RuntimeError: the fuse has blown"),
+        ("sampler", RuntimeError, "Acting fails in sample: RuntimeError: the fuse has blown"),
         ("verifier", InputError, "the fuse has blown"),
-        ("environment", RuntimeError, "breaks in step: RuntimeError: the fuse has blown"),
+        ("environment", RuntimeError, "fails in step: RuntimeError: the fuse has blown"),
         ("observer", Blown, "the fuse has blown"),
         ("observer of steps", Blown, "the fuse has blown"),
     ],
