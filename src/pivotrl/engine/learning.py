@@ -113,9 +113,20 @@ class LocalLearner:
     # --- scoring --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def score(self, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, float | None]:
-        """See :class:`pivotrl.protocols.tokens.Learner`. The KL is exact, over the whole vocabulary."""
-        logprobs_SV = _all_logprobs(self.weights.model, prompt, answer)
+    def logprobs(self, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
+        """Log-probability of every token of the vocabulary [S, V] at each position of the answer."""
+        return _all_logprobs(self.weights.model, prompt, answer)
+
+    @torch.no_grad()
+    def score(
+        self, prompt: Sequence[int], answer: Sequence[int], logprobs_SV: torch.Tensor | None = None
+    ) -> tuple[float, float | None]:
+        """See :class:`pivotrl.protocols.tokens.Learner`. The KL is exact, over the whole vocabulary.
+
+        Args:
+            logprobs_SV: from :meth:`logprobs`, if they are known already.
+        """
+        logprobs_SV = self.logprobs(prompt, answer) if logprobs_SV is None else logprobs_SV
         chosen = torch.tensor(answer, device=logprobs_SV.device)[:, None]
         nll = -logprobs_SV.gather(-1, chosen).mean().item()
         if not self.weights.has_reference:
@@ -163,7 +174,6 @@ class LocalLearner:
 
 
 def _all_logprobs(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
-    """Log-probability of every token of the vocabulary [S, V] at each position of the answer."""
     input_ids = torch.tensor([[*prompt, *answer[:-1]]], device=model.device)
     logits = model(input_ids=input_ids, use_cache=False, logits_to_keep=len(answer)).logits[0]
     return torch.log_softmax(logits.float(), dim=-1)

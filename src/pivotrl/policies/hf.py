@@ -8,9 +8,11 @@ This file only assembles the parts: turns to token ids and back (:mod:`pivotrl.a
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from pivotrl.acting import Actor, LearningActor
 from pivotrl.engine.adapter_files import read_adapter
@@ -60,6 +62,8 @@ class Policy(LearningActor):
     Raises:
         InputError: an option is out of range, or the model or adapter cannot be loaded.
     """
+
+    learner: LocalLearner
 
     def __init__(
         self,
@@ -138,7 +142,12 @@ class Policy(LearningActor):
         """
         encode = self.renderer.encode_text
         before, scored = scored_ids(self.renderer.tokenizer, encode, prompt, answer, self.max_context)
-        return *self.learner.score(before, scored), len(scored)
+        logprobs_SV = self._all_logprobs(before, scored)
+        return *self.learner.score(before, scored, logprobs_SV), len(scored)
+
+    def _all_logprobs(self, before: Sequence[int], scored: Sequence[int]) -> torch.Tensor:
+        """What is scored goes through here, so that a check can watch it."""
+        return self.learner.logprobs(before, scored)
 
 
 def _prompts(renderer: Renderer, reasoning: str, variables: Mapping[str, Any]) -> Prompts:
