@@ -7,8 +7,8 @@ action with weight 1.
 
 The rest of the algorithm: the objective (paper eq. 7) is in ``engine/objective.py`` and ``engine/losses.py``, the
 advantages in ``advantages.py``. The reference policy is the policy before its first update; ``policies/hf.py`` makes it
-from the frozen weights in ``engine/weights.py``. The group size G here may differ from K of the profile. Other processes
-make the verdicts (``judging/guarded.py``).
+from the frozen weights in ``engine/weights.py``. The group size G here may differ from K of the profile. Other
+processes make the verdicts (``judging/guarded.py``).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Protocol
 
 from pivotrl.advantages import Estimator, group_advantages
 from pivotrl.options import InputError, flag
+from pivotrl.plugins.shapes import taught
 from pivotrl.protocols import Environments, ObjectiveName, Policy, TrainingGroup, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SampleGroup, Sampling, StepMetrics
@@ -154,7 +155,7 @@ def train(
         began = time.monotonic()
         batch = [] if method.plays else batch_of(number)
         step = Step(number, batch, policy, verifier, options, groups_file, directory, environments or {})
-        lesson = method.lesson(step)
+        lesson: Lesson = taught(method, step)
         has_warned = has_warned or _warn_of_faults(lesson, options)
         sampled, metrics = time.monotonic(), dict(lesson.metrics)
         if lesson.teaches:
