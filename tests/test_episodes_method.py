@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,9 @@ def test_the_command_line_trains_on_episodes_alone(tmp_path: Path, logs: Path, m
     assert manifest["num_rollout_turns"] == 3 * sum(1 for _ in (run / "train/episodes.jsonl").open())
     assert call("train", run, "--name", "again") == 0  # the directory is enough
     assert (run / "trainings/again/episodes.jsonl").read_bytes() == (run / "train/episodes.jsonl").read_bytes()
+    assert call("profile", run, "--num-samples", "4") == 0
+    assert call("select", run) == 0
+    assert call("train", run, "--name", "pivots", "--method", "pivotrl") == 0  # it plays nothing, and need not say so
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_played(
@@ -223,3 +227,29 @@ def test_a_list_of_environments_cannot_be_played_several_times(tmp_path: Path) -
             training=options(),
             environments=lambda: [Parity("a"), Parity("b")],
         )
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        ("1", "step returned the reward '1', not a number or None"),
+        (1e308, "step returned a reward beyond 1e+100, too large to average"),
+        (10**400, "step returned a reward beyond 1e+100, too large to average"),
+    ],
+    ids=["text", "float", "integer"],
+)
+def test_a_reward_that_cannot_be_averaged_is_told_in_words(reward: Any, said: str, tmp_path: Path) -> None:
+    class Odd(Parities):
+        def make(self, task: str) -> Parity:
+            parity = Parity(task)
+            parity.step = lambda action: Observation((), reward=reward, done=True)  # type: ignore[method-assign]
+            return parity
+
+    with pytest.raises(InputError, match=re.escape(said)):
+        train(TabularPolicy(), [], verify, tmp_path, options(num_steps=1), environments={"p": Odd()})
+
+
+def test_an_environment_is_named_once(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--train-environments", "plancraft", "plancraft", "--method", "episodes"]
+    told = refused(capsys, 2, "run", logs, "-o", tmp_path / "run", *FAST, *given)
+    assert "--train-environments plancraft plancraft must name one or more environments, each once" in told

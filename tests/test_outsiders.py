@@ -182,7 +182,7 @@ def test_environments_given_anew_are_told_where_they_differ_only(whole: tuple[Pa
     same = done(run.parent, f'evaluate run --name same {given}make_environments(highest=3)"')
     other = done(run.parent, f'evaluate run --name other {given}make_environments(highest=2)"')
     assert "this run was made with" not in same
-    assert "make_environments(highest=2)',): this run was made with ['guessing:make_environments(highest=3)']" in other
+    assert "make_environments(highest=2): this run was made with guessing:make_environments(highest=3)" in other
 
 
 # --- samplers ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Any
 
 import pytest
 
-from pivotrl import Action, InputError, Message, Observation, Verdict, plugins, run
+from pivotrl import Action, InputError, Message, Observation, TrainingOptions, Turn, Verdict, plugins, run, train
 from pivotrl.cli import main
 from pivotrl.episodes import episodes_of, play_episodes
 from pivotrl.plugins.environments import make_checked, require_environments
 from pivotrl.plugins.shapes import require_policy
 from pivotrl.policies.tabular import Policy
+from pivotrl.protocols import TrainingGroup
 from pivotrl.readers.chat import read
-from pivotrl.records import Sampling
+from pivotrl.records import Completion, Sampling, Trajectory
 from pivotrl.stages.reading import read_stage
+from pivotrl.training import Lesson, Step
+from pivotrl.verifiers.exact import verify
 from test_pipeline import TABULAR, write_logs
 
 FIRST = (Message(role="user", content="Guess."),)
@@ -242,6 +246,77 @@ def test_a_plugin_that_cannot_be_made_is_told_with_its_place(
     sys.modules.pop("unmade", None)
     with pytest.raises(InputError, match=r"'unmade:Policy' cannot be made: .*unmade.py:3\); fix it"):
         plugins.load("policies", "unmade:Policy")
+
+
+class Whole:
+    """A training method that lacks nothing."""
+
+    title, objective, verifies, plays = "whole", "policy_gradient", False, False
+    lessons: Any = Lesson([], False, {})
+
+    def check(self, options: TrainingOptions) -> None: ...
+
+    def lesson(self, step: Step) -> Any:
+        return self.lessons(step) if callable(self.lessons) else self.lessons
+
+
+class Lessonless:
+    title, objective, verifies, plays = "x", "policy_gradient", False, False
+
+    def check(self, options: TrainingOptions) -> None: ...
+
+
+class Aimless(Whole):
+    objective = "guess"
+
+
+class Strict(Whole):
+    def check(self, options: TrainingOptions) -> None:
+        raise KeyError("broken")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Lessonless", "lacks lesson"),
+        ("Aimless", "objective must be 'policy_gradient' or 'likelihood', not 'guess'"),
+        ("Strict", "fails in check: KeyError: 'broken'"),
+    ],
+)
+def test_a_wrong_method_is_told_before_a_run_buys_anything(name: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        TrainingOptions(method=f"test_plugin_shapes:{name}")
+
+
+def group(turn: Turn, advantages: list[float]) -> TrainingGroup:
+    return TrainingGroup(
+        turn,
+        [Completion(text="a", token_ids_T=(1,), logprobs_T=(0.0,), finish_reason="stop", action=Action(content="a"))],
+        advantages,
+    )
+
+
+@pytest.mark.parametrize(
+    ("lesson", "said"),
+    [
+        (None, "returned None, which lacks groups, teaches, metrics, samples, not a Lesson"),
+        (Lesson(None, False, {}), "None as groups, not a list"),  # type: ignore[arg-type]
+        (Lesson(["a"], True, {}), "a str in groups, not a TrainingGroup"),  # type: ignore[list-item]
+        (Lesson([], True, {}), "no groups, but teaches is true"),
+        (Lesson([], False, {"a/b": None}), "the metric 'a/b', which is None, not a number"),  # type: ignore[dict-item]
+        (lambda step: Lesson([group(step.turns[0], [float("nan")])], True, {}), "an advantage that is not a finite"),
+        (lambda step: Lesson([group(step.turns[0], [1.0, 1.0])], True, {}), "1 completions and 2 advantages"),
+        (lambda step: 1 / 0, "fails in lesson: ZeroDivisionError"),
+    ],
+)
+def test_a_wrong_lesson_is_told_in_words(
+    lesson: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trajectories = [t for t in read(write_logs(tmp_path / "logs.jsonl", 2)) if isinstance(t, Trajectory)]
+    monkeypatch.setattr(Whole, "lessons", staticmethod(lesson) if callable(lesson) else lesson)
+    options = TrainingOptions(method="test_plugin_shapes:Whole", num_steps=1)
+    with pytest.raises(InputError, match=re.escape(said)):
+        train(Policy(), [Turn(trajectories[0], 2)], verify, tmp_path, options)
 
 
 def test_an_option_given_twice_is_refused() -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pivotrl import EvaluationOptions, TrainingOptions, pipeline
+from pivotrl.cli.configuration import read_config, write_config
 from pivotrl.plugins import describe, load, spec_of
+from pivotrl.policies import tabular
 from pivotrl.runs.manifest import manifest_path, read_manifest
+from pivotrl.verifiers import exact
 from test_cli import FAST, call, logs, refused
 
 __all__ = ["logs"]
@@ -130,3 +136,96 @@ def test_a_plugin_is_noted_as_the_command_line_names_it(spec: str) -> None:
 
 def test_what_cannot_be_named_is_not_noted() -> None:
     assert spec_of(lambda turn, action: None) is None
+
+
+def test_the_run_is_the_directory_that_is_given_not_one_that_an_option_names(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("train", run, "--name", "wide", "--group-size", "6") == 0
+    assert call("read", tmp_path / "logs.jsonl", "-o", "other") == 0
+    shutil.copy(manifest_path(run, "trainings/wide"), manifest_path(Path("other"), "train"))
+    assert call("train", "--name", "other", "run") == 0  # the name is that of another run
+    assert read_manifest(manifest_path(run, "trainings/other")).options["group_size"] == 4
+
+
+def test_a_run_whose_verifier_has_no_name_says_so(
+    tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "python"
+    pipeline.run(
+        str(logs),
+        out,
+        reader=load("readers", "chat"),
+        verifier=lambda turn, action: exact.verify(turn, action),
+        policy=tabular.Policy(),
+        training=TrainingOptions(num_steps=2, group_size=4),
+        evaluation=EvaluationOptions(eval_temperature=1.0),
+    )
+    capsys.readouterr()
+    assert call("evaluate", out, "--name", "b") == 0
+    assert "the verifier test_run_memory:" in capsys.readouterr().err
+    assert call("evaluate", out, "--name", "c", "--verifier", "exact") == 0
+    assert "has no name" not in capsys.readouterr().err
+
+
+def test_what_is_taken_is_said_of_a_list_too(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "plugins"))
+    game = "guessing:make_environments(highest=3)"
+    assert call("evaluate", run, "--overwrite", "--environments", game) == 0
+    capsys.readouterr()
+    assert call("evaluate", run, "--name", "b") == 0
+    assert f"--environments {game}" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[training]\nnum_steps = 3", "has a table 'training'; write its options without the heading"),
+        ("num-steps = 3\nnum_steps = 4", "gives the option 'num_steps' twice"),
+        ('reader = ""', "reader is empty"),
+        ("num_samples = true", "--num-samples must be a valid integer, not True"),
+        ("learning_rate = true", "--learning-rate must be a valid number, not True"),
+    ],
+)
+def test_a_value_that_nobody_means_is_refused(
+    content: str, said: str, tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "options.toml"
+    file.write_text(content)
+    assert said in refused(capsys, 2, "run", logs, "-o", tmp_path / "out", "--config", file)
+
+
+def test_two_files_of_options_are_refused(tmp_path: Path, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, 2, "run", logs, "-o", tmp_path / "out", "--config", "a.toml", "--config=b.toml")
+    assert "--config is given twice" in told
+
+
+def test_a_file_written_by_any_editor_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "options.toml"
+    file.write_bytes(b"\xef\xbb\xbfnum-samples = 5\r\n")
+    assert read_config(file, ["num_samples"]) == {"num_samples": 5}
+
+
+def test_every_text_is_written_as_toml(tmp_path: Path) -> None:
+    text = 'a\x7f\x00\n\t"é" \\ \'\u2028😀'
+    write_config(tmp_path, {"source": text, "environments": (text, text)})
+    assert read_config(tmp_path / "run.toml", ["source", "environments"]) == {
+        "source": text,
+        "environments": [text, text],
+    }
+
+
+def test_one_environment_need_not_be_a_list(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "plugins"))
+    file = tmp_path / "options.toml"
+    file.write_text('environments = "guessing:make_environments(highest=3)"')
+    assert call("evaluate", run, "--name", "b", "--config", file) == 0
+
+
+@pytest.mark.parametrize("other", [("--policy", "tabular"), ("--model", "some/model"), ("--adapter", "folder")])
+def test_a_sampler_beside_a_policy_is_refused(run: Path, capsys: pytest.CaptureFixture[str], other: Any) -> None:
+    told = refused(capsys, 2, "evaluate", run, "--name", "b", "--sampler", "scripted(script={'a#1': ['x']})", *other)
+    assert f"{other[0]} belongs to a policy, but --sampler replaces the policy" in told

@@ -23,6 +23,7 @@ from typing import Protocol
 
 from pivotrl.advantages import Estimator, group_advantages
 from pivotrl.options import InputError, flag
+from pivotrl.plugins.shapes import taught
 from pivotrl.protocols import Environments, ObjectiveName, Policy, TrainingGroup, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import EpisodeResult, SampleGroup, Sampling, StepMetrics
@@ -155,7 +156,7 @@ def train(
         began = time.monotonic()
         batch = [] if method.plays else batch_of(number)
         step = Step(number, batch, policy, verifier, options, groups_file, episodes_file, environments or {})
-        lesson = method.lesson(step)
+        lesson: Lesson = taught(method, step)
         has_warned = has_warned or _warn_of_faults(lesson, options)
         sampled, metrics = time.monotonic(), dict(lesson.metrics)
         if lesson.teaches:

@@ -12,6 +12,9 @@ from pydantic import Field
 from pivotrl import plugins
 from pivotrl.advantages import Estimator
 from pivotrl.options import AtLeast0, AtLeast1, InputError, NotNegative, Positive, check, flag, refuse
+from pivotrl.plugins import describe
+from pivotrl.plugins.faults import told_of
+from pivotrl.plugins.shapes import require_method
 from pivotrl.protocols import Notice, ObjectiveName, ObjectiveOptions, Policy, UpdateOptions
 
 _FAR = 10
@@ -59,11 +62,15 @@ class TrainingOptions(ObjectiveOptions):
         check(self)
         if self.warmup_steps > self.num_steps:
             refuse("warmup_steps", self.warmup_steps, f"is more than {flag('num_steps')} {self.num_steps}")
-        self.load_method().check(self)
+        method = self.load_method()
+        with told_of(method, f"the method {describe(method)} fails in check"):
+            method.check(self)
 
     def load_method(self) -> Any:
         """The named :class:`pivotrl.training.Method`."""
-        return plugins.load("methods", self.method)
+        method = plugins.load("methods", self.method)
+        require_method(method)
+        return method
 
 
 def require_groups(options: TrainingOptions) -> None:

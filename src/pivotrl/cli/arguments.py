@@ -14,17 +14,18 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import tyro
 from pydantic import TypeAdapter, ValidationError
 
+from pivotrl import plugins
 from pivotrl.cli.configuration import read_config
 from pivotrl.options import flag
 from pivotrl.protocols import InputError, Notice
 from pivotrl.runs.layout import evaluation_stage, training_stage
 from pivotrl.runs.manifest import manifest_path
-from pivotrl.runs.memory import SHARED, differing, remembered
+from pivotrl.runs.memory import SHARED, as_text, differing, remembered, unnamed_verifier
 
 _STAGES: dict[str, Callable[[str | None], str]] = {
     "run": lambda name: "run",
@@ -49,10 +50,30 @@ def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] 
     _refuse_empty(arguments)
     chosen = arguments[0] if arguments else ""
     arguments, config = _without_config(arguments)
-    defaults: dict[str, Any] = {}
-    if chosen in commands:
-        known = _memory(chosen, arguments)
-        defaults = known | (_read_config(config, commands) if config else {})
+    if chosen not in commands:
+        return _bound(commands, chosen, arguments, {})
+    if _given(arguments, "--sampler") and (other := [o for o in map(flag, _WHO_ACTS) if _given(arguments, o)]):
+        raise InputError(f"{other[0]} belongs to a policy, but --sampler replaces the policy; leave one out")
+    configured = _read_config(config, commands) if config else {}
+    guess = _directory(chosen, arguments)
+    known = _memory(chosen, arguments, guess)
+    bound = _bound(commands, chosen, arguments, known | configured)
+    directory = getattr(bound, "keywords", {}).get("directory")
+    if guess is not None and directory not in (None, guess):  # an option's value is the name of another run
+        known = _memory(chosen, arguments, directory if _holds_run(directory) else None)
+        bound = _bound(commands, chosen, arguments, known | configured)
+    if chosen != "run":
+        if directory is not None and known and "verifier" not in known:
+            _tell_of_unnamed_verifier(directory, arguments)
+        _tell_what_differs(known, bound)
+        _tell_what_is_taken(known, bound, _options_of_default(commands[chosen]))
+    return bound
+
+
+def _bound(
+    commands: Mapping[str, Callable[..., None]], chosen: str, arguments: Sequence[str], defaults: Mapping[str, Any]
+) -> Callable[[], None]:
+    """The command with its arguments; these values become the defaults of its options."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -69,9 +90,6 @@ def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] 
                 raise cause from None
         sys.stderr.write(said.getvalue())
         raise
-    if chosen in commands and chosen != "run":
-        _tell_what_differs(known, bound)
-        _tell_what_is_taken(known, bound, _options_of_default(commands[chosen]))
     return bound
 
 
@@ -99,24 +117,29 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
 
 def _without_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
     """The arguments without ``--config FILE``, and the file."""
-    for number, argument in enumerate(arguments):
+    rest, files, left = list[str](), list[Path](), iter(arguments)
+    for argument in left:
         if argument.startswith("--config="):
-            return [*arguments[:number], *arguments[number + 1 :]], Path(argument.partition("=")[2])
-        if argument == "--config":
-            if number + 1 == len(arguments):
+            files.append(Path(argument.partition("=")[2]))
+        elif argument == "--config":
+            file = next(left, None)
+            if file is None:
                 raise InputError("--config needs a file, such as run.toml")
-            return [*arguments[:number], *arguments[number + 2 :]], Path(arguments[number + 1])
-    return list(arguments), None
+            files.append(Path(file))
+        else:
+            rest.append(argument)
+    if len(files) > 1:
+        raise InputError("--config is given twice; put all options into one file")
+    return rest, files[0] if files else None
 
 
 def _read_config(path: Path, commands: Mapping[str, Callable[..., None]]) -> dict[str, Any]:
     return read_config(path, sorted({name for command in commands.values() for name in _options(command)}))
 
 
-def _memory(command: str, arguments: Sequence[str]) -> dict[str, Any]:
+def _memory(command: str, arguments: Sequence[str], directory: Path | None) -> dict[str, Any]:
     """The run's values for options that the arguments leave out. A newly given policy brings its own model."""
-    directory = _directory(command, arguments) if command in _STAGES else None
-    if directory is None:
+    if command not in _STAGES or directory is None:
         return {}
     known = remembered(directory, _STAGES[command](_given(arguments, "--name")))
     known.pop("source", None)
@@ -124,6 +147,9 @@ def _memory(command: str, arguments: Sequence[str]) -> dict[str, Any]:
         known = {option: value for option, value in known.items() if option in SHARED}
     if any(_given(arguments, option) for option in ("--policy", "--sampler")):
         known = {option: value for option, value in known.items() if option not in _WHO_ACTS}
+    method = _given(arguments, "--method")
+    if method and "train_environments" in known and not getattr(plugins.load("methods", method), "plays", True):
+        del known["train_environments"]  # they belong to the method of the run
     return known
 
 
@@ -199,26 +225,34 @@ def _default(hint: Any, parameter: inspect.Parameter, values: Mapping[str, Any])
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
     """A JSON or TOML value converted to the type of its option. One string may replace a list of strings."""
-    if isinstance(value, str) and get_origin(hint) is tuple:
+    if isinstance(value, str) and any(get_origin(part) is tuple for part in (hint, *get_args(hint))):
         value = (value,)
     try:
-        return TypeAdapter(hint).validate_python(value)
+        # true is 1 for pydantic, but nobody means that
+        return TypeAdapter(hint).validate_python(value, strict=True if isinstance(value, bool) else None)
     except ValidationError as error:
         told = error.errors()[0]["msg"].replace("Input should be", "must be")
         raise InputError(f"{flag(name)} {told}, not {value!r}") from None
 
 
+def _tell_of_unnamed_verifier(directory: Path, arguments: Sequence[str]) -> None:
+    was = None if _given(arguments, "--verifier") else unnamed_verifier(directory)
+    if was is not None:
+        told = f"this run was made with the verifier {was}, which has no name here; --verifier says what judges instead"
+        warnings.warn(told, Notice, stacklevel=3)
+
+
 def _tell_what_differs(known: Mapping[str, Any], bound: Any) -> None:
     for option, (was, now) in differing(known, options_of(bound.keywords)).items():
-        warnings.warn(f"{flag(option)} {now}: this run was made with {was}", Notice, stacklevel=3)
+        warnings.warn(f"{flag(option)} {as_text(now)}: this run was made with {as_text(was)}", Notice, stacklevel=3)
 
 
 def _tell_what_is_taken(known: Mapping[str, Any], bound: Any, defaults: Mapping[str, Any]) -> None:
     given = options_of(bound.keywords)
     taken = [
-        f"{flag(option)} {value}"
+        f"{flag(option)} {as_text(value)}"
         for option, value in known.items()
-        if option in given and str(given[option]) == str(value) != str(defaults.get(option))
+        if option in given and as_text(given[option]) == as_text(value) != as_text(defaults.get(option))
     ]
     if taken:
         warnings.warn(f"taken from this run: {', '.join(taken)}", Notice, stacklevel=3)

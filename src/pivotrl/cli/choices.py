@@ -10,7 +10,7 @@ from typing import Any
 
 from pivotrl import plugins
 from pivotrl.evaluation import load_retention
-from pivotrl.options import AtLeast1, InputError, check, flag, refuse
+from pivotrl.options import AtLeast1, check, refuse
 from pivotrl.plugins.shapes import require_sampler
 from pivotrl.protocols import MakeEnvironments
 
@@ -52,13 +52,10 @@ class SamplerChoice(PolicyChoice):
         """Like :meth:`PolicyChoice.load_late`, but a sampler is loaded at once.
 
         Raises:
-            InputError: both a policy and a sampler are given, or as there.
+            InputError: as there.
         """
         if self.sampler is None:
             return super().load_late(needs)
-        given = [flag(name) for name in ("model", "adapter") if getattr(self, name) is not None]
-        if given:
-            raise InputError(f"{given[0]} belongs to a policy, but --sampler replaces the policy; leave one out")
         sampler = plugins.load("samplers", self.sampler)
         needs(sampler)
         return sampler
@@ -92,6 +89,9 @@ class TrainedIn:
     train_environments: tuple[str, ...] | None = None
     """Environment plugins with options, for `--method episodes`: plancraft(split='train')."""
 
+    def __post_init__(self) -> None:
+        _require_different("train_environments", self.train_environments)
+
     def make_environments(self) -> dict[str, MakeEnvironments] | None:
         """As :meth:`HeldOut.make_environments`."""
         return _makers(self.train_environments)
@@ -110,8 +110,7 @@ class HeldOut:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.environments is not None and len(set(self.environments)) != max(1, len(self.environments)):
-            refuse("environments", " ".join(self.environments), "must name one or more environments, each once")
+        _require_different("environments", self.environments)
 
     def make_environments(self) -> dict[str, MakeEnvironments] | None:
         """The maker of each environment, by the text that named it."""
@@ -119,6 +118,11 @@ class HeldOut:
 
     def texts(self) -> Sequence[dict[str, str]]:
         return load_retention(self.retention, self.retention_texts) if self.retention else ()
+
+
+def _require_different(name: str, specs: tuple[str, ...] | None) -> None:
+    if specs is not None and len(set(specs)) != max(1, len(specs)):
+        refuse(name, " ".join(specs), "must name one or more environments, each once")
 
 
 def _makers(specs: tuple[str, ...] | None) -> dict[str, MakeEnvironments] | None:

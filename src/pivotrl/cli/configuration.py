@@ -27,18 +27,27 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
         known: the options that exist.
 
     Raises:
-        InputError: the file is missing or not TOML, or it names an option that does not exist.
+        InputError: the file is missing or not TOML, it names an option that does not exist, or an
+            option is empty or given twice.
     """
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        found = tomllib.loads(path.read_text("utf-8-sig"))  # some editors write a byte order mark
     except OSError as error:
         raise InputError(f"cannot read --config {path}: {error.strerror}") from error
     except ValueError as error:  # covers TOML and UTF-8
         raise InputError(f"--config {path} is not TOML: {error}") from error
-    options = {name.replace("-", "_"): value for name, value in found.items()}
-    for name in options:
+    options: dict[str, Any] = {}
+    for written, value in found.items():
+        name = written.replace("-", "_")
+        if isinstance(value, dict):
+            raise InputError(f"--config {path} has a table {written!r}; write its options without the heading")
         if name not in known:
             raise InputError(unknown(f"--config {path} has an unknown option {name!r}", name, known, "the options are"))
+        if name in options:
+            raise InputError(f"--config {path} gives the option {name!r} twice; leave one out")
+        if value == "":
+            raise InputError(f"--config {path}: {name} is empty; give a value or leave it out")
+        options[name] = value
     return options
 
 
@@ -67,4 +76,4 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, Path):
         value = str(value)
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML forbids DEL, JSON does not

@@ -26,7 +26,13 @@ class Watching:
         Raises:
             InputError: a tracker cannot be made.
         """
-        trackers = [_loaded(spec) for spec in self.tracker]
+        trackers: list[Observer] = []
+        try:
+            for spec in self.tracker:
+                trackers.append(_loaded(spec))
+        except BaseException:
+            Observers(trackers).close()
+            raise
         with live_progress() as terminal:
             watchers = Observers([terminal, *trackers, *others])
             try:

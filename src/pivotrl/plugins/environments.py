@@ -6,6 +6,7 @@ Only this module reads the optional members of an environment.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pivotrl.protocols import Environment, Environments, InputError, MakeEnviron
 from pivotrl.records import Message, Tool
 
 _ENVIRONMENTS = {"tasks": 0, "make": 1}
+_MAX_REWARD = 1e100
 _ENVIRONMENT = {"task_id": None, "tags": None, "context_window": None, "reset": 0, "step": 1}
 
 
@@ -204,8 +206,23 @@ def stepped(environment: Environment, action: Any) -> Observation:
     with told(f"{name} fails in step"):
         observation: Any = environment.step(action)
         if isinstance(observation, Observation):
+            _require_reward(observation.reward, name)
             return observation
         raise InputError(f"{name}: step returned {kind_of(observation)}, not an Observation; {SEE}")
+
+
+def _require_reward(reward: Any, name: str) -> None:
+    """Not a number (NaN) and infinity count as no reward; a number too large for an average is a mistake."""
+    if reward is None:
+        return
+    if not hasattr(reward, "__float__"):
+        raise InputError(f"{name}: step returned the reward {reward!r:.80}, not a number or None; {SEE}")
+    try:
+        is_huge = _MAX_REWARD < abs(float(reward)) < math.inf
+    except OverflowError:  # an integer that no float can hold
+        is_huge = True
+    if is_huge:
+        raise InputError(f"{name}: step returned a reward beyond {_MAX_REWARD:g}, too large to average; {SEE}")
 
 
 def _is_tags(value: Any) -> bool:

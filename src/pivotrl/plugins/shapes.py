@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pivotrl.plugins import describe
 from pivotrl.plugins.faults import told, told_of
@@ -12,7 +13,7 @@ from pivotrl.plugins.parts import SEE as _SEE
 from pivotrl.plugins.parts import kind_of as _kind
 from pivotrl.plugins.parts import misfit as _misfit
 from pivotrl.plugins.parts import require_parts as _require_parts
-from pivotrl.protocols import InputError, Policy, Reader, Sampler, Turn, Verifier
+from pivotrl.protocols import InputError, ObjectiveName, Policy, Reader, Sampler, TrainingGroup, Turn, Verifier
 from pivotrl.records import Refusal, SampleGroup, Sampling, Trajectory
 
 _SAMPLER = {"identity": None, "fits": 2, "sample": 3}
@@ -20,7 +21,9 @@ _POLICY = {
     **{**_SAMPLER, "training_identity": None, "reference": None, "encode_action": 2, "update": 3},
     **{"save": 1, "load": 1, "export": 1, "score_text": 2},
 }
+_METHOD = {"title": None, "objective": None, "verifies": None, "plays": None, "check": 1, "lesson": 1}
 """The parts that each must have, with the number of arguments of methods."""
+_LESSON = ("groups", "teaches", "metrics", "samples")
 
 
 def require_reader(reader: Reader) -> None:
@@ -98,6 +101,62 @@ def sampled(
             yield group
         if (turn := next(expected, None)) is not None:
             raise InputError(f"{name} returned no group for {turn.id}; {_SEE}")
+
+
+def require_method(method: Any) -> None:
+    """Raises:
+    InputError: a part of a training method is missing or wrong; the message names it.
+    """
+    _require_parts(method, "method", _METHOD)
+    if method.objective not in get_args(ObjectiveName):
+        known = " or ".join(map(repr, get_args(ObjectiveName)))
+        raise InputError(f"the method {describe(method)}: objective must be {known}, not {method.objective!r:.80}")
+
+
+def taught(method: Any, step: Any) -> Any:
+    """The method's lesson of a step.
+
+    Raises:
+        InputError: a user's method fails, or the lesson has the wrong shape or numbers that are not finite.
+    """
+    name = f"the method {describe(method)}"
+    with told_of(method, f"{name} fails in lesson"):
+        lesson: Any = method.lesson(step)
+    if fault := _fault_of_lesson(lesson):
+        raise InputError(f"{name}: lesson returned {fault}; {_SEE}")
+    return lesson
+
+
+def _fault_of_lesson(lesson: Any) -> str:
+    if missing := [part for part in _LESSON if not hasattr(lesson, part)]:
+        return f"{_kind(lesson)}, which lacks {', '.join(missing)}, not a Lesson"
+    for part, kind in (("groups", TrainingGroup), ("samples", SampleGroup)):
+        listed = getattr(lesson, part)
+        if not isinstance(listed, (list, tuple)):
+            return f"{_kind(listed)} as {part}, not a list"
+        if wrong := [item for item in listed if not isinstance(item, kind)]:
+            return f"{_kind(wrong[0])} in {part}, not a {kind.__name__}"
+    if lesson.teaches and not lesson.groups:
+        return "no groups, but teaches is true"
+    for group in lesson.groups:
+        if len(group.completions_G) != len(group.advantages_G):
+            pair = f"{len(group.completions_G)} completions and {len(group.advantages_G)} advantages"
+            return f"a group with {pair} at {group.turn.id}"
+        if not all(map(_is_finite, group.advantages_G)):
+            return f"an advantage that is not a finite number at {group.turn.id}"
+    if not isinstance(lesson.metrics, Mapping):
+        return f"{_kind(lesson.metrics)} as metrics, not a dict"
+    for key, value in lesson.metrics.items():
+        if not hasattr(value, "__float__"):
+            return f"the metric {key!r}, which is {_kind(value)}, not a number"
+    return ""
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _require_call(plugin: Any, kind: str, num_arguments: int, arguments: str) -> None:

@@ -55,6 +55,8 @@ class Observers(Observer):
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._listening = list(observers)
+        self._busy: list[Observer] = []
+        """Observers that are receiving an event. One that issues a notice then does not get its own."""
 
     def started(self, stage: str, manifest: Manifest) -> None:
         self._tell("started", stage, manifest)
@@ -76,12 +78,24 @@ class Observers(Observer):
 
     def _tell(self, event: str, *facts: Any) -> None:
         for observer in list(self._listening):
+            if any(observer is busy for busy in self._busy):
+                continue
+            self._busy.append(observer)
             try:
                 getattr(observer, event)(*facts)
-            except Exception as error:  # a user's tracker, whose server may be gone
-                self._listening.remove(observer)
-                fault = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-                self.notice(f"{type(observer).__name__} failed in {event} and gets no more events: {fault}")
+            except (Exception, SystemExit) as error:  # a user's tracker, whose server may be gone
+                self._listening = [other for other in self._listening if other is not observer]
+                self.notice(f"{type(observer).__name__} failed in {event} and gets no more events: {_fault(error)}")
+            finally:
+                self._busy.pop()
+
+
+def _fault(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}".splitlines()[0][:200]
+    except Exception:  # a user's exception may not have a text
+        return name
 
 
 @contextmanager

@@ -41,6 +41,16 @@ def remembered(directory: Path, stage: str) -> dict[str, Any]:
     return found | (options_of(own) if own else {})
 
 
+def unnamed_verifier(directory: Path) -> str | None:
+    """The verifier that judged in this run, if the command line cannot name any, such as an interactively typed one."""
+    found: str | None = None
+    for manifest in filter(None, (find_manifest(directory, stage) for stage in STAGES)):
+        if "verifier" in options_of(manifest):
+            return None
+        found = found or manifest.options.get("verifier")
+    return found
+
+
 def _kind(stage: str) -> str:
     folder = stage.partition("/")[0]
     return "train" if folder == "trainings" else folder
@@ -81,9 +91,10 @@ def differing(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, t
     return {
         option: (known[option], given[option])
         for option in SHARED
-        if option in known and given.get(option) is not None and _text(known[option]) != _text(given[option])
+        if option in known and given.get(option) is not None and as_text(known[option]) != as_text(given[option])
     }
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value as on the command line."""
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
