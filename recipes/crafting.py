@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pivotrl import plugins
 from pivotrl.environments.plancraft import PlancraftTasks, make_environments
+from pivotrl.plugins.describing import spec_text
 from pivotrl.readers.plancraft import read
 from pivotrl.verifiers.plancraft import verify as verifier
 
@@ -38,7 +38,7 @@ def environments(split: str, num_easy: int | None, num_impossible: int) -> dict[
     for difficulty, count in (("easy", num_easy), ("impossible", num_impossible)):
         if count != 0:
             options = {"split": split, "difficulty": (difficulty,), "max_tasks": count, "max_turns": 12}
-            name = plugins.spec_text("plancraft", make_environments, options)
+            name = spec_text("plancraft", make_environments, options)
             made[name] = functools.partial(make_environments, **options)
     return made
 

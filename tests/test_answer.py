@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pivotrl import plugins
 from pivotrl.judging.guarded import Verification
+from pivotrl.plugins.describing import describe
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, ToolCall, Trajectory, Verdict
 from pivotrl.verifiers import answer
@@ -310,7 +311,7 @@ def test_options_are_checked() -> None:
         with pytest.raises(InputError, match="answer: "):
             judged("5", "5", **options)
     loaded = plugins.load("verifiers", "answer(kind='list', ordered=True)")
-    assert plugins.describe(loaded) == "pivotrl.verifiers.answer:verify(kind='list', ordered=True)"
+    assert describe(loaded) == "pivotrl.verifiers.answer:verify(kind='list', ordered=True)"
 
 
 @settings(max_examples=150, deadline=None, database=None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pivotrl import plugins
+from pivotrl.plugins.describing import describe
 from pivotrl.protocols import InputError, Turn, Verifier
 from pivotrl.records import Action, Message, ToolCall, Trajectory, Verdict
 from pivotrl.rollouts import turns_bought
@@ -148,7 +149,7 @@ def test_specs_nest_and_a_manifest_tells_all_of_it() -> None:
         "pivotrl.verifiers.all_of:AllOf(verifiers=(pivotrl.verifiers.exact:verify, "
         "pivotrl.verifiers.tool_call:verify(ignore_case=True)))"
     )
-    assert plugins.describe(verifier) == (
+    assert describe(verifier) == (
         "pivotrl.verifiers.first_decisive:FirstDecisive(go_on_after=(), "
         f"verifiers=({inner}, pivotrl.verifiers.tool_call:verify))"
     )
@@ -158,7 +159,7 @@ def test_specs_nest_and_a_manifest_tells_all_of_it() -> None:
             tool_call.verify,
         ]
     )
-    assert plugins.describe(in_python) == plugins.describe(verifier)
+    assert describe(in_python) == describe(verifier)
 
 
 @pytest.mark.parametrize("name", ["any_of", "all_of", "first_decisive"])

@@ -16,6 +16,7 @@ import pytest
 
 from pivotrl import plugins
 from pivotrl.environments import shell
+from pivotrl.plugins.describing import describe
 from pivotrl.protocols import InputError, NotRestorable, Observation, Restore, Turn
 from pivotrl.records import Action, Message, ToolCall, Trajectory
 from pivotrl.sandbox import open_sandbox
@@ -180,7 +181,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
 def test_by_name_with_options_and_in_a_manifest(sandbox: None) -> None:
     environment = f"shell(root={str(ROOT)!r})"
     verify = plugins.load("verifiers", f"execute(environment={environment!r}, output='stripped')")
-    assert "output='stripped'" in plugins.describe(verify) and "_remembered" not in plugins.describe(verify)
+    assert "output='stripped'" in describe(verify) and "_remembered" not in describe(verify)
     assert verify(turn("shell-orders#1"), turn("shell-orders#1").expected_action).outcome == "pass"
     with pytest.raises(InputError, match="exports no callable 'restore'"):
         Execution(environment="json:dumps")(turn("shell-orders#1"), bash("ls"))

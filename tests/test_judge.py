@@ -21,6 +21,7 @@ pytest.importorskip("httpx", reason="needs the extra 'judge'")
 
 from pivotrl import plugins
 from pivotrl.judging.guarded import Verification
+from pivotrl.plugins.describing import describe
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, ToolCall, Trajectory, Verdict
 from pivotrl.rollouts import judge_action
@@ -399,7 +400,7 @@ def test_a_refused_key_or_unknown_model_stops_the_run_at_once_and_shows_no_key(
     with Verification(judge, canaries=[turn()]) as guarded, pytest.raises(InputError, match=f"{status}") as caught:
         judge_action(turn(), say("Your 50 dollars are back."), guarded)
     assert len(server.bodies) <= 2 and set(server.keys) == {"Bearer sesame-opens"}
-    for text in (str(caught.value), repr(judge), plugins.describe(judge), json.dumps(server.bodies)):
+    for text in (str(caught.value), repr(judge), describe(judge), json.dumps(server.bodies)):
         assert "sesame" not in text
 
 
@@ -504,5 +505,5 @@ def test_options_are_checked_and_described() -> None:
         plugins.load("verifiers", "judge")
     one = plugins.load("verifiers", "judge(model='m', base_url='http://here/v1')")
     other = plugins.load("verifiers", "judge(model='m', base_url='http://there/v1', deadline_seconds=5)")
-    assert plugins.describe(one) == plugins.describe(other)  # where it was asked does not change what it says
-    assert "model='m'" in plugins.describe(one) and one.prompt_sha256 in plugins.describe(one)
+    assert describe(one) == describe(other)  # where it was asked does not change what it says
+    assert "model='m'" in describe(one) and one.prompt_sha256 in describe(one)

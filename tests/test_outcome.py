@@ -20,6 +20,7 @@ pytest.importorskip("plancraft")
 from pivotrl import plugins
 from pivotrl.advantages import action_variance
 from pivotrl.environments.plancraft import CraftingTable, parse_action, parse_observation, restore
+from pivotrl.plugins.describing import describe
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import InputError, NotRestorable, Observation, Turn
 from pivotrl.readers.plancraft import expert_moves, read
@@ -198,8 +199,8 @@ def test_the_tabular_policy_plays_on_from_a_demonstration() -> None:
 
 def test_the_name_in_a_manifest_tells_the_options_and_not_the_policy() -> None:
     verify = plugins.load("verifiers", "outcome(environment='plancraft', continuations=7)")
-    assert plugins.describe(verify) == plugins.describe(verify.with_policy(Policy()))
-    assert "continuations=7" in plugins.describe(verify)
+    assert describe(verify) == describe(verify.with_policy(Policy()))
+    assert "continuations=7" in describe(verify)
 
 
 # --- no verdict ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassificat
 
 from pivotrl import plugins
 from pivotrl.judging.guarded import Verification
+from pivotrl.plugins.describing import describe
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Message, ToolCall, Trajectory
 from pivotrl.verifiers.reward_model import RewardModel
@@ -104,7 +105,7 @@ def test_it_runs_guarded_in_its_own_process_and_names_its_weights(tmp_path: Path
     with Verification(loaded, canaries=[turn()]) as guarded:
         assert guarded(turn(), Action(content="Six.")).outcome == "pass"
     other = RewardModel(model=str(second), device="cpu")
-    assert loaded.weights in plugins.describe(loaded) and loaded.weights != other.weights
+    assert loaded.weights in describe(loaded) and loaded.weights != other.weights
     assert len(loaded.weights) == 64
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from pivotrl import EvaluationOptions, TrainingOptions, pipeline
 from pivotrl.cli.configuration import read_config, write_config
-from pivotrl.plugins import describe, load, spec_of
+from pivotrl.plugins import load
+from pivotrl.plugins.describing import describe, spec_of
 from pivotrl.policies import tabular
 from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.verifiers import exact

@@ -17,7 +17,7 @@ from typing import Any
 from pivotrl.evaluation import EvaluationOptions, compare
 from pivotrl.intervals import PairedDifference, clustered_mean
 from pivotrl.judging.lint import CheckOptions
-from pivotrl.plugins import describe
+from pivotrl.plugins.describing import describe
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import MakeEnvironments, Policy, Reader, Verifier
 from pivotrl.protocols.observing import SILENT, Observer

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pivotrl.plugins import describe
+from pivotrl.plugins.describing import describe
 from pivotrl.plugins.faults import told_of
 from pivotrl.plugins.shapes import sampled
 from pivotrl.protocols import InputError, Notice, NotRenderable, Sampler, Turn, Verifier

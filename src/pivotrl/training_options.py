@@ -12,7 +12,7 @@ from pydantic import Field
 from pivotrl import plugins
 from pivotrl.advantages import Estimator
 from pivotrl.options import AtLeast0, AtLeast1, InputError, NotNegative, Positive, check, flag, refuse
-from pivotrl.plugins import describe
+from pivotrl.plugins.describing import describe
 from pivotrl.plugins.faults import told_of
 from pivotrl.plugins.shapes import require_method
 from pivotrl.protocols import Notice, ObjectiveName, ObjectiveOptions, Policy, UpdateOptions

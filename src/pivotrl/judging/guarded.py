@@ -17,8 +17,8 @@ from typing import Any
 from pivotrl.judging.guard_processes import GuardProcesses
 from pivotrl.judging.threads import Threads
 from pivotrl.options import AtLeast1, Positive, check
-from pivotrl.plugins import describe
-from pivotrl.protocols import InputError, Sampler, Turn, Verifier
+from pivotrl.plugins.describing import describe
+from pivotrl.protocols import BoundToPolicy, InputError, Sampler, Turn, Verifier
 from pivotrl.records import Action, Verdict
 from pivotrl.rollouts import judge_action, turns_bought
 
@@ -202,8 +202,8 @@ class Verification:
 
 def bind(verifier: Any, policy: Sampler) -> Verifier:
     """The verifier, and each part of a combination, with the policy that it asks for (``with_policy``)."""
-    if hasattr(verifier, "with_policy"):
-        return verifier.with_policy(policy)  # type: ignore[no-any-return]
+    if isinstance(verifier, BoundToPolicy):
+        return verifier.with_policy(policy)
     if parts := _parts(verifier):
         bound: Verifier = dataclasses.replace(verifier, verifiers=tuple(bind(part, policy) for part in parts))
         return bound
@@ -212,7 +212,7 @@ def bind(verifier: Any, policy: Sampler) -> Verifier:
 
 def needs_policy(verifier: Any) -> bool:
     """Whether it, or a part of it, plays on with a policy."""
-    return hasattr(verifier, "with_policy") or any(map(needs_policy, _parts(verifier)))
+    return isinstance(verifier, BoundToPolicy) or any(map(needs_policy, _parts(verifier)))
 
 
 def _allows_threads(verifier: Any) -> bool:

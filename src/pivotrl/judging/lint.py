@@ -23,7 +23,7 @@ from pivotrl.judging.probes.refusal import fault_of
 from pivotrl.judging.probes.report import CheckReport, Judged, make_report
 from pivotrl.options import AtLeast1, Positive, Share
 from pivotrl.options import check as check_options
-from pivotrl.plugins import describe, source_sha256
+from pivotrl.plugins.describing import describe, source_sha256
 from pivotrl.protocols import Combination, InputError, JudgesEffects, Sampler, Turn, Verifier, Wrapping
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import Verdict

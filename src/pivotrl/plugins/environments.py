@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pivotrl.plugins import describe
+from pivotrl.plugins.describing import describe
 from pivotrl.plugins.faults import told
 from pivotrl.plugins.parts import SEE, kind_of, misfit, require_parts
 from pivotrl.protocols import Environment, Environments, InputError, MakeEnvironments, Observation

@@ -4,6 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+EXTRAS = {
+    "torch": "hf",
+    "transformers": "hf",
+    "huggingface_hub": "hf",
+    "peft": "hf",
+    "safetensors": "hf",
+    "gguf": "smollm2",
+    "plancraft": "plancraft",
+    "networkx": "plancraft",
+    "jinja2": "report",
+    "matplotlib": "report",
+    "pyarrow": "formats",
+    "zstandard": "formats",
+    "math_verify": "answers",
+    "httpx": "judge",
+    "tree_sitter": "code",
+    "tree_sitter_bash": "code",
+    "openapi_schema_validator": "gym",
+    "jsonschema": "gym",
+    "jsonschema_specifications": "gym",
+    "referencing": "gym",
+}
+"""Import name of a package -> the extra of this package that brings it."""
+
 
 def install_hint(extra: str) -> str:
     """The command that installs an extra, in the clone if this package runs from one."""

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from pivotrl.plugins import describe
+from pivotrl.plugins.describing import describe
 from pivotrl.plugins.faults import told
 from pivotrl.protocols import InputError
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pivotrl.plugins import describe
+from pivotrl.plugins.describing import describe
 from pivotrl.plugins.faults import told, told_of
 from pivotrl.plugins.parts import SEE as _SEE
 from pivotrl.plugins.parts import kind_of as _kind

@@ -29,7 +29,7 @@ from pivotrl.engine.policy_readme import Origin, Prompts
 from pivotrl.engine.texts import scored_ids
 from pivotrl.engine.weights import Weights
 from pivotrl.options import AtLeast0, AtLeast1, Seed, check_arguments
-from pivotrl.plugins import spec_text
+from pivotrl.plugins.describing import spec_text
 from pivotrl.rendering import DATE, Renderer
 
 _NOT_IN_TEXT = ("self", "__class__", "model", "adapter")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pivotrl.plugins import spec_text
+from pivotrl.plugins.describing import spec_text
 from pivotrl.protocols import InputError, ObjectiveName, TrainingGroup, Turn, UpdateOptions
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import action_text

@@ -226,7 +226,10 @@ class BoundToPolicy(Protocol):
 @runtime_checkable
 class InProcess(Protocol):
     """A verifier that may run in the policy's process, without a guard: it needs torch, or it waits for a server and
-    keeps its own deadline. A function may have the attribute too."""
+    keeps its own deadline. A function may have the attribute too.
+
+    With ``concurrent = True`` beside it, several threads may call it at once.
+    """
 
     @property
     def in_process(self) -> bool: ...

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from pivotrl.options import check
-from pivotrl.plugins import describe
+from pivotrl.plugins.describing import describe
 from pivotrl.protocols import InputError
 from pivotrl.reading.privacy.redaction import find_secrets
 from pivotrl.records import Manifest, Selection, SkippedTurn

@@ -39,7 +39,7 @@ class Stage:
         told: names of options that are recorded but may differ, such as the path of a file whose content is an input.
         policy: who acts, see :func:`pivotrl.protocols.describe_policy`.
         is_verified: whether :func:`require_same` has already checked the files of a finished stage.
-        plugins: the command line's names of the plugins, see :func:`pivotrl.plugins.spec_of`.
+        plugins: the command line's names of the plugins, see :func:`pivotrl.plugins.describing.spec_of`.
         observer: is notified when the stage begins and when it is complete.
 
     Raises:

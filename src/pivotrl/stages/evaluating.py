@@ -15,7 +15,7 @@ from pivotrl.evaluation import (
 )
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.options import options_dict
-from pivotrl.plugins import describe, own_code, spec_of
+from pivotrl.plugins.describing import describe, own_code, spec_of
 from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
 from pivotrl.plugins.shapes import require_policy, require_sampler, require_verifier
 from pivotrl.protocols import InputError, MakeEnvironments, Policy, Sampler, Verifier, describe_policy

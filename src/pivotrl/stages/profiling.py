@@ -8,7 +8,7 @@ from pathlib import Path
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
 from pivotrl.options import options_dict
-from pivotrl.plugins import describe, own_code, spec_of
+from pivotrl.plugins.describing import describe, own_code, spec_of
 from pivotrl.plugins.shapes import require_sampler, require_verifier
 from pivotrl.profiling import ProfileOptions, outcome_counts, profile, why_none_fits
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_policy

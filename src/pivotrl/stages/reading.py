@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pivotrl.options import options_dict
-from pivotrl.plugins import describe, spec_of
+from pivotrl.plugins.describing import describe, spec_of
 from pivotrl.plugins.shapes import trajectories
 from pivotrl.protocols import InputError, Notice, Reader
 from pivotrl.protocols.observing import SILENT, Observer

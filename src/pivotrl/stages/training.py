@@ -8,7 +8,7 @@ from pathlib import Path
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
 from pivotrl.options import options_dict
-from pivotrl.plugins import describe, own_code, spec_of
+from pivotrl.plugins.describing import describe, own_code, spec_of
 from pivotrl.plugins.environments import describe_environments, make_checked
 from pivotrl.plugins.shapes import require_policy, require_verifier
 from pivotrl.protocols import Environments, InputError, MakeEnvironments, Policy, Turn, Verifier, describe_policy

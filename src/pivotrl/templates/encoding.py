@@ -12,9 +12,9 @@ from pivotrl.parsing import canonical
 from pivotrl.protocols import InputError, NotRenderable
 from pivotrl.records import Action, Message, Tool
 from pivotrl.templates.bounded_jinja import ChatProgram
+from pivotrl.templates.capabilities import probe
 from pivotrl.templates.control_tokens import ControlTokens
 from pivotrl.templates.conversation import ChatTemplate, Reasoning
-from pivotrl.templates.probe import probe
 from pivotrl.templates.prompt import Prompt
 from pivotrl.text.thoughts import Marks, begins_with_thought, known_thoughts, opened_thought
 
