@@ -7,9 +7,8 @@ from pathlib import Path
 from pivotrl.cli.fitting_table import new_table, print_table
 from pivotrl.cli.tables import out, plain
 from pivotrl.reading import audit
-from pivotrl.records import Refusal
+from pivotrl.runs.files import RunFiles
 from pivotrl.runs.manifest import read_manifest
-from pivotrl.storage.record_files import read_records
 
 _NUM_REFUSED = 5
 
@@ -64,8 +63,8 @@ def _print_secrets(found: dict[str, int], redacted: bool) -> None:
 
 
 def _print_refused(directory: Path, total: int) -> None:
-    path = directory / "refused.jsonl"
-    shown = read_records(path, Refusal)[:_NUM_REFUSED]
+    refused = RunFiles(directory).refused()
+    path, shown = refused.path, list(refused)[:_NUM_REFUSED]
     out.print(f"[bold red]{total:,} records could not be read[/] and were left out; {plain(str(path))} lists them all:")
     for refusal in shown:
         out.print(f"  {plain(refusal.place)} {plain(refusal.reason)}", soft_wrap=True)

@@ -17,11 +17,10 @@ from pivotrl import plugins
 from pivotrl.cli.fitting_table import new_table, print_table
 from pivotrl.intervals import Estimate
 from pivotrl.protocols import InputError, NotRenderable, Turn
-from pivotrl.records import Message, SampleGroup, Selection, Trajectory
+from pivotrl.records import Message, Selection
 from pivotrl.rendering import Renderer, action_text
 from pivotrl.report.summary import Comparison, Summary
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.layout import outputs, selection_stage
 from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.turns import cut
 
@@ -149,8 +148,7 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
         raise InputError(f"--num-messages must be greater than or equal to 0, not {num_messages}")
     files = RunFiles(directory)
     if turn_id is None:
-        stage = selection_stage(selection)
-        rows = files.records(stage, outputs(stage)[0], Selection)
+        rows = list(files.selected(selection))
         if any(row.selected for row in rows) or selection is not None:
             _print_pivots(rows or files.selections(selection))
         else:
@@ -163,7 +161,7 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
     for message in context[max(0, len(context) - num_messages) :]:
         _print_message(message)
     out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
-    groups = files.file("profile", "profiles.jsonl", SampleGroup)
+    groups = files.profiled()
     if turn_id in groups:
         group = groups.get(turn_id)
         table = new_table("sample", "verdict", "reward", "times")
@@ -206,23 +204,18 @@ def _print_tokens(title: str, ids: list[int], renderer: Renderer, boundaries: bo
 
 
 def _find_turn(files: RunFiles, turn_id: str) -> Turn:
-    trajectory_id, _, index = turn_id.rpartition("#")
-    for name in ("trajectories.jsonl", "heldout.jsonl"):
-        file = files.file("read", name, Trajectory)
-        if trajectory_id in file and index.isascii() and index.isdecimal():
-            turn = Turn(file.get(trajectory_id), int(index))
-            break
-    else:
+    turn = files.find_turn(turn_id)
+    if turn is None:
         raise InputError(
             f"{files.directory} has no turn {turn_id!r}; `pivotrl show {files.directory}` lists the pivots"
         )
     if turn.index >= len(turn.trajectory.messages) or turn.trajectory.messages[turn.index].role != "assistant":
-        raise InputError(f"message {turn.index} of {trajectory_id} is not an assistant turn")
+        raise InputError(f"message {turn.index} of {turn.trajectory.id} is not an assistant turn")
     return turn
 
 
 def _print_candidates(files: RunFiles) -> None:
-    turns, _ = cut(files.file("read", "trajectories.jsonl", Trajectory))
+    turns, _ = cut(files.logged())
     table = new_table(f"candidate ({len(turns):,} in all)", "expected action")
     for turn in turns[:_NUM_CANDIDATES]:
         table.add_row(plain(turn.id), plain(action_text(turn.expected_action).replace("\n", " ")[:60]))

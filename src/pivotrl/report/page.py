@@ -12,22 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files as resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pivotrl.judging.lint import known_report
 from pivotrl.judging.probes.report import CheckReport
 from pivotrl.plugins.extras import install_hint
-from pivotrl.protocols import InputError, Turn
+from pivotrl.protocols import InputError
 from pivotrl.reading.audit import DROPS, EXCLUSIONS, LOSSES
 from pivotrl.records import (
     EpisodeResult,
     Manifest,
-    Record,
-    SampleGroup,
     Selection,
-    SkippedTurn,
     StepMetrics,
-    Trajectory,
     TurnResult,
 )
 from pivotrl.rendering import action_text
@@ -35,9 +31,7 @@ from pivotrl.report import sentences
 from pivotrl.report.run_command import resume_command
 from pivotrl.report.summary import Breakdown, Summary, is_for_training, read_manifests, summarise
 from pivotrl.runs.files import RunFiles
-from pivotrl.storage.record_files import RecordFile, write_file
-
-R = TypeVar("R", bound=Record)
+from pivotrl.storage.record_files import write_file
 
 _NUM_PIVOTS, _NUM_FLIPS, _NUM_MESSAGES, _MAX_TAG_VALUES = 4, 3, 2, 8
 
@@ -85,11 +79,11 @@ def _render(files: RunFiles, summary: Summary) -> str:
 
     directory = files.directory
     manifests = read_manifests(directory)
-    metrics = [_with_shares(row) for row in files.records("train", "train/metrics.jsonl", StepMetrics)]
-    turns = _results(files, "turns", TurnResult)
-    episodes = _results(files, "episodes", EpisodeResult)
-    selections = files.records("select", "selection.jsonl", Selection)
-    skipped = files.records("profile", "skipped.jsonl", SkippedTurn)
+    metrics = [_with_shares(row) for row in files.metrics()]
+    turns = {side: list(files.turn_results(side)) for side in ("before", "after")}
+    episodes = {side: list(files.episode_results(side)) for side in ("before", "after")}
+    selections = list(files.selected())
+    skipped = list(files.skipped())
     pivots = [row for row in selections if row.selected]
     rows = [row.metrics for row in metrics]
     breakdowns = _breakdowns(summary)
@@ -139,11 +133,6 @@ def _check(directory: Path, manifests: Mapping[str, Manifest]) -> CheckReport | 
 # --- what the files hold ------------------------------------------------------------------------------------------
 
 
-def _results(files: RunFiles, kind: str, model: type[R]) -> dict[str, list[R]]:
-    sides = ("before", "after")
-    return {side: files.records(f"evaluations/{side}", f"evaluations/{side}.{kind}.jsonl", model) for side in sides}
-
-
 def _with_shares(row: StepMetrics) -> StepMetrics:
     """The row, with its counts of groups and samples as shares as well."""
     shares = (
@@ -190,7 +179,7 @@ def _tokens(
     episodes: Mapping[str, Sequence[EpisodeResult]],
 ) -> dict[str, int]:
     """Sampled tokens by stage."""
-    profiles = files.file("profile", "profiles.jsonl", SampleGroup)
+    profiles = files.profiled()
     return {
         "profile": sum(len(completion.token_ids_T) for group in profiles for completion in group.completions_G),
         "train": round(sum(row.get("samples/total", 0.0) * row.get("samples/mean_tokens", 0.0) for row in metrics)),
@@ -209,12 +198,11 @@ def _drawn(items: Sequence[Any], count: int, turn_id: Callable[[Any], str]) -> l
     return sorted(items, key=lambda item: hashlib.sha256(turn_id(item).encode()).digest())[:count]
 
 
-def _describe(trajectories: RecordFile[Trajectory], turn_id: str) -> dict[str, Any]:
+def _describe(files: RunFiles, turn_id: str) -> dict[str, Any]:
     """The end of a turn's context and its expected action, as text."""
-    trajectory_id, _, index = turn_id.rpartition("#")
-    if trajectory_id not in trajectories:
+    turn = files.find_turn(turn_id)
+    if turn is None:
         return {"id": turn_id, "omitted": 0, "context": [], "expected": "(its trajectory is not in the run directory)"}
-    turn = Turn(trajectories.get(trajectory_id), int(index))
     shown = turn.context[-_NUM_MESSAGES:]
     return {
         "id": turn_id,
@@ -228,9 +216,8 @@ def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]
     """Pivots with the reference policy's samples, equal ones together, and the rewards of each in training."""
     if not chosen:
         return []
-    trajectories = files.file("read", "trajectories.jsonl", Trajectory)
-    profiles = files.file("profile", "profiles.jsonl", SampleGroup)
-    trained = files.file("train", "train/groups.jsonl", SampleGroup)
+    profiles = files.profiled()
+    trained = files.trained()
     examples = []
     for row in chosen:
         if row.turn_id not in profiles:
@@ -246,7 +233,7 @@ def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]
         visits = [trained.get(key) for key in trained.keys() if key.partition("/")[2] == row.turn_id]  # noqa: SIM118
         examples.append(
             {
-                **_describe(trajectories, row.turn_id),
+                **_describe(files, row.turn_id),
                 "mean": row.reward_mean,
                 "num_samples": len(group.completions_G),
                 "samples": [(*sample, count) for sample, count in samples.most_common()],
@@ -258,7 +245,6 @@ def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]
 
 def _flips(files: RunFiles, results: Mapping[str, Sequence[TurnResult]]) -> list[dict[str, Any]]:
     """Held-out turns that got better, then worse, after training, with both actions."""
-    trajectories = files.file("read", "heldout.jsonl", Trajectory)
     before = {result.turn_id: result for result in results["before"]}
     pairs = [(before[result.turn_id], result) for result in results["after"] if result.turn_id in before]
     changes = [
@@ -267,7 +253,7 @@ def _flips(files: RunFiles, results: Mapping[str, Sequence[TurnResult]]) -> list
     found = []
     for way, side in (("better", [c for c in changes if c[0] > 0]), ("worse", [c for c in changes if c[0] < 0])):
         shown = [
-            {**_describe(trajectories, old.turn_id), "before": old, "after": new}
+            {**_describe(files, old.turn_id), "before": old, "after": new}
             for _, old, new in _drawn(side, _NUM_FLIPS, lambda change: change[1].turn_id)
         ]
         found.append({"way": way, "num": len(side), "turns": shown})

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pivotrl.evaluation import (
     compare_episodes,
@@ -18,13 +18,11 @@ from pivotrl.evaluation import (
 )
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, holm
 from pivotrl.protocols import InputError
-from pivotrl.records import EpisodeResult, Manifest, Record, RetentionResult, StepMetrics, TurnResult
+from pivotrl.records import EpisodeResult, Manifest, RetentionResult, TurnResult
 from pivotrl.runs.costs import Cost, cost_of
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import STAGES, known_stages, training_stage
 from pivotrl.runs.manifest import manifest_path, read_manifest
-
-R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -135,9 +133,9 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
         files.verify_records(stage)
     comparisons = []
     sides = ("before", "after")
-    turns: list[list[Any]] = [_results(files, name, "turns", TurnResult) for name in sides]
-    episodes: list[list[Any]] = [_results(files, name, "episodes", EpisodeResult) for name in sides]
-    texts: list[list[Any]] = [_results(files, name, "retention", RetentionResult) for name in sides]
+    turns: list[list[Any]] = [list(files.turn_results(name)) for name in sides]
+    episodes: list[list[Any]] = [list(files.episode_results(name)) for name in sides]
+    texts: list[list[Any]] = [list(files.retention_results(name)) for name in sides]
     for name, unit, (old, new), estimate, compare, better in (
         ("held-out turns", "share of actions passed", turns, turn_accuracy, compare_turns, True),
         ("held-out episodes", "share solved", episodes, episode_success, compare_episodes, True),
@@ -163,7 +161,7 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
                 stage,
                 manifest.options.get("selection"),
                 manifest.options,
-                len(files.records(stage, f"{stage}/metrics.jsonl", StepMetrics)),
+                len(files.metrics(stage)),
                 costs[stage],
             )
             for stage, manifest in manifests.items()
@@ -178,10 +176,6 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
     )
 
 
-def _results(files: RunFiles, name: str, kind: str, model: type[R]) -> list[R]:
-    return files.records(f"evaluations/{name}", f"evaluations/{name}.{kind}.jsonl", model)
-
-
 def _evaluation(
     files: RunFiles,
     stage: str,
@@ -190,7 +184,7 @@ def _evaluation(
     episodes_before: Sequence[EpisodeResult],
 ) -> Evaluation:
     name = stage.removeprefix("evaluations/")
-    turns, episodes = _results(files, name, "turns", TurnResult), _results(files, name, "episodes", EpisodeResult)
+    turns, episodes = list(files.turn_results(name)), list(files.episode_results(name))
     is_after = any(source.endswith("/metrics.jsonl") for source in manifest.inputs)
     training = training_stage(manifest.options.get("training")) if is_after else None
     return Evaluation(

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pivotrl.protocols import InputError, Turn
 from pivotrl.reading.alternatives import with_alternatives
-from pivotrl.records import Manifest, Record, SampleGroup, Selection, Trajectory
+from pivotrl.records import (
+    EpisodeResult,
+    Manifest,
+    Record,
+    Refusal,
+    RetentionResult,
+    SampleGroup,
+    Selection,
+    SkippedTurn,
+    StepMetrics,
+    Trajectory,
+    TurnResult,
+)
 from pivotrl.rollouts import joined
 from pivotrl.runs.layout import outputs, selection_stage
 from pivotrl.runs.manifest import again, find_manifest, manifest_path, require_no_strangers, verify_outputs
@@ -29,6 +41,7 @@ class RunFiles:
         self._verified: dict[str, Manifest] = {}
         self._records_verified: set[str] = set()
         self._hashes: dict[str, str] = {}
+        self._opened: dict[str, RecordFile[Any]] = {}
 
     def finished(self, stage: str) -> Manifest:
         """The manifest of a stage that is complete, and whose files are what it wrote."""
@@ -109,18 +122,67 @@ class RunFiles:
             found.append(Turn(by_id[name], int(index)))
         return found
 
-    def file(self, stage: str, name: str, model: type[R]) -> RecordFile[R]:
-        """A record file of a stage that need not be finished, empty where there is none.
+    # --- record files of stages that need not be finished; empty where there are none -------------------------------
 
-        Of a stage that is still running, a torn last line is left out.
-        """
-        is_finished = self.verify_records(stage)
-        file = RecordFile(self.directory / name, model)
-        return require_whole(file) if is_finished else file
+    def logged(self) -> RecordFile[Trajectory]:
+        """Trajectories to train on, as they were read: without alternatives."""
+        return self._file("read", "trajectories.jsonl", Trajectory)
 
-    def records(self, stage: str, name: str, model: type[R]) -> list[R]:
-        """What stands in :meth:`file`."""
-        return list(self.file(stage, name, model))
+    def logged_heldout(self) -> RecordFile[Trajectory]:
+        """Held-out trajectories, as they were read."""
+        return self._file("read", "heldout.jsonl", Trajectory)
+
+    def refused(self) -> RecordFile[Refusal]:
+        return self._file("read", "refused.jsonl", Refusal)
+
+    def skipped(self) -> RecordFile[SkippedTurn]:
+        return self._file("profile", "skipped.jsonl", SkippedTurn)
+
+    def profiled(self) -> RecordFile[SampleGroup]:
+        """Groups of the profile, by turn id."""
+        return self._file("profile", "profiles.jsonl", SampleGroup)
+
+    def selected(self, name: str | None = None) -> RecordFile[Selection]:
+        """Rows of a selection, chosen or not; None is the run's own."""
+        stage = selection_stage(name)
+        return self._file(stage, outputs(stage)[0], Selection)
+
+    def trained(self) -> RecordFile[SampleGroup]:
+        """Groups of the run's training, by step and turn id."""
+        return self._file("train", "train/groups.jsonl", SampleGroup)
+
+    def metrics(self, stage: str = "train") -> RecordFile[StepMetrics]:
+        """Of a training."""
+        return self._file(stage, f"{stage}/metrics.jsonl", StepMetrics)
+
+    def turn_results(self, name: str) -> RecordFile[TurnResult]:
+        """Of the evaluation of that name."""
+        return self._results(name, "turns", TurnResult)
+
+    def episode_results(self, name: str) -> RecordFile[EpisodeResult]:
+        return self._results(name, "episodes", EpisodeResult)
+
+    def retention_results(self, name: str) -> RecordFile[RetentionResult]:
+        return self._results(name, "retention", RetentionResult)
+
+    def find_turn(self, turn_id: str) -> Turn | None:
+        """A turn of the logs, held out or not, without alternatives; None if there is no such message."""
+        name, _, index = turn_id.rpartition("#")
+        for file in (self.logged(), self.logged_heldout()):
+            if name in file and index.isascii() and index.isdecimal():
+                return Turn(file.get(name), int(index))
+        return None
+
+    def _results(self, name: str, kind: str, model: type[R]) -> RecordFile[R]:
+        return self._file(f"evaluations/{name}", f"evaluations/{name}.{kind}.jsonl", model)
+
+    def _file(self, stage: str, name: str, model: type[R]) -> RecordFile[R]:
+        """Of a stage that is still running, a torn last line is left out."""
+        if name not in self._opened:
+            is_finished = self.verify_records(stage)
+            file = RecordFile(self.directory / name, model)
+            self._opened[name] = require_whole(file) if is_finished else file
+        return self._opened[name]
 
     def verify_records(self, stage: str) -> bool:
         """Whether a stage is finished; if so, its record files are looked at, and no others."""
