@@ -14,7 +14,7 @@ from pivotrl import Action, InputError, Message, Observation, TrainingOptions, t
 from pivotrl.advantages import group_advantages
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
-from pivotrl.protocols import TrainingGroup, UpdateOptions
+from pivotrl.protocols import Notice, TrainingGroup, UpdateOptions
 from pivotrl.protocols.observing import Observer
 from pivotrl.records import EpisodeResult
 from pivotrl.stages.training import train_stage
@@ -127,6 +127,13 @@ def test_episodes_without_a_reward_are_left_out_never_a_zero(tmp_path: Path) -> 
     trained = {group.turn.trajectory.task_id for lesson in policy.lessons for group in lesson}
     assert trained == {"north"}
     assert steps[0].metrics["samples/without_verdict"] == 12 and steps[0].metrics["groups/with_verdict"] == 1
+
+
+def test_turns_that_are_all_cut_off_are_told_once(tmp_path: Path, model: Path) -> None:
+    policy = HfPolicy(model=str(model), lora_rank=4, dtype="float32", device="cpu")
+    with pytest.warns(Notice, match=r"of 24 samples were cut off .* --train-max-tokens \(1\)") as told:
+        train(policy, [], verify, tmp_path, options(train_max_tokens=1), environments={"p": Parities()})
+    assert sum("cut off" in str(warning.message) for warning in told) == 1
 
 
 def test_the_reward_rises(model: Path, tmp_path: Path) -> None:

@@ -299,7 +299,7 @@ def group(turn: Turn, advantages: list[float]) -> TrainingGroup:
 @pytest.mark.parametrize(
     ("lesson", "said"),
     [
-        (None, "returned None, which lacks groups, teaches, metrics, samples, not a Lesson"),
+        (None, "returned None, which lacks groups, teaches, metrics, not a Lesson"),
         (Lesson(None, False, {}), "None as groups, not a list"),  # type: ignore[arg-type]
         (Lesson(["a"], True, {}), "a str in groups, not a TrainingGroup"),  # type: ignore[list-item]
         (Lesson([], True, {}), "no groups, but teaches is true"),

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from pivotrl import EvaluationOptions, TrainingOptions, pipeline
+from pivotrl.cli import COMMANDS
+from pivotrl.cli.arguments import parse
 from pivotrl.cli.configuration import read_config, write_config
 from pivotrl.plugins import load
 from pivotrl.plugins.describing import describe, spec_of
 from pivotrl.policies import tabular
-from pivotrl.runs.manifest import manifest_path, read_manifest
+from pivotrl.runs.manifest import manifest_path, read_manifest, write_manifest
 from pivotrl.verifiers import exact
 from test_cli import FAST, call, logs, refused
 
@@ -69,15 +71,19 @@ def test_a_rate_that_nobody_chose_is_not_kept_for_another_policy(
     assert "--learning-rate" not in capsys.readouterr().err
 
 
-def test_resume_needs_no_options(run: Path, logs: Path) -> None:
+def test_resume_needs_no_options(run: Path) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*.jsonl")}
-    assert call("run", logs, "-o", run, "--resume") == 0
+    assert call("run", "-o", run, "--resume") == 0
     assert {path: path.read_bytes() for path in run.rglob("*.jsonl")} == before
+
+
+def texts_of(answer: str) -> str:
+    return json.dumps({"id": "1", "source": "s", "prompt": "2+2=", "answer": answer}) + "\n"
 
 
 def test_reference_texts_are_remembered(tmp_path: Path, run: Path) -> None:
     texts = tmp_path / "texts.jsonl"
-    texts.write_text(json.dumps({"id": "1", "source": "s", "prompt": "2+2=", "answer": "4"}) + "\n")
+    texts.write_text(texts_of(answer="4"))
     assert call("evaluate", run, "--name", "b", "--retention", texts) == 0
     assert call("evaluate", run, "--name", "b") == 0
     assert read_manifest(manifest_path(run, "evaluations/b")).counts["retention_texts"] == 1
@@ -230,3 +236,43 @@ def test_one_environment_need_not_be_a_list(tmp_path: Path, run: Path, monkeypat
 def test_a_sampler_beside_a_policy_is_refused(run: Path, capsys: pytest.CaptureFixture[str], other: Any) -> None:
     told = refused(capsys, 2, "evaluate", run, "--name", "b", "--sampler", "scripted(script={'a#1': ['x']})", *other)
     assert f"{other[0]} belongs to a policy, but --sampler replaces the policy" in told
+
+
+def test_reference_texts_are_known_by_their_content(tmp_path: Path, run: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(texts_of(answer="4"))
+    assert call("evaluate", run, "--name", "b", "--retention", texts) == 0
+    results = (run / "evaluations/b.retention.jsonl").read_bytes()
+    assert call("evaluate", run, "--name", "b", "--retention", texts.rename(tmp_path / "moved.jsonl")) == 0
+    (tmp_path / "moved.jsonl").write_text(
+        json.dumps({"id": "1", "source": "s", "prompt": "2+2=", "answer": "5"}) + "\n"
+    )
+    assert call("evaluate", run, "--name", "b", "--retention", tmp_path / "moved.jsonl") == 2
+    assert (run / "evaluations/b.retention.jsonl").read_bytes() == results
+
+
+def test_a_sampler_is_not_asked_for_the_texts_that_the_run_measured(tmp_path: Path, run: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(texts_of(answer="4"))
+    assert call("evaluate", run, "--overwrite", "--retention", texts) == 0
+    assert call("evaluate", run, "--name", "b", "--sampler", "scripted(script={'a#1': ['x']})") == 0
+    assert read_manifest(manifest_path(run, "evaluations/b")).counts["retention_texts"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ((), ("hf(lora_rank=4)", "a", "b")),
+        (("--adapter", "c"), ("hf(lora_rank=4)", "a", "c")),
+        (("--model", "c"), ("hf(lora_rank=4)", "c", None)),
+        (("--policy", "hf"), ("hf", None, None)),
+    ],
+)
+def test_an_adapter_belongs_to_its_model_and_a_model_to_its_policy(run: Path, given: Any, left: Any) -> None:
+    path = manifest_path(run, "profile")
+    acting = {"policy": "hf(lora_rank=4)", "model": "a", "adapter": "b"}
+    write_manifest(path, read_manifest(path).model_copy(update={"policy": acting}))
+    for stage in ("train", "evaluations/before", "evaluations/after"):
+        manifest_path(run, stage).unlink()
+    chosen = parse(COMMANDS, ["train", str(run), *given]).keywords["policy"]  # type: ignore[attr-defined]
+    assert (chosen.policy, chosen.model, chosen.adapter) == left

@@ -51,7 +51,7 @@ class Step:
     groups_file: RecordFile[SampleGroup]
     episodes_file: RecordFile[EpisodeResult]
     environments: Mapping[str, Environments]
-    """Where a method plays, by name."""
+    """What a method that plays whole episodes plays in, by name."""
 
     def sample(self) -> list[SampleGroup]:
         """G verified actions of the current policy at each turn. Stored samples are read back; new ones are stored
@@ -83,8 +83,6 @@ class Lesson:
     teaches: bool
     """Whether the groups give a gradient. If not, there is no update and nothing moves, not even Adam's momentum."""
     metrics: dict[str, float]
-    samples: Sequence[SampleGroup] = ()
-    """The samples that the method drew."""
 
 
 class Method(Protocol):
@@ -157,7 +155,7 @@ def train(
         batch = [] if method.plays else batch_of(number)
         step = Step(number, batch, policy, verifier, options, groups_file, episodes_file, environments or {})
         lesson: Lesson = taught(method, step)
-        has_warned = has_warned or _warn_of_faults(lesson, options)
+        has_warned = has_warned or _warn_of_faults(lesson.metrics, options)
         sampled, metrics = time.monotonic(), dict(lesson.metrics)
         if lesson.teaches:
             metrics |= policy.update(lesson.groups, rate_at(number, options), objective)  # eq. 7
@@ -195,8 +193,11 @@ def _schedule(turns: Sequence[Turn], options: TrainingOptions) -> Callable[[int]
     return batch
 
 
-def _warn_of_faults(lesson: Lesson, options: TrainingOptions) -> bool:
-    return SampleFaults.of(lesson.samples).warn(f"{flag('train_max_tokens')} ({options.train_max_tokens})")
+def _warn_of_faults(metrics: Mapping[str, float], options: TrainingOptions) -> bool:
+    names = ("total", "cut_off", "malformed", "without_verdict")
+    total, cut_off, malformed, without_verdict = (int(metrics.get(f"samples/{name}", 0)) for name in names)
+    faults = SampleFaults(total, cut_off, malformed - cut_off, without_verdict)  # what is cut off is malformed too
+    return faults.warn(f"{flag('train_max_tokens')} ({options.train_max_tokens})")
 
 
 def _with_advantages(

@@ -25,8 +25,7 @@ class Method:
             refuse("group_size", 1, "gives no advantage: a group of one has nothing to differ from; give at least 2")
 
     def lesson(self, step: Step) -> Lesson:
-        samples = step.sample()
-        groups, metrics = step.weigh(samples)
+        groups, metrics = step.weigh(step.sample())
         kept = []
         for group in groups:
             pairs = zip(group.completions_G, group.advantages_G, strict=True)
@@ -35,4 +34,4 @@ class Method:
                 completions_G, advantages_G = zip(*better, strict=True)
                 kept.append(replace(group, completions_G=completions_G, advantages_G=advantages_G))
         metrics["samples/kept"] = float(sum(len(group.completions_G) for group in kept))
-        return Lesson(kept, bool(kept), metrics, samples)
+        return Lesson(kept, bool(kept), metrics)

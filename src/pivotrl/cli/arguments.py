@@ -36,6 +36,12 @@ _STAGES: dict[str, Callable[[str | None], str]] = {
 }
 """Commands that take missing options from the run, and the stage that each performs."""
 _WHO_ACTS = ("policy", "model", "adapter")
+_REPLACES = {
+    "--policy": _WHO_ACTS,
+    "--model": ("adapter",),
+    "--sampler": (*_WHO_ACTS, "retention", "retention_texts"),  # a sampler scores no texts
+}
+"""Given option -> remembered options that it replaces: an adapter belongs to its model, a model to its policy."""
 
 
 def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] | None) -> Callable[[], None]:
@@ -138,15 +144,15 @@ def _read_config(path: Path, commands: Mapping[str, Callable[..., None]]) -> dic
 
 
 def _memory(command: str, arguments: Sequence[str], directory: Path | None) -> dict[str, Any]:
-    """The run's values for options that the arguments leave out. A newly given policy brings its own model."""
+    """The run's values for options that the arguments leave out."""
     if command not in _STAGES or directory is None:
         return {}
     known = remembered(directory, _STAGES[command](_given(arguments, "--name")))
-    known.pop("source", None)
     if "--overwrite" in arguments:  # the stage starts again, with options of its own
         known = {option: value for option, value in known.items() if option in SHARED}
-    if any(_given(arguments, option) for option in ("--policy", "--sampler")):
-        known = {option: value for option, value in known.items() if option not in _WHO_ACTS}
+    for given, replaced in _REPLACES.items():
+        if _given(arguments, given):
+            known = {option: value for option, value in known.items() if option not in replaced}
     method = _given(arguments, "--method")
     if method and "train_environments" in known and not getattr(plugins.load("methods", method), "plays", True):
         del known["train_environments"]  # they belong to the method of the run

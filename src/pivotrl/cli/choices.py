@@ -84,7 +84,7 @@ class _LatePolicy:
 
 @dataclass(frozen=True)
 class TrainedIn:
-    """Where a method plays that trains on whole episodes."""
+    """Environments to train in, for a method that plays whole episodes."""
 
     train_environments: tuple[str, ...] | None = None
     """Environment plugins with options, for `--method episodes`: plancraft(split='train')."""

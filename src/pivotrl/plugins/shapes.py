@@ -23,7 +23,7 @@ _POLICY = {
 }
 _METHOD = {"title": None, "objective": None, "verifies": None, "plays": None, "check": 1, "lesson": 1}
 """The parts that each must have, with the number of arguments of methods."""
-_LESSON = ("groups", "teaches", "metrics", "samples")
+_LESSON = ("groups", "teaches", "metrics")
 
 
 def require_reader(reader: Reader) -> None:
@@ -130,12 +130,10 @@ def taught(method: Any, step: Any) -> Any:
 def _fault_of_lesson(lesson: Any) -> str:
     if missing := [part for part in _LESSON if not hasattr(lesson, part)]:
         return f"{_kind(lesson)}, which lacks {', '.join(missing)}, not a Lesson"
-    for part, kind in (("groups", TrainingGroup), ("samples", SampleGroup)):
-        listed = getattr(lesson, part)
-        if not isinstance(listed, (list, tuple)):
-            return f"{_kind(listed)} as {part}, not a list"
-        if wrong := [item for item in listed if not isinstance(item, kind)]:
-            return f"{_kind(wrong[0])} in {part}, not a {kind.__name__}"
+    if not isinstance(lesson.groups, (list, tuple)):
+        return f"{_kind(lesson.groups)} as groups, not a list"
+    if wrong := [item for item in lesson.groups if not isinstance(item, TrainingGroup)]:
+        return f"{_kind(wrong[0])} in groups, not a TrainingGroup"
     if lesson.teaches and not lesson.groups:
         return "no groups, but teaches is true"
     for group in lesson.groups:

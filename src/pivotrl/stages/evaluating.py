@@ -82,7 +82,6 @@ def evaluate_stage(
         "verifier": describe(verifier),
         "environments": describe_environments(environments),
         "training": training,
-        "retention": getattr(retention, "path", None),
     }
     heldout = directory / "heldout.jsonl"
     inputs = {
@@ -96,6 +95,7 @@ def evaluate_stage(
     if not overwrite:
         require_same(directory, stage_name, settings, inputs)
     inputs["policy"] = sha256_of_json(policy.identity)
+    settings["retention"] = getattr(retention, "path", None)  # noted only: the texts are known by their content
     if load_weights:
         restore(cast(Policy, policy), directory / trained / "checkpoints")
     if overwrite:
