@@ -97,6 +97,9 @@ class Trajectory(Record):
     """Index of an assistant message -> other actions that are right there, too."""
     context_window: int | None = None
     """How many of the latest messages (not counting the system message) the agent saw at a turn; None means all."""
+    pinned_messages: int = Field(default=0, ge=0)
+    """How many leading messages every context keeps in full, whatever the window: a system message and example
+    exchanges. Assistant messages among them are never candidates."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     losses: tuple[Loss, ...] = ()
     """What the log lacks or the reader could not keep."""
@@ -360,6 +363,8 @@ class EpisodeResult(Record):
     """With :attr:`key` and the place of a turn it fixes what was sampled there."""
     tools: tuple[Tool, ...] = ()
     context_window: int | None = None
+    pinned_messages: int = Field(default=0, ge=0)
+    """As in :class:`Trajectory`."""
     turns: tuple[EpisodeTurn, ...] = ()
     """Every turn that was sampled; none in results of older versions."""
     transcript: tuple[Message, ...] = ()
@@ -399,6 +404,7 @@ class EpisodeResult(Record):
             task_id=self.task_id,
             reward=self.reward if self.reward is not None and math.isfinite(self.reward) else None,
             context_window=self.context_window,
+            pinned_messages=self.pinned_messages,
             metadata={**self.tags, "environment": self.environment, "number": self.number, "reason": self.reason},
         )
 

@@ -148,6 +148,7 @@ def _require_environment(environment: Any, name: str) -> None:
     if not _is_window(environment.context_window):
         raise InputError(f"the environments of {name}: context_window must be an integer of at least 0, or None; {SEE}")
     tools_of(environment)
+    pinned_of(environment)
     if (close := getattr(environment, "close", None)) is not None:
         fault = misfit(close, 0) if callable(close) else "it is not a method"
         if fault:
@@ -164,6 +165,18 @@ def tools_of(environment: Environment) -> tuple[Tool, ...]:
     if isinstance(tools, (list, tuple)) and all(isinstance(tool, Tool) for tool in tools):
         return tuple(tools)
     raise InputError(f"{_this(environment)}: tools is {kind_of(tools)}, not a list of Tool; {SEE}")
+
+
+def pinned_of(environment: Environment) -> int:
+    """How many of the first messages every context keeps: the optional ``pinned_messages``.
+
+    Raises:
+        InputError: the value is not a number of messages.
+    """
+    pinned: Any = getattr(environment, "pinned_messages", 0)
+    if type(pinned) is int and pinned >= 0:
+        return pinned
+    raise InputError(f"{_this(environment)}: pinned_messages must be an integer of at least 0, not {pinned!r:.80}; {SEE}")
 
 
 def closed(environment: Environment) -> None:
