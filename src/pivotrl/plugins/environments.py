@@ -54,14 +54,30 @@ def require_environments(given: MakeEnvironments | Mapping[str, MakeEnvironments
         InputError: as :func:`make_checked`, or an episode cannot begin.
     """
     for environments in make_checked(given, episodes_per_task).values():
-        first = environments.make(environments.tasks()[0])
-        try:
-            begun(first)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                closed(first)
-            raise
-        closed(first)
+        _begin_first(environments)
+
+
+def require_begin(made: Mapping[str, Environments]) -> None:
+    """As :func:`require_environments`, of environments that are made and will be played. A plain list is left out: what
+    it holds can be begun only once.
+
+    Raises:
+        InputError: as there.
+    """
+    for environments in made.values():
+        if not isinstance(getattr(environments, "made", None), _Listed):
+            _begin_first(environments)
+
+
+def _begin_first(environments: Environments) -> None:
+    first = environments.make(environments.tasks()[0])
+    try:
+        begun(first)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            closed(first)
+        raise
+    closed(first)
 
 
 @dataclass(frozen=True)
