@@ -38,7 +38,7 @@ def make_setting(cell: str = "") -> Setting:
         turns=lambda seed: turns(),
         verifier=lenient,
         exact_verifier=exact,
-        held_out=HeldOutItems(turns(), lenient, {}, texts),
+        held_out=HeldOutItems(turns(), lenient, walked=turns(), texts=texts),
         training=TrainingOptions(turns_per_step=8, group_size=4),
         profiling=ProfileOptions(num_samples=4),
         selection=SelectionOptions(max_mean=0.9),

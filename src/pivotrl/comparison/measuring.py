@@ -7,9 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pivotrl.evaluation import EvaluationOptions, evaluate_episodes, evaluate_retention, evaluate_turns
-from pivotrl.options import AtLeast0, AtLeast1, check
+from pivotrl.evaluation import (
+    EvaluationOptions,
+    evaluate_episodes,
+    evaluate_progress,
+    evaluate_retention,
+    evaluate_turns,
+)
+from pivotrl.options import AtLeast1, check
 from pivotrl.protocols import Environments, Policy, Turn, Verifier
+
+_AT = {0.0: "greedy", 1.0: "sampled"}
 
 
 @dataclass(frozen=True)
@@ -20,10 +28,10 @@ class Measuring:
     both temperatures.
     """
 
-    samples_per_turn: AtLeast0 = 4
-    """Actions sampled at temperature 1 at each held-out turn; 0: only the greedy action is measured."""
-    episodes_per_task: AtLeast0 = 1
-    """Episodes at temperature 1 of each held-out task; 0: only the greedy episode is measured."""
+    samples_per_turn: AtLeast1 = 4
+    """Actions sampled at temperature 1 at each held-out turn."""
+    episodes_per_task: AtLeast1 = 1
+    """Episodes at temperature 1 of each held-out task."""
     max_tokens: AtLeast1 = 256
     """Longest action, in tokens."""
     batch: AtLeast1 = 64
@@ -41,6 +49,8 @@ class HeldOutItems:
 
     turns: Sequence[Turn] = ()
     verifier: Verifier | None = None
+    walked: Sequence[Turn] = ()
+    """All turns of the trajectories along which the policy walks with its own history."""
     environments: Mapping[str, Environments] = field(default_factory=dict)
     texts: Sequence[dict[str, str]] = ()
     """Reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`."""
@@ -49,36 +59,38 @@ class HeldOutItems:
 def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measuring) -> dict[str, dict[str, float]]:
     """Measure -> cluster -> mean. Items are stored in ``folder`` and not measured again.
 
-    ``turns/greedy`` and ``turns/sampled`` per task, ``episodes/greedy`` and ``episodes/sampled`` per task, ``nll``
-    and ``kl`` (to the policy before training) per text, in nats per token.
+    ``turns/greedy``, ``turns/sampled``, ``episodes/greedy``, ``episodes/sampled`` and ``progress/greedy``
+    (:func:`pivotrl.evaluation.evaluate_progress`) per task; ``nll`` and ``kl`` (to the policy before training) per
+    text, in nats per token.
     """
     values: dict[str, dict[str, float]] = {}
-    plain = EvaluationOptions(eval_max_tokens=options.max_tokens, eval_batch=options.batch, eval_seed=options.seed)
+    asked = EvaluationOptions(
+        eval_temperatures=tuple(_AT),
+        turn_samples=options.samples_per_turn,
+        episodes_per_task=options.episodes_per_task,
+        eval_max_tokens=options.max_tokens,
+        eval_batch=options.batch,
+        eval_seed=options.seed,
+    )
     if items.turns:
         assert items.verifier is not None
-        asked = [("greedy", 0.0, 1), ("sampled", 1.0, options.samples_per_turn)]
-        for name, temperature, count in asked:
-            if count:
-                chosen = _with(plain, turn_temperature=temperature, turn_samples=count)
-                found = evaluate_turns(policy, items.turns, items.verifier, folder / f"turns_{name}.jsonl", chosen)
-                values[f"turns/{name}"] = cluster_means((r.task_id, r.reward) for r in found)
+        found = evaluate_turns(policy, items.turns, items.verifier, folder / "turns.jsonl", asked)
+        for at, name in _AT.items():
+            values[f"turns/{name}"] = cluster_means((r.task_id, r.reward) for r in found if r.temperature == at)
+    if items.walked:
+        assert items.verifier is not None
+        greedy = EvaluationOptions(eval_max_tokens=options.max_tokens, eval_batch=options.batch)
+        walks = evaluate_progress(policy, items.walked, items.verifier, folder / "progress.jsonl", greedy)
+        values["progress/greedy"] = cluster_means((walk.task_id, walk.progress) for walk in walks)
     if items.environments:
-        asked = [("greedy", 0.0, 1), ("sampled", 1.0, options.episodes_per_task)]
-        for name, temperature, count in asked:
-            if count:
-                chosen = _with(plain, eval_temperature=temperature, episodes_per_task=count)
-                played = evaluate_episodes(policy, items.environments, folder / f"episodes_{name}.jsonl", chosen)
-                values[f"episodes/{name}"] = cluster_means((r.task_id, r.reward) for r in played)
+        played = evaluate_episodes(policy, items.environments, folder / "episodes.jsonl", asked)
+        for at, name in _AT.items():
+            values[f"episodes/{name}"] = cluster_means((r.task_id, r.reward) for r in played if r.temperature == at)
     if items.texts:
         scored = evaluate_retention(policy, items.texts, folder / "texts.jsonl")
         values["nll"] = cluster_means((r.item_id, r.nll) for r in scored)
         values["kl"] = cluster_means((r.item_id, r.kl or 0.0) for r in scored)  # None before training, where it is 0
     return values
-
-
-def _with(options: EvaluationOptions, **changes: float) -> EvaluationOptions:
-    fields = {name: getattr(options, name) for name in options.__dataclass_fields__}
-    return EvaluationOptions(**{**fields, **changes})
 
 
 def cluster_means(rows: Iterable[tuple[str, float | None]]) -> dict[str, float]:
