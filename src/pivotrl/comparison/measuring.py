@@ -16,6 +16,7 @@ from pivotrl.evaluation import (
 )
 from pivotrl.options import AtLeast1, check
 from pivotrl.protocols import Environments, Policy, Turn, Verifier
+from pivotrl.records import Action, Verdict
 
 _AT = {0.0: "greedy", 1.0: "sampled"}
 
@@ -54,6 +55,8 @@ class HeldOutItems:
     environments: Mapping[str, Environments] = field(default_factory=dict)
     texts: Sequence[dict[str, str]] = ()
     """Reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`."""
+    questions: Sequence[Turn] = ()
+    """Questions outside the task, each a turn whose expected action is the right answer."""
 
 
 def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measuring) -> dict[str, dict[str, float]]:
@@ -61,7 +64,7 @@ def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measurin
 
     ``turns/greedy``, ``turns/sampled``, ``episodes/greedy``, ``episodes/sampled`` and ``progress/greedy``
     (:func:`pivotrl.evaluation.evaluate_progress`) per task; ``nll`` and ``kl`` (to the policy before training) per
-    text, in nats per token.
+    text, in nats per token; ``answers``, whether the greedy answer is exactly right, per question.
     """
     values: dict[str, dict[str, float]] = {}
     asked = EvaluationOptions(
@@ -72,6 +75,7 @@ def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measurin
         eval_batch=options.batch,
         eval_seed=options.seed,
     )
+    greedy = EvaluationOptions(eval_max_tokens=options.max_tokens, eval_batch=options.batch)
     if items.turns:
         assert items.verifier is not None
         found = evaluate_turns(policy, items.turns, items.verifier, folder / "turns.jsonl", asked)
@@ -79,18 +83,26 @@ def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measurin
             values[f"turns/{name}"] = cluster_means((r.task_id, r.reward) for r in found if r.temperature == at)
     if items.walked:
         assert items.verifier is not None
-        greedy = EvaluationOptions(eval_max_tokens=options.max_tokens, eval_batch=options.batch)
         walks = evaluate_progress(policy, items.walked, items.verifier, folder / "progress.jsonl", greedy)
         values["progress/greedy"] = cluster_means((walk.task_id, walk.progress) for walk in walks)
     if items.environments:
         played = evaluate_episodes(policy, items.environments, folder / "episodes.jsonl", asked)
         for at, name in _AT.items():
             values[f"episodes/{name}"] = cluster_means((r.task_id, r.reward) for r in played if r.temperature == at)
+    if items.questions:
+        answered = evaluate_turns(policy, items.questions, exact, folder / "answers.jsonl", greedy)
+        values["answers"] = cluster_means((r.task_id, r.reward) for r in answered)
     if items.texts:
         scored = evaluate_retention(policy, items.texts, folder / "texts.jsonl")
         values["nll"] = cluster_means((r.item_id, r.nll) for r in scored)
         values["kl"] = cluster_means((r.item_id, r.kl or 0.0) for r in scored)  # None before training, where it is 0
     return values
+
+
+def exact(turn: Turn, action: Action) -> Verdict:
+    """Whether the answer is the expected one, but for spaces around it."""
+    right = (action.content or "").strip() == (turn.expected_action.content or "").strip()
+    return Verdict.passed() if right and not action.tool_calls else Verdict.failed("other_answer")
 
 
 def cluster_means(rows: Iterable[tuple[str, float | None]]) -> dict[str, float]:
