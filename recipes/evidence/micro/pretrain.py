@@ -31,8 +31,8 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 VOCABULARY = 500
-BATCH = 64
-TOGETHER = 32
+BATCH = 24
+TOGETHER = 64
 """So many batches are drawn at once and sorted by length."""
 
 
@@ -52,7 +52,10 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     whole = (f"user\n{text.prompt}\nassistant\n{text.answer}" for text in sample)
     tokenizer.train_from_iterator(whole, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|end|>", chat_template=TEMPLATE
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",  # noqa: S106
+        pad_token="<|end|>",  # noqa: S106
+        chat_template=TEMPLATE,
     )
 
 
@@ -107,19 +110,20 @@ def pretrain(num_steps: int, seed: int, rate: float) -> tuple[LlamaForCausalLM, 
     tokenizer = make_tokenizer(seed)
     model = make_model(tokenizer, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    began, losses = time.monotonic(), list[float]()
+    began, losses = time.process_time(), list[float]()
     for step, (ids_BT, labels_BT) in enumerate(itertools.islice(batches(tokenizer, seed + 1), num_steps)):
         warm = min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:
             group["lr"] = rate * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / num_steps)))
-        loss = model(input_ids=ids_BT, labels=labels_BT).loss
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # a fifth faster
+            loss = model(input_ids=ids_BT, labels=labels_BT).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
         if len(losses) == 100:
-            print(f"step {step + 1}: loss {sum(losses) / 100:.3f}, {time.monotonic() - began:.0f} s", flush=True)
+            print(f"step {step + 1}: loss {sum(losses) / 100:.3f}, {time.process_time() - began:.0f} s", flush=True)
             losses.clear()
     return model, tokenizer
 
