@@ -99,7 +99,7 @@ def write_texts(policy: Sampler, path: Path, per_kind: int = 12) -> None:
                 row = {
                     "id": f"{turn.id}-{source}",
                     "source": source,
-                    "prompt": turn.context[0].content,
+                    "prompt": f"{turn.context[0].content}\n",  # as in pretraining: plain texts end their question so
                     "answer": answer,
                 }
                 file.write(json.dumps(row) + "\n")

@@ -1,11 +1,12 @@
 """How a micro policy does: turns and episodes of Errands, unrelated questions, and what each takes on one thread.
 
-python recipes/evidence/micro/measure.py [folder of a model]
+python recipes/evidence/micro/measure.py [folder of a model] [--out base.json]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -81,9 +82,15 @@ def measured(policy: Policy, num_turns: int = 128, num_episodes: int = 64) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, nargs="?", default=MODEL)
+    parser.add_argument("--out", type=Path, help="write the numbers as JSON, without the times")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for key, value in measured(Policy(model=str(parser.parse_args().model), lora_rank=0)).items():
+    numbers = measured(Policy(model=str(arguments.model), lora_rank=0))
+    for key, value in numbers.items():
         print(f"{key:30} {value:.3f}")
+    if arguments.out:
+        kept = {key: round(value, 4) for key, value in numbers.items() if not key.startswith("seconds/")}
+        arguments.out.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

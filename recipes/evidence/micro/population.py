@@ -20,11 +20,15 @@ from pivotrl.environments.errands.world import UNKNOWN, View
 from pivotrl.readers.errands import far_style, lying_about
 
 SHARE_OF_ERRANDS = 0.6
+SHARE_OF_PLAIN = 0.3
+"""Of the unrelated questions."""
 
 
 class Text(NamedTuple):
     prompt: str
     answer: str
+    plain: bool = False
+    """Without the marks of a chat, as `Policy.score_text` reads texts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +101,8 @@ def texts(seed: int) -> Iterator[Text]:
             yield next(played)
         else:
             question = unrelated.draw(generator)
-            yield Text(question.text, question.answer)
+            plain = generator.random() < SHARE_OF_PLAIN
+            yield Text(question.text + "\n" * plain, question.answer, plain)
 
 
 def _played(seed: int, generator: random.Random) -> Iterator[Text]:

@@ -87,7 +87,10 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[tor
         several = list(itertools.islice(found, BATCH * TOGETHER))
         prompts = tokenizer([text.prompt for text in several], add_special_tokens=False).input_ids
         answers = tokenizer([text.answer for text in several], add_special_tokens=False).input_ids
-        rows = [(start + prompt + middle, answer + end) for prompt, answer in zip(prompts, answers, strict=True)]
+        rows = [
+            (prompt, answer + end) if text.plain else (start + prompt + middle, answer + end)
+            for text, prompt, answer in zip(several, prompts, answers, strict=True)
+        ]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         starts = list(range(0, len(rows), BATCH))
         generator.shuffle(starts)
@@ -106,7 +109,7 @@ def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Te
     return ids_BT, labels_BT
 
 
-def pretrain(num_steps: int, seed: int, rate: float) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def pretrain(num_steps: int, seed: int, rate: float, keep: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     tokenizer = make_tokenizer(seed)
     model = make_model(tokenizer, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -122,6 +125,9 @@ def pretrain(num_steps: int, seed: int, rate: float) -> tuple[LlamaForCausalLM, 
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+        if step % 500 == 499:
+            model.save_pretrained(keep)
+            tokenizer.save_pretrained(keep)
         if len(losses) == 100:
             print(f"step {step + 1}: loss {sum(losses) / 100:.3f}, {time.process_time() - began:.0f} s", flush=True)
             losses.clear()
@@ -136,7 +142,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=MODEL)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model, tokenizer = pretrain(arguments.steps, arguments.seed, arguments.rate)
+    model, tokenizer = pretrain(arguments.steps, arguments.seed, arguments.rate, arguments.out)
     model.to(torch.bfloat16).save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     print(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters in {arguments.out}")
