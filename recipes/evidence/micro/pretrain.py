@@ -1,0 +1,152 @@
+"""Make the micro model: its tokenizer and its weights, from seeded text (minutes on one core).
+
+    python recipes/evidence/micro/pretrain.py
+
+It writes `recipes/evidence/micro/model`, a plain folder for transformers, and prints how the model does. The loss is on
+the answers alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+sys.path.insert(0, str(Path(__file__).parent))
+import population
+
+MODEL = Path(__file__).parent / "model"
+SPECIAL = ["<|end|>", "<|im_start|>", "<|im_end|>"]
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+VOCABULARY = 500
+BATCH = 24
+TOGETHER = 64
+"""So many batches are drawn at once and sorted by length."""
+
+
+def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    sample = itertools.islice(population.texts(seed), 8_000)
+    whole = (f"user\n{text.prompt}\nassistant\n{text.answer}" for text in sample)
+    tokenizer.train_from_iterator(whole, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",  # noqa: S106
+        pad_token="<|end|>",  # noqa: S106
+        chat_template=TEMPLATE,
+    )
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=352,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(token ids, labels), each [B, T]; labels are -100 outside the answers. Texts of like length are together."""
+    start, middle, end = (
+        tokenizer(part, add_special_tokens=False).input_ids
+        for part in ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>")
+    )
+    found, generator = population.texts(seed), random.Random(seed)  # noqa: S311
+    while True:
+        several = list(itertools.islice(found, BATCH * TOGETHER))
+        prompts = tokenizer([text.prompt for text in several], add_special_tokens=False).input_ids
+        answers = tokenizer([text.answer for text in several], add_special_tokens=False).input_ids
+        rows = [
+            (prompt, answer + end) if text.plain else (start + prompt + middle, answer + end)
+            for text, prompt, answer in zip(several, prompts, answers, strict=True)
+        ]
+        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
+        starts = list(range(0, len(rows), BATCH))
+        generator.shuffle(starts)
+        for first in starts:
+            yield _padded(rows[first : first + BATCH], tokenizer.pad_token_id)
+
+
+def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(len(prompt) + len(answer) for prompt, answer in rows)
+    ids_BT = torch.full((len(rows), width), pad)
+    labels_BT = torch.full((len(rows), width), -100)
+    for number, (prompt, answer) in enumerate(rows):
+        size = len(prompt) + len(answer)
+        ids_BT[number, :size] = torch.tensor(prompt + answer)
+        labels_BT[number, len(prompt) : size] = torch.tensor(answer)
+    return ids_BT, labels_BT
+
+
+def pretrain(num_steps: int, seed: int, rate: float, keep: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    tokenizer = make_tokenizer(seed)
+    model = make_model(tokenizer, seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    began, losses = time.process_time(), list[float]()
+    for step, (ids_BT, labels_BT) in enumerate(itertools.islice(batches(tokenizer, seed + 1), num_steps)):
+        warm = min(1.0, (step + 1) / 100)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / num_steps)))
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # a fifth faster
+            loss = model(input_ids=ids_BT, labels=labels_BT).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        if step % 500 == 499:
+            model.save_pretrained(keep)
+            tokenizer.save_pretrained(keep)
+        if len(losses) == 100:
+            print(f"step {step + 1}: loss {sum(losses) / 100:.3f}, {time.process_time() - began:.0f} s", flush=True)
+            losses.clear()
+    return model, tokenizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--out", type=Path, default=MODEL)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model, tokenizer = pretrain(arguments.steps, arguments.seed, arguments.rate, arguments.out)
+    model.to(torch.bfloat16).save_pretrained(arguments.out)
+    tokenizer.save_pretrained(arguments.out)
+    print(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters in {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
