@@ -73,7 +73,8 @@ def _system_places(messages: tuple[Message, ...]) -> list[int]:
 class TrainingGroup:
     """Completions at one turn, each with a weight: the advantage in RL, 1 in imitation.
 
-    A completion of advantage 0 has no policy gradient, but it counts in the denominators and in the KL term.
+    A completion of advantage 0 has no policy gradient, but it counts in the denominators and in the KL term. A
+    completion that was not sampled, such as a demonstration among samples, has NaN as its log-probabilities.
     """
 
     turn: Turn
@@ -82,8 +83,9 @@ class TrainingGroup:
     prompt_sha256: str = ""
 
 
-ObjectiveName = Literal["policy_gradient", "likelihood"]
-"""policy_gradient: clipped surrogate. likelihood: plain cross-entropy (SFT)."""
+ObjectiveName = Literal["policy_gradient", "likelihood", "weighted_likelihood"]
+"""policy_gradient: clipped surrogate. likelihood: plain cross-entropy (SFT). weighted_likelihood: cross-entropy, each
+token weighted by the policy's own probability of it, without gradient (DFT, arXiv 2508.05629)."""
 
 
 @dataclass(frozen=True)
