@@ -84,21 +84,27 @@ class Step:
             self.groups_file.append(new)
         return [self.groups_file.get(key) for key in keys]
 
-    def demonstrations(self) -> tuple[list[TrainingGroup], dict[str, float]]:
+    def demonstrations(self, turns: Sequence[Turn]) -> tuple[list[TrainingGroup], dict[str, float]]:
         """The demonstrated action of each turn as a group of one with weight 1, and the metrics. Leaves out and counts
         turns whose demonstrated action the chat template cannot write."""
         groups = []
-        for turn in self.turns:
+        for turn in turns:
             try:
                 demonstrated = self.policy.encode_action(turn, turn.expected_action)
             except NotRenderable:
                 continue
             groups.append(TrainingGroup(turn, [demonstrated], [1.0]))
-        return groups, {"groups/not_renderable": float(len(self.turns) - len(groups))}
+        return groups, {"groups/not_renderable": float(len(turns) - len(groups))}
 
-    def weigh(self, groups: Sequence[SampleGroup]) -> tuple[list[TrainingGroup], dict[str, float]]:
-        """The groups with an advantage for each completion that has a verdict, and the metrics of the samples."""
-        return _with_advantages(self.turns, groups, self.options.advantage)
+    def weigh(
+        self, groups: Sequence[SampleGroup], turns: Sequence[Turn] | None = None
+    ) -> tuple[list[TrainingGroup], dict[str, float]]:
+        """The groups with an advantage for each completion that has a verdict, and the metrics of the samples.
+
+        Args:
+            turns: of the groups; None: the batch.
+        """
+        return _with_advantages(self.turns if turns is None else turns, groups, self.options.advantage)
 
 
 @dataclass(frozen=True)

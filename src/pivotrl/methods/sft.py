@@ -26,5 +26,5 @@ class Method:
 
     def lesson(self, step: Step) -> Lesson:
         """Leaves out and counts turns whose demonstrated action the chat template cannot write."""
-        groups, metrics = step.demonstrations()
+        groups, metrics = step.demonstrations(step.turns)
         return Lesson(groups, bool(groups), metrics)

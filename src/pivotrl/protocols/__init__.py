@@ -45,7 +45,13 @@ class Turn:
 
     @property
     def expected_action(self) -> Action:
-        """What the demonstration did at this turn."""
+        """What the demonstration did at this turn.
+
+        Raises:
+            IndexError: the turn is still to be played.
+        """
+        if self.index == len(self.trajectory.messages):
+            raise IndexError(f"{self.id} is still to be played, so nothing was demonstrated there")
         message = self.trajectory.messages[self.index]
         return Action(content=message.content, tool_calls=message.tool_calls)
 
@@ -281,9 +287,11 @@ class Observation:
 class Environment(Protocol):
     """One task, played once: ``reset``, then ``step`` until an observation is done.
 
-    Two more members are optional. Only :mod:`pivotrl.plugins.shapes` looks for them:
+    Three more members are optional. Only :mod:`pivotrl.plugins.environments` looks for them:
 
     - ``tools``: a sequence of :class:`pivotrl.records.Tool` for the agent. Without it the agent has no tools.
+    - ``metadata``: JSON facts of the task, a dict. They become the metadata of the episode's trajectory, where
+      ``restore`` and verifiers find what a reader would have put there. Read once, after ``reset``.
     - ``close()``: releases what the environment holds. It is called once per started episode, after its last turn or
       after a fault.
     """
