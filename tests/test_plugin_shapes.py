@@ -279,7 +279,7 @@ class Strict(Whole):
     ("name", "said"),
     [
         ("Lessonless", "lacks lesson"),
-        ("Aimless", "objective must be 'policy_gradient' or 'likelihood', not 'guess'"),
+        ("Aimless", "objective must be 'policy_gradient' or 'likelihood' or 'weighted_likelihood', not 'guess'"),
         ("Strict", "fails in check: KeyError: 'broken'"),
     ],
 )

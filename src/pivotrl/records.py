@@ -396,6 +396,8 @@ class EpisodeResult(Record):
     num_tokens: int
     tags: dict[str, str] = Field(default_factory=dict)
     """Tags for breaking down results, such as the difficulty."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    """Facts of the task that its environment gives, for ``restore`` and verifiers."""
     seed: int | None = None
     """With :attr:`key` and the place of a turn it fixes what was sampled there."""
     tools: tuple[Tool, ...] = ()
@@ -447,7 +449,11 @@ class EpisodeResult(Record):
             reward=self.reward if self.reward is not None and math.isfinite(self.reward) else None,
             context_window=self.context_window,
             pinned_messages=self.pinned_messages,
-            metadata={**self.tags, "environment": self.environment, "number": self.number, "reason": self.reason},
+            metadata={
+                **self.tags,
+                **self.metadata,
+                **{"environment": self.environment, "number": self.number, "reason": self.reason},
+            },
         )
 
 

@@ -81,6 +81,15 @@ def require_groups(options: TrainingOptions) -> None:
     """
     if options.group_size == 1:
         refuse("group_size", 1, "gives no advantage: a group of one has nothing to differ from; give at least 2")
+    require_sampling(options)
+
+
+def require_sampling(options: TrainingOptions) -> None:
+    """For methods that learn from samples.
+
+    Raises:
+        InputError: all samples of a turn would be equal.
+    """
     if options.train_temperature == 0:
         refuse("train_temperature", 0, "gives groups of equal samples, which teach nothing; give 1")
 

@@ -23,6 +23,8 @@ _LEARNING_RATES: dict[tuple[bool, ObjectiveName], float] = {
     (True, "likelihood"): 2e-4,
     (False, "policy_gradient"): 1e-6,
     (False, "likelihood"): 1e-5,
+    (True, "weighted_likelihood"): 2e-4,
+    (False, "weighted_likelihood"): 1e-5,
 }
 """(Whether an adapter is trained, objective) -> learning rate. docs/method.md gives the sources."""
 
@@ -68,7 +70,7 @@ class LocalLearner:
         model = self.weights.model
         batch = Batch.of(examples, options).to(model.device)
         reference_S = None
-        if options.objective == "policy_gradient" and options.kl_coefficient > 0:
+        if options.kl_coefficient > 0:
             with self.weights.reference():
                 reference_S = self._reference_executor.score(batch.items, options.temperature).logprobs_S
         objective = Objective(batch, options, reference_S)

@@ -126,7 +126,7 @@ class TextWorldTask:
         fault = ""
         try:
             self._execute(executable(action, self.commands, self.play.commands))
-        except NoCommand as error:
+        except NoCommand:
             self._answer, fault = "That is not a command.", "not_executed"
         if self.play.over:
             reason = "won" if self.play.won else "lost"

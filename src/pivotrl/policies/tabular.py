@@ -183,6 +183,7 @@ class Policy:
         total = sum(map(len, chosen))
         if total == 0:
             raise ValueError("an update needs at least one completion")
+        num_sampled = sum(not math.isnan(c.logprobs_T[0]) for group in groups for c in group.completions_G)
         old: list[Array] = []
         metrics: dict[str, float] = {}
         for _ in range(options.num_epochs):
@@ -193,7 +194,7 @@ class Policy:
                 logprob_M = _log_softmax(self._logits(group.turn.id) / temperature)
                 if number == len(old):
                     old.append(logprob_M[chosen_G])
-                gradient_M, parts = self._gradient(group, chosen_G, logprob_M, old[number], total, options)
+                gradient_M, parts = self._gradient(group, chosen_G, logprob_M, old[number], total, num_sampled, options)
                 gradients[group.turn.id] = gradients.get(group.turn.id, 0.0) + gradient_M / temperature
                 for name, value in parts.items():
                     metrics[name] = metrics.get(name, 0.0) + value
@@ -216,14 +217,19 @@ class Policy:
         logprob_M: Array,
         old_G: Array,
         total: int,
+        num_sampled: int,
         options: UpdateOptions,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient [M] of the objective with respect to the logits, and this group's part of the metrics."""
         probability_M, logprob_G = np.exp(logprob_M), logprob_M[chosen_G]
         advantage_G = np.asarray(group.advantages_G, dtype=np.float64)
-        if options.objective == "likelihood":
+        if options.objective != "policy_gradient":
             slope_G = advantage_G / total
-            metrics = {"loss/total": -float(slope_G @ logprob_G)}
+            metrics = {}
+            if options.objective == "weighted_likelihood":
+                slope_G = slope_G * np.exp(logprob_G)
+                metrics["loss/nll"] = -float(logprob_G.sum()) / total
+            metrics["loss/total"] = -float(slope_G @ logprob_G)
         else:
             low, high = 1.0 - options.clip_low, 1.0 + options.clip_high
             ratio_G = np.exp(np.clip(logprob_G - old_G, -_MAX_LOG_RATIO, _MAX_LOG_RATIO))
@@ -237,11 +243,12 @@ class Policy:
                 "ratio/mean": float(ratio_G.sum()) / total,
                 "ratio/clipped_fraction": float(((ratio_G < low) | (ratio_G > high)).sum()) / total,
                 "policy/entropy": -float(probability_M @ logprob_M) * len(chosen_G) / total,
-                "policy/sampler_gap": float(np.abs(logprob_G - sampled_G).sum()) / total,
                 "loss/total": loss,
             }
+            if num_sampled:  # of the whole batch
+                metrics["policy/sampler_gap"] = float(np.nansum(np.abs(logprob_G - sampled_G))) / num_sampled
         gradient_M = np.bincount(chosen_G, slope_G, minlength=len(logprob_M)) - slope_G.sum() * probability_M
-        if options.objective == "policy_gradient" and options.kl_coefficient > 0.0:
+        if options.kl_coefficient > 0.0:
             log_ratio_M = logprob_M - _log_softmax(self._initial(group.turn.id) / (options.temperature or 1.0))
             share, kl = len(chosen_G) / total, float(probability_M @ log_ratio_M)
             gradient_M -= options.kl_coefficient * share * probability_M * (log_ratio_M - kl)

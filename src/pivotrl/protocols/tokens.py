@@ -17,7 +17,7 @@ from pivotrl.records import Sampling
 
 @dataclass(frozen=True)
 class Drawn:
-    """One sampled completion. Log-probabilities are natural logs under the sampling distribution."""
+    """One sampled completion. Log-probabilities are natural logs under the sampling distribution; NaN if unknown."""
 
     token_ids_T: Sequence[int]
     logprobs_T: Sequence[float]

@@ -21,7 +21,7 @@ from pivotrl.plugins.environments import describe_environments, make_checked, re
 from pivotrl.plugins.shapes import require_policy, require_sampler, require_verifier
 from pivotrl.protocols import InputError, MakeEnvironments, Policy, Sampler, Turn, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
-from pivotrl.records import SkippedTurn
+from pivotrl.records import Manifest, SkippedTurn
 from pivotrl.runs.checkpoints import restore
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import evaluation_stage, training_stage
@@ -97,6 +97,8 @@ def evaluate_stage(
     if not overwrite:
         require_same(directory, stage_name, settings, inputs)
     inputs["policy"] = sha256_of_json(policy.identity)
+    if load_weights:
+        _require_start_of(files.finished(trained), policy)
     settings["retention"] = getattr(retention, "path", None)  # noted only: the texts are known by their content
     if load_weights:
         restore(cast(Policy, policy), directory / trained / "checkpoints")
@@ -153,6 +155,27 @@ def _walked(candidates: Sequence[Turn], evaluation: EvaluationOptions) -> list[T
     drawn = draw_by_task(firsts, None, evaluation.progress_trajectories, evaluation.eval_seed)
     chosen = {turn.trajectory.id for turn in drawn}
     return [turn for turn in candidates if turn.trajectory.id in chosen]
+
+
+def _require_start_of(trained: Manifest, policy: Sampler) -> None:
+    """Its weights are changes of the policy that it began from; only the precision may differ.
+
+    Raises:
+        InputError: the policy is another one.
+    """
+    began, given = (
+        {fact: value for fact, value in dict(identity).items() if fact != "dtype"}
+        for identity in (trained.policy.get("identity", {}), policy.identity)
+    )
+    if began and began != given:
+        facts = sorted(fact for fact in began.keys() | given.keys() if began.get(fact) != given.get(fact))
+        named = " ".join(
+            f"--{name} {trained.policy[name]}" for name in ("model", "adapter") if trained.policy.get(name)
+        )
+        raise InputError(
+            f"{trained.stage} began from another policy than this one, by {', '.join(facts)}; give what it began from: "
+            f"{named or trained.policy.get('policy')}"
+        )
 
 
 def _why_empty(directory: Path, skipped: Sequence[SkippedTurn]) -> str:

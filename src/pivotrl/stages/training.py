@@ -21,6 +21,7 @@ from pivotrl.selection import require_pivots
 from pivotrl.storage.record_files import sha256_of_json
 from pivotrl.training import Method, TrainingOptions, train
 from pivotrl.training_options import usual_rate, with_learning_rate
+from pivotrl.turns import cut
 
 
 def train_stage(
@@ -45,18 +46,21 @@ def train_stage(
         overwrite: move an earlier training aside as soon as the new one can begin.
         name: of a training other than the run's, ``trainings/<name>/``.
         selection: name of the selection to train on; None is the run's selection.
-        environments: for a method that plays; such a method needs no selection.
+        environments: for a method that plays; such a method needs no selection. If it verifies, too, the verifier is
+            tried on the demonstrations of the logs first.
     """
     require_verifier(verifier)
     require_policy(policy)
     files, stage_name = RunFiles(directory), training_stage(name)
-    method, turns, read = training.load_method(), list[Turn](), tuple[str, ...]()
+    method, turns, known, read = training.load_method(), list[Turn](), list[Turn](), tuple[str, ...]()
     made = _require_environments(method, environments, training.group_size)
     if not method.plays:
         rows = files.selections(selection)
         require_pivots(rows)
-        turns = files.turns(row.turn_id for row in rows if row.selected)
+        turns = known = files.turns(row.turn_id for row in rows if row.selected)
         read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
+    elif method.verifies:
+        known, read = cut(files.trajectories())[0], ("trajectories.jsonl",)
     settings = {
         **options_dict(training),
         "verifier": describe(verifier),
@@ -71,7 +75,7 @@ def train_stage(
     checked = 0
     if method.verifies:
         report, is_new = require_checked(
-            directory, turns, verifier, checking, observer, policy, verification, same_turns=False
+            directory, known, verifier, checking, observer, policy, verification, same_turns=False
         )
         checked = report.num_rollout_turns if is_new else 0
     options = with_learning_rate(training, policy)
@@ -92,7 +96,7 @@ def train_stage(
         plugins={"verifier": spec_of(verifier)},
         observer=observer,
     ) as stage:
-        canaries = turns if method.verifies and not stage.done else ()
+        canaries = known if method.verifies and not stage.done else ()
         with Verification(verifier, verification, canaries, policy) as guarded:
             steps = train(policy, turns, guarded, directory / stage_name, options, observer, made)
         if stage.done:

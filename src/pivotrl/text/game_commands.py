@@ -15,11 +15,10 @@ _LABELLED = re.compile(
 )
 _BARE = re.compile(r"[A-Za-z0-9' -]+")
 VERBS = frozenset(
-    "go walk run north south east west n s e w take get pick carry grab hold remove open close shut insert put place "
-    "drop discard throw eat lock unlock look l examine x inspect inventory i enter".split()
+    ["go", "walk", "run", "north", "south", "east", "west", "n", "s", "e", "w", "take", "get", "pick", "carry", "grab", "hold", "remove", "open", "close", "shut", "insert", "put", "place", "drop", "discard", "throw", "eat", "lock", "unlock", "look", "l", "examine", "x", "inspect", "inventory", "i", "enter"]
 )
 """First words of commands. Anything else might be an order to the interpreter, such as `restart` or `save`."""
-_SEVERAL = frozenset("all and both but each every everything except it then them".split())
+_SEVERAL = frozenset(["all", "and", "both", "but", "each", "every", "everything", "except", "it", "then", "them"])
 """Words by which a command does several things at once or means what an earlier one said."""
 
 
