@@ -25,7 +25,7 @@ from pivotrl.plugins.shapes import require_policy
 from pivotrl.profiling import ProfileOptions
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.runs.directory import starting_in, working_in
-from pivotrl.runs.layout import evaluation_stage, selection_stage, training_stage
+from pivotrl.runs.layout import selection_stage, training_stage
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
 from pivotrl.stages.profiling import profile_stage
@@ -266,4 +266,4 @@ def evaluate(
             load_weights=name != "before" and policy.sampler is None,
             observer=observer,
         )
-    tables.print_stage(directory, evaluation_stage(name), json)
+    tables.print_scores(directory, name, json)
