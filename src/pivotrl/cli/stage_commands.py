@@ -236,6 +236,8 @@ def evaluate(
     watching: Watching,
     name: str = "after",
     training: str | None = None,
+    checkpoint: str | None = None,
+    as_given: bool = False,
     verifier: str = "tool_call",
     overwrite: bool = False,
     json: bool = False,
@@ -246,6 +248,8 @@ def evaluate(
         directory: A run directory.
         name: 'before' measures the policy as given; any other name loads the trained weights first.
         training: Name of the training to measure; default is the run's training.
+        checkpoint: Measure this checkpoint of the training, such as 40 (steps), or the checkpoint at this path.
+        as_given: Measure the policy as given (its --model and --adapter) under this name, without trained weights.
         verifier: Verifier plugin.
         overwrite: Move an earlier evaluation of this name to replaced/.
         json: Print the counts as JSON.
@@ -263,7 +267,9 @@ def evaluate(
             verification=verification,
             overwrite=overwrite,
             training=training,
-            load_weights=name != "before" and policy.sampler is None,
+            load_weights=name != "before" and policy.sampler is None and not as_given,
+            checkpoint=checkpoint,
+            as_given=as_given,
             observer=observer,
         )
     tables.print_scores(directory, name, json)

@@ -69,6 +69,8 @@ class Evaluation:
     """The training whose weights were measured; None before training."""
     finished: bool
     scores: tuple[Score, ...]
+    step: int | None = None
+    """Steps of training behind a checkpoint; None for another."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +182,11 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
 
 def _evaluation(files: RunFiles, stage: str, manifest: Manifest, before: Manifest | None) -> Evaluation:
     name = stage.removeprefix("evaluations/")
-    is_after = any(source.endswith("/metrics.jsonl") for source in manifest.inputs)
+    checkpoint = manifest.options.get("checkpoint")
+    is_after = checkpoint or any(source.endswith("/metrics.jsonl") for source in manifest.inputs)
     training = training_stage(manifest.options.get("training")) if is_after else None
-    return Evaluation(stage, training, manifest.status == "complete", scores_of(files, name, manifest, before))
+    step = int(checkpoint) if checkpoint and str(checkpoint).isdecimal() else None
+    return Evaluation(stage, training, manifest.status == "complete", scores_of(files, name, manifest, before), step)
 
 
 def _coolest(results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
