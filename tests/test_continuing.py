@@ -25,7 +25,11 @@ from test_pipeline import write_logs
 def pivotrl(*arguments: object) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return int(main([str(argument) for argument in arguments]) or 0)
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
 
 
 def weights(directory: Path, training: str = "train") -> Any:
