@@ -496,6 +496,22 @@ class KlResult(Record):
         return self.turn_id
 
 
+class DemonstrationScore(Record):
+    """How likely the reference policy finds the demonstrated action of a turn."""
+
+    turn_id: str
+    task_id: str
+    nll: float | None
+    """-ln p(demonstrated action) in nats, summed over its tokens; None if the policy cannot write it."""
+    num_tokens: int
+    reason: str = ""
+    """Why there is no score."""
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
+
 class AnswerResult(Record):
     """A policy's greedy answer to one question outside the task."""
 

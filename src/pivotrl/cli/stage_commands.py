@@ -30,7 +30,7 @@ from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
 from pivotrl.stages.profiling import profile_stage
 from pivotrl.stages.reading import read_stage
-from pivotrl.stages.selecting import select_stage
+from pivotrl.stages.selecting import profile_distances, select_stage
 from pivotrl.stages.training import train_stage
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
@@ -183,6 +183,8 @@ def select(
     with working_in(directory):
         select_stage(directory, selection=selection, name=name, overwrite=overwrite)
     tables.print_stage(directory, selection_stage(name), json)
+    if not json:
+        tables.print_distances(profile_distances(directory))
 
 
 def train(

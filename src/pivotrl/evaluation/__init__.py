@@ -7,6 +7,9 @@ need neither a run directory nor a guarded verifier: any sampler, verifier and p
 from pivotrl.evaluation.answers import accuracy_by_source as accuracy_by_source
 from pivotrl.evaluation.answers import answer_accuracy as answer_accuracy
 from pivotrl.evaluation.answers import evaluate_answers as evaluate_answers
+from pivotrl.evaluation.distance import Distances as Distances
+from pivotrl.evaluation.distance import distances as distances
+from pivotrl.evaluation.distance import score_demonstrations as score_demonstrations
 from pivotrl.evaluation.divergence import action_logprobs as action_logprobs
 from pivotrl.evaluation.divergence import can_score as can_score
 from pivotrl.evaluation.divergence import draw_reference as draw_reference
