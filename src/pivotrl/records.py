@@ -490,6 +490,56 @@ class RetentionResult(Record):
         return self.item_id
 
 
+class KlResult(Record):
+    """How far a policy has moved from its reference at one turn, from samples of the reference (nats)."""
+
+    turn_id: str
+    task_id: str
+    kl: float
+    """Mean over the samples of log reference - log policy, summed over the tokens of an action."""
+    kl_per_token: float
+    nll_per_token: float
+    """Mean over the sampled tokens of -log policy."""
+    num_samples: int
+    num_tokens: int
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
+
+class DemonstrationScore(Record):
+    """How likely the reference policy finds the demonstrated action of a turn."""
+
+    turn_id: str
+    task_id: str
+    nll: float | None
+    """-ln p(demonstrated action) in nats, summed over its tokens; None if the policy cannot write it."""
+    num_tokens: int
+    reason: str = ""
+    """Why there is no score."""
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
+
+class AnswerResult(Record):
+    """A policy's greedy answer to one question outside the task."""
+
+    item_id: str
+    source: str
+    reward: float | None
+    """None if there was no verdict, or if the question does not fit the model."""
+    reason: str
+    text: str
+    num_tokens: int
+
+    @property
+    def key(self) -> str:
+        return self.item_id
+
+
 class StepMetrics(Record):
     """One row per optimizer step; each metric is defined in docs/runs.md."""
 

@@ -177,7 +177,9 @@ def train(
     episodes_file = RecordFile(directory / "episodes.jsonl", EpisodeResult)
     metrics_file = RecordFile(directory / "metrics.jsonl", StepMetrics)
     start = restore(policy, directory / "checkpoints")
-    keep_newest(directory / "checkpoints")  # a killed process may have left an older one
+    keeps_all = options.keep_checkpoints == "all"
+    if not keeps_all:
+        keep_newest(directory / "checkpoints")  # a killed process may have left an older one
     batch_of, objective = _schedule(turns, options), update_options(options, method.objective)
     num_skipped, has_warned = 0, False
     observer.progress("steps", start, options.num_steps)
@@ -204,7 +206,7 @@ def train(
                 f"again with {flag('learning_rate')} below {options.learning_rate:g}, or with a dtype of larger range"
             )
         if (number + 1) % options.checkpoint_every == 0 or number + 1 == options.num_steps:
-            save_checkpoint(policy, directory / "checkpoints", number + 1)
+            save_checkpoint(policy, directory / "checkpoints", number + 1, keeps_all)
         observer.progress("steps", number + 1, options.num_steps, _note(metrics))
     return list(metrics_file)
 

@@ -165,6 +165,14 @@ class Policy:
             "actions; imitate only expected actions or its own samples"
         )
 
+    def action_logprobs(self, turns: Sequence[Turn], groups: Sequence[SampleGroup]) -> list[list[list[float]]]:
+        """See :class:`pivotrl.protocols.ScoresActions`."""
+        found = []
+        for turn, group in zip(turns, groups, strict=True):
+            chosen_G = self._menu_indices(turn, group.completions_G, group.prompt_sha256)
+            found.append([[float(logprob)] for logprob in _log_softmax(self._logits(turn.id))[chosen_G]])
+        return found
+
     # --- learning -----------------------------------------------------------------------------------------------------
 
     def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
@@ -179,7 +187,7 @@ class Policy:
             ValueError: there are no completions, a completion is not from this policy, or a group was sampled from
                 a different menu of its turn.
         """
-        chosen = [self._menu_indices(group) for group in groups]
+        chosen = [self._menu_indices(group.turn, group.completions_G, group.prompt_sha256) for group in groups]
         total = sum(map(len, chosen))
         if total == 0:
             raise ValueError("an update needs at least one completion")
@@ -201,14 +209,15 @@ class Policy:
             metrics |= self._step(gradients, learning_rate, options, metrics["loss/total"])
         return {**metrics, "tokens/trained": float(total)}
 
-    def _menu_indices(self, group: TrainingGroup) -> npt.NDArray[np.intp]:
-        turn = group.turn
-        if group.prompt_sha256 and group.prompt_sha256 != _prompt_hash(turn, self.menu(turn)):
-            raise ValueError(f"{turn.id} was sampled from a different rendering than the one trained on")
-        for completion in group.completions_G:
+    def _menu_indices(
+        self, turn: Turn, completions_G: Sequence[Completion], prompt_sha256: str
+    ) -> npt.NDArray[np.intp]:
+        if prompt_sha256 and prompt_sha256 != _prompt_hash(turn, self.menu(turn)):
+            raise ValueError(f"{turn.id} was sampled from a different rendering than the one used now")
+        for completion in completions_G:
             if len(completion.token_ids_T) != 1 or not 0 <= completion.token_ids_T[0] <= self.num_alternatives:
                 raise ValueError(f"{turn.id}: a completion was not sampled by a tabular policy with this menu")
-        return np.array([completion.token_ids_T[0] for completion in group.completions_G], dtype=np.intp)
+        return np.array([completion.token_ids_T[0] for completion in completions_G], dtype=np.intp)
 
     def _gradient(
         self,

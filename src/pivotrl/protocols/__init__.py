@@ -210,6 +210,22 @@ class Policy(Sampler, Protocol):
         ...
 
 
+@runtime_checkable
+class ScoresActions(Protocol):
+    """A policy that can tell how likely a given action is; a sampler on a server cannot."""
+
+    def action_logprobs(self, turns: Sequence[Turn], groups: Sequence[SampleGroup]) -> list[list[list[float]]]:
+        """log policy(token) of every token [turn][sample][token], at temperature 1 under the present weights.
+
+        Args:
+            groups: the actions at each turn, as :meth:`Sampler.sample` or :meth:`Policy.encode_action` write them.
+
+        Raises:
+            ValueError: a group was sampled from a different rendering of its turn.
+        """
+        ...
+
+
 def describe_policy(policy: Sampler) -> dict[str, Any]:
     """For a manifest: the policy's identity under ``identity``, and its ``description``, if any: the plugin and its
     options, model, adapter, dtype and device."""

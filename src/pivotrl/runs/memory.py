@@ -14,6 +14,8 @@ from pivotrl.runs.manifest import find_manifest
 
 SHARED = ("policy", "model", "adapter", "verifier", "environments", "retention", "retention_texts", "domain")
 """Options that one stage takes from another: who acts, who judges, and what is measured."""
+_OWN = ("checkpoint", "as_given")
+"""Options that belong to one evaluation alone."""
 
 
 _WHO_ACTS = ("policy", "model", "adapter")
@@ -41,7 +43,9 @@ def remembered(directory: Path, stage: str, training: str | None = None) -> dict
             continue
         options = options_of(manifest)
         takes_all = stage == "run" or _kind(stage) == _kind(name)
-        found |= {option: value for option, value in options.items() if takes_all or option in SHARED}
+        found |= {
+            option: value for option, value in options.items() if (takes_all and option not in _OWN) or option in SHARED
+        }
     measured = find_manifest(directory, training) if training else None
     if measured:
         found |= {option: value for option, value in options_of(measured).items() if option in _WHO_ACTS}
