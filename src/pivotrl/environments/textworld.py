@@ -22,8 +22,8 @@ Commands = Literal["listed", "free"]
 NotNegativeInt = Annotated[int, Field(ge=0)]
 
 SYSTEM = {
-    "listed": "You play a text game. Reply with one command from the list: the one that does the next step of the task.",
-    "free": "You play a text game. Reply with one short command: the one that does the next step of the task.",
+    "listed": "You play a text game. Reply with one command from the list, the one that does the task's next step.",
+    "free": "You play a text game. Reply with one short command, the one that does the task's next step.",
 }
 _DONE = re.compile(r"^Done so far: (.*)$", re.MULTILINE)
 _ANSWER = re.compile(r"^The game answers: .*\n?", re.MULTILINE)
@@ -127,7 +127,7 @@ class TextWorldTask:
         fault = ""
         try:
             self._execute(executable(action, self.commands, self.play.commands))
-        except NoCommand as error:
+        except NoCommand:
             self._answer, fault = "That is not a possible command.", "not_executed"
         if self.play.over:
             reason = "won" if self.play.won else "lost"

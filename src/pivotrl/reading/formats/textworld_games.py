@@ -90,7 +90,7 @@ def games_folder(folder: str | Path | None = None) -> Path:
     """Where games are kept: ``folder``, or below ``$PIVOTRL_CACHE``, or below ``~/.cache/pivotrl``. Each version of
     textworld has a folder of its own there, since it may make other games of the same seed."""
     cache = Path(os.environ.get("PIVOTRL_CACHE") or Path.home() / ".cache" / "pivotrl")
-    return Path(folder or cache / "textworld") / textworld.__version__
+    return Path(folder or cache / "textworld") / str(textworld.__version__)
 
 
 def game_file(game: Game, folder: str | Path | None = None, parser: bool = False) -> Path:
@@ -215,7 +215,10 @@ class Play:
         found: dict[str, int | None] = {}
         for text, action in sorted(zip(texts, progress.valid_actions, strict=True), key=lambda pair: str(pair[0])):
             after = copy.copy(progress)  # its own copy and update find all legal actions first, which takes longest
-            after.state, after.quest_progressions = progress.state.copy(), [q.copy() for q in progress.quest_progressions]
+            after.state, after.quest_progressions = (
+                progress.state.copy(),
+                [q.copy() for q in progress.quest_progressions],
+            )
             after.state.apply(action)
             for quest in after.quest_progressions:
                 quest.update(action, after.state)
