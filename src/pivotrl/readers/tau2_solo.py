@@ -55,7 +55,7 @@ def expert_calls(task_id: str, looks: bool) -> list[Call]:
 
 def _phone_number(task_id: str) -> str:
     started = load_task(task_id).initial_state.initialization_actions
-    return next(action.arguments["phone_number"] for action in started if action.func_name == "set_user_info")
+    return next(str(action.arguments["phone_number"]) for action in started if action.func_name == "set_user_info")
 
 
 def _arguments(look: str, repair: dict[str, Any]) -> dict[str, Any]:
