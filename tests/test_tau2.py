@@ -204,6 +204,8 @@ def test_episodes_are_the_same_in_every_process() -> None:
         ("set_user_location", '{"abroad": false}', "not found"),
         ("assert_can_send_mms", '{"expected_status": true}', "not found"),
         ("__class__", "{}", "not found"),
+        ("done", "not json", "takes no arguments"),
+        ("done", '{"now": true}', "takes no arguments"),
         ("toggle_data", "not json", "cannot be read"),
         ("toggle_data", "[1]", "cannot be read"),
         ("toggle_data", "[" * 5000, "cannot be read"),
@@ -245,7 +247,7 @@ def test_every_call_of_a_message_is_answered_in_order() -> None:
         (Action(content="I have fixed it. ###STOP###"), "agent_error"),
         (Action(), "agent_error"),
         (Action(content="Now:", tool_calls=(ToolCall(name="toggle_data"),)), "agent_error"),
-        (act("done", "not json"), "agent_stop"),
+        (Action(tool_calls=(ToolCall(name="toggle_wifi"), ToolCall(name="done"))), "agent_stop"),
     ],
 )
 def test_messages_that_are_not_calls_alone_end_the_episode(action: Action, reason: str) -> None:

@@ -192,7 +192,9 @@ def pinned_of(environment: Environment) -> int:
     pinned: Any = getattr(environment, "pinned_messages", 0)
     if type(pinned) is int and pinned >= 0:
         return pinned
-    raise InputError(f"{_this(environment)}: pinned_messages must be an integer of at least 0, not {pinned!r:.80}; {SEE}")
+    raise InputError(
+        f"{_this(environment)}: pinned_messages must be an integer of at least 0, not {pinned!r:.80}; {SEE}"
+    )
 
 
 def closed(environment: Environment) -> None:

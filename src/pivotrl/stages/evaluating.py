@@ -123,13 +123,9 @@ def evaluate_stage(
 
         with Verification(verifier, verification, drawn or walked, policy) as guarded:
             turn_results = evaluate_turns(policy, drawn, guarded, path("turns"), evaluation, observer)
-            walks = (
-                evaluate_progress(policy, walked, guarded, path("progress"), evaluation, observer) if walked else []
-            )
+            walks = evaluate_progress(policy, walked, guarded, path("progress"), evaluation, observer) if walked else []
         episodes = evaluate_episodes(policy, made, path("episodes"), evaluation, observer) if made else []
-        texts = (
-            evaluate_retention(cast(Policy, policy), retention, path("retention"), observer) if retention else []
-        )
+        texts = evaluate_retention(cast(Policy, policy), retention, path("retention"), observer) if retention else []
         if not (turn_results or walks or episodes or texts or may_be_empty):
             raise InputError(
                 f"none of the {len(drawn)} held-out turns fits the model's context with --eval-max-tokens "

@@ -10,7 +10,9 @@ _MAX_CHARACTERS = 8_000
 _MAX_COMMAND = 100
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _QUOTED = re.compile(r"`+([^`\n]+)`+")
-_LABELLED = re.compile(r"^[ \t>*_#-]*(?:\w+ )?(?:action|command)[*_]*[ \t]*[:=][ \t*_]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
+_LABELLED = re.compile(
+    r"^[ \t>*_#-]*(?:\w+ )?(?:action|command)[*_]*[ \t]*[:=][ \t*_]*(\S.*)$", re.IGNORECASE | re.MULTILINE
+)
 _BARE = re.compile(r"[A-Za-z0-9' -]+")
 VERBS = frozenset(
     "go walk run north south east west n s e w take get pick carry grab hold remove open close shut insert put place "
@@ -75,7 +77,7 @@ def _in_objects(text: str) -> list[str]:
 
 
 def _tidy(text: str) -> str:
-    return " ".join(text.split()).strip("`*\"> ").removesuffix(".").strip("`*\" ")
+    return " ".join(text.split()).strip('`*"> ').removesuffix(".").strip('`*" ')
 
 
 def _looks_bare(text: str) -> bool:

@@ -86,6 +86,13 @@ def kind_of_task(task_id: str) -> str:
     return task_id.partition("]")[0].removeprefix("[")
 
 
+def _is_empty(arguments: str) -> bool:
+    try:
+        return not call_arguments(arguments)
+    except ValueError:
+        return False
+
+
 @functools.cache
 def all_tasks() -> dict[str, Any]:
     """Task id -> the entry of the package's file, in its order."""
@@ -129,7 +136,7 @@ class TelecomTask:
 
     def step(self, action: Action) -> Observation:
         self._num_turns += 1
-        if any(call.name == DONE.name for call in action.tool_calls):
+        if any(call.name == DONE.name and _is_empty(call.arguments) for call in action.tool_calls):
             return Observation((), self._reward(), done=True, reason="agent_stop")
         if not action.tool_calls or (action.content or "").strip():
             return Observation((), 0.0, done=True, reason="agent_error", fault="not_executed")
@@ -147,6 +154,8 @@ class TelecomTask:
         return Observation(messages, fault=fault)
 
     def _answer(self, call: ToolCall) -> _Answer:
+        if call.name == DONE.name:
+            return _Answer("Error: done takes no arguments.", True, False)
         if call.name not in signatures():
             return _Answer(f"Error: Tool '{call.name}' not found.", True, False)
         parameters = signatures()[call.name].params

@@ -200,7 +200,10 @@ class Play:
         found: dict[str, int | None] = {}
         for text, action in sorted(zip(texts, progress.valid_actions, strict=True), key=lambda pair: str(pair[0])):
             after = copy.copy(progress)  # its own copy and update find all legal actions first, which takes longest
-            after.state, after.quest_progressions = progress.state.copy(), [q.copy() for q in progress.quest_progressions]
+            after.state, after.quest_progressions = (
+                progress.state.copy(),
+                [q.copy() for q in progress.quest_progressions],
+            )
             after.state.apply(action)
             for quest in after.quest_progressions:
                 quest.update(action, after.state)
