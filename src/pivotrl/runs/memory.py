@@ -16,8 +16,6 @@ SHARED = ("policy", "model", "adapter", "verifier", "environments", "retention",
 """Options that one stage takes from another: who acts, who judges, and what is measured."""
 _OWN = ("checkpoint", "as_given")
 """Options that belong to one evaluation alone."""
-
-
 _WHO_ACTS = ("policy", "model", "adapter")
 
 
