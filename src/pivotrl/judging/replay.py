@@ -17,7 +17,7 @@ def replay(environment: Environment, turn: Turn, masked: Callable[[str], str] = 
     Raises:
         NotRestorable: ``replay_differs``: an answer differs from the log, so the state would too.
     """
-    shown = list(environment.reset())
+    shown = [message for message in environment.reset() if message.role != "system"]
     for index, message in enumerate(turn.trajectory.messages[: turn.index]):
         if message.role == "assistant":
             _require(not shown, f"the log lacks an answer before message {index}")

@@ -13,6 +13,8 @@ EXTRAS = {
     "gguf": "smollm2",
     "plancraft": "plancraft",
     "networkx": "plancraft",
+    "bfcl_eval": "bfcl",
+    "mpmath": "bfcl",
     "jinja2": "report",
     "matplotlib": "report",
     "pyarrow": "formats",
