@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^plancraft .* is not installed' -e '^No broken'
 
-.PHONY: quickstart check-export demo compare warm-start test cases kills test-slow test-gpu lint format bench clean
+.PHONY: quickstart check-export demo warm-start test cases kills test-slow test-gpu lint format bench clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
@@ -20,10 +20,6 @@ check-export: $(VENV)/.run
 
 demo: $(VENV)/.run
 	$(BIN)/python recipes/quickstart.py --long
-
-# Base, SFT, random turns, exact reward and PivotRL on the same budget, several seeds. Hours.
-compare: $(VENV)/.run
-	$(BIN)/python recipes/compare.py
 
 warm-start: $(VENV)/.run
 	$(BIN)/python recipes/warm_start.py

@@ -83,8 +83,6 @@ def run_table(name: str) -> str:
 
 def compare_table() -> str:
     path = RESULTS / "compare.json"
-    if not path.is_file():
-        return "`make compare` has no committed result yet."
     data = json.loads(path.read_text())
     lines = [
         "| method | seeds | held-out turns | against the warm start | against SFT, all turns | held-out episodes "

@@ -145,7 +145,7 @@ def test_an_interrupted_evaluation_goes_on_and_buys_nothing_twice(tmp_path: Path
     first = Watching(stop_after=8)  # in the second batch of two
     with pytest.raises(KeyboardInterrupt):
         evaluate_episodes(first, {"walk": Walks()}, path, OPTIONS)
-    assert [r.key for r in read_records(path, EpisodeResult)] == ["walk/attic~0", "walk/attic~1"]
+    assert [r.key for r in read_records(path, EpisodeResult)] == ["walk/attic~0@1", "walk/attic~1@1"]
     second = Watching()
     evaluate_episodes(second, {"walk": Walks()}, path, OPTIONS)
     assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()

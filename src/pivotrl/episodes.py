@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pivotrl.plugins.environments import begun, closed, stepped, tools_of
+from pivotrl.plugins.environments import begun, closed, pinned_of, stepped, tools_of
 from pivotrl.plugins.shapes import sampled
 from pivotrl.protocols import Environment, Environments, Observation, Sampler, Turn
 from pivotrl.records import EpisodeResult, EpisodeTurn, Message, SampleGroup, Sampling, Trajectory, episode_key
@@ -92,7 +92,7 @@ class _Playing:
 
     def begin(self) -> None:
         self.messages += begun(self.environment)
-        self.tools = tools_of(self.environment)
+        self.tools, self.pinned = tools_of(self.environment), pinned_of(self.environment)
 
     def next_turn(self) -> Turn:
         trajectory = Trajectory(
@@ -101,6 +101,7 @@ class _Playing:
             messages=tuple(self.messages),
             tools=self.tools,
             context_window=self.environment.context_window,
+            pinned_messages=self.pinned,
         )
         return Turn(trajectory, len(self.messages))
 
@@ -140,6 +141,7 @@ class _Playing:
             seed=self.seed,
             tools=self.tools,
             context_window=self.environment.context_window,
+            pinned_messages=self.pinned,
             turns=tuple(self.turns),
             transcript=tuple(self.messages),
         )

@@ -101,7 +101,7 @@ def clustered_mean(
         variance = _mean_variance(sum_K, size_K)
         # Without any spread the clusters are all that is known to be independent.
         effective = mean * (1.0 - mean) / variance if variance > 0.0 else num_clusters
-        low, high = _score_interval(mean, effective, _student_quantile(level, num_clusters - 1))
+        low, high = _score_interval(mean, effective, student_quantile(level, num_clusters - 1))
     return Estimate(mean, min(low, mean), max(high, mean), total, num_clusters)
 
 
@@ -136,7 +136,7 @@ def paired_difference(
     if bounded and _is_bounded(before_N) and _is_bounded(after_N):
         padded_K, weight_K = np.append(sum_K, [1.0, -1.0]), np.append(size_K, [1.0, 1.0])
         centre = float(padded_K.sum() / weight_K.sum())
-        half = _student_quantile(level, num_clusters - 1) * math.sqrt(_mean_variance(padded_K, weight_K))
+        half = student_quantile(level, num_clusters - 1) * math.sqrt(_mean_variance(padded_K, weight_K))
         low, high = max(-1.0, centre - half), min(1.0, centre + half)
     else:
         low, high = _studentised(sum_K, size_K, level, num_resamples, seed)
@@ -225,7 +225,7 @@ def _studentised(sum_K: Array, size_K: Array, level: float, num_resamples: int, 
         raise ValueError("one cluster gives no interval for values beyond [0, 1]; at least two are needed")
     mean = float(sum_K.sum() / size_K.sum())
     error = math.sqrt(_mean_variance(sum_K, size_K))
-    below = above = _student_quantile(level, num_clusters - 1)
+    below = above = student_quantile(level, num_clusters - 1)
     residual_K = sum_K - size_K * mean
     moments_KM = np.stack([size_K, residual_K, residual_K**2, residual_K * size_K, size_K**2], axis=1)
     studentised = [np.empty(0)]
@@ -282,24 +282,30 @@ def _normal_quantile(level: float) -> float:
     return NormalDist().inv_cdf((1.0 + level) / 2.0)
 
 
-def _student_quantile(level: float, freedom: int) -> float:
-    """Two-sided critical value of Student's t, from its closed form for whole degrees of freedom (Abramowitz & Stegun
-    26.7.3-4). Less than one degree counts as one."""
+def student_quantile(level: float, freedom: int) -> float:
+    """Two-sided critical value of Student's t. Less than one degree of freedom counts as one."""
     _normal_quantile(level)
     freedom = max(1, freedom)
-    odd = freedom % 2
-    k = np.arange(1, (freedom - odd) // 2)
-    factor = np.concatenate([[1.0], np.cumprod((2 * k - 1 + odd) / (2 * k + odd))])
-
-    def probability(angle: float) -> float:
-        """Mass within +-tan(angle) * sqrt(freedom)."""
-        series = float(factor @ (math.cos(angle) ** 2) ** np.arange(len(factor)))
-        if not odd:
-            return math.sin(angle) * series
-        return 2.0 / math.pi * (angle + (math.sin(angle) * math.cos(angle) * series if freedom > 1 else 0.0))
-
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if probability(middle) < level else (low, middle)
+        low, high = (middle, high) if _student_mass(middle, freedom) < level else (low, middle)
     return math.tan(low) * math.sqrt(freedom)
+
+
+def student_p_value(statistic: float, freedom: int) -> float:
+    """Two-sided p-value of a value of Student's t."""
+    freedom = max(1, freedom)
+    return max(0.0, 1.0 - _student_mass(math.atan(abs(statistic) / math.sqrt(freedom)), freedom))
+
+
+def _student_mass(angle: float, freedom: int) -> float:
+    """Mass of Student's t within +-tan(angle) * sqrt(freedom), from its closed form for whole degrees of freedom
+    (Abramowitz & Stegun 26.7.3-4)."""
+    odd = freedom % 2
+    k = np.arange(1, (freedom - odd) // 2)
+    factor = np.concatenate([[1.0], np.cumprod((2 * k - 1 + odd) / (2 * k + odd))])
+    series = float(factor @ (math.cos(angle) ** 2) ** np.arange(len(factor)))
+    if not odd:
+        return math.sin(angle) * series
+    return 2.0 / math.pi * (angle + (math.sin(angle) * math.cos(angle) * series if freedom > 1 else 0.0))

@@ -97,6 +97,9 @@ class Trajectory(Record):
     """Index of an assistant message -> other actions that are right there, too."""
     context_window: int | None = None
     """How many of the latest messages (not counting the system message) the agent saw at a turn; None means all."""
+    pinned_messages: int = Field(default=0, ge=0)
+    """How many leading messages every context keeps in full, whatever the window: a system message and example
+    exchanges. Assistant messages among them are never candidates."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     losses: tuple[Loss, ...] = ()
     """What the log lacks or the reader could not keep."""
@@ -291,6 +294,8 @@ class TurnResult(Record):
 
     turn_id: str
     task_id: str
+    temperature: float | None = None
+    """At which the samples were drawn; None in results of older versions."""
     reward: float | None
     """Mean over the samples with a verdict; None if there are none."""
     reason: str
@@ -310,7 +315,40 @@ class TurnResult(Record):
 
     @property
     def key(self) -> str:
-        return self.turn_id
+        return at_temperature(self.turn_id, self.temperature)
+
+
+class ProgressResult(Record):
+    """How far a policy got along a held-out trajectory with its own actions in the history."""
+
+    trajectory_id: str
+    task_id: str
+    temperature: float
+    number: int = 0
+    """Which walk along the trajectory it is, from 0."""
+    num_turns: int
+    """Turns of the trajectory."""
+    num_done: int
+    """Turns taken with an action that passed, before the first that did not."""
+    is_known: bool
+    """False if the walk stopped because an action got no verdict or the turn did not fit the model."""
+    reason: str
+    """Why the walk ended: ``reached_the_end``, the verdict's reason, or why the policy could not act."""
+    num_sampled: int
+    num_tokens: int
+    num_continuation_turns: int = 0
+    """Actions that the verifier sampled to continue episodes."""
+    texts: tuple[str, ...] = ()
+    """What was sampled, turn by turn."""
+
+    @property
+    def progress(self) -> float | None:
+        """Share of the turns done; None if it is unknown how far the policy would have come."""
+        return self.num_done / self.num_turns if self.is_known else None
+
+    @property
+    def key(self) -> str:
+        return progress_key(self.trajectory_id, self.temperature, self.number)
 
 
 class EpisodeTurn(Record):
@@ -349,6 +387,8 @@ class EpisodeResult(Record):
     task_id: str
     number: int = 0
     """Which episode of the task it is, from 0."""
+    temperature: float | None = None
+    """Of an evaluation; None in training and in results of older versions."""
     reward: float | None
     reason: str
     num_turns: int
@@ -360,12 +400,19 @@ class EpisodeResult(Record):
     """With :attr:`key` and the place of a turn it fixes what was sampled there."""
     tools: tuple[Tool, ...] = ()
     context_window: int | None = None
+    pinned_messages: int = Field(default=0, ge=0)
+    """As in :class:`Trajectory`."""
     turns: tuple[EpisodeTurn, ...] = ()
     """Every turn that was sampled; none in results of older versions."""
     transcript: tuple[Message, ...] = ()
 
     @property
     def key(self) -> str:
+        return at_temperature(self.name, self.temperature)
+
+    @property
+    def name(self) -> str:
+        """Names the episode as it was played, whatever the temperature."""
         return episode_key(self.environment, self.task_id, self.number)
 
     @property
@@ -393,12 +440,13 @@ class EpisodeResult(Record):
         if len(self.turns) != self.num_turns:
             raise ValueError(f"{self.key} was stored by an older version of pivotrl, which did not keep its turns")
         return Trajectory(
-            id=f"episode-{self.key}",
+            id=f"episode-{self.name}",
             messages=self.transcript,
             tools=self.tools,
             task_id=self.task_id,
             reward=self.reward if self.reward is not None and math.isfinite(self.reward) else None,
             context_window=self.context_window,
+            pinned_messages=self.pinned_messages,
             metadata={**self.tags, "environment": self.environment, "number": self.number, "reason": self.reason},
         )
 
@@ -406,6 +454,16 @@ class EpisodeResult(Record):
 def episode_key(environment: str, task_id: str, number: int) -> str:
     """``environment/task~number``; ``task~number`` where the environment has no name."""
     return f"{environment}/{task_id}~{number}" if environment else f"{task_id}~{number}"
+
+
+def at_temperature(name: str, temperature: float | None) -> str:
+    """``name@temperature``: the key of a measurement; the name alone where the temperature was not noted."""
+    return name if temperature is None else f"{name}@{temperature:.12g}"
+
+
+def progress_key(trajectory_id: str, temperature: float, number: int) -> str:
+    """``trajectory~number@temperature``."""
+    return at_temperature(f"{trajectory_id}~{number}", temperature)
 
 
 class RetentionResult(Record):

@@ -65,6 +65,8 @@ def cut(
 
 def _reason_to_skip(turn: Turn, domain: Domain) -> str | None:
     action = turn.expected_action
+    if turn.index < turn.trajectory.pinned_messages:
+        return "pinned_example"
     if turn.index in turn.trajectory.excluded:
         return turn.trajectory.excluded[turn.index]
     if action.is_empty:

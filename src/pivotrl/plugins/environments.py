@@ -54,14 +54,30 @@ def require_environments(given: MakeEnvironments | Mapping[str, MakeEnvironments
         InputError: as :func:`make_checked`, or an episode cannot begin.
     """
     for environments in make_checked(given, episodes_per_task).values():
-        first = environments.make(environments.tasks()[0])
-        try:
-            begun(first)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                closed(first)
-            raise
-        closed(first)
+        _begin_first(environments)
+
+
+def require_begin(made: Mapping[str, Environments]) -> None:
+    """As :func:`require_environments`, of environments that are made and will be played. A plain list is left out: what
+    it holds can be begun only once.
+
+    Raises:
+        InputError: as there.
+    """
+    for environments in made.values():
+        if not isinstance(getattr(environments, "made", None), _Listed):
+            _begin_first(environments)
+
+
+def _begin_first(environments: Environments) -> None:
+    first = environments.make(environments.tasks()[0])
+    try:
+        begun(first)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            closed(first)
+        raise
+    closed(first)
 
 
 @dataclass(frozen=True)
@@ -148,6 +164,7 @@ def _require_environment(environment: Any, name: str) -> None:
     if not _is_window(environment.context_window):
         raise InputError(f"the environments of {name}: context_window must be an integer of at least 0, or None; {SEE}")
     tools_of(environment)
+    pinned_of(environment)
     if (close := getattr(environment, "close", None)) is not None:
         fault = misfit(close, 0) if callable(close) else "it is not a method"
         if fault:
@@ -164,6 +181,18 @@ def tools_of(environment: Environment) -> tuple[Tool, ...]:
     if isinstance(tools, (list, tuple)) and all(isinstance(tool, Tool) for tool in tools):
         return tuple(tools)
     raise InputError(f"{_this(environment)}: tools is {kind_of(tools)}, not a list of Tool; {SEE}")
+
+
+def pinned_of(environment: Environment) -> int:
+    """How many of the first messages every context keeps: the optional ``pinned_messages``.
+
+    Raises:
+        InputError: the value is not a number of messages.
+    """
+    pinned: Any = getattr(environment, "pinned_messages", 0)
+    if type(pinned) is int and pinned >= 0:
+        return pinned
+    raise InputError(f"{_this(environment)}: pinned_messages must be an integer of at least 0, not {pinned!r:.80}; {SEE}")
 
 
 def closed(environment: Environment) -> None:

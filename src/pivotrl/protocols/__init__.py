@@ -29,14 +29,18 @@ class Turn:
 
     @property
     def context(self) -> tuple[Message, ...]:
-        """What the agent saw: the messages before the turn, cut to the trajectory's context window."""
+        """What the agent saw: the messages before the turn, cut to the trajectory's context window.
+
+        A cut context holds the pinned messages, the other system messages, and then the latest of the rest.
+        """
         messages, window = self.trajectory.messages, self.trajectory.context_window
         if window is None:
             return messages[: self.index]
-        system = itertools.takewhile(lambda place: place < self.index, _system_places(messages))
-        others = (place for place in range(self.index - 1, -1, -1) if messages[place].role != "system")
+        pinned = min(self.trajectory.pinned_messages, self.index)
+        system = (place for place in _system_places(messages) if pinned <= place < self.index)
+        others = (place for place in range(self.index - 1, pinned - 1, -1) if messages[place].role != "system")
         rest = sorted(itertools.islice(others, window))
-        return tuple(messages[place] for place in (*system, *rest))
+        return (*messages[:pinned], *(messages[place] for place in (*system, *rest)))
 
     @property
     def num_context_messages(self) -> int:
@@ -279,8 +283,10 @@ class Observation:
 class Environment(Protocol):
     """One task, played once: ``reset``, then ``step`` until an observation is done.
 
-    Two more members are optional. Only :mod:`pivotrl.plugins.shapes` looks for them:
+    Three more members are optional. Only :mod:`pivotrl.plugins.shapes` looks for them:
 
+    - ``pinned_messages``: how many of the first messages the agent sees at every turn, whatever ``context_window`` is:
+      a system message and example exchanges. 0 without it.
     - ``tools``: a sequence of :class:`pivotrl.records.Tool` for the agent. Without it the agent has no tools.
     - ``close()``: releases what the environment holds. It is called once per started episode, after its last turn or
       after a fault.

@@ -49,7 +49,7 @@ def resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
     for name in ("reader", "verifier", "heldout", "environments", "train_environments", "retention"):
         if made.get(name) is not None:
             flags[name] = known.get(name, name.upper())
-    flags |= {name: str(value) for name, value in known.items() if name in defaults and value != defaults[name]}
+    flags |= {name: list(map(str, value)) if isinstance(value, list) else str(value) for name, value in known.items() if name in defaults and value != defaults[name]}
     start = shlex.join(["pivotrl", "run", str(known.get("source", "SOURCE"))])
     lines = [shlex.join(_flag(name, value)) for name, value in flags.items()]
     return " \\\n    ".join([start, *lines, "--resume"])

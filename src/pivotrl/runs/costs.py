@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pivotrl.protocols import InputError
-from pivotrl.records import EpisodeResult, Manifest, SampleGroup, StepMetrics, TurnResult
+from pivotrl.records import EpisodeResult, Manifest, ProgressResult, SampleGroup, StepMetrics, TurnResult
 from pivotrl.rollouts import continuation_turns
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.stage import seconds_spent
@@ -38,12 +38,14 @@ def _bought(directory: Path, stage: str) -> int:
     groups = {"profile": "profiles.jsonl"}.get(stage, f"{stage}/groups.jsonl")
     found = list(RecordFile(directory / groups, SampleGroup))
     turns = RecordFile(directory / f"{stage}.turns.jsonl", TurnResult)
+    walks = RecordFile(directory / f"{stage}.progress.jsonl", ProgressResult)
     played = (directory / f"{stage}.episodes.jsonl", directory / stage / "episodes.jsonl")
     episodes = [episode for path in played for episode in RecordFile(path, EpisodeResult)]
     return (
         sum(len(group.completions_G) for group in found)
         + continuation_turns(found)
         + sum(result.num_samples + result.num_continuation_turns for result in turns)
+        + sum(walk.num_sampled + walk.num_continuation_turns for walk in walks)
         + sum(episode.num_turns for episode in episodes)
     )
 

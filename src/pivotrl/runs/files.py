@@ -11,6 +11,7 @@ from pivotrl.reading.alternatives import with_alternatives
 from pivotrl.records import (
     EpisodeResult,
     Manifest,
+    ProgressResult,
     Record,
     Refusal,
     RetentionResult,
@@ -158,6 +159,9 @@ class RunFiles:
     def turn_results(self, name: str) -> RecordFile[TurnResult]:
         """Of the evaluation of that name."""
         return self._results(name, "turns", TurnResult)
+
+    def progress_results(self, name: str) -> RecordFile[ProgressResult]:
+        return self._results(name, "progress", ProgressResult)
 
     def episode_results(self, name: str) -> RecordFile[EpisodeResult]:
         return self._results(name, "episodes", EpisodeResult)

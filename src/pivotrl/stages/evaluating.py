@@ -10,15 +10,16 @@ from typing import cast
 from pivotrl.evaluation import (
     EvaluationOptions,
     evaluate_episodes,
+    evaluate_progress,
     evaluate_retention,
     evaluate_turns,
 )
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.options import options_dict
 from pivotrl.plugins.describing import describe, own_code, spec_of
-from pivotrl.plugins.environments import describe_environments, make_checked, require_environments
+from pivotrl.plugins.environments import describe_environments, make_checked, require_begin
 from pivotrl.plugins.shapes import require_policy, require_sampler, require_verifier
-from pivotrl.protocols import InputError, MakeEnvironments, Policy, Sampler, Verifier, describe_policy
+from pivotrl.protocols import InputError, MakeEnvironments, Policy, Sampler, Turn, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SkippedTurn
 from pivotrl.runs.checkpoints import restore
@@ -49,7 +50,7 @@ def evaluate_stage(
     may_be_empty: bool = False,
     observer: Observer = SILENT,
 ) -> None:
-    """Held-out turns, episodes and retention texts -> ``evaluations/<name>.*.jsonl``.
+    """Held-out turns, walks, episodes and retention texts -> ``evaluations/<name>.*.jsonl``.
 
     Args:
         name: ``before`` measures the policy before training; any other name, after it.
@@ -75,7 +76,8 @@ def evaluate_stage(
     candidates, skipped = cut(files.heldout(), TurnOptions(domain=turns.domain))
     drawn = draw_by_task(candidates, None, evaluation.heldout_turns, evaluation.eval_seed)
     made = make_checked(environments, evaluation.episodes_per_task) if environments else {}
-    if not (drawn or made or retention or may_be_empty):
+    walked = _walked(candidates, evaluation)
+    if not (drawn or walked or made or retention or may_be_empty):
         raise InputError(f"nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
     settings = {
         **options_dict(evaluation),
@@ -114,40 +116,47 @@ def evaluate_stage(
     ) as stage:
         if stage.done:
             return
-        if environments:
-            require_environments(environments, evaluation.episodes_per_task)
-        base = directory / stage_name
-        with Verification(verifier, verification, drawn, policy) as guarded:
-            turn_results = evaluate_turns(
-                policy, drawn, guarded, base.with_name(f"{name}.turns.jsonl"), evaluation, observer
+        require_begin(made)
+
+        def path(kind: str) -> Path:
+            return directory / f"{stage_name}.{kind}.jsonl"
+
+        with Verification(verifier, verification, drawn or walked, policy) as guarded:
+            turn_results = evaluate_turns(policy, drawn, guarded, path("turns"), evaluation, observer)
+            walks = (
+                evaluate_progress(policy, walked, guarded, path("progress"), evaluation, observer) if walked else []
             )
-        episodes = (
-            evaluate_episodes(policy, made, base.with_name(f"{name}.episodes.jsonl"), evaluation, observer)
-            if environments
-            else []
-        )
+        episodes = evaluate_episodes(policy, made, path("episodes"), evaluation, observer) if made else []
         texts = (
-            evaluate_retention(cast(Policy, policy), retention, base.with_name(f"{name}.retention.jsonl"), observer)
-            if retention
-            else []
+            evaluate_retention(cast(Policy, policy), retention, path("retention"), observer) if retention else []
         )
-        if not (turn_results or episodes or texts or may_be_empty):
+        if not (turn_results or walks or episodes or texts or may_be_empty):
             raise InputError(
                 f"none of the {len(drawn)} held-out turns fits the model's context with --eval-max-tokens "
                 f"{evaluation.eval_max_tokens}; lower it or hold out shorter trajectories"
             )
         stage.finish(
             {
-                "turns": len(turn_results),
-                "turns_too_long": len(drawn) - len(turn_results),
+                "turns": len({result.turn_id for result in turn_results}),
+                "turns_too_long": len(drawn) - len({result.turn_id for result in turn_results}),
                 "samples_cut_off": sum(result.num_cut_off for result in turn_results),
+                "trajectories_walked": len({walk.trajectory_id for walk in walks}),
                 "episodes": len(episodes),
                 "retention_texts": len(texts),
             },
             num_rollout_turns=sum(r.num_samples + r.num_continuation_turns for r in turn_results)
+            + sum(walk.num_sampled + walk.num_continuation_turns for walk in walks)
             + sum(episode.num_turns for episode in episodes)
             + guarded.num_rollout_turns,
         )
+
+
+def _walked(candidates: Sequence[Turn], evaluation: EvaluationOptions) -> list[Turn]:
+    """The turns of the trajectories that are walked along, drawn round-robin over tasks."""
+    firsts = list({turn.trajectory.id: turn for turn in reversed(candidates)}.values())[::-1]
+    drawn = draw_by_task(firsts, None, evaluation.progress_trajectories, evaluation.eval_seed)
+    chosen = {turn.trajectory.id for turn in drawn}
+    return [turn for turn in candidates if turn.trajectory.id in chosen]
 
 
 def _why_empty(directory: Path, skipped: Sequence[SkippedTurn]) -> str:

@@ -152,6 +152,7 @@ class _Continuation:
 
     def __init__(self, turn: Turn, action: Action, environment: RestoredEnvironment, max_turns: int) -> None:
         self.task_id, self.context_window = turn.id, turn.trajectory.context_window
+        self.pinned_messages = turn.trajectory.pinned_messages
         self.tags, self.tools = dict[str, str](), turn.trajectory.tools
         self._environment, self._turns_left = environment, max_turns
         self.first = self._unless_failed(environment.step(action))

@@ -134,10 +134,11 @@ class DuplicateFinder:
 
 def _beginnings(trajectory: Trajectory) -> list[int]:
     """(M,) a hash of the first message, of the first two, and so on."""
-    state = str(trajectory.context_window).encode()
+    state = f"{trajectory.context_window} {trajectory.pinned_messages or ''}".strip().encode()
     found = []
     for index, message in enumerate(trajectory.messages):
         learned = message.role == "assistant" and index not in trajectory.excluded
+        learned = learned and index >= trajectory.pinned_messages
         state = hashlib.blake2b(state + _serialized(message, learned), digest_size=16).digest()
         found.append(int.from_bytes(state[:8], "little") or 1)
     return found

@@ -1,0 +1,212 @@
+"""One trial: an arm at one learning rate and one seed, trained and measured at every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pivotrl.comparison.arms import ARMS, Arm
+from pivotrl.comparison.measuring import measure
+from pivotrl.comparison.points import BASE, Costs, Point
+from pivotrl.comparison.settings import Setting
+from pivotrl.options import InputError
+from pivotrl.profiling import profile
+from pivotrl.protocols import Policy, Turn, Verifier
+from pivotrl.records import Record, SampleGroup, StepMetrics
+from pivotrl.rollouts import continuation_turns, judge, prompt_tokens
+from pivotrl.selection import require_pivots, select
+from pivotrl.storage.folders import remove_folder
+from pivotrl.storage.record_files import RecordFile
+from pivotrl.training import train
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An arm at one learning rate and seed, measured after each of ``checkpoints`` updates."""
+
+    name: str
+    rate: float
+    seed: int
+    checkpoints: tuple[int, ...]
+    cell: str = ""
+    arm: Arm | None = None
+    """None: the arm of this name in :data:`ARMS`."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.cell, self.name, f"{self.rate:g}", f"seed{self.seed}")
+
+    @property
+    def what(self) -> Arm:
+        return self.arm or ARMS[self.name]
+
+    def point(self, step: int, costs: Costs, values: dict[str, dict[str, float]]) -> Point:
+        return Point(
+            cell=self.cell, arm=self.name, rate=self.rate, seed=self.seed, step=step, costs=costs, values=values
+        )
+
+
+def run_base(setting: Setting, root: Path, seed: int, cell: str = "") -> Point:
+    """Measure the policy before training, once for each cell and seed."""
+    trial = Trial(BASE, 0.0, seed, (0,), cell)
+    with _held(root / trial.folder) as folder:
+        file = RecordFile(folder / "points.jsonl", Point)
+        if not len(file):
+            values = measure(setting.make_policy(seed), setting.held_out, folder / "step_0", setting.measuring)
+            file.append([trial.point(0, Costs(), values)])
+        return next(iter(file))
+
+
+def run_trial(setting: Setting, root: Path, trial: Trial, keep_weights: bool = False) -> list[Point]:
+    """Train and measure; continue where it stopped. A finished checkpoint is neither trained nor measured again.
+
+    Args:
+        keep_weights: keep the last checkpoint when all is measured.
+
+    Raises:
+        InputError: no turn is a pivot, or an option contradicts the method.
+    """
+    with _held(root / trial.folder) as folder:
+        file = RecordFile(folder / "points.jsonl", Point)
+        still_open = [step for step in trial.checkpoints if trial.point(step, Costs(), {}).key not in file]
+        if still_open:
+            policy = setting.make_policy(trial.seed)
+            before = Costs()
+            if first := trial.what.first:
+                phase = _Phase(setting, root, trial, first.arm, first.rate, folder / "first")
+                before = phase.train(policy, first.num_steps)
+            phase = _Phase(setting, root, trial, trial.what, trial.rate, folder / "train")
+            for step in still_open:
+                costs = _sum(before, phase.train(policy, step))
+                values = measure(policy, setting.held_out, folder / f"step_{step}", setting.measuring)
+                file.append([trial.point(step, costs, values)])
+        if not keep_weights:
+            for weights in (folder / "first" / "checkpoints", folder / "train" / "checkpoints"):
+                if weights.is_dir():
+                    remove_folder(weights)
+        return list(file)
+
+
+class _Phase:
+    """A training of a trial, carried on from checkpoint to checkpoint."""
+
+    def __init__(self, setting: Setting, root: Path, trial: Trial, arm: Arm, rate: float, folder: Path) -> None:
+        self.setting, self.root, self.trial, self.arm, self.rate, self.folder = setting, root, trial, arm, rate, folder
+        self.verifier = setting.verifier
+        if arm.exact:
+            if setting.exact_verifier is None:
+                raise InputError(f"{arm.title} needs a verifier that accepts the demonstrated action alone")
+            self.verifier = setting.exact_verifier
+        self.environments = setting.train_environments(trial.seed) if setting.train_environments else {}
+        self.turns: list[Turn] | None = None
+        self.profiled = Costs()
+
+    def train(self, policy: Policy, num_steps: int) -> Costs:
+        """Train up to ``num_steps`` updates in all; afterwards the policy holds the weights of that moment."""
+        if self.turns is None:
+            self.turns, self.profiled = self._chosen(policy)
+        settled: dict[str, Any] = {"method": self.arm.method, "learning_rate": self.rate, "train_seed": self.trial.seed}
+        settled |= {"num_steps": num_steps, "checkpoint_every": num_steps, **self.arm.changes}
+        options = dataclasses.replace(self.setting.training, **settled)
+        steps = train(policy, self.turns, self.verifier, self.folder, options, environments=self.environments)
+        return _sum(self.profiled, _costs(steps[:num_steps]))
+
+    def _chosen(self, policy: Policy) -> tuple[list[Turn], Costs]:
+        turns = list(self.setting.turns(self.trial.seed))
+        if self.arm.rule is None:
+            return turns, Costs()
+        folder = self.root / self.trial.cell / "profiles" / f"seed{self.trial.seed}"
+        groups, costs = _profiled(self.setting, policy, turns, folder, self.trial.seed)
+        if self.arm.exact:
+            groups = _judged_again(turns, groups, self.verifier)
+        selection = dataclasses.replace(self.setting.selection, rule=self.arm.rule, selection_seed=self.trial.seed)
+        rows = select(groups, selection)
+        require_pivots(rows)
+        kept = {row.turn_id for row in rows if row.selected}
+        return [turn for turn in turns if turn.id in kept], costs
+
+
+class _Seconds(Record):
+    """How long a profile took."""
+
+    seconds: float
+
+    @property
+    def key(self) -> str:
+        return "profile"
+
+
+def _profiled(
+    setting: Setting, policy: Policy, turns: Sequence[Turn], folder: Path, seed: int
+) -> tuple[list[SampleGroup], Costs]:
+    """The profile of a seed, which all its arms share and each pays for."""
+    with _held(folder):
+        timing = RecordFile(folder / "seconds.jsonl", _Seconds)
+        options = dataclasses.replace(setting.profiling, profile_seed=seed)
+        began = time.monotonic()
+        groups, _ = profile(turns, policy.reference, setting.verifier, folder / "profiles.jsonl", options)
+        if not len(timing):
+            timing.append([_Seconds(seconds=time.monotonic() - began)])
+        seconds = next(iter(timing)).seconds
+    completions = [completion for group in groups for completion in group.completions_G]
+    bought = len(completions) + continuation_turns(groups)
+    return groups, Costs(
+        rollout_turns=bought,
+        profile_turns=bought,
+        prefilled_tokens=prompt_tokens(groups)[1],
+        decoded_tokens=sum(len(completion.token_ids_T) for completion in completions),
+        seconds=seconds,
+    )
+
+
+def _judged_again(turns: Sequence[Turn], groups: Sequence[SampleGroup], verifier: Verifier) -> list[SampleGroup]:
+    by_id = {turn.id: turn for turn in turns}
+    return [
+        group.model_copy(
+            update={"verdicts_G": tuple(judge(by_id[group.turn_id], one, verifier) for one in group.completions_G)}
+        )
+        for group in groups
+    ]
+
+
+def _costs(steps: Sequence[StepMetrics]) -> Costs:
+    def total(*names: str) -> float:
+        return sum(step.metrics.get(name, 0.0) for step in steps for name in names)
+
+    sampling = [step.metrics for step in steps if step.metrics.get("samples/total")]
+    counted = all("prompts/computed" in metrics for metrics in sampling)
+    decoded = sum(metrics["samples/total"] * metrics.get("samples/mean_tokens", 0.0) for metrics in sampling)
+    return Costs(
+        rollout_turns=int(total("samples/total", "samples/continuation_turns")),
+        prefilled_tokens=int(total("prompts/computed")) if counted else None,
+        decoded_tokens=round(decoded),
+        trained_tokens=int(total("tokens/computed")),
+        seconds=total("time/sample_seconds", "time/update_seconds"),
+    )
+
+
+def _sum(first: Costs, second: Costs) -> Costs:
+    unknown = None in (first.prefilled_tokens, second.prefilled_tokens)
+    return Costs(
+        rollout_turns=first.rollout_turns + second.rollout_turns,
+        profile_turns=first.profile_turns + second.profile_turns,
+        prefilled_tokens=None if unknown else (first.prefilled_tokens or 0) + (second.prefilled_tokens or 0),
+        decoded_tokens=first.decoded_tokens + second.decoded_tokens,
+        trained_tokens=first.trained_tokens + second.trained_tokens,
+        seconds=first.seconds + second.seconds,
+    )
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """Waits until no other process works in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield folder
