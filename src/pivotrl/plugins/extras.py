@@ -22,6 +22,8 @@ EXTRAS = {
     "pandas": "tau2",
     "toml": "tau2",
     "yaml": "tau2",
+    "bfcl_eval": "bfcl",
+    "mpmath": "bfcl",
     "jinja2": "report",
     "matplotlib": "report",
     "pyarrow": "formats",
