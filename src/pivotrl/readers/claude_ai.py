@@ -74,7 +74,7 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
 def _branch(row: dict[str, Any], items: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
     """(the messages of one branch in order, how many lie on others); all of them where they name no parents."""
     by_id = {item["uuid"]: item for item in items if isinstance(item.get("uuid"), str)}
-    if len(by_id) < len(items) or not any(item.get("parent_message_uuid") in by_id for item in items):
+    if len(by_id) < len(items) or not any(str(item.get("parent_message_uuid")) in by_id for item in items):
         return items, 0
     leaf: dict[str, Any] | None = by_id.get(str(row.get("current_leaf_message_uuid")), items[-1])
     chain: list[dict[str, Any]] = []
