@@ -27,7 +27,7 @@ class TrainingOptions(ObjectiveOptions):
 
     method: str = "pivotrl"
     """Training method with options. pivotrl: sample, verify, policy gradient. sft: imitate the demonstrated action.
-    episodes: end-to-end RL over whole episodes. See `pivotrl list methods`."""
+    own_states: PivotRL at states that the policy reached. episodes: end-to-end RL. See `pivotrl list methods`."""
     num_steps: AtLeast1 = 100
     """Optimizer steps of the training, over all resumptions. More than a finished training has continue it."""
     turns_per_step: Annotated[int, Field(ge=1, le=1_000_000)] = 64
