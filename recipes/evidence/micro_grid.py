@@ -15,10 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent / "micro"))
 import battery
 
 from pivotrl import ProfileOptions, SelectionOptions, TrainingOptions, Turn, TurnOptions, cut
-from pivotrl.comparison.arms import ARMS, Arm, First
 from pivotrl.comparison.measuring import HeldOutItems, Measuring
 from pivotrl.comparison.settings import Setting
-from pivotrl.comparison.trials import Trial
 from pivotrl.environments.errands import make_environments
 from pivotrl.plugins.environments import make_checked
 from pivotrl.policies.hf import Policy
@@ -63,7 +61,10 @@ def make_setting(cell: str) -> Setting:
             walked=cut(held_out, TurnOptions())[0],
             environments=make_checked({"errands": functools.partial(make_environments, tasks=NUM_HELD_OUT, **PLAYED)}),
             texts=[text for text in battery.reference_texts() if text["source"] != "greedy"],
-            questions=battery.turns(24),
+            questions=[
+                {"id": f"q{number}", "source": question.kind, "prompt": question.text, "answer": question.answer}
+                for number, question in enumerate(battery.questions(24))
+            ],
         ),
         training=TrainingOptions(
             turns_per_step=16,

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pivotrl.comparison.holding import held
 from pivotrl.evaluation import (
     EvaluationOptions,
+    evaluate_answers,
     evaluate_episodes,
     evaluate_progress,
     evaluate_retention,
     evaluate_turns,
 )
+from pivotrl.evaluation.divergence import can_score, draw_reference, task_kl, text_turns
 from pivotrl.options import AtLeast1, check
 from pivotrl.protocols import Environments, Policy, Turn, Verifier
 from pivotrl.records import Action, Verdict
@@ -55,16 +58,22 @@ class HeldOutItems:
     environments: Mapping[str, Environments] = field(default_factory=dict)
     texts: Sequence[dict[str, str]] = ()
     """Reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`."""
-    questions: Sequence[Turn] = ()
-    """Questions outside the task, each a turn whose expected action is the right answer."""
+    questions: Sequence[dict[str, str]] = ()
+    """Questions outside the task, in the same form; an answer counts if it is exactly the expected one."""
 
 
-def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measuring) -> dict[str, dict[str, float]]:
+def measure(
+    policy: Policy, items: HeldOutItems, folder: Path, options: Measuring, drawn: Path
+) -> dict[str, dict[str, float]]:
     """Measure -> cluster -> mean. Items are stored in ``folder`` and not measured again.
 
     ``turns/greedy``, ``turns/sampled``, ``episodes/greedy``, ``episodes/sampled`` and ``progress/greedy``
-    (:func:`pivotrl.evaluation.evaluate_progress`) per task; ``nll`` and ``kl`` (to the policy before training) per
-    text, in nats per token; ``answers``, whether the greedy answer is exactly right, per question.
+    (:func:`pivotrl.evaluation.evaluate_progress`) per task; ``nll`` per text, in nats per token; ``answers`` per
+    question, 1 if the greedy answer is right; ``kl/tasks`` and ``kl/answers``, the forward KL(before training ||
+    policy) at held-out turns and at questions, in nats per action.
+
+    Args:
+        drawn: folder of the actions that were drawn before training, shared by all trials.
     """
     values: dict[str, dict[str, float]] = {}
     asked = EvaluationOptions(
@@ -75,6 +84,7 @@ def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measurin
         eval_batch=options.batch,
         eval_seed=options.seed,
     )
+    questions = text_turns(items.questions)
     greedy = EvaluationOptions(eval_max_tokens=options.max_tokens, eval_batch=options.batch)
     if items.turns:
         assert items.verifier is not None
@@ -89,13 +99,18 @@ def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measurin
         played = evaluate_episodes(policy, items.environments, folder / "episodes.jsonl", asked)
         for at, name in _AT.items():
             values[f"episodes/{name}"] = cluster_means((r.task_id, r.reward) for r in played if r.temperature == at)
-    if items.questions:
-        answered = evaluate_turns(policy, items.questions, exact, folder / "answers.jsonl", greedy)
-        values["answers"] = cluster_means((r.task_id, r.reward) for r in answered)
     if items.texts:
         scored = evaluate_retention(policy, items.texts, folder / "texts.jsonl")
         values["nll"] = cluster_means((r.item_id, r.nll) for r in scored)
-        values["kl"] = cluster_means((r.item_id, r.kl or 0.0) for r in scored)  # None before training, where it is 0
+    if items.questions:
+        answered = evaluate_answers(policy, items.questions, exact, folder / "answers.jsonl", greedy)
+        values["answers"] = cluster_means((r.item_id, r.reward) for r in answered)
+    for name, turns, count in (("tasks", items.turns, options.samples_per_turn), ("answers", questions, 1)):
+        if turns and can_score(policy):
+            with held(drawn):
+                before = draw_reference(policy.reference, turns, count, drawn / f"{name}.jsonl", greedy)
+            moved = task_kl(policy, turns, before, options.batch)
+            values[f"kl/{name}"] = cluster_means((r.task_id, r.kl) for r in moved)
     return values
 
 
