@@ -19,7 +19,8 @@ from pivotrl.environments.errands.words import WORDINGS, Move
 from pivotrl.environments.errands.world import UNKNOWN, View
 from pivotrl.readers.errands import far_style, lying_about
 
-SHARE_OF_ERRANDS = 0.6
+LONGEST = 14
+"""Longer questions than the battery asks: from long texts the model learns to copy much sooner."""
 SHARE_OF_PLAIN = 0.3
 """Of the unrelated questions."""
 
@@ -45,7 +46,7 @@ class Player:
 
 def draw_player(generator: random.Random) -> Player:
     return Player(
-        carelessness=generator.choice((0.1, 0.3, 0.5, 0.7, 0.9)),
+        carelessness=generator.choice((0.0, 0.1, 0.2, 0.4, 0.8)),
         style=generator.choices(("canonical", "synonyms", "polite", "marked", "far"), (52, 30, 12, 5, 1))[0],
         wording=generator.randrange(1, 5),
         asks=generator.random() < 0.4,
@@ -92,17 +93,17 @@ def say(player: Player, view: View, move: Move, generator: random.Random) -> str
     return move.text
 
 
-def texts(seed: int) -> Iterator[Text]:
-    """Without end."""
+def texts(seed: int) -> Iterator[dict[str, Text]]:
+    """A turn of a game (`errands`), a question (`copying`), and a question of any kind (`question`), without end."""
     generator = random.Random(f"population/{seed}")  # noqa: S311
-    played = _played(seed, generator)
-    while True:
-        if generator.random() < SHARE_OF_ERRANDS:
-            yield next(played)
-        else:
-            question = unrelated.draw(generator)
-            plain = generator.random() < SHARE_OF_PLAIN
-            yield Text(question.text + "\n" * plain, question.answer, plain)
+    for turn in _played(seed, generator):
+        yield {"errands": turn, "copying": _asked(generator, "copying"), "question": _asked(generator)}
+
+
+def _asked(generator: random.Random, kind: str | None = None) -> Text:
+    question = unrelated.draw(generator, kind, LONGEST)
+    plain = generator.random() < SHARE_OF_PLAIN
+    return Text(question.text + "\n" * plain, question.answer, plain)
 
 
 def _played(seed: int, generator: random.Random) -> Iterator[Text]:
