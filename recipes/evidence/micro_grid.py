@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "micro"))
+sys.path.insert(0, str(Path(__file__).parent))
 import battery
+import registered
 
 from pivotrl import ProfileOptions, SelectionOptions, TrainingOptions, Turn, TurnOptions, cut
+from pivotrl.comparison.arms import ARMS, Arm, First
 from pivotrl.comparison.measuring import HeldOutItems, Measuring
 from pivotrl.comparison.settings import Setting
+from pivotrl.comparison.trials import Trial
 from pivotrl.environments.errands import make_environments
 from pivotrl.plugins.environments import make_checked
 from pivotrl.policies.hf import Policy
@@ -79,3 +83,26 @@ def make_setting(cell: str) -> Setting:
         measuring=Measuring(samples_per_turn=4, max_tokens=MAX_TOKENS, batch=128),
         train_environments=to_play,
     )
+
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+"""Two decades."""
+STEPS = {"imitation": (10, 30, 60), "weighted_imitation": (10, 30, 60), "end_to_end": (5, 10, 20, 40)}
+ACTING = (10, 20, 40)
+"""Updates at which arms that sample are measured."""
+SEEDS = tuple(range(10))
+COST_CELL = "near-several-128"
+ABLATION_CELL = "far-several-32"
+LIGHT = First(ARMS["imitation"], 3e-4, 10)
+STARTED = {
+    "imitation_then_pivots": Arm("imitation, then PivotRL", rule="mixed", first=LIGHT),
+    "imitation_then_end_to_end": Arm("imitation, then end-to-end RL", "episodes", first=LIGHT),
+}
+
+
+def part_a(seed: int) -> list[Trial]:
+    found = []
+    for cell in registered.CELLS:
+        for arm in registered.FRONTIER:
+            found += [Trial(arm, rate, seed, STEPS.get(arm, ACTING), cell) for rate in RATES]
+    return found

@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 from packed import pack, unpack
 
 from pivotrl.cli import guarded
@@ -29,7 +28,7 @@ from pivotrl.comparison.points import Point
 from pivotrl.comparison.trials import Trial
 from pivotrl.storage.record_files import package_versions, timestamp, write_file
 
-RESULTS = HERE / "results"
+RESULTS = Path(__file__).parent / "results"
 
 
 def still_open(trials: Sequence[Trial], committed: Sequence[Point]) -> list[Trial]:

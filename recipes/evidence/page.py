@@ -1,0 +1,371 @@
+"""Tables and pictures of docs/results.md from the packed points; recipes/results_table.py writes them into the page."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import registered
+from packed import unpack
+
+from pivotrl.comparison.choosing import Contest, adjusted, best_within, contest, is_bounded
+from pivotrl.comparison.differences import Difference, crossed_difference
+from pivotrl.comparison.pictures import curves, frontier
+from pivotrl.comparison.points import BASE
+from pivotrl.comparison.predicting import predicts
+from pivotrl.comparison.reaching import Ratio, fastest_rate, ratio
+from pivotrl.comparison.table import Table
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "results"
+PICTURES = ROOT / "docs" / "pictures"
+
+
+@functools.cache
+def grid(name: str) -> tuple[dict[str, Table], dict[str, Any]] | None:
+    """cell -> table, and what was said about the points; None if there are none yet."""
+    path = RESULTS / f"{name}.json.gz"
+    if not path.is_file():
+        return None
+    points, about = unpack(path)
+    cells: dict[str, list[Any]] = {}
+    for point in points:
+        cells.setdefault(point.cell, []).append(point)
+    return {cell: Table(found) for cell, found in cells.items() if any(p.arm == BASE for p in found)}, about
+
+
+def number(measure: str, value: float, signed: bool = False) -> str:
+    """Shares in points, nats with three digits."""
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.1f}" if is_bounded(measure) else f"{value:{sign}.3f}"
+
+
+def interval(measure: str, difference: Difference) -> str:
+    mean, low, high = (number(measure, value, True) for value in (difference.mean, difference.low, difference.high))
+    return f"{mean} [{low}, {high}]"
+
+
+def table_of(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def footer(about: dict[str, Any], seeds: Iterable[int]) -> str:
+    return (
+        f"Seeds: {', '.join(map(str, seeds))}. Intervals are for new seeds and new tasks (95 %). {about['date'][:10]}, "
+        f"{about['machine']}, `{about['command']}`."
+    )
+
+
+# --- A: in domain, and forgetting -----------------------------------------------------------------------------------
+
+
+def contests(cells: dict[str, Table], question: str) -> dict[str, Contest]:
+    """The registered family of one question: PivotRL against imitation in every cell of part A."""
+    found = {}
+    for cell in registered.CELLS:
+        if cell not in cells or not {"pivots", "imitation"} <= set(cells[cell].arms):
+            continue
+        table = cells[cell]
+        level = math.inf if question == "score" else _equal_score(table)
+        made = contest(table, "pivots", "imitation", registered.SCORE, registered.HARM, question, level)
+        if made is not None:
+            found[cell] = made
+    return found
+
+
+def _equal_score(table: Table) -> float:
+    """The registered level: what the weaker of the two arms reaches on validation at its best."""
+    seeds = table.seeds("pivots", "imitation")
+    best = []
+    for arm in ("pivots", "imitation"):
+        config = best_within(table, arm, registered.SCORE, registered.HARM, math.inf, seeds)
+        best.append(float(table.values(config, registered.SCORE, seeds, "validation").mean()))
+    return min(best)
+
+
+def map_of_cells(name: str) -> str:
+    made = grid(name)
+    if made is None:
+        return "No committed result yet."
+    cells, about = made
+    scores, harms = contests(cells, "score"), contests(cells, "harm")
+    p_values = adjusted({**{f"score {c}": x for c, x in scores.items()}, **{f"harm {c}": x for c, x in harms.items()}})
+    rows = []
+    for cell, one in scores.items():
+        harm = harms.get(cell)
+        rows.append(
+            (
+                f"`{cell}`",
+                number(registered.SCORE, _base(cells[cell], registered.SCORE)),
+                interval(registered.SCORE, one.second.score),
+                interval(registered.SCORE, one.first.score),
+                interval(registered.SCORE, one.difference),
+                f"{p_values[f'score {cell}']:.3g}",
+                _verdict(one.difference, 1),
+                "-" if harm is None else interval(registered.HARM, harm.difference),
+                "-" if harm is None else f"{p_values[f'harm {cell}']:.3g}",
+                "-" if harm is None else _verdict(harm.difference, -1),
+            )
+        )
+    head = (
+        *("cell", "before", "imitation gains", "PivotRL gains", "PivotRL - imitation, points", "p (Holm)", "in domain"),
+        *("NLL change at equal score, PivotRL - imitation, nats", "p (Holm)", "less forgetting"),
+    )
+    seeds = sorted({seed for cell in scores for seed in cells[cell].seeds("pivots", "imitation")})
+    return f"{table_of(rows, head)}\n\n{footer(about, seeds)}"
+
+
+def _base(table: Table, measure: str) -> float:
+    return float(table.values(None, measure, table.base_seeds, "test").mean())
+
+
+def _verdict(difference: Difference, direction: int) -> str:
+    """Of a claim that the difference has the sign of ``direction``."""
+    low, high = (difference.low, difference.high) if direction > 0 else (-difference.high, -difference.low)
+    return "holds" if low > 0 else "does not hold" if high < 0 else "not decided"
+
+
+def arms_table(name: str, cell: str, arms: Sequence[str]) -> str:
+    """Each arm at the config that validation chose for its score, whatever it forgets."""
+    made = grid(name)
+    if made is None or cell not in made[0]:
+        return "No committed result yet."
+    table, about = made[0][cell], made[1]
+    rows = []
+    for arm in arms:
+        if arm not in table.arms or not (seeds := table.seeds(arm)):
+            continue
+        config = best_within(table, arm, registered.SCORE, registered.HARM, math.inf, seeds)
+        row = [registered.title(arm), f"{config.rate:g}", str(config.step), str(len(seeds))]
+        for measure in registered.SHOWN:
+            if measure in table.measures():
+                gain = crossed_difference(table.gain(config, measure, seeds, "test"), is_bounded(measure))
+                row.append(interval(measure, gain))
+        rows.append(row)
+    shown = [registered.SHOWN[m] for m in registered.SHOWN if m in table.measures()]
+    before = ["before training, level", "", "", str(len(table.base_seeds))]
+    before += [number(m, _base(table, m)) for m in registered.SHOWN if m in table.measures()]
+    text = table_of([before, *rows], ("method", "rate", "step", "seeds", *shown))
+    return f"{text}\n\nChanges from before training. {footer(about, table.base_seeds)}"
+
+
+def ablation(name: str, cell: str) -> str:
+    """Differences of PivotRL to each other arm of part C, each at its own best config on validation."""
+    made = grid(name)
+    if made is None or cell not in made[0]:
+        return "No committed result yet."
+    table, about = made[0][cell], made[1]
+    rows = []
+    for arm in registered.ABLATION:
+        if arm in table.arms:
+            one = contest(table, "pivots", arm, registered.SCORE, registered.HARM, "score", math.inf)
+            if one is not None:
+                rows.append(
+                    (
+                        registered.title(arm),
+                        interval(registered.SCORE, one.second.score),
+                        interval(registered.SCORE, one.difference),
+                        f"{one.difference.p_value:.3g}",
+                        _verdict(one.difference, 1),
+                    )
+                )
+    head = ("method", "gain in points", "PivotRL - this, points", "p", "PivotRL is better")
+    return f"{table_of(rows, head)}\n\n{footer(about, table.seeds('pivots'))}"
+
+
+# --- B: cost --------------------------------------------------------------------------------------------------------
+
+
+def matched_level(table: Table, first: str, second: str, measure: str) -> float:
+    """The registered level: 95 % of the way from the base to what the weaker of the two arms reaches on validation."""
+    seeds = table.seeds(first, second)
+    start = float(table.values(None, measure, seeds, "validation").mean())
+    best = [
+        max(float(table.values(c, measure, seeds, "validation").mean()) for c in table.configs(arm))
+        for arm in (first, second)
+    ]
+    return start + 0.95 * (min(best) - start)
+
+
+def cost_table(name: str, cell: str, pairs: Sequence[tuple[str, str]]) -> str:
+    made = grid(name)
+    if made is None or cell not in made[0]:
+        return "No committed result yet."
+    table, about = made[0][cell], made[1]
+    rows = []
+    for first, second in pairs:
+        if not {first, second} <= set(table.arms) or not table.seeds(first, second):
+            continue
+        for measure in registered.MATCHED:
+            level = matched_level(table, first, second, measure)
+            for cost in registered.COSTS:
+                made_ratio = ratio(table, first, second, measure, level, cost)
+                if made_ratio is not None:
+                    rows.append(_cost_row(first, second, measure, cost, made_ratio))
+    head = ("methods", "score matched", "level, %", "cost", "first pays", "second pays", "ratio")
+    return f"{table_of(rows, head)}\n\n{footer(about, table.base_seeds)}"
+
+
+def _cost_row(first: str, second: str, measure: str, cost: str, made: Ratio) -> tuple[str, ...]:
+    def paid(value: float) -> str:
+        return "not reached" if math.isinf(value) else f"{value:,.0f}"
+
+    return (
+        f"{registered.title(first)} / {registered.title(second)}",
+        registered.SHOWN[measure].split(",")[0],
+        number(measure, made.level),
+        cost,
+        paid(made.first.cost),
+        paid(made.second.cost),
+        _times(made),
+    )
+
+
+# --- what predicts what, and false alarms ----------------------------------------------------------------------------
+
+
+def predictions(name: str) -> str:
+    made = grid(name)
+    if made is None:
+        return "No committed result yet."
+    tables = list(made[0].values())
+    rows = []
+    for first, second, change in registered.PREDICTIONS:
+        found = predicts(tables, first, second, change)
+        if found is not None:
+            rows.append(
+                (
+                    f"`{first}`",
+                    f"`{second}`" + (", change" if change else ""),
+                    f"{found.r2:.2f} [{found.low:.2f}, {found.high:.2f}]",
+                    str(found.num_configs),
+                )
+            )
+    return table_of(rows, ("predicts", "what", "R2", "checkpoints"))
+
+
+def false_alarms(name: str) -> str:
+    """A/A: the same arm and config at the even seeds against the odd ones; how often is p below 0.05?"""
+    made = grid(name)
+    if made is None:
+        return "No committed result yet."
+    alarms = total = 0
+    for table in made[0].values():
+        for arm in table.arms:
+            seeds = table.seeds(arm)
+            even, odd = seeds[0::2], seeds[1::2]
+            if min(len(even), len(odd)) < 3:
+                continue
+            even, odd = even[: len(odd)], odd[: len(even)]
+            for config in table.configs(arm):
+                gain = table.gain(config, registered.SCORE, even, "test")
+                other = table.gain(config, registered.SCORE, odd, "test")
+                total += 1
+                alarms += crossed_difference(gain - other, is_bounded(registered.SCORE)).p_value < 0.05
+    if not total:
+        return "Needs six seeds."
+    return f"{alarms} of {total} comparisons of an arm with itself ({100 * alarms / total:.1f} %) have p < 0.05."
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def claims() -> str:
+    """A row for each claim of the paper and each grid."""
+    rows: list[tuple[str, ...]] = []
+    for name in ("micro", "textworld"):
+        made = grid(name)
+        if made is not None:
+            rows += _claims(name, made[0])
+    return table_of(rows, ("claim of the paper", "grid", "verdict", "where, by how much"))
+
+
+def _claims(name: str, cells: dict[str, Table]) -> list[tuple[str, ...]]:
+    rows = []
+    for claim, question, measure, direction in (
+        ("In domain better than imitation of the same data (+4.17 points)", "score", registered.SCORE, 1),
+        ("Forgets less than imitation (+0.21 against -9.83 points)", "harm", registered.HARM, -1),
+    ):
+        found = contests(cells, question)
+        told = {cell: (_verdict(one.difference, direction), one.difference) for cell, one in found.items()}
+        verdicts = sorted({verdict for verdict, _ in told.values()})
+        if told:
+            where = "; ".join(f"`{cell}` {verdict}: {interval(measure, one)}" for cell, (verdict, one) in told.items())
+            overall = verdicts[0] if len(verdicts) == 1 else "depends on the cell"
+            rows.append((claim, name, overall, where))
+    for claim, cost in (
+        ("4 times fewer rollout turns than end-to-end RL at its score", "rollout turns"),
+        ("5.5 times less wall-clock than end-to-end RL at its score", "seconds"),
+    ):
+        rows += _cost_claim(name, cells, claim, cost, 4.0 if cost == "rollout turns" else 5.5)
+    for claim, arm in (
+        ("The filter helps (+4.13 points over random turns)", "random"),
+        ("The functional reward helps (the paper removes it together with the filter: +6.47)", "all_exact"),
+        ("The functional reward helps, filter kept (the paper's missing cell)", "pivots_exact"),
+    ):
+        table = cells.get(registered.ABLATION_CELL)
+        if table is not None and {"pivots", arm} <= set(table.arms):
+            one = contest(table, "pivots", arm, registered.SCORE, registered.HARM, "score", math.inf)
+            if one is not None:
+                where = f"`{registered.ABLATION_CELL}`: {interval(registered.SCORE, one.difference)}"
+                rows.append((claim, name, _verdict(one.difference, 1), where))
+    return rows
+
+
+def _cost_claim(name: str, cells: dict[str, Table], claim: str, cost: str, factor: float) -> list[tuple[str, ...]]:
+    rows = []
+    for cell, table in cells.items():
+        if not {"pivots", "end_to_end"} <= set(table.arms) or not table.seeds("pivots", "end_to_end"):
+            continue
+        level = matched_level(table, "pivots", "end_to_end", registered.SCORE)
+        made = ratio(table, "pivots", "end_to_end", registered.SCORE, level, cost)
+        if made is not None:
+            verdict = "holds" if made.low >= factor else "does not hold" if made.high < factor else "not decided"
+            where = f"`{cell}`, episodes at {number(registered.SCORE, level)} %: {_times(made)} times"
+            rows.append((claim, name, verdict, where))
+    return rows
+
+
+def _times(made: Ratio) -> str:
+    ratio_, low, high = ("∞" if math.isinf(value) else f"{value:.2f}" for value in (made.ratio, made.low, made.high))
+    return f"{ratio_} [{low}, {high}]"
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def pictures() -> dict[Path, str]:
+    """File -> SVG."""
+    found: dict[Path, str] = {}
+    for name in ("micro", "textworld"):
+        made = grid(name)
+        for cell, table in (made[0] if made else {}).items():
+            shown = {
+                arm: registered.title(arm) for arm in registered.FRONTIER if arm in table.arms and table.seeds(arm)
+            }
+            if len(shown) > 1:
+                labels = ("NLL of answers outside the task, change in nats", "held-out episodes, share done")
+                found[PICTURES / f"{name}-{cell}-frontier.svg"] = frontier(
+                    table, shown, registered.SCORE, registered.HARM, labels
+                )
+            both = [arm for arm in ("pivots", "end_to_end") if arm in table.arms and table.seeds(arm)]
+            if len(both) == 2:
+                level = matched_level(table, both[0], both[1], registered.SCORE)
+                seeds = table.seeds(*both)
+                rates = {a: fastest_rate(table, a, registered.SCORE, level, "rollout turns", seeds) for a in both}
+                known = {arm: rate for arm, rate in rates.items() if rate is not None}
+                titles = {arm: registered.title(arm) for arm in known}
+                if known:
+                    found[PICTURES / f"{name}-{cell}-cost.svg"] = curves(
+                        table, known, titles, registered.SCORE, "rollout turns", "held-out episodes, share done"
+                    )
+    return found
+
+
+__all__ = ["ablation", "arms_table", "claims", "cost_table", "false_alarms", "map_of_cells", "pictures", "predictions"]

@@ -1,0 +1,56 @@
+"""What was fixed before the first run: measures, cells, families, levels. README.md says why."""
+
+from __future__ import annotations
+
+from pivotrl.comparison.arms import ARMS
+
+SCORE = "episodes/greedy"
+"""Primary score: held-out tasks done, greedily, with one move more than a best plan needs."""
+HARM = "nll"
+"""Primary forgetting: change of the negative log-likelihood of answers outside the task."""
+SHOWN = {
+    "episodes/greedy": "episodes, greedy",
+    "episodes/sampled": "episodes, T = 1",
+    "turns/greedy": "turns, greedy",
+    "turns/sampled": "turns, T = 1",
+    "progress/greedy": "own-history progress",
+    "nll": "NLL outside the task, nats",
+    "answers": "answers outside the task",
+    "kl/tasks": "KL at tasks, nats",
+}
+CELLS = (
+    "near-one-32",
+    "near-several-32",
+    "far-several-32",
+    "detours-several-32",
+    "privileged-several-32",
+    "far-several-8",
+    "far-several-128",
+    "detours-several-128",
+)
+"""demonstrator-accepted-trajectories: the chosen fraction of the grid, in order of value after the first five."""
+FRONTIER = ("imitation", "weighted_imitation", "self_imitation", "pivots", "random")
+ABLATION = ("random", "all", "pivots_published", "pivots_exact", "all_exact", "imitation")
+ABLATION_CELL = "far-several-32"
+COST_CELL = "near-several-128"
+MATCHED = ("episodes/greedy", "turns/sampled")
+COSTS = ("rollout turns", "prefilled tokens", "decoded tokens", "trained tokens", "seconds")
+PREDICTIONS = (
+    ("turns/greedy", "episodes/greedy", False),
+    ("turns/sampled", "episodes/greedy", False),
+    ("progress/greedy", "episodes/greedy", False),
+    ("kl/tasks", "nll", True),
+    ("kl/answers", "nll", True),
+    ("kl/tasks", "answers", True),
+)
+
+
+def title(arm: str) -> str:
+    return ARMS[arm].title if arm in ARMS else EXTRA[arm]
+
+
+EXTRA = {
+    "imitation_then_pivots": "imitation, then PivotRL",
+    "imitation_then_end_to_end": "imitation, then end-to-end RL",
+    "pivots_then_end_to_end": "PivotRL, then end-to-end RL",
+}
