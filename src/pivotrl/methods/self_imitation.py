@@ -69,8 +69,8 @@ class Method:
 
 
 def _reference_samples(step: Step) -> list[SampleGroup]:
-    """G verified samples of the reference policy at each turn, drawn once in the training."""
-    keys = {key.partition("/")[2]: key for key in step.groups_file.keys()}  # noqa: SIM118 - a key is "step/turn"
+    """G verified samples of the reference policy at each turn, drawn once in the training. Keys: step, slash, turn."""
+    keys = {key.partition("/")[2]: key for key in step.groups_file.keys()}  # noqa: SIM118 - not a dict
     step.stored(
         [turn for turn in step.turns if turn.id not in keys],
         lambda turns: sample_groups(
