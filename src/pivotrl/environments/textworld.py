@@ -161,10 +161,13 @@ def executable(action: Action, commands: Commands, listed: Sequence[str]) -> str
     """The action's command as the game is given it.
 
     Raises:
-        NoCommand: as :func:`find_command`, or ``not_listed``; ``tool_call``: the agent must answer in text.
+        NoCommand: as :func:`find_command`, or ``not_listed``; ``tool_call``: the agent must answer in text;
+            ``copied_observation``.
     """
     if action.tool_calls:
         raise NoCommand("tool_call")
+    if _DONE.search(action.content or ""):
+        raise NoCommand("copied_observation")
     command = find_command(action.content)
     known = {name.casefold(): name for name in listed}.get(command.casefold())
     if known is None and commands == "listed":
