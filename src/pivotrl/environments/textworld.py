@@ -264,9 +264,14 @@ def make_environments(
 
     Args:
         first, games: the first seed, and how many.
-        rooms, objects, quest_length, quests, objective: as in
-            :class:`pivotrl.reading.formats.textworld_games.Game`.
-        commands, max_turns, spare_turns, folder: as in :class:`TextWorldTask`.
+        rooms, objects: size of the world.
+        quest_length: moves of each quest.
+        quests: quests that do not depend on each other.
+        objective: steps: the task names every move. goal: it names only what to achieve.
+        commands: listed: observations list the possible commands. free: the game's parser reads any wording.
+        max_turns: the episode fails after this number of turns; None: the oracle's moves and ``spare_turns``.
+        spare_turns: how many turns more than the oracle's there are; 0 allows no detour.
+        folder: where games are kept; None: below the user's cache directory.
     """
     if first + games > 1_000_000_000:
         raise InputError(f"textworld: seeds have at most nine digits; first={first} with games={games} goes beyond")
