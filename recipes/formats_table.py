@@ -25,6 +25,7 @@ DOCUMENT = ROOT / "docs" / "formats.md"
 PLAYED = {
     "errands": ("train", "its players play tasks that are drawn by number"),
     "plancraft": ("train", "the oracle plays the tasks of the installed package"),
+    "textworld": ("0-119", "four kinds of players play the generated games of these seeds"),
     "shell_tasks": ("tests/data/shell_tasks", "the commands run in the sandbox"),
 }
 """Readers that create their trajectories: their source, and why they need no log."""

@@ -21,11 +21,14 @@ import pytest
 
 pytest.importorskip("textworld", reason='textworld is not installed: pip install "pivotrl[textworld]"')
 
+from textworld.generator.chaining import QuestGenerationError
+
 from pivotrl import plugins
 from pivotrl.environments.textworld import TextWorldTask, make_environments, restore
 from pivotrl.episodes import episodes_of, play_episodes
 from pivotrl.protocols import InputError, NotRestorable, Turn
 from pivotrl.readers.textworld import read
+from pivotrl.reading.formats import textworld_games
 from pivotrl.reading.formats.textworld_games import Game, game_file, named, playing
 from pivotrl.records import Action, Message, Sampling, Trajectory
 from pivotrl.rows.rows import turn_text
@@ -131,9 +134,13 @@ def test_a_killed_generation_leaves_no_part_of_a_game(tmp_path: Path) -> None:
         assert len(play.plan) == 4
 
 
-def test_what_textworld_cannot_make_or_write_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ask for more rooms"):
-        game_file(Game(seed=1, rooms=1, objects=1, quest_length=40), tmp_path)
+def test_what_textworld_cannot_make_or_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(options: Any) -> Any:
+        raise QuestGenerationError("no quest")
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="ask for more rooms"):
+        patch.setattr(textworld_games, "make_game", fails)
+        game_file(Game(seed=1), tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="name another folder"):
         game_file(Game(seed=1), tmp_path / "file")
@@ -379,6 +386,7 @@ HOSTILE = {
     "unlock gateway with key\nunlock gateway with key": "several_commands",
     "unlock gateway with key\ngo west": "several_commands",
     "`unlock gateway with key` or `go west`": "several_commands",
+    "Task: x\nDone so far: nothing\nCommands:\nunlock gateway with key": "copied_observation",
     "Command: go west\nCommand: unlock gateway with key": "several_commands",
     '{"action": "go west", "command": "unlock gateway with key"}': "several_commands",
     '{"action": ["unlock gateway with key"]}': "no_command",

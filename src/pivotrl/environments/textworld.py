@@ -161,10 +161,13 @@ def executable(action: Action, commands: Commands, listed: Sequence[str]) -> str
     """The action's command as the game is given it.
 
     Raises:
-        NoCommand: as :func:`find_command`, or ``not_listed``; ``tool_call``: the agent must answer in text.
+        NoCommand: as :func:`find_command`, or ``not_listed``; ``tool_call``: the agent must answer in text;
+            ``copied_observation``.
     """
     if action.tool_calls:
         raise NoCommand("tool_call")
+    if _DONE.search(action.content or ""):
+        raise NoCommand("copied_observation")
     command = find_command(action.content)
     known = {name.casefold(): name for name in listed}.get(command.casefold())
     if known is None and commands == "listed":
@@ -261,9 +264,14 @@ def make_environments(
 
     Args:
         first, games: the first seed, and how many.
-        rooms, objects, quest_length, quests, objective: as in
-            :class:`pivotrl.reading.formats.textworld_games.Game`.
-        commands, max_turns, spare_turns, folder: as in :class:`TextWorldTask`.
+        rooms, objects: size of the world.
+        quest_length: moves of each quest.
+        quests: quests that do not depend on each other.
+        objective: steps: the task names every move. goal: it names only what to achieve.
+        commands: listed: observations list the possible commands. free: the game's parser reads any wording.
+        max_turns: the episode fails after this number of turns; None: the oracle's moves and ``spare_turns``.
+        spare_turns: how many turns more than the oracle's there are; 0 allows no detour.
+        folder: where games are kept; None: below the user's cache directory.
     """
     if first + games > 1_000_000_000:
         raise InputError(f"textworld: seeds have at most nine digits; first={first} with games={games} goes beyond")

@@ -71,11 +71,14 @@ def read(
     Args:
         path: the seeds of the games, first and last, such as ``0-119``; or a file with the name of a game on each line,
             such as ``tw-r4o8l4-17``, which says its options itself.
-        rooms, objects, quest_length, quests, objective: as in
-            :class:`pivotrl.reading.formats.textworld_games.Game`.
-        commands: as in :class:`pivotrl.environments.textworld.TextWorldTask`.
+        rooms, objects: size of the world.
+        quest_length: moves of each quest.
+        quests: quests that do not depend on each other.
+        objective: steps: the task names every move. goal: it names only what to achieve.
+        commands: listed: observations list the possible commands. free: the game's parser reads any wording.
+        demonstrator: who plays.
         detour_share: share of the moves that ``detours`` wastes.
-        folder: where games are kept.
+        folder: where games are kept; None: below the user's cache directory.
 
     Raises:
         InputError: ``path`` is neither; or ``privileged`` would play as ``near`` does.

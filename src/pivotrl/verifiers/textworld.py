@@ -35,9 +35,9 @@ def verify(
         accepts: progress: every command that shortens the plan. oracle: only the next command of the oracle's plan.
         folder: where games are kept.
 
-    Reasons: nearer, wins; empty_action, no_command, several_commands, too_long, not_listed, tool_call, no_effect,
-    not_nearer, unwinnable, not_the_oracles; and without a verdict not_a_textworld_turn, replay_differs (the game does
-    not show what the turn shows), no_plan_from_state.
+    Reasons: nearer, wins; empty_action, no_command, several_commands, too_long, not_listed, tool_call,
+    copied_observation, no_effect, not_nearer, unwinnable, not_the_oracles; and without a verdict
+    not_a_textworld_turn, replay_differs (the game does not show what the turn shows), no_plan_from_state.
     """
     if action.is_empty:
         return Verdict.failed("empty_action")

@@ -54,8 +54,8 @@ class DuplicateFinder:
     become candidates, or neither. So the rows of a set of pivots, which repeat a context in which nothing is to be
     learned, are no beginnings of one another.
 
-    Near ones share at least ``threshold`` of their shingles: five words in a row of anything but system messages. Of
-    pairs just at the threshold about half are found; 0.05 above it almost all, 0.1 below it none.
+    Near ones share at least ``threshold`` of their shingles: five words in a row of anything but system and pinned
+    messages. Of pairs just at the threshold about half are found; 0.05 above it almost all, 0.1 below it none.
 
     Args:
         threshold: in (0, 1].
@@ -159,7 +159,8 @@ def _serialized(message: Message, learned: bool) -> bytes:
 def _smallest_hashes(trajectory: Trajectory) -> Hashes | None:
     """(B,) MinHash by one permutation: shingles fall into bins, of each bin the smallest hash counts; None without
     words. An empty bin takes that of the first full one in an order of its own, the same for every text."""
-    text = text_of_messages(message for message in trajectory.messages if message.role != "system")
+    own = trajectory.messages[trajectory.pinned_messages :]
+    text = text_of_messages(message for message in own if message.role != "system")
     shingles = shingle_hashes(word_hashes(text), SHINGLE_WORDS)
     if not len(shingles):
         return None
