@@ -138,7 +138,7 @@ def panels(metrics: Sequence[StepMetrics], shows_loss: bool) -> list[dict[str, A
 
 
 def checkpoint_panels(summary: Summary) -> list[dict[str, Any]]:
-    """Small multiples over the steps of a training: each score of its evaluated checkpoints, from before training on."""
+    """Small multiples over the steps of a training: each score of its checkpoints, from before training on."""
     points: dict[tuple[str, str], list[tuple[int, float]]] = {}
     first = [one for one in summary.evaluations if one.stage == "evaluations/before"]
     measured = [one for one in summary.evaluations if one.step is not None and one.training is not None]
