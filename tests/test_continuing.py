@@ -137,7 +137,30 @@ def test_every_checkpoint_is_measured_under_its_name_and_shown(
     assert pivotrl("report", run) == 0
     page = (run / "report.html").read_text()
     assert "step-2" in page and "step-4" in page
+    assert "checkpoints of train, by step" in page, "a curve over steps 0, 2 and 4"
     assert pivotrl("evaluate", run, "--name", "step-3", "--checkpoint", "3") == 2
     assert "after these steps: 2, 4" in capsys.readouterr().err
     assert train(run, 6, "--keep-checkpoints", "all") == 0
     assert (run / "evaluations/step-2.turns.jsonl").exists(), "a checkpoint is what it was"
+
+
+def test_walks_and_questions_are_measured_by_the_command_and_compared(
+    selected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, file = copy(selected, tmp_path / "run"), tmp_path / "questions.jsonl"
+    rows = [{"id": str(n), "source": f"sums-{n % 2}", "prompt": f"{n}+1", "answer": str(n + 1)} for n in range(6)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert train(run, 2) == 0
+    asked = ("--progress-trajectories", "3", "--answers", file, "--eval-temperatures", "0", "1")
+    assert pivotrl("evaluate", run, "--name", "before", "--overwrite", *asked) == 0
+    capsys.readouterr()
+    assert pivotrl("evaluate", run, *asked) == 0
+    told = capsys.readouterr().out
+    assert "own-history progress, greedy: " in told and "own-history progress at T = 1: " in told
+    assert "answers outside the task: " in told and "answers, sums-1: " in told and "(share right, 3 items)" in told
+    found = summarise(run)
+    measured = {comparison.name for comparison in found.comparisons}
+    assert {"held-out turns, greedy", "own-history progress at T = 1", "answers, sums-0"} <= measured
+    assert not any(name.startswith("answers") for name in found.adjusted_p_values), "only measures of the task"
+    assert pivotrl("report", run) == 0
+    assert "own-history progress" in (run / "report.html").read_text()

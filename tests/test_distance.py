@@ -67,8 +67,8 @@ def test_with_one_accepted_action_both_distances_are_the_same(spread: float, tmp
     if spread > 1:
         assert found.num_without_pass > 200 and found.rl is not None
         passing = [g for g in profile(turns, policy, verify, tmp_path / "p.jsonl", ProfileOptions())[0] if g.mean]
-        tasks, nlls = {turn.id: turn.trajectory.task_id for turn in turns}, dict(zip([t.id for t in turns], exact))
-        twin = distances(passing, tasks, {name: nlls[name] for name in tasks})
+        tasks = {turn.id: turn.trajectory.task_id for turn in turns}
+        twin = distances(passing, tasks, dict(zip(tasks, exact, strict=True)))
         assert "nearer to accepted actions" in twin.sentence, "the twin that leaves them out is wrong"
 
 

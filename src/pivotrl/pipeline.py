@@ -47,6 +47,7 @@ def run(
     environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     train_environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     retention: Sequence[dict[str, str]] = (),
+    answers: Sequence[dict[str, str]] = (),
     reading: ReadOptions = ReadOptions(),
     turns: TurnOptions = TurnOptions(),
     checking: CheckOptions = CheckOptions(),
@@ -73,6 +74,7 @@ def run(
             turns are evaluated.
         train_environments: where a method plays that trains on whole episodes (``episodes``).
         retention: reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`.
+        answers: questions outside the task with one right answer, in the same form.
         observer: receives progress, metrics, finished stages and notices, see :mod:`pivotrl.protocols.observing`.
 
     Raises:
@@ -92,7 +94,7 @@ def run(
         read_stage(
             source, directory, reader=reader, reading=reading, heldout=heldout, overwrite=overwrite, observer=observer
         )
-        measures_turns = _measures_turns(directory, reading, bool(environments or retention))
+        measures_turns = _measures_turns(directory, reading, bool(environments or retention or answers))
 
         def measure(name: str) -> None:
             evaluate_stage(
@@ -104,6 +106,7 @@ def run(
                 evaluation=evaluation,
                 environments=environments,
                 retention=retention,
+                answers=answers,
                 verification=verification,
                 may_be_empty=not measures_turns,
                 observer=observer,

@@ -107,6 +107,8 @@ class HeldOut:
     """JSON Lines file of reference texts outside the task (fields id, source, prompt, answer)."""
     retention_texts: AtLeast1 | None = None
     """How many reference texts to use, from the first; None uses all."""
+    answers: Path | None = None
+    """JSON Lines file of questions outside the task with one right answer (same fields)."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -115,6 +117,9 @@ class HeldOut:
     def make_environments(self) -> dict[str, MakeEnvironments] | None:
         """The maker of each environment, by the text that named it."""
         return _makers(self.environments)
+
+    def questions(self) -> Sequence[dict[str, str]]:
+        return load_retention(self.answers) if self.answers else ()
 
     def texts(self) -> Sequence[dict[str, str]]:
         return load_retention(self.retention, self.retention_texts) if self.retention else ()

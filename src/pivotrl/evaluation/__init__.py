@@ -22,6 +22,7 @@ from pivotrl.evaluation.options import Draw as Draw
 from pivotrl.evaluation.options import EvaluationOptions as EvaluationOptions
 from pivotrl.evaluation.progress import evaluate_progress as evaluate_progress
 from pivotrl.evaluation.scores import compare as compare
+from pivotrl.evaluation.scores import compare_answers as compare_answers
 from pivotrl.evaluation.scores import compare_episodes as compare_episodes
 from pivotrl.evaluation.scores import compare_progress as compare_progress
 from pivotrl.evaluation.scores import compare_retention as compare_retention

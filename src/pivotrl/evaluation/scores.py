@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired_difference
-from pivotrl.records import EpisodeResult, ProgressResult, RetentionResult, TurnResult
+from pivotrl.records import AnswerResult, EpisodeResult, ProgressResult, RetentionResult, TurnResult
 
 R = TypeVar("R", TurnResult, EpisodeResult)
 
@@ -73,6 +73,11 @@ def compare_episodes(before: Sequence[EpisodeResult], after: Sequence[EpisodeRes
         before, after = ([r.model_copy(update={"environment": ""}) for r in side] for side in (before, after))
     before, after = _comparable(before, after)
     return compare(before, after, lambda r: r.key, lambda r: r.reward, lambda r: r.cluster)
+
+
+def compare_answers(before: Sequence[AnswerResult], after: Sequence[AnswerResult]) -> PairedDifference | None:
+    """Paired by question."""
+    return compare(before, after, lambda r: r.key, lambda r: r.reward, lambda r: r.item_id)
 
 
 def compare_retention(before: Sequence[RetentionResult], after: Sequence[RetentionResult]) -> PairedDifference | None:

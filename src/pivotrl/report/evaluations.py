@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pivotrl.evaluation import (
+    answer_accuracy,
+    compare_answers,
     compare_episodes,
     compare_progress,
     compare_retention,
@@ -79,6 +81,8 @@ _MEASURES = (
     _Measure("held-out episodes", "share solved", RunFiles.episode_results, episode_success, compare_episodes),
     _Measure("retention", "NLL per token, nats", RunFiles.retention_results, _mean_nll, compare_retention, False),
 )
+IN_TASK = ("held-out turns", "own-history progress", "held-out episodes")
+"""Kinds that measure the task itself; the others look for forgetting."""
 _OPTIONS = {"held-out turns": ("turn_temperature", "eval_temperature"), "held-out episodes": ("eval_temperature",)}
 
 
@@ -116,6 +120,14 @@ def scores_of(
                         measure.higher_is_better,
                     )
                 )
+    answers, before_answers = (list(files.answer_results(one)) for one in (name, "before"))
+    for source in (None, *sorted({answer.source for answer in answers})):
+        mine = [answer for answer in answers if source in (None, answer.source)]
+        estimate = answer_accuracy(mine)
+        if estimate is not None:
+            kind = "answers outside the task" if source is None else f"answers, {source}"
+            change = compare_answers(before_answers, mine) if name != "before" else None
+            found.append(Score(kind, kind, "share right", None, estimate, change, True))
     kl = mean_kl(list(files.retention_results(name)))
     if kl is not None and name != "before":
         found.append(Score("KL to the reference", "KL to the reference", "nats per token", None, kl, None, False))

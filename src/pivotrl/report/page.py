@@ -105,6 +105,7 @@ def _render(files: RunFiles, summary: Summary) -> str:
         breakdowns=breakdowns,
         reasons={"turn": _reasons(turns), "episode": _reasons(episodes)},
         figures=plots.figures(summary, breakdowns, selections, manifests),
+        checkpoints=plots.checkpoint_panels(summary),
         panels=plots.panels(metrics, shows_loss=method is not None and not method.verifies),
         method=method,
         num_steps=len(metrics),

@@ -137,6 +137,23 @@ def panels(metrics: Sequence[StepMetrics], shows_loss: bool) -> list[dict[str, A
     return found
 
 
+def checkpoint_panels(summary: Summary) -> list[dict[str, Any]]:
+    """Small multiples over the steps of a training: each score of its checkpoints, from before training on."""
+    points: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    first = [one for one in summary.evaluations if one.stage == "evaluations/before"]
+    measured = [one for one in summary.evaluations if one.step is not None and one.training is not None]
+    for training in dict.fromkeys(str(one.training) for one in measured):
+        mine = [(one.step or 0, one) for one in (*first, *measured) if one in first or one.training == training]
+        for step, one in sorted(mine, key=lambda pair: pair[0]):
+            for score in one.scores:
+                points.setdefault((training, score.told), []).append((step, score.estimate.mean))
+    return [
+        {"title": told.capitalize(), "words": f"checkpoints of {training}, by step", "svg": step_plot(values)}
+        for (training, told), values in points.items()
+        if len(values) > 2
+    ]
+
+
 def interval_plot(
     rows: Sequence[tuple[str, Sequence[Mark]]],
     limits: tuple[float, float],

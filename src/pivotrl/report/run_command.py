@@ -46,7 +46,7 @@ def resume_command(directory: Path, manifests: Mapping[str, Manifest]) -> str:
             known |= options_of(manifests[stage])
     defaults = {field.name: field.default for options in _OPTIONS for field in dataclasses.fields(options)}
     flags: dict[str, str | list[str]] = {"out": str(directory), **_policy(known)}
-    for name in ("reader", "verifier", "heldout", "environments", "train_environments", "retention"):
+    for name in ("reader", "verifier", "heldout", "environments", "train_environments", "retention", "answers"):
         if made.get(name) is not None:
             flags[name] = known.get(name, name.upper())
     flags |= {

@@ -16,6 +16,7 @@ from pivotrl import plugins
 from pivotrl.intervals import Estimate
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest, TurnResult
+from pivotrl.report.evaluations import IN_TASK
 from pivotrl.report.summary import Comparison, Summary
 from pivotrl.rollouts import SampleFaults
 from pivotrl.runs.layout import STAGES
@@ -108,7 +109,8 @@ def sentence(comparison: Comparison, summary: Summary) -> str:
     d, unit, name = comparison.difference, comparison.unit, comparison.name
     kind, way = comparison.kind, direction(comparison, summary)
     subject = f"{_SUBJECTS.get(kind, kind)}{name.removeprefix(kind)}"
-    noun = {"retention": "texts", "own-history progress": "walks"}.get(kind, kind.rpartition(" ")[2])
+    nouns = {"retention": "texts", "own-history progress": "walks"}
+    noun = nouns.get(kind, "questions" if kind.startswith("answers") else kind.rpartition(" ")[2])
     items = f"{d.num_items:,} {noun if d.num_items != 1 else noun.removesuffix('s')}"
     rests_on = items if d.num_clusters == d.num_items else f"{items} of {counted(d.num_clusters, 'task')}"
     adjusted = name in summary.adjusted_p_values and len(summary.adjusted_p_values) > 1
@@ -277,7 +279,7 @@ def caveats(
             else "Single turns and whole episodes moved in opposite directions. Episodes matter in use: do not rely on "
             "turn accuracy here."
         )
-    few = min((c.difference.num_clusters for c in by_name.values() if c.name != "retention"), default=_FEW_TASKS)
+    few = min((c.difference.num_clusters for c in by_name.values() if c.kind in IN_TASK), default=_FEW_TASKS)
     if few < _FEW_TASKS:
         told.append(f"The evidence comes from {counted(few, 'held-out task')}; intervals from this few are rough.")
     for c in summary.comparisons:

@@ -13,7 +13,7 @@ from pivotrl.evaluation import episode_success
 from pivotrl.intervals import Estimate, PairedDifference, holm
 from pivotrl.protocols import InputError
 from pivotrl.records import EpisodeResult, Manifest
-from pivotrl.report.evaluations import Score, mean_kl, scores_of
+from pivotrl.report.evaluations import IN_TASK, Score, mean_kl, scores_of
 from pivotrl.runs.costs import Cost, cost_of
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import STAGES, known_stages, training_stage
@@ -81,7 +81,7 @@ class Summary:
     counts: dict[str, Any]
     comparisons: tuple[Comparison, ...]
     adjusted_p_values: dict[str, float]
-    """Holm-adjusted over the comparisons in the task: turns and episodes."""
+    """Holm-adjusted over the comparisons in the task: turns, walks and episodes."""
     breakdowns: tuple[Breakdown, ...]
     kl_to_reference: Estimate | None
     """Mean KL(policy || reference) per token on the retention texts, nats."""
@@ -153,7 +153,7 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
         for score in scores.get("evaluations/after", ())
         if score.difference is not None and score.told in before
     ]
-    p_values = {c.name: c.difference.p_value for c in comparisons if c.higher_is_better}
+    p_values = {c.name: c.difference.p_value for c in comparisons if c.kind in IN_TASK}
     costs = {stage: cost_of(directory, stage, manifest) for stage, manifest in manifests.items()}
     return Summary(
         directory=str(directory),

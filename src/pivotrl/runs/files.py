@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pivotrl.protocols import InputError, Turn
 from pivotrl.reading.alternatives import with_alternatives
 from pivotrl.records import (
+    AnswerResult,
     DemonstrationScore,
     EpisodeResult,
     Manifest,
@@ -173,6 +174,9 @@ class RunFiles:
 
     def retention_results(self, name: str) -> RecordFile[RetentionResult]:
         return self._results(name, "retention", RetentionResult)
+
+    def answer_results(self, name: str) -> RecordFile[AnswerResult]:
+        return self._results(name, "answers", AnswerResult)
 
     def find_turn(self, turn_id: str) -> Turn | None:
         """A turn of the logs, held out or not, without alternatives; None if there is no such message."""

@@ -48,7 +48,7 @@ def outputs(stage: str) -> tuple[str, ...]:
     if folder == "selections":
         return (f"{stage}.jsonl",)
     if folder == "evaluations":
-        return tuple(f"{stage}.{kind}.jsonl" for kind in ("turns", "progress", "episodes", "retention"))
+        return tuple(f"{stage}.{kind}.jsonl" for kind in ("turns", "progress", "episodes", "retention", "answers"))
     if folder == "trainings" or stage == "train":
         return tuple(
             f"{stage}/{part}" for part in ("groups.jsonl", "episodes.jsonl", "metrics.jsonl", "checkpoints", "policy")

@@ -12,7 +12,7 @@ from pivotrl.records import Manifest
 from pivotrl.runs.layout import STAGES
 from pivotrl.runs.manifest import find_manifest
 
-SHARED = ("policy", "model", "adapter", "verifier", "environments", "retention", "retention_texts", "domain")
+SHARED = ("policy", "model", "adapter", "verifier", "environments", "retention", "retention_texts", "answers", "domain")
 """Options that one stage takes from another: who acts, who judges, and what is measured."""
 _OWN = ("checkpoint", "as_given")
 """Options that belong to one evaluation alone."""

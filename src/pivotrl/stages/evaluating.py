@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from pivotrl import plugins
 from pivotrl.evaluation import (
     EvaluationOptions,
+    evaluate_answers,
     evaluate_episodes,
     evaluate_progress,
     evaluate_retention,
@@ -43,6 +45,7 @@ def evaluate_stage(
     evaluation: EvaluationOptions = EvaluationOptions(),
     environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     retention: Sequence[dict[str, str]] = (),
+    answers: Sequence[dict[str, str]] = (),
     verification: VerificationOptions = VerificationOptions(),
     overwrite: bool = False,
     training: str | None = None,
@@ -58,6 +61,7 @@ def evaluate_stage(
         name: ``before`` measures the policy before training; any other name, after it.
         policy: a sampler is enough, unless ``load_weights`` or ``retention`` is given.
         environments: a maker of environments, or several by name.
+        answers: questions outside the task with one right answer, which the verifier ``answer`` judges.
         overwrite: move an earlier evaluation of this name aside as soon as the new one can begin.
         training: name of the training that the policy comes from; None is the run's training.
         load_weights: load the final weights of the training into the policy.
@@ -85,7 +89,7 @@ def evaluate_stage(
     drawn = draw_by_task(candidates, None, evaluation.heldout_turns, evaluation.eval_seed)
     made = make_checked(environments, evaluation.episodes_per_task) if environments else {}
     walked = _walked(candidates, evaluation)
-    if not (drawn or walked or made or retention or may_be_empty):
+    if not (drawn or walked or made or retention or answers or may_be_empty):
         raise InputError(f"nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
     settings = {
         **options_dict(evaluation),
@@ -101,6 +105,8 @@ def evaluate_stage(
         "retention": sha256_of_json(list(retention)),
         **own_code(verifier),
     }
+    if answers:
+        inputs["answers"] = sha256_of_json(list(answers))
     metrics = f"{trained}/metrics.jsonl"
     if weights:
         settings["checkpoint"] = checkpoint
@@ -114,6 +120,7 @@ def evaluate_stage(
     inputs["policy"] = sha256_of_json(policy.identity)
     if load_weights:
         _require_start_of(files.finished(trained), policy)
+    settings["answers"] = getattr(answers, "path", None)
     settings["retention"] = getattr(retention, "path", None)  # noted only: the texts are known by their content
     if weights:
         cast(Policy, policy).load(weights)
@@ -127,7 +134,7 @@ def evaluate_stage(
         stage_name,
         {**settings, **limits},
         inputs,
-        (*limits, "retention"),
+        (*limits, "retention", "answers"),
         acting,
         is_verified=True,
         plugins={"verifier": spec_of(verifier)},
@@ -145,7 +152,9 @@ def evaluate_stage(
             walks = evaluate_progress(policy, walked, guarded, path("progress"), evaluation, observer) if walked else []
         episodes = evaluate_episodes(policy, made, path("episodes"), evaluation, observer) if made else []
         texts = evaluate_retention(cast(Policy, policy), retention, path("retention"), observer) if retention else []
-        if not (turn_results or walks or episodes or texts or may_be_empty):
+        judge = plugins.load("verifiers", "answer") if answers else None
+        answered = evaluate_answers(policy, answers, judge, path("answers"), evaluation, observer) if judge else []
+        if not (turn_results or walks or episodes or texts or answered or may_be_empty):
             raise InputError(
                 f"none of the {len(drawn)} held-out turns fits the model's context with --eval-max-tokens "
                 f"{evaluation.eval_max_tokens}; lower it or hold out shorter trajectories"
@@ -158,10 +167,12 @@ def evaluate_stage(
                 "trajectories_walked": len({walk.trajectory_id for walk in walks}),
                 "episodes": len(episodes),
                 "retention_texts": len(texts),
+                "questions": len(answered),
             },
             num_rollout_turns=sum(r.num_samples + r.num_continuation_turns for r in turn_results)
             + sum(walk.num_sampled + walk.num_continuation_turns for walk in walks)
             + sum(episode.num_turns for episode in episodes)
+            + sum(answer.num_tokens > 0 for answer in answered)
             + guarded.num_rollout_turns,
         )
 

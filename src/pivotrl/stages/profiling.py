@@ -42,8 +42,8 @@ def profile_stage(
     overwrite: bool = False,
     observer: Observer = SILENT,
 ) -> list[SampleGroup]:
-    """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts), ``demonstrations.jsonl`` (how likely the sampler
-    finds the demonstrated actions, if it can score actions) and ``skipped.jsonl``.
+    """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts), ``demonstrations.jsonl`` (how likely the
+    sampler finds the demonstrated actions, if it can score actions) and ``skipped.jsonl``.
 
     Args:
         overwrite: move an earlier profile, and everything made from it, aside as soon as the new one can begin.
