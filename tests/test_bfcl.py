@@ -35,6 +35,7 @@ from pivotrl.reading.formats.bfcl import CATEGORIES, calls_as_text, calls_in_tex
 from pivotrl.records import Action, Message, Sampling, ToolCall, Trajectory
 from pivotrl.rendering import action_text
 from pivotrl.samplers.scripted import Sampler
+from pivotrl.verifiers import bfcl as verifier_module
 from pivotrl.verifiers.bfcl import missing_calls, verify
 from pivotrl.verifiers.execute import Execution
 
@@ -279,6 +280,12 @@ def test_episodes_of_one_task_do_not_share_anything() -> None:
         call("cd", folder="document", force=True),
         call("cd", self="x", folder="document"),
         call("mkdir", dir_name="x" * 30_000),
+        call("mkdir", dir_name=7),
+        call("mkdir", dir_name=None),
+        call("ls", a=None),
+        call("ls", a=1),
+        call("tail", file_name="a", lines=2.5),
+        call("mention", tweet_id=1, mentioned_usernames=["a", 2]),
         Action(tool_calls=(ToolCall(name="cd", arguments='{"folder": "docu'),)),
         Action(tool_calls=(ToolCall(name="cd", arguments='["document"]'),)),
         Action(tool_calls=(ToolCall(name="cd", arguments='{"folder": NaN}'),)),
@@ -444,10 +451,31 @@ def test_independent_calls_pass_in_any_order_and_each_once() -> None:
                 continue
             ahead.step(other)
             assert Execution(environment=restore)(turn, other).outcome == "fail"
-            assert missing_calls(ahead) == missing_calls(restore(turn)) - 1
+            assert len(missing_calls(ahead)) == len(missing_calls(restore(turn))) - 1
             ahead.step(turn.expected_action)
             checked += 1
     assert checked >= 5, checked
+
+
+@pytest.mark.parametrize(
+    ("wanted", "by_chance"),
+    [
+        (call("ls", a=True), call("ls", a=False)),
+        (
+            call("grep", pattern="budget", file_name="final_report.pdf"),
+            call("grep", pattern="", file_name="final_report.pdf"),
+        ),
+        (call("tail", file_name="final_report.pdf", lines=1), call("tail", file_name="final_report.pdf", lines=2)),
+    ],
+)
+def test_what_shows_the_same_only_by_chance_fails(wanted: Action, by_chance: Action) -> None:
+    """Both give the same in ``document`` of task 0, where no file is hidden and each has one line."""
+    environment = begun()
+    environment.step(call("cd", folder="document"))
+    start = environment.backend
+    assert len({start.copy().call(action.tool_calls[0]) for action in (wanted, by_chance)}) == 1
+    assert verifier_module._agree_elsewhere(start, wanted.tool_calls, wanted.tool_calls)
+    assert not verifier_module._agree_elsewhere(start, by_chance.tool_calls, wanted.tool_calls)
 
 
 def test_a_finished_request_wants_an_end_and_not_another_call(sample: list[Trajectory]) -> None:

@@ -92,11 +92,10 @@ class BfclTask:
         else:
             messages = (Message(role="user", content="\n".join(results)),)
         fault = "" if all(made for _, made in outcomes) else "not_executed"
-        if self._num_turns > self._max_turns:
-            return Observation(
-                messages, 0.0, done=True, reason="force_terminated", returned=sorted(results), fault=fault
-            )
-        return Observation(messages, returned=sorted(results), fault=fault)
+        answer = Observation(messages, returned=sorted(results), fault=fault)
+        if self._num_turns <= self._max_turns:
+            return answer
+        return dataclasses.replace(answer, reward=0.0, done=True, reason="force_terminated")
 
     def _next_request(self) -> Observation:
         self._fault = self._fault or self.truth.fault(self.backend, self.num_calls, self.request) or ""
@@ -109,10 +108,10 @@ class BfclTask:
         return {"request": self.request, "instances": self.backend.state()}
 
     def controls(self) -> Iterator[tuple[BfclTask, bool]]:
-        """The same request where every instance has the package's default content."""
+        """The same request with other files."""
         control = copy.copy(self)
-        control.backend = Backend(dataclasses.replace(self._task, initial={}))
-        yield control, False
+        control.backend = self.backend.altered()
+        yield control, True
 
     def close(self) -> None: ...
 

@@ -23,8 +23,8 @@ from bfcl_eval.constants.executable_backend_config import CLASS_FILE_PATH_MAPPIN
 from bfcl_eval.eval_checker.multi_turn_eval.multi_turn_checker import response_checker, state_checker
 
 from pivotrl.reading.formats.bfcl import Task, calls_in_text, documented, load_task
-from pivotrl.records import ToolCall
-from pivotrl.strict_json import call_arguments
+from pivotrl.records import Tool, ToolCall
+from pivotrl.strict_json import call_arguments, kind_of
 
 MAX_CHARACTERS = 20_000
 """Longest arguments of a call, and longest text that is read as calls."""
@@ -46,6 +46,13 @@ class Backend:
 
     def copy(self) -> Backend:
         return copy.deepcopy(self)
+
+    def altered(self) -> Backend:
+        """A copy where every file has another last line, and every directory two more files, one of them hidden."""
+        made = self.copy()
+        for system in (instance for instance in made.instances.values() if hasattr(instance, "root")):
+            _alter(system.root)
+        return made
 
     def call(self, call: ToolCall) -> tuple[str, bool]:
         """(the result as the package words it, whether the call could be made)
@@ -76,14 +83,23 @@ class Backend:
         arguments = call_arguments(call.arguments)
         method = getattr(self.instances[owner], call.name)
         inspect.signature(method).bind(**arguments)
-        if owner == "MathAPI":
-            _require_moderate(arguments)
+        _require_types(arguments, next(tool for tool in documented(owner) if tool.name == call.name))
         return method, arguments
 
     def state(self) -> dict[str, Any]:
         """The attributes of all instances as JSON, with what the package's comparison leaves out: the current
         directory, and the generators of random numbers as a fingerprint."""
         return {name: _plain(instance) for name, instance in self.instances.items()}
+
+
+def _alter(directory: Any) -> None:
+    for item in list(directory.contents.values()):
+        if hasattr(item, "contents"):
+            _alter(item)
+        else:
+            item.content += "\nzq altered"
+    for name in ("zq_file", ".zq_hidden"):
+        directory._add_file(name, "zq")
 
 
 @functools.cache
@@ -98,18 +114,31 @@ def _parameters(class_name: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(inspect.signature(method).parameters)[1:] for name, method in methods.items()}
 
 
-def _require_moderate(arguments: dict[str, Any]) -> None:
-    """
+def _require_types(arguments: dict[str, Any], tool: Tool) -> None:
+    """Be stricter than the package, which takes ``None`` for ``False`` and multiplies texts by numbers.
+
+    The ground truth itself calls a ticket by a text (tasks 173); the function answers that there is none.
+
     Raises:
-        ValueError: arithmetic would multiply a text, or take for ever.
+        ValueError: a value is not of the documented type, or arithmetic with it would take for ever.
     """
     for name, value in arguments.items():
-        numbers = value if isinstance(value, list) else [value]
-        if not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError(f"{name} must be a number, or a list of numbers")
-        limit = _MAX_PLACES if name in ("exponent", "precision", "decimal_places") else 10**300
-        if any(abs(number) > limit for number in numbers):
-            raise ValueError(f"{name} must not be beyond {limit:g}")
+        schema = tool.parameters["properties"][name]
+        if value is None and schema.get("default") == "None":
+            continue
+        if not (_fits(value, schema) or (name == "ticket_id" and isinstance(value, str))):
+            raise ValueError(f"{name} must be of type {schema['type']}")
+        if name in ("exponent", "precision", "decimal_places") and abs(value) > _MAX_PLACES:
+            raise ValueError(f"{name} must not be beyond {_MAX_PLACES}")
+
+
+def _fits(value: Any, schema: dict[str, Any]) -> bool:
+    kind = kind_of(value)
+    if kind == "array":
+        return schema["type"] == "array" and all(_fits(item, schema["items"]) for item in value)
+    if schema["type"] == "integer":
+        return kind == "number" and value == int(value)
+    return bool(kind == schema["type"])
 
 
 def _text(result: Any) -> str:

@@ -20,6 +20,7 @@ def read(
     first: AtLeast1 | None = None,
     tasks: Sequence[str] | None = None,
     tools: Tools = "json",
+    train_ends: bool = False,
     last_message: str = "Done.",
     unable_message: str = "Something that I need for this is missing.",
 ) -> Iterator[Trajectory | Refusal]:
@@ -29,13 +30,15 @@ def read(
     Args:
         path: the category: ``base``, ``miss_param``, ``miss_func`` or ``long_context``.
         skip, first, tasks, tools: as for the environment.
+        train_ends: make candidates of the turns that end a request, too. The benchmark, and so the verifier ``bfcl``,
+            takes any words for an end; ``pivotrl check`` refuses that unless ``--max-false-pass`` is raised.
         last_message: what the expert says when a request is fulfilled.
         unable_message: what it says when a request cannot be fulfilled yet.
     """
     environments = make_environments(category=str(path), skip=skip, first=first, tasks=tasks, tools=tools)
     for name in environments.tasks():
         environment = environments.make(name)
-        messages, observation = list(environment.reset()), Observation(())
+        messages, observation, ends = list(environment.reset()), Observation(()), list[int]()
         while not observation.done:
             calls = environment.truth.calls
             actions = [
@@ -44,6 +47,8 @@ def read(
             ]
             while actions and not observation.done:
                 action = actions.pop(0)
+                if not environment.calls(action):
+                    ends.append(len(messages))
                 messages.append(Message(role="assistant", content=action.content, tool_calls=action.tool_calls))
                 observation = environment.step(action)
                 messages += observation.messages
@@ -56,6 +61,7 @@ def read(
             messages=tuple(messages),
             tools=environment.tools,
             reward=observation.reward,
+            excluded={} if train_ends else dict.fromkeys(ends, "context_only"),
             metadata={"domain": "bfcl", **environment.tags},
         )
 
