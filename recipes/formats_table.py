@@ -25,6 +25,7 @@ DOCUMENT = ROOT / "docs" / "formats.md"
 PLAYED = {
     "plancraft": ("train", "the oracle plays the tasks of the installed package"),
     "shell_tasks": ("tests/data/shell_tasks", "the commands run in the sandbox"),
+    "tau2_solo": ("train", "the ground truth of the installed package is played"),
 }
 """Readers that create their trajectories: their source, and why they need no log."""
 IN_EVERY = {"system_missing", "reward_unknown", "several_calls"}
