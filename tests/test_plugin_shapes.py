@@ -279,7 +279,7 @@ class Strict(Whole):
     ("name", "said"),
     [
         ("Lessonless", "lacks lesson"),
-        ("Aimless", "objective must be 'policy_gradient' or 'likelihood', not 'guess'"),
+        ("Aimless", "objective must be 'policy_gradient' or 'likelihood' or 'weighted_likelihood', not 'guess'"),
         ("Strict", "fails in check: KeyError: 'broken'"),
     ],
 )
@@ -343,7 +343,11 @@ def test_a_wrong_reader_moves_no_run_aside(reader: Any, tmp_path: Path) -> None:
         ("policies", "tabula", "^no policy called 'tabula'; did you mean 'tabular'\\? There are hf, tabular, or give"),
         ("readers", "tau2bench", "no reader called 'tau2bench'; did you mean 'tau2_bench'\\?"),
         ("readers", "test_pipeline", "did you mean 'test_pipeline:read'\\?"),
-        ("environments", "zzz", "^no environment called 'zzz'; there are plancraft, shell, or give an import path"),
+        (
+            "environments",
+            "zzz",
+            "^no environment called 'zzz'; there are errands, plancraft, shell, or give an import path",
+        ),
         ("exporters", "ms-swift", "did you mean 'ms_swift'\\?"),
         (
             "verifiers",

@@ -119,6 +119,19 @@ class LearningActor(Actor):
         """
         return self.learner.update(self.examples(groups, options.loss_level), learning_rate, options)
 
+    def action_logprobs(self, turns: Sequence[Turn], groups: Sequence[SampleGroup]) -> list[list[list[float]]]:
+        """See :class:`pivotrl.protocols.ScoresActions`; the learner must have ``token_logprobs``.
+
+        Raises:
+            ValueError: a group was sampled from a different rendering of its turn.
+        """
+        learner: Any = self.learner
+        found: list[list[list[float]]] = learner.token_logprobs(
+            [self._prompt(turn, group.prompt_sha256) for turn, group in zip(turns, groups, strict=True)],
+            [[completion.token_ids_T for completion in group.completions_G] for group in groups],
+        )
+        return found
+
     def default_learning_rate(self, objective: ObjectiveName) -> float:
         return self.learner.default_learning_rate(objective)
 
@@ -141,7 +154,7 @@ class LearningActor(Actor):
         weights = iter(token_weights(lengths, level))
         return [
             Example(
-                self._prompt(group),
+                self._prompt(group.turn, group.prompt_sha256),
                 [Drawn(c.token_ids_T, c.logprobs_T, c.finish_reason == "stop") for c in group.completions_G],
                 group.advantages_G,
                 list(itertools.islice(weights, len(group.completions_G))),
@@ -149,8 +162,8 @@ class LearningActor(Actor):
             for group in groups
         ]
 
-    def _prompt(self, group: TrainingGroup) -> tuple[int, ...]:
-        prompt = self.renderer.prompt(group.turn)
-        if group.prompt_sha256 and group.prompt_sha256 != prompt_hash(prompt):
-            raise ValueError(f"{group.turn.id} was sampled from a different rendering than the one trained on")
+    def _prompt(self, turn: Turn, prompt_sha256: str) -> tuple[int, ...]:
+        prompt = self.renderer.prompt(turn)
+        if prompt_sha256 and prompt_sha256 != prompt_hash(prompt):
+            raise ValueError(f"{turn.id} was sampled from a different rendering than the one used now")
         return prompt

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pivotrl.plugins.environments import begun, closed, pinned_of, stepped, tools_of
+from pivotrl.plugins.environments import begun, closed, metadata_of, pinned_of, stepped, tools_of
 from pivotrl.plugins.shapes import sampled
-from pivotrl.protocols import Environment, Environments, Observation, Sampler, Turn
+from pivotrl.protocols import Environment, Environments, InputError, Observation, Sampler, Turn
 from pivotrl.records import EpisodeResult, EpisodeTurn, Message, SampleGroup, Sampling, Trajectory, episode_key
 from pivotrl.rollouts import misfit, storable
+from pivotrl.seeding import derive_seed
+from pivotrl.storage.record_files import RecordFile
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,40 @@ def episodes_of(environments: Mapping[str, Environments], per_task: int = 1) -> 
         for name, made in environments.items()
         for task in made.tasks()
         for number in range(per_task)
+    ]
+
+
+def draw_tasks(environments: Mapping[str, Environments], num_tasks: int, step: int, seed: int) -> list[Episode]:
+    """The different tasks of a training step, each as its first episode. A task comes back only after all others.
+
+    Raises:
+        InputError: there are no tasks.
+    """
+    tasks = episodes_of(environments)
+    if not tasks:
+        raise InputError("this method plays episodes; name environments with --train-environments")
+    drawn = []
+    for position in range(step * num_tasks, (step + 1) * num_tasks):
+        number, index = divmod(position, len(tasks))
+        order = random.Random(derive_seed(seed, "tasks", number))  # noqa: S311
+        drawn.append(order.sample(tasks, len(tasks))[index])
+    return list({episode.key: episode for episode in drawn}.values())
+
+
+def play_once(
+    episodes: Sequence[Episode], sampler: Sampler, sampling: Sampling, file: RecordFile[EpisodeResult]
+) -> list[EpisodeResult]:
+    """The results of the episodes, in order. Those in the file are read back; each new one is stored as it ends."""
+    for result in play_episodes([one for one in episodes if one.key not in file], sampler, sampling):
+        file.append([result])
+    return [file.get(episode.key) for episode in episodes]
+
+
+def turns_of(result: EpisodeResult) -> list[Turn]:
+    """Every sampled turn of an episode, with nothing but what came before it: still to be played."""
+    whole = result.trajectory()
+    return [
+        Turn(whole.model_copy(update={"messages": whole.messages[: turn.index]}), turn.index) for turn in result.turns
     ]
 
 
@@ -93,6 +130,7 @@ class _Playing:
     def begin(self) -> None:
         self.messages += begun(self.environment)
         self.tools, self.pinned = tools_of(self.environment), pinned_of(self.environment)
+        self.metadata = metadata_of(self.environment)
 
     def next_turn(self) -> Turn:
         trajectory = Trajectory(
@@ -138,6 +176,7 @@ class _Playing:
             num_turns=len(self.turns),
             num_tokens=sum(len(turn.token_ids_T) for turn in self.turns),
             tags=self.environment.tags,
+            metadata=self.metadata,
             seed=self.seed,
             tools=self.tools,
             context_window=self.environment.context_window,

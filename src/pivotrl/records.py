@@ -396,6 +396,8 @@ class EpisodeResult(Record):
     num_tokens: int
     tags: dict[str, str] = Field(default_factory=dict)
     """Tags for breaking down results, such as the difficulty."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    """Facts of the task that its environment gives, for ``restore`` and verifiers."""
     seed: int | None = None
     """With :attr:`key` and the place of a turn it fixes what was sampled there."""
     tools: tuple[Tool, ...] = ()
@@ -447,7 +449,11 @@ class EpisodeResult(Record):
             reward=self.reward if self.reward is not None and math.isfinite(self.reward) else None,
             context_window=self.context_window,
             pinned_messages=self.pinned_messages,
-            metadata={**self.tags, "environment": self.environment, "number": self.number, "reason": self.reason},
+            metadata={
+                **self.tags,
+                **self.metadata,
+                **{"environment": self.environment, "number": self.number, "reason": self.reason},
+            },
         )
 
 
@@ -477,6 +483,56 @@ class RetentionResult(Record):
     source: str
     nll: float
     kl: float | None
+    num_tokens: int
+
+    @property
+    def key(self) -> str:
+        return self.item_id
+
+
+class KlResult(Record):
+    """How far a policy has moved from its reference at one turn, from samples of the reference (nats)."""
+
+    turn_id: str
+    task_id: str
+    kl: float
+    """Mean over the samples of log reference - log policy, summed over the tokens of an action."""
+    kl_per_token: float
+    nll_per_token: float
+    """Mean over the sampled tokens of -log policy."""
+    num_samples: int
+    num_tokens: int
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
+
+class DemonstrationScore(Record):
+    """How likely the reference policy finds the demonstrated action of a turn."""
+
+    turn_id: str
+    task_id: str
+    nll: float | None
+    """-ln p(demonstrated action) in nats, summed over its tokens; None if the policy cannot write it."""
+    num_tokens: int
+    reason: str = ""
+    """Why there is no score."""
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
+
+class AnswerResult(Record):
+    """A policy's greedy answer to one question outside the task."""
+
+    item_id: str
+    source: str
+    reward: float | None
+    """None if there was no verdict, or if the question does not fit the model."""
+    reason: str
+    text: str
     num_tokens: int
 
     @property

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,7 @@ from typing import Protocol
 from pivotrl.advantages import Estimator, group_advantages
 from pivotrl.options import InputError, flag
 from pivotrl.plugins.shapes import taught
-from pivotrl.protocols import Environments, ObjectiveName, Policy, TrainingGroup, Turn, Verifier
+from pivotrl.protocols import Environments, NotRenderable, ObjectiveName, Policy, TrainingGroup, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import EpisodeResult, SampleGroup, Sampling, StepMetrics
 from pivotrl.rollouts import SampleFaults, continuation_turns, prompt_tokens, sample_groups
@@ -56,22 +56,55 @@ class Step:
     def sample(self) -> list[SampleGroup]:
         """G verified actions of the current policy at each turn. Stored samples are read back; new ones are stored
         before use."""
-        options, keys = self.options, [f"{self.number}/{turn.id}" for turn in self.turns]
+        return self.stored(
+            self.turns,
+            lambda turns: sample_groups(
+                turns, self.policy, self.verifier, self.options.group_size, self.sampling("step", self.number)
+            ),
+        )
+
+    def sampling(self, *purpose: str | int) -> Sampling:
+        """How the training draws samples; the purpose gives them a seed of their own."""
+        options = self.options
+        return Sampling(
+            temperature=options.train_temperature,
+            max_tokens=options.train_max_tokens,
+            seed=derive_seed(options.train_seed, *purpose),
+        )
+
+    def stored(
+        self, turns: Sequence[Turn], draw: Callable[[Sequence[Turn]], Iterable[SampleGroup]]
+    ) -> list[SampleGroup]:
+        """This step's group of each turn. Stored ones are read back; if any is missing, all are drawn together, and the
+        missing ones are stored before use."""
+        keys = [f"{self.number}/{turn.id}" for turn in turns]
         if not all(key in self.groups_file for key in keys):
-            sampling = Sampling(
-                temperature=options.train_temperature,
-                max_tokens=options.train_max_tokens,
-                seed=derive_seed(options.train_seed, "step", self.number),
-            )
-            drawn = sample_groups(self.turns, self.policy, self.verifier, options.group_size, sampling)
-            stamped = [group.model_copy(update={"step": self.number}) for group in drawn]
+            stamped = [group.model_copy(update={"step": self.number}) for group in draw(turns)]
             new = [group for group, key in zip(stamped, keys, strict=True) if key not in self.groups_file]
             self.groups_file.append(new)
         return [self.groups_file.get(key) for key in keys]
 
-    def weigh(self, groups: Sequence[SampleGroup]) -> tuple[list[TrainingGroup], dict[str, float]]:
-        """The groups with an advantage for each completion that has a verdict, and the metrics of the samples."""
-        return _with_advantages(self.turns, groups, self.options.advantage)
+    def demonstrations(self, turns: Sequence[Turn]) -> tuple[list[TrainingGroup], dict[str, float]]:
+        """The demonstrated action of each turn as a group of one with weight 1, and the metrics. Leaves out and counts
+        turns whose demonstrated action the chat template cannot write."""
+        groups = []
+        for turn in turns:
+            try:
+                demonstrated = self.policy.encode_action(turn, turn.expected_action)
+            except NotRenderable:
+                continue
+            groups.append(TrainingGroup(turn, [demonstrated], [1.0]))
+        return groups, {"groups/not_renderable": float(len(turns) - len(groups))}
+
+    def weigh(
+        self, groups: Sequence[SampleGroup], turns: Sequence[Turn] | None = None
+    ) -> tuple[list[TrainingGroup], dict[str, float]]:
+        """The groups with an advantage for each completion that has a verdict, and the metrics of the samples.
+
+        Args:
+            turns: of the groups; None: the batch.
+        """
+        return _with_advantages(self.turns if turns is None else turns, groups, self.options.advantage)
 
 
 @dataclass(frozen=True)
@@ -144,7 +177,9 @@ def train(
     episodes_file = RecordFile(directory / "episodes.jsonl", EpisodeResult)
     metrics_file = RecordFile(directory / "metrics.jsonl", StepMetrics)
     start = restore(policy, directory / "checkpoints")
-    keep_newest(directory / "checkpoints")  # a killed process may have left an older one
+    keeps_all = options.keep_checkpoints == "all"
+    if not keeps_all:
+        keep_newest(directory / "checkpoints")  # a killed process may have left an older one
     batch_of, objective = _schedule(turns, options), update_options(options, method.objective)
     num_skipped, has_warned = 0, False
     observer.progress("steps", start, options.num_steps)
@@ -171,7 +206,7 @@ def train(
                 f"again with {flag('learning_rate')} below {options.learning_rate:g}, or with a dtype of larger range"
             )
         if (number + 1) % options.checkpoint_every == 0 or number + 1 == options.num_steps:
-            save_checkpoint(policy, directory / "checkpoints", number + 1)
+            save_checkpoint(policy, directory / "checkpoints", number + 1, keeps_all)
         observer.progress("steps", number + 1, options.num_steps, _note(metrics))
     return list(metrics_file)
 
@@ -220,11 +255,12 @@ def _with_advantages(
     return training_groups, {
         "groups/with_verdict": float(len(training_groups)),
         "groups/with_signal": float(sum(any(group.advantages_G) for group in training_groups)),
-        **_sample_metrics(groups),
+        **sample_metrics(groups),
     }
 
 
-def _sample_metrics(groups: Sequence[SampleGroup]) -> dict[str, float]:
+def sample_metrics(groups: Sequence[SampleGroup]) -> dict[str, float]:
+    """Numbers and rewards of the samples of a step, as docs/runs.md explains them."""
     means = [group.mean for group in groups if group.mean is not None]
     variances = [group.variance for group in groups if group.variance is not None]
     completions = [completion for group in groups for completion in group.completions_G]

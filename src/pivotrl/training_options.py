@@ -27,9 +27,9 @@ class TrainingOptions(ObjectiveOptions):
 
     method: str = "pivotrl"
     """Training method with options. pivotrl: sample, verify, policy gradient. sft: imitate the demonstrated action.
-    episodes: end-to-end RL over whole episodes. See `pivotrl list methods`."""
+    own_states: PivotRL at states that the policy reached. episodes: end-to-end RL. See `pivotrl list methods`."""
     num_steps: AtLeast1 = 100
-    """Optimizer steps of the training, over all resumptions."""
+    """Optimizer steps of the training, over all resumptions. More than a finished training has continue it."""
     turns_per_step: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """B, turns per step. A task comes back only after all others."""
     turns_per_trajectory: AtLeast1 = 4
@@ -57,6 +57,8 @@ class TrainingOptions(ObjectiveOptions):
     """Seed of the order of turns and of the training samples."""
     checkpoint_every: AtLeast1 = 5
     """Steps between checkpoints; an interrupted training repeats at most these updates, and no sample."""
+    keep_checkpoints: Literal["newest", "all"] = "newest"
+    """all: keep every checkpoint, so that `evaluate --checkpoint` can measure each."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -81,6 +83,15 @@ def require_groups(options: TrainingOptions) -> None:
     """
     if options.group_size == 1:
         refuse("group_size", 1, "gives no advantage: a group of one has nothing to differ from; give at least 2")
+    require_sampling(options)
+
+
+def require_sampling(options: TrainingOptions) -> None:
+    """For methods that learn from samples.
+
+    Raises:
+        InputError: all samples of a turn would be equal.
+    """
     if options.train_temperature == 0:
         refuse("train_temperature", 0, "gives groups of equal samples, which teach nothing; give 1")
 

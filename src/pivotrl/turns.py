@@ -64,20 +64,20 @@ def cut(
 
 
 def _reason_to_skip(turn: Turn, domain: Domain) -> str | None:
-    action = turn.expected_action
+    message = turn.trajectory.messages[turn.index]
     if turn.index < turn.trajectory.pinned_messages:
         return "pinned_example"
     if turn.index in turn.trajectory.excluded:
         return turn.trajectory.excluded[turn.index]
-    if action.is_empty:
+    if not message.tool_calls and not (message.content or "").strip():
         return "empty_action"
     if not turn.num_context_messages:
         return "no_context"
     if domain == "conversation":
         return None
-    names = [call.name for call in action.tool_calls]
+    names = [call.name for call in message.tool_calls]
     if domain == "terminal":
-        is_shell = any(_SHELL_TOOL.search(name) for name in names) or _SHELL_BLOCK.search(action.content or "")
+        is_shell = any(_SHELL_TOOL.search(name) for name in names) or _SHELL_BLOCK.search(message.content or "")
         return None if is_shell else "not_a_shell_action"
     if not names:
         return "not_a_tool_call"

@@ -147,7 +147,10 @@ def _memory(command: str, arguments: Sequence[str], directory: Path | None) -> d
     """The run's values for options that the arguments leave out."""
     if command not in _STAGES or directory is None:
         return {}
-    known = remembered(directory, _STAGES[command](_given(arguments, "--name")))
+    training = _given(arguments, "--training")
+    known = remembered(
+        directory, _STAGES[command](_given(arguments, "--name")), training_stage(training) if training else None
+    )
     if "--overwrite" in arguments:  # the stage starts again, with options of its own
         known = {option: value for option, value in known.items() if option in SHARED}
     for given, replaced in _REPLACES.items():

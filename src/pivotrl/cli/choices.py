@@ -84,10 +84,10 @@ class _LatePolicy:
 
 @dataclass(frozen=True)
 class TrainedIn:
-    """Environments to train in, for a method that plays whole episodes."""
+    """Environments to train in, for a method that plays."""
 
     train_environments: tuple[str, ...] | None = None
-    """Environment plugins with options, for `--method episodes`: plancraft(split='train')."""
+    """Environment plugins with options, for `--method episodes` or `own_states`: plancraft(split='train')."""
 
     def __post_init__(self) -> None:
         _require_different("train_environments", self.train_environments)

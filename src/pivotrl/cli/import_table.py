@@ -1,10 +1,11 @@
-"""The table shown after an import: what was kept, left out, lost and refused."""
+"""The table shown after an import: what was kept, left out, lost and refused, and what to do next."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pivotrl.cli.fitting_table import new_table, print_table
+from pivotrl.cli.next_step import print_next_step
 from pivotrl.cli.tables import out, plain
 from pivotrl.reading import audit
 from pivotrl.runs.files import RunFiles
@@ -52,6 +53,7 @@ def print_import(directory: Path, as_json: bool) -> bool:
         )
     if refused:
         _print_refused(directory, counts["refused"])
+    print_next_step(directory)
     return refused
 
 

@@ -25,12 +25,12 @@ from pivotrl.plugins.shapes import require_policy
 from pivotrl.profiling import ProfileOptions
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.runs.directory import starting_in, working_in
-from pivotrl.runs.layout import evaluation_stage, selection_stage, training_stage
+from pivotrl.runs.layout import selection_stage, training_stage
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
 from pivotrl.stages.profiling import profile_stage
 from pivotrl.stages.reading import read_stage
-from pivotrl.stages.selecting import select_stage
+from pivotrl.stages.selecting import profile_distances, select_stage
 from pivotrl.stages.training import train_stage
 from pivotrl.training import TrainingOptions
 from pivotrl.turns import TurnOptions
@@ -183,6 +183,8 @@ def select(
     with working_in(directory):
         select_stage(directory, selection=selection, name=name, overwrite=overwrite)
     tables.print_stage(directory, selection_stage(name), json)
+    if not json:
+        tables.print_distances(profile_distances(directory))
 
 
 def train(
@@ -236,6 +238,8 @@ def evaluate(
     watching: Watching,
     name: str = "after",
     training: str | None = None,
+    checkpoint: str | None = None,
+    as_given: bool = False,
     verifier: str = "tool_call",
     overwrite: bool = False,
     json: bool = False,
@@ -246,6 +250,8 @@ def evaluate(
         directory: A run directory.
         name: 'before' measures the policy as given; any other name loads the trained weights first.
         training: Name of the training to measure; default is the run's training.
+        checkpoint: Measure this checkpoint of the training, such as 40 (steps), or the checkpoint at this path.
+        as_given: Measure the policy as given (its --model and --adapter) under this name, without trained weights.
         verifier: Verifier plugin.
         overwrite: Move an earlier evaluation of this name to replaced/.
         json: Print the counts as JSON.
@@ -263,7 +269,9 @@ def evaluate(
             verification=verification,
             overwrite=overwrite,
             training=training,
-            load_weights=name != "before" and policy.sampler is None,
+            load_weights=name != "before" and policy.sampler is None and not as_given,
+            checkpoint=checkpoint,
+            as_given=as_given,
             observer=observer,
         )
-    tables.print_stage(directory, evaluation_stage(name), json)
+    tables.print_scores(directory, name, json)

@@ -15,13 +15,17 @@ from rich.padding import Padding
 
 from pivotrl import plugins
 from pivotrl.cli.fitting_table import new_table, print_table
-from pivotrl.intervals import Estimate
+from pivotrl.evaluation.distance import Distances
+from pivotrl.intervals import Estimate, PairedDifference
 from pivotrl.protocols import InputError, NotRenderable, Turn
 from pivotrl.records import Message, Selection
 from pivotrl.rendering import Renderer, action_text
-from pivotrl.report.summary import Comparison, Summary
+from pivotrl.report.evaluations import scores_of, with_temperature
+from pivotrl.report.summary import Summary
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.manifest import manifest_path, read_manifest
+from pivotrl.runs.layout import evaluation_stage
+from pivotrl.runs.manifest import find_manifest, manifest_path, read_manifest
+from pivotrl.storage.record_files import counted
 from pivotrl.turns import cut
 
 out = Console(highlight=False)
@@ -42,9 +46,8 @@ def _interval(estimate: Estimate, unit: str) -> str:
     return f"{_number(estimate.mean, unit)} [{_number(estimate.low, unit)}, {_number(estimate.high, unit)}]"
 
 
-def _change(comparison: Comparison) -> str:
-    d = comparison.difference
-    if comparison.unit.startswith("share"):
+def _difference(d: PairedDifference, unit: str) -> str:
+    if unit.startswith("share"):
         return f"{100 * d.difference:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}] points"
     return f"{d.difference:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
 
@@ -60,10 +63,10 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     for c in summary.comparisons:
         p = summary.adjusted_p_values.get(c.name)
         results.add_row(
-            f"{c.name}, {c.unit}",
+            f"{with_temperature(c.kind, c.temperature)}, {c.unit}",
             _interval(c.before, c.unit),
             _interval(c.after, c.unit),
-            _change(c),
+            _difference(c.difference, c.unit),
             "" if p is None else f"{p:.4f}",
             str(c.difference.num_items),
         )
@@ -111,12 +114,31 @@ def _print_named(summary: Summary) -> None:
         bought = f"{training.cost.rollout_turns:,}"
         table.add_row(plain(told), plain(training.selection or ""), f"{training.num_steps:,}", bought)
     print_table(out, table)
-    table = new_table("evaluation", "of", "held-out turns [95 %]", "episodes [95 %]")
+    table = new_table("evaluation", "of", "measured", "score [95 %]", "change [95 %]")
     for one in summary.evaluations:
         told = one.stage if one.finished else f"{one.stage} (unfinished)"
-        scores = ["" if score is None else _interval(score, "share") for score in (one.turns, one.episodes)]
-        table.add_row(plain(told), plain(one.training or ""), *scores)
+        for score in one.scores:
+            change = _difference(score.difference, score.unit) if score.difference else ""
+            table.add_row(
+                plain(told), plain(one.training or ""), score.told, _interval(score.estimate, score.unit), change
+            )
+            told = ""
     print_table(out, table)
+
+
+def print_scores(directory: Path, name: str, as_json: bool) -> None:
+    """Print the scores of one evaluation, a line each, then its counts."""
+    print_stage(directory, evaluation_stage(name), as_json)
+    if as_json:
+        return
+    files, before = RunFiles(directory), find_manifest(directory, evaluation_stage("before"))
+    for score in scores_of(files, name, find_manifest(directory, evaluation_stage(name)), before):
+        items = counted(score.estimate.num_items, "item")
+        line = f"{score.told}: {_interval(score.estimate, score.unit)} ({score.unit}, {items})"
+        if score.difference is not None:
+            change, p = _difference(score.difference, score.unit), score.difference.p_value
+            line += f"; change since before: {change}, p = {p:.3g}"
+        out.print(plain(line), soft_wrap=True)
 
 
 def print_stage(directory: Path, stage: str, as_json: bool) -> None:
@@ -136,6 +158,26 @@ def print_stage(directory: Path, stage: str, as_json: bool) -> None:
     table.add_row("rollout turns", str(manifest.num_rollout_turns))
     table.add_row("seconds", f"{manifest.wall_seconds:.1f}")
     print_table(out, table)
+
+
+def print_distances(found: Distances) -> None:
+    """Print how far the reference is from accepted actions and from demonstrations, and what follows from it."""
+    without = f"{counted(found.num_without_pass, 'turn')} without a pass"
+    rl = f"{_nats(found.rl)}; {without}" if found.rl else found.why_not or "too few tasks with verdicts"
+    sft = "not scored: the sampler cannot score actions, or an older version profiled"
+    if found.sft_in_full:
+        sft = f"in full {_nats(found.sft_in_full)}"
+        sft = f"{_nats(found.sft)}; {sft}" if found.sft else sft
+    out.print("How far the reference would have to move, as far as the profile's samples can see:")
+    out.print(plain(f"  to accepted actions (PivotRL), mean -ln P: {rl}"), soft_wrap=True)
+    out.print(plain(f"  to demonstrations (imitation), mean -ln p: {sft}"), soft_wrap=True)
+    if found.difference is not None:
+        out.print(plain(f"  difference: {_nats(found.difference)}. {found.sentence}"), soft_wrap=True)
+
+
+def _nats(estimate: Estimate) -> str:
+    over = counted(estimate.num_items, "turn")
+    return f"{estimate.mean:.2f} [{estimate.low:.2f}, {estimate.high:.2f}] nats over {over}"
 
 
 def print_turn(directory: Path, turn_id: str | None, num_messages: int, selection: str | None = None) -> None:

@@ -7,15 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pivotrl.comparison.holding import held
 from pivotrl.evaluation import (
     EvaluationOptions,
+    evaluate_answers,
     evaluate_episodes,
     evaluate_progress,
     evaluate_retention,
     evaluate_turns,
 )
+from pivotrl.evaluation.divergence import can_score, draw_reference, task_kl, text_turns
 from pivotrl.options import AtLeast1, check
 from pivotrl.protocols import Environments, Policy, Turn, Verifier
+from pivotrl.records import Action, Verdict
 
 _AT = {0.0: "greedy", 1.0: "sampled"}
 
@@ -54,14 +58,22 @@ class HeldOutItems:
     environments: Mapping[str, Environments] = field(default_factory=dict)
     texts: Sequence[dict[str, str]] = ()
     """Reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`."""
+    questions: Sequence[dict[str, str]] = ()
+    """Questions outside the task, in the same form; an answer counts if it is exactly the expected one."""
 
 
-def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measuring) -> dict[str, dict[str, float]]:
+def measure(
+    policy: Policy, items: HeldOutItems, folder: Path, options: Measuring, drawn: Path
+) -> dict[str, dict[str, float]]:
     """Measure -> cluster -> mean. Items are stored in ``folder`` and not measured again.
 
     ``turns/greedy``, ``turns/sampled``, ``episodes/greedy``, ``episodes/sampled`` and ``progress/greedy``
-    (:func:`pivotrl.evaluation.evaluate_progress`) per task; ``nll`` and ``kl`` (to the policy before training) per
-    text, in nats per token.
+    (:func:`pivotrl.evaluation.evaluate_progress`) per task; ``nll`` per text, in nats per token; ``answers`` per
+    question, 1 if the greedy answer is right; ``kl/tasks`` and ``kl/answers``, the forward KL(before training ||
+    policy) at held-out turns and at questions, in nats per action.
+
+    Args:
+        drawn: folder of the actions that were drawn before training, shared by all trials.
     """
     values: dict[str, dict[str, float]] = {}
     asked = EvaluationOptions(
@@ -72,6 +84,8 @@ def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measurin
         eval_batch=options.batch,
         eval_seed=options.seed,
     )
+    questions = text_turns(items.questions)
+    greedy = EvaluationOptions(eval_max_tokens=options.max_tokens, eval_batch=options.batch)
     if items.turns:
         assert items.verifier is not None
         found = evaluate_turns(policy, items.turns, items.verifier, folder / "turns.jsonl", asked)
@@ -79,7 +93,6 @@ def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measurin
             values[f"turns/{name}"] = cluster_means((r.task_id, r.reward) for r in found if r.temperature == at)
     if items.walked:
         assert items.verifier is not None
-        greedy = EvaluationOptions(eval_max_tokens=options.max_tokens, eval_batch=options.batch)
         walks = evaluate_progress(policy, items.walked, items.verifier, folder / "progress.jsonl", greedy)
         values["progress/greedy"] = cluster_means((walk.task_id, walk.progress) for walk in walks)
     if items.environments:
@@ -89,8 +102,22 @@ def measure(policy: Policy, items: HeldOutItems, folder: Path, options: Measurin
     if items.texts:
         scored = evaluate_retention(policy, items.texts, folder / "texts.jsonl")
         values["nll"] = cluster_means((r.item_id, r.nll) for r in scored)
-        values["kl"] = cluster_means((r.item_id, r.kl or 0.0) for r in scored)  # None before training, where it is 0
+    if items.questions:
+        answered = evaluate_answers(policy, items.questions, exact, folder / "answers.jsonl", greedy)
+        values["answers"] = cluster_means((r.item_id, r.reward) for r in answered)
+    for name, turns, count in (("tasks", items.turns, options.samples_per_turn), ("answers", questions, 1)):
+        if turns and can_score(policy):
+            with held(drawn):
+                before = draw_reference(policy.reference, turns, count, drawn / f"{name}.jsonl", greedy)
+            moved = task_kl(policy, turns, before, options.batch)
+            values[f"kl/{name}"] = cluster_means((r.task_id, r.kl) for r in moved)
     return values
+
+
+def exact(turn: Turn, action: Action) -> Verdict:
+    """Whether the answer is the expected one, but for spaces around it."""
+    right = (action.content or "").strip() == (turn.expected_action.content or "").strip()
+    return Verdict.passed() if right and not action.tool_calls else Verdict.failed("other_answer")
 
 
 def cluster_means(rows: Iterable[tuple[str, float | None]]) -> dict[str, float]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pivotrl.comparison.arms import ARMS, Arm
+from pivotrl.comparison.holding import held
 from pivotrl.comparison.measuring import measure
 from pivotrl.comparison.points import BASE, Costs, Point
 from pivotrl.comparison.settings import Setting
@@ -55,10 +54,11 @@ class Trial:
 def run_base(setting: Setting, root: Path, seed: int, cell: str = "") -> Point:
     """Measure the policy before training, once for each cell and seed."""
     trial = Trial(BASE, 0.0, seed, (0,), cell)
-    with _held(root / trial.folder) as folder:
+    with held(root / trial.folder) as folder:
         file = RecordFile(folder / "points.jsonl", Point)
         if not len(file):
-            values = measure(setting.make_policy(seed), setting.held_out, folder / "step_0", setting.measuring)
+            drawn = root / cell / "before" / f"seed{seed}"
+            values = measure(setting.make_policy(seed), setting.held_out, folder / "step_0", setting.measuring, drawn)
             file.append([trial.point(0, Costs(), values)])
         return next(iter(file))
 
@@ -72,7 +72,7 @@ def run_trial(setting: Setting, root: Path, trial: Trial, keep_weights: bool = F
     Raises:
         InputError: no turn is a pivot, or an option contradicts the method.
     """
-    with _held(root / trial.folder) as folder:
+    with held(root / trial.folder) as folder:
         file = RecordFile(folder / "points.jsonl", Point)
         still_open = [step for step in trial.checkpoints if trial.point(step, Costs(), {}).key not in file]
         if still_open:
@@ -84,7 +84,8 @@ def run_trial(setting: Setting, root: Path, trial: Trial, keep_weights: bool = F
             phase = _Phase(setting, root, trial, trial.what, trial.rate, folder / "train")
             for step in still_open:
                 costs = _sum(before, phase.train(policy, step))
-                values = measure(policy, setting.held_out, folder / f"step_{step}", setting.measuring)
+                drawn = root / trial.cell / "before" / f"seed{trial.seed}"
+                values = measure(policy, setting.held_out, folder / f"step_{step}", setting.measuring, drawn)
                 file.append([trial.point(step, costs, values)])
         if not keep_weights:
             for weights in (folder / "first" / "checkpoints", folder / "train" / "checkpoints"):
@@ -146,7 +147,7 @@ def _profiled(
     setting: Setting, policy: Policy, turns: Sequence[Turn], folder: Path, seed: int
 ) -> tuple[list[SampleGroup], Costs]:
     """The profile of a seed, which all its arms share and each pays for."""
-    with _held(folder):
+    with held(folder):
         timing = RecordFile(folder / "seconds.jsonl", _Seconds)
         options = dataclasses.replace(setting.profiling, profile_seed=seed)
         began = time.monotonic()
@@ -201,12 +202,3 @@ def _sum(first: Costs, second: Costs) -> Costs:
         trained_tokens=first.trained_tokens + second.trained_tokens,
         seconds=first.seconds + second.seconds,
     )
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[Path]:
-    """Waits until no other process works in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.executors.choosing import why_not
 from pivotrl.engine.finite import optimizer_step, require_finite
+from pivotrl.engine.items import Item
 from pivotrl.engine.objective import Batch, Objective
 from pivotrl.engine.weights import Weights
 from pivotrl.protocols import InputError, ObjectiveName, UpdateOptions
@@ -23,6 +25,8 @@ _LEARNING_RATES: dict[tuple[bool, ObjectiveName], float] = {
     (True, "likelihood"): 2e-4,
     (False, "policy_gradient"): 1e-6,
     (False, "likelihood"): 1e-5,
+    (True, "weighted_likelihood"): 2e-4,
+    (False, "weighted_likelihood"): 1e-5,
 }
 """(Whether an adapter is trained, objective) -> learning rate. docs/method.md gives the sources."""
 
@@ -68,7 +72,7 @@ class LocalLearner:
         model = self.weights.model
         batch = Batch.of(examples, options).to(model.device)
         reference_S = None
-        if options.objective == "policy_gradient" and options.kl_coefficient > 0:
+        if options.kl_coefficient > 0:
             with self.weights.reference():
                 reference_S = self._reference_executor.score(batch.items, options.temperature).logprobs_S
         objective = Objective(batch, options, reference_S)
@@ -134,6 +138,14 @@ class LocalLearner:
         with self.weights.reference() as model:
             reference_SV = _all_logprobs(model, prompt, answer)
         return nll, (logprobs_SV.exp() * (logprobs_SV - reference_SV)).sum(dim=-1).mean().item()
+
+    def token_logprobs(
+        self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[list[float]]]:
+        """See :class:`pivotrl.protocols.tokens.Learner`. Common prefixes are computed once."""
+        items = [Item(prompt, its) for prompt, its in zip(prompts, completions, strict=True)]
+        scores = iter(self.executor.score(items).logprobs_S.tolist())
+        return [[list(itertools.islice(scores, len(tokens))) for tokens in item.completions] for item in items]
 
     # --- keeping --------------------------------------------------------------------------------------------------
 

@@ -41,12 +41,21 @@ def kl_k3(logprobs_S: torch.Tensor, reference_logprobs_S: torch.Tensor) -> torch
 def importance_weights(old_logprobs_S: torch.Tensor, sampled_logprobs_S: torch.Tensor, cap: float) -> torch.Tensor:
     """Truncated importance weights [S], without gradient: min(policy before the update / sampler, cap) per token.
 
-    They correct for a sampler that differs from the policy, such as another engine or an older policy.
+    They correct for a sampler that differs from the policy, such as another engine or an older policy. A token that was
+    not sampled (NaN) keeps the weight 1.
     """
     ratio = (old_logprobs_S.detach() - sampled_logprobs_S).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
-    return ratio.clamp(max=cap)
+    return torch.where(sampled_logprobs_S.isnan(), 1.0, ratio.clamp(max=cap))
 
 
 def likelihood_loss(logprobs_S: torch.Tensor, advantages_S: torch.Tensor, weights_S: torch.Tensor) -> torch.Tensor:
     """Weighted cross-entropy: SFT when every advantage is 1."""
     return -(weights_S * advantages_S * logprobs_S).sum()
+
+
+def weighted_likelihood_loss(
+    logprobs_S: torch.Tensor, advantages_S: torch.Tensor, weights_S: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy, each token weighted by its detached probability (DFT, arXiv 2508.05629): what the policy finds
+    unlikely pulls less."""
+    return likelihood_loss(logprobs_S, advantages_S * logprobs_S.detach().exp(), weights_S)

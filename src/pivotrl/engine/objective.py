@@ -17,7 +17,13 @@ from torch import Tensor
 
 from pivotrl.engine.executors import Executor, Scored
 from pivotrl.engine.items import Item
-from pivotrl.engine.losses import clipped_policy_loss, importance_weights, kl_k3, likelihood_loss
+from pivotrl.engine.losses import (
+    clipped_policy_loss,
+    importance_weights,
+    kl_k3,
+    likelihood_loss,
+    weighted_likelihood_loss,
+)
 from pivotrl.protocols import UpdateOptions
 from pivotrl.protocols.tokens import Example
 
@@ -31,7 +37,7 @@ class Batch:
     advantages_S: Tensor
     weights_S: Tensor
     sampled_S: Tensor
-    """Log-probabilities that the sampler reported."""
+    """Log-probabilities that the sampler reported; NaN for tokens that were not sampled."""
 
     @classmethod
     def of(cls, examples: Sequence[Example], options: UpdateOptions) -> Batch:
@@ -86,36 +92,47 @@ class Objective:
         """(loss, its KL term, ratio [S])."""
         index, options, batch = scored.index_S, self._options, self._batch
         advantages_S, weights_S = batch.advantages_S[index], batch.weights_S[index]
+        ratio_S, kl = None, None
         if options.objective == "likelihood":
-            return likelihood_loss(scored.logprobs_S, advantages_S, weights_S), None, None
-        old_S = scored.logprobs_S.detach() if self._old_S is None else self._old_S[index]
-        corrected_S = weights_S
-        if options.importance_cap is not None:
-            corrected_S = weights_S * importance_weights(old_S, batch.sampled_S[index], options.importance_cap)
-        loss, ratio_S = clipped_policy_loss(
-            scored.logprobs_S, old_S, advantages_S, corrected_S, options.clip_low, options.clip_high
-        )
-        kl = None
+            loss = likelihood_loss(scored.logprobs_S, advantages_S, weights_S)
+        elif options.objective == "weighted_likelihood":
+            loss = weighted_likelihood_loss(scored.logprobs_S, advantages_S, weights_S)
+        else:
+            loss, ratio_S = self._policy_loss(scored, advantages_S, weights_S)
         if self._reference_S is not None:
             kl = (weights_S * kl_k3(scored.logprobs_S, self._reference_S[index])).sum()
             loss = loss + options.kl_coefficient * kl
         return loss, kl, ratio_S
 
+    def _policy_loss(self, scored: Scored, advantages_S: Tensor, weights_S: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, ratio [S])."""
+        index, options, batch = scored.index_S, self._options, self._batch
+        old_S = scored.logprobs_S.detach() if self._old_S is None else self._old_S[index]
+        if options.importance_cap is not None:
+            weights_S = weights_S * importance_weights(old_S, batch.sampled_S[index], options.importance_cap)
+        return clipped_policy_loss(
+            scored.logprobs_S, old_S, advantages_S, weights_S, options.clip_low, options.clip_high
+        )
+
     def _metrics(self, scored: Scored) -> dict[str, float]:
         loss, kl, ratio_S = self._parts(scored)
         metrics = {"loss/total": loss.item()}
+        if kl is not None:
+            metrics["loss/kl"] = kl.item()
+        options, weights_S = self._options, self._batch.weights_S / self._batch.weights_S.sum()
+        if options.objective == "weighted_likelihood":
+            metrics["loss/nll"] = -(weights_S * scored.logprobs_S).sum().item()
         if ratio_S is None:
             return metrics
-        options, weights_S = self._options, self._batch.weights_S / self._batch.weights_S.sum()
         outside_S = (ratio_S < 1 - options.clip_low) | (ratio_S > 1 + options.clip_high)
-        gap_S = (scored.logprobs_S - self._batch.sampled_S).abs()
+        was_sampled_S = ~self._batch.sampled_S.isnan()
+        gap_S = (scored.logprobs_S - self._batch.sampled_S).abs().nan_to_num(0.0)
         metrics |= {
             "loss/policy": loss.item() - (options.kl_coefficient * kl.item() if kl is not None else 0.0),
             "ratio/mean": (weights_S * ratio_S).sum().item(),
             "ratio/clipped_fraction": (weights_S * outside_S).sum().item(),
             "policy/entropy": (weights_S * scored.entropy_S).sum().item(),
-            "policy/sampler_gap": (weights_S * gap_S).sum().item(),
         }
-        if kl is not None:
-            metrics["loss/kl"] = kl.item()
+        if was_sampled_S.any():
+            metrics["policy/sampler_gap"] = ((weights_S * gap_S).sum() / (weights_S * was_sampled_S).sum()).item()
         return metrics

@@ -211,6 +211,11 @@ class PlancraftTask:
     ) -> None:
         self.task_id: str = task["id"]
         self.tags = {"difficulty": task["complexity_split"], "distractors": str(task["num_distractors"])}
+        self.metadata = {
+            "target": task["target"],
+            "impossible": task["impossible"],
+            "path": list(task.get("optimal_path") or ()),
+        }
         self.context_window = context_window
         self._task, self._recipes, self._max_turns, self._stop_on_repeat = task, recipes, max_turns, stop_on_repeat
 
@@ -270,6 +275,7 @@ def restore(turn: Turn, *, max_turns: int = 30) -> PlancraftTask:
         task = {
             **{"id": turn.trajectory.task_id, "target": target, "slotted_inventory": inventory},
             "impossible": metadata["impossible"],
+            "optimal_path": metadata.get("path"),
             "complexity_split": metadata.get("difficulty"),
             "num_distractors": metadata.get("distractors"),
         }

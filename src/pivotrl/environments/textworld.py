@@ -22,8 +22,8 @@ Commands = Literal["listed", "free"]
 NotNegativeInt = Annotated[int, Field(ge=0)]
 
 SYSTEM = {
-    "listed": "You play a text game. Reply with one command from the list: the one that does the next step of the task.",
-    "free": "You play a text game. Reply with one short command: the one that does the next step of the task.",
+    "listed": "You play a text game. Reply with one command from the list, the one that does the task's next step.",
+    "free": "You play a text game. Reply with one short command, the one that does the task's next step.",
 }
 _DONE = re.compile(r"^Done so far: (.*)$", re.MULTILINE)
 _ANSWER = re.compile(r"^The game answers: .*\n?", re.MULTILINE)
@@ -106,7 +106,7 @@ class TextWorldTask:
         InputError: textworld cannot make the game.
         """
         self.close()
-        self._play = Play(self.game, self._folder)
+        self._play = Play(self.game, self._folder, parser=self.commands == "free")
         self.done: list[str] = []
         self.num_turns, self._answer = 0, ""
         self._limit = self._max_turns or len(self.play.plan) + self._spare_turns
@@ -115,19 +115,20 @@ class TextWorldTask:
     def text(self) -> str:
         """The observation."""
         play = self.play
-        done = f"Done so far: {'; '.join(self.done) or 'nothing'}"
-        if self.commands == "listed":
-            return "\n".join((f"Task: {play.objective}", done, play.inventory, _LIST + "\n".join(play.commands)))
-        answer = [f"The game answers: {self._answer}"] if self._answer else []
-        return "\n".join((f"Task: {play.objective}", done, *answer, play.inventory, play.description))
+        lines = [f"Task: {play.objective}", f"Done so far: {'; '.join(self.done) or 'nothing'}"]
+        if self._answer:
+            lines.append(f"The game answers: {self._answer}")
+        lines.append(f"You are carrying: {', '.join(play.inventory) or 'nothing'}.")
+        lines.append(_LIST + "\n".join(play.commands) if self.commands == "listed" else play.description)
+        return "\n".join(lines)
 
     def step(self, action: Action) -> Observation:
         self.num_turns += 1
         fault = ""
         try:
             self._execute(executable(action, self.commands, self.play.commands))
-        except NoCommand as error:
-            self._answer, fault = "That is not a command.", "not_executed"
+        except NoCommand:
+            self._answer, fault = "That is not a possible command.", "not_executed"
         if self.play.over:
             reason = "won" if self.play.won else "lost"
             last = Message(role="user", content=f"The game is {reason}.")
@@ -138,10 +139,10 @@ class TextWorldTask:
         return Observation(messages, returned=self._answer, fault=fault)
 
     def _execute(self, command: str) -> None:
-        changed = self.play.execute(command)
-        self._answer = "" if changed else self.play.answer
-        if changed:
-            self.done.append(command)
+        executed = self.play.execute(command)
+        self._answer = "" if executed else self.play.answer
+        if executed:
+            self.done.append(executed)
 
     def state(self) -> list[str]:
         """The facts of the world, sorted."""
@@ -213,6 +214,13 @@ def shown(turn: Turn) -> tuple[Game, Commands, tuple[str, ...]]:
         raise NotRestorable("not_a_textworld_turn", "the observation does not say what was done so far")
     told = tuple(done.group(1).split("; ")) if done.group(1) != "nothing" else ()
     return game, "listed" if f"\n{_LIST}" in text else "free", told
+
+
+def agrees(turn: Turn, objective: str, listed: Sequence[str]) -> bool:
+    """Whether the turn shows this task and, if it lists commands, these."""
+    text = _latest(turn)
+    _, lists, commands = text.partition(f"\n{_LIST}")
+    return text.startswith(f"Task: {objective}\n") and (not lists or commands == "\n".join(listed))
 
 
 def _latest(turn: Turn) -> str:

@@ -4,6 +4,19 @@ Every item is stored. :mod:`pivotrl.intervals` computes every number from the it
 need neither a run directory nor a guarded verifier: any sampler, verifier and path will do.
 """
 
+from pivotrl.evaluation.answers import accuracy_by_source as accuracy_by_source
+from pivotrl.evaluation.answers import answer_accuracy as answer_accuracy
+from pivotrl.evaluation.answers import evaluate_answers as evaluate_answers
+from pivotrl.evaluation.distance import Distances as Distances
+from pivotrl.evaluation.distance import distances as distances
+from pivotrl.evaluation.distance import score_demonstrations as score_demonstrations
+from pivotrl.evaluation.divergence import action_logprobs as action_logprobs
+from pivotrl.evaluation.divergence import can_score as can_score
+from pivotrl.evaluation.divergence import draw_reference as draw_reference
+from pivotrl.evaluation.divergence import kl_per_action as kl_per_action
+from pivotrl.evaluation.divergence import kl_per_token as kl_per_token
+from pivotrl.evaluation.divergence import task_kl as task_kl
+from pivotrl.evaluation.divergence import text_turns as text_turns
 from pivotrl.evaluation.episodes import evaluate_episodes as evaluate_episodes
 from pivotrl.evaluation.options import Draw as Draw
 from pivotrl.evaluation.options import EvaluationOptions as EvaluationOptions

@@ -7,9 +7,10 @@ a model: :mod:`pivotrl.judging.probes` makes the actions, and the verifier judge
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import version
@@ -27,11 +28,16 @@ from pivotrl.plugins.describing import describe, source_sha256
 from pivotrl.protocols import Combination, InputError, JudgesEffects, Sampler, Turn, Verifier, Wrapping
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import Verdict
-from pivotrl.rollouts import judge
+from pivotrl.rollouts import judge_all
 from pivotrl.storage.record_files import sha256_of_file, sha256_of_json, write_file
 from pivotrl.turns import draw_by_task
 
 _NUM_OTHERS = 2
+_DEMONSTRATED = "demonstrated"
+_FEWEST = 32
+"""Probes that are judged together at least, after the first one."""
+_SECONDS = 1.0
+"""About how long probes are judged together before the clock is looked at."""
 _WITHOUT_EFFECT = frozenset({"empty", "malformed", "talk", "judge", "shell_missing"})
 """Attacks that do nothing. Any other attack may by chance have the effect of the demonstrated action."""
 
@@ -47,7 +53,7 @@ class CheckOptions:
     probes_per_kind: AtLeast1 = 2
     """At most this many probes of one kind per turn."""
     check_seconds: Positive = 120.0
-    """Start no further turn after this time; for verifiers that run programs or ask a model."""
+    """Begin no further probes after this time; for verifiers that run programs or ask a model."""
     max_false_pass: Share = 0.02
     """Refuse training if more than this share of the certain attacks passes, overall or in any group: a kind of turn, a
     language, a tool, an argument, a kind of attack (docs/judging.md explains why 2 %)."""
@@ -62,7 +68,8 @@ def check(
     options: CheckOptions = CheckOptions(),
     observer: Observer = SILENT,
 ) -> CheckReport:
-    """Judge the demonstrated action and every probe at a sample of the turns.
+    """Judge the demonstrated action and every probe at a sample of the turns; side by side, if the verifier can
+    (``judge_all``).
 
     Raises:
         InputError: there are no turns.
@@ -71,34 +78,45 @@ def check(
     if not turns:
         raise InputError("no candidate turns to check the verifier on; see the skipped turns and their reasons")
     drawn = draw_by_task(turns, None, options.check_turns, options.check_seed)
+    cases = _cases(drawn, turns, options)
     judged: list[Judged] = []
     is_ignored = _ignored_by(asked)
-    began, spent, num_checked = time.monotonic(), 0.0, 0
-
-    def is_late() -> bool:
-        return bool(judged) and time.monotonic() - began > options.check_seconds
-
-    for turn in drawn:
-        if is_late():
+    began, spent, num_checked, size = time.monotonic(), 0.0, 0, 1
+    while not judged or time.monotonic() - began <= options.check_seconds:
+        batch = list(itertools.islice(cases, size))
+        if not batch:
             break
-        near, far = _others(turn, turns, options.check_seed)
-        probes = make_probes(turn, near, far, options.probes_per_kind, options.check_seed)
         start = time.perf_counter()
-        expected = Probe("expected", turn.expected_action, "", "pass").completion()
-        judged.append(Judged(turn, None, judge(turn, expected, verifier)))
-        for probe in probes:
-            if is_late():
-                break
-            verdict = judge(probe.turn(turn), probe.completion(), verifier)
-            if _looks_at_effects(asked, verdict):
-                probe = _doubted(probe)
-            elif probe.argument and is_ignored(probe.argument):
-                probe = dataclasses.replace(probe, certain=False)
-            judged.append(Judged(turn, probe, verdict))
-        spent += time.perf_counter() - start
-        num_checked += 1
+        verdicts = judge_all([(probe.turn(turn), probe.completion()) for turn, probe in batch], verifier)
+        seconds = time.perf_counter() - start
+        for (turn, probe), verdict in zip(batch, verdicts, strict=True):
+            if probe.kind == _DEMONSTRATED:
+                judged.append(Judged(turn, None, verdict))
+                num_checked += 1
+            else:
+                judged.append(Judged(turn, _as_it_counts(probe, verdict, asked, is_ignored), verdict))
+        spent += seconds
+        size = max(_FEWEST, 2 * size if seconds < _SECONDS else size // 2)
         observer.progress("checking the verifier", num_checked, len(drawn))
     return make_report((describe(verifier), "", vars(options)), judged, len(drawn) - num_checked, spent)
+
+
+def _cases(drawn: Sequence[Turn], turns: Sequence[Turn], options: CheckOptions) -> Iterator[tuple[Turn, Probe]]:
+    """The demonstrated action and every probe at each turn drawn."""
+    for turn in drawn:
+        yield turn, Probe(_DEMONSTRATED, turn.expected_action, "", "pass")
+        near, far = _others(turn, turns, options.check_seed)
+        for probe in make_probes(turn, near, far, options.probes_per_kind, options.check_seed):
+            yield turn, probe
+
+
+def _as_it_counts(probe: Probe, verdict: Verdict, verifier: Any, is_ignored: Callable[[str], bool]) -> Probe:
+    """The probe, doubtful where this verifier may rightly disagree about it."""
+    if _looks_at_effects(verifier, verdict):
+        return _doubted(probe)
+    if probe.argument and is_ignored(probe.argument):
+        return dataclasses.replace(probe, certain=False)
+    return probe
 
 
 def check_stage(

@@ -17,9 +17,9 @@ def replay(environment: Environment, turn: Turn, masked: Callable[[str], str] = 
     Raises:
         NotRestorable: ``replay_differs``: an answer differs from the log, so the state would too.
     """
-    shown = list(environment.reset())
+    shown = [message for message in environment.reset() if message.role != "system"]
     for index, message in enumerate(turn.trajectory.messages[: turn.index]):
-        if message.role == "assistant":
+        if message.role == "assistant" and index >= turn.trajectory.pinned_messages:
             _require(not shown, f"the log lacks an answer before message {index}")
             observation = environment.step(Action(content=message.content, tool_calls=message.tool_calls))
             _require(not observation.done, f"the episode ends with message {index}: {observation.reason}")

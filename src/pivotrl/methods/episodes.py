@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import random
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from pivotrl.advantages import group_advantages
-from pivotrl.episodes import Episode, episodes_of, play_episodes
-from pivotrl.options import AtLeast1, InputError
-from pivotrl.protocols import ObjectiveName, TrainingGroup, Turn
+from pivotrl.episodes import Episode, draw_tasks, play_once, turns_of
+from pivotrl.options import AtLeast1, NotNegative
+from pivotrl.protocols import ObjectiveName, TrainingGroup
 from pivotrl.records import EpisodeResult, Sampling
-from pivotrl.seeding import derive_seed
 from pivotrl.training import Lesson, Step, TrainingOptions
 from pivotrl.training_options import require_groups
 
@@ -25,9 +26,15 @@ class Method:
 
     Args:
         tasks_per_step: tasks drawn for a step; a task comes back only after all others had their turn.
+        keep_share: of the step's tasks with a reward, learn from this share: those whose rewards vary most (RAGEN,
+            arXiv 2504.20073). The others do not count in the denominators either.
+        malformed_penalty: subtracted from an episode's reward for each turn that is no well-formed action, before
+            advantages. `reward/mean` is without it.
     """
 
     tasks_per_step: AtLeast1 = 8
+    keep_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    malformed_penalty: NotNegative = 0.0
 
     title: ClassVar[str] = "end-to-end RL (GRPO)"
     objective: ClassVar[ObjectiveName] = "policy_gradient"
@@ -39,66 +46,71 @@ class Method:
 
     def lesson(self, step: Step) -> Lesson:
         """Episodes without a reward are left out: unknown is not 0."""
-        groups: list[TrainingGroup] = []
         played = self._play(step)
         by_task: dict[str, list[EpisodeResult]] = {}
         for result in played:
             by_task.setdefault(result.cluster, []).append(result)
+        rewarded = [
+            [(result, self._penalised(result)) for result in results if result.reward is not None]
+            for results in by_task.values()
+        ]
+        scored = [group for group in rewarded if group]
+        kept = _most_varied(scored, math.ceil(self.keep_share * len(scored)))
+        groups: list[TrainingGroup] = []
         num_with_signal = 0
-        for results in by_task.values():
-            scored = [(result, result.reward) for result in results if result.reward is not None]
-            advantages = group_advantages([reward for _, reward in scored], step.options.advantage)
+        for group in kept:
+            advantages = group_advantages([reward for _, reward in group], step.options.advantage)
             num_with_signal += any(advantages)
-            for (result, _), advantage in zip(scored, advantages, strict=True):
+            for (result, _), advantage in zip(group, advantages, strict=True):
                 groups += _turns(result, advantage)
         if step.options.average_over == "signal":
             groups = [group for group in groups if any(group.advantages_G)]
         teaches = num_with_signal > 0 or (bool(groups) and step.options.kl_coefficient > 0)
         metrics = {
             "groups/sampled": float(len(by_task)),
-            "groups/with_verdict": float(sum(any(r.reward is not None for r in group) for group in by_task.values())),
+            "groups/with_verdict": float(len(scored)),
+            "groups/kept": float(len(kept)),
             "groups/with_signal": float(num_with_signal),
             **_metrics(played, list(by_task.values())),
         }
         return Lesson(groups, teaches, metrics)
 
     def _play(self, step: Step) -> list[EpisodeResult]:
-        """The episodes of the step; those that were played before are read back. Each is stored as soon as it ends."""
-        options = step.options
-        file, episodes = step.episodes_file, self._episodes(step)
+        """G episodes of each task of the step. Numbers go on from step to step, so no episode is played twice."""
+        options, size = step.options, step.options.group_size
         sampling = Sampling(
             temperature=options.train_temperature, max_tokens=options.train_max_tokens, seed=options.train_seed
         )
-        for result in play_episodes([one for one in episodes if one.key not in file], step.policy, sampling):
-            file.append([result])
-        return [file.get(episode.key) for episode in episodes]
-
-    def _episodes(self, step: Step) -> list[Episode]:
-        """G episodes of each task of the step. Numbers go on from step to step, so no episode is played twice."""
-        tasks = episodes_of(step.environments)
-        if not tasks:
-            raise InputError("this method plays episodes; name environments with --train-environments")
-        group_size, drawn = step.options.group_size, []
-        for position in range(step.number * self.tasks_per_step, (step.number + 1) * self.tasks_per_step):
-            number, index = divmod(position, len(tasks))
-            order = random.Random(derive_seed(step.options.train_seed, "tasks", number))  # noqa: S311
-            drawn.append(order.sample(tasks, len(tasks))[index])
-        drawn = list({episode.key: episode for episode in drawn}.values())
-        return [
-            Episode(task.environment, task.task, step.number * group_size + number, task.make)
-            for task in drawn
-            for number in range(group_size)
+        episodes = [
+            Episode(task.environment, task.task, step.number * size + number, task.make)
+            for task in draw_tasks(step.environments, self.tasks_per_step, step.number, options.train_seed)
+            for number in range(size)
         ]
+        return play_once(episodes, step.policy, sampling, step.episodes_file)
+
+    def _penalised(self, result: EpisodeResult) -> float:
+        assert result.reward is not None
+        num_malformed = sum(turn.parse_error is not None for turn in result.turns)
+        return result.reward - self.malformed_penalty * num_malformed
+
+
+Scored = list[tuple[EpisodeResult, float]]
+"""The episodes of a task, each with its reward."""
+
+
+def _most_varied(groups: Sequence[Scored], number: int) -> list[Scored]:
+    """The groups whose rewards vary most, in their order; of equal ones the first."""
+    variances = [statistics.pvariance([reward for _, reward in group]) for group in groups]
+    best = sorted(range(len(groups)), key=lambda index: -variances[index])[:number]
+    return [groups[index] for index in sorted(best)]
 
 
 def _turns(result: EpisodeResult, advantage: float) -> list[TrainingGroup]:
-    """Every sampled turn of an episode as a group of one, with nothing but what came before it, as it was played."""
-    whole = result.trajectory()
-    groups = []
-    for turn, completion in zip(result.turns, result.completions(), strict=True):
-        seen = whole.model_copy(update={"messages": whole.messages[: turn.index]})
-        groups.append(TrainingGroup(Turn(seen, turn.index), [completion], [advantage], turn.prompt_sha256))
-    return groups
+    """Every sampled turn of an episode as a group of one, as it was played."""
+    return [
+        TrainingGroup(turn, [completion], [advantage], played.prompt_sha256)
+        for turn, completion, played in zip(turns_of(result), result.completions(), result.turns, strict=True)
+    ]
 
 
 def _metrics(played: Sequence[EpisodeResult], groups: Sequence[Sequence[EpisodeResult]]) -> dict[str, float]:

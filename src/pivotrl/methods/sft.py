@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pivotrl.options import refuse
-from pivotrl.protocols import NotRenderable, ObjectiveName, TrainingGroup
+from pivotrl.protocols import ObjectiveName
 from pivotrl.training import Lesson, Step, TrainingOptions
 
 
@@ -26,11 +26,5 @@ class Method:
 
     def lesson(self, step: Step) -> Lesson:
         """Leaves out and counts turns whose demonstrated action the chat template cannot write."""
-        groups = []
-        for turn in step.turns:
-            try:
-                demonstrated = step.policy.encode_action(turn, turn.expected_action)
-            except NotRenderable:
-                continue
-            groups.append(TrainingGroup(turn, [demonstrated], [1.0]))
-        return Lesson(groups, bool(groups), {"groups/not_renderable": float(len(step.turns) - len(groups))})
+        groups, metrics = step.demonstrations(step.turns)
+        return Lesson(groups, bool(groups), metrics)

@@ -6,6 +6,7 @@ Only this module reads the optional members of an environment.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -195,6 +196,22 @@ def pinned_of(environment: Environment) -> int:
     raise InputError(
         f"{_this(environment)}: pinned_messages must be an integer of at least 0, not {pinned!r:.80}; {SEE}"
     )
+
+
+def metadata_of(environment: Environment) -> dict[str, Any]:
+    """Facts of the task: the optional ``metadata``.
+
+    Raises:
+        InputError: the value is not a dict of JSON values.
+    """
+    metadata: Any = getattr(environment, "metadata", {})
+    try:
+        if isinstance(metadata, dict) and all(isinstance(name, str) for name in metadata):
+            copy: dict[str, Any] = json.loads(json.dumps(metadata, allow_nan=False))
+            return copy
+    except (TypeError, ValueError):
+        pass
+    raise InputError(f"{_this(environment)}: metadata is {metadata!r:.80}, not a dict of JSON values; {SEE}")
 
 
 def closed(environment: Environment) -> None:

@@ -165,6 +165,14 @@ class Policy:
             "actions; imitate only expected actions or its own samples"
         )
 
+    def action_logprobs(self, turns: Sequence[Turn], groups: Sequence[SampleGroup]) -> list[list[list[float]]]:
+        """See :class:`pivotrl.protocols.ScoresActions`."""
+        found = []
+        for turn, group in zip(turns, groups, strict=True):
+            chosen_G = self._menu_indices(turn, group.completions_G, group.prompt_sha256)
+            found.append([[float(logprob)] for logprob in _log_softmax(self._logits(turn.id))[chosen_G]])
+        return found
+
     # --- learning -----------------------------------------------------------------------------------------------------
 
     def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
@@ -179,10 +187,11 @@ class Policy:
             ValueError: there are no completions, a completion is not from this policy, or a group was sampled from
                 a different menu of its turn.
         """
-        chosen = [self._menu_indices(group) for group in groups]
+        chosen = [self._menu_indices(group.turn, group.completions_G, group.prompt_sha256) for group in groups]
         total = sum(map(len, chosen))
         if total == 0:
             raise ValueError("an update needs at least one completion")
+        num_sampled = sum(not math.isnan(c.logprobs_T[0]) for group in groups for c in group.completions_G)
         old: list[Array] = []
         metrics: dict[str, float] = {}
         for _ in range(options.num_epochs):
@@ -193,21 +202,22 @@ class Policy:
                 logprob_M = _log_softmax(self._logits(group.turn.id) / temperature)
                 if number == len(old):
                     old.append(logprob_M[chosen_G])
-                gradient_M, parts = self._gradient(group, chosen_G, logprob_M, old[number], total, options)
+                gradient_M, parts = self._gradient(group, chosen_G, logprob_M, old[number], total, num_sampled, options)
                 gradients[group.turn.id] = gradients.get(group.turn.id, 0.0) + gradient_M / temperature
                 for name, value in parts.items():
                     metrics[name] = metrics.get(name, 0.0) + value
             metrics |= self._step(gradients, learning_rate, options, metrics["loss/total"])
         return {**metrics, "tokens/trained": float(total)}
 
-    def _menu_indices(self, group: TrainingGroup) -> npt.NDArray[np.intp]:
-        turn = group.turn
-        if group.prompt_sha256 and group.prompt_sha256 != _prompt_hash(turn, self.menu(turn)):
-            raise ValueError(f"{turn.id} was sampled from a different rendering than the one trained on")
-        for completion in group.completions_G:
+    def _menu_indices(
+        self, turn: Turn, completions_G: Sequence[Completion], prompt_sha256: str
+    ) -> npt.NDArray[np.intp]:
+        if prompt_sha256 and prompt_sha256 != _prompt_hash(turn, self.menu(turn)):
+            raise ValueError(f"{turn.id} was sampled from a different rendering than the one used now")
+        for completion in completions_G:
             if len(completion.token_ids_T) != 1 or not 0 <= completion.token_ids_T[0] <= self.num_alternatives:
                 raise ValueError(f"{turn.id}: a completion was not sampled by a tabular policy with this menu")
-        return np.array([completion.token_ids_T[0] for completion in group.completions_G], dtype=np.intp)
+        return np.array([completion.token_ids_T[0] for completion in completions_G], dtype=np.intp)
 
     def _gradient(
         self,
@@ -216,14 +226,19 @@ class Policy:
         logprob_M: Array,
         old_G: Array,
         total: int,
+        num_sampled: int,
         options: UpdateOptions,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient [M] of the objective with respect to the logits, and this group's part of the metrics."""
         probability_M, logprob_G = np.exp(logprob_M), logprob_M[chosen_G]
         advantage_G = np.asarray(group.advantages_G, dtype=np.float64)
-        if options.objective == "likelihood":
+        if options.objective != "policy_gradient":
             slope_G = advantage_G / total
-            metrics = {"loss/total": -float(slope_G @ logprob_G)}
+            metrics = {}
+            if options.objective == "weighted_likelihood":
+                slope_G = slope_G * np.exp(logprob_G)
+                metrics["loss/nll"] = -float(logprob_G.sum()) / total
+            metrics["loss/total"] = -float(slope_G @ logprob_G)
         else:
             low, high = 1.0 - options.clip_low, 1.0 + options.clip_high
             ratio_G = np.exp(np.clip(logprob_G - old_G, -_MAX_LOG_RATIO, _MAX_LOG_RATIO))
@@ -237,11 +252,12 @@ class Policy:
                 "ratio/mean": float(ratio_G.sum()) / total,
                 "ratio/clipped_fraction": float(((ratio_G < low) | (ratio_G > high)).sum()) / total,
                 "policy/entropy": -float(probability_M @ logprob_M) * len(chosen_G) / total,
-                "policy/sampler_gap": float(np.abs(logprob_G - sampled_G).sum()) / total,
                 "loss/total": loss,
             }
+            if num_sampled:  # of the whole batch
+                metrics["policy/sampler_gap"] = float(np.nansum(np.abs(logprob_G - sampled_G))) / num_sampled
         gradient_M = np.bincount(chosen_G, slope_G, minlength=len(logprob_M)) - slope_G.sum() * probability_M
-        if options.objective == "policy_gradient" and options.kl_coefficient > 0.0:
+        if options.kl_coefficient > 0.0:
             log_ratio_M = logprob_M - _log_softmax(self._initial(group.turn.id) / (options.temperature or 1.0))
             share, kl = len(chosen_G) / total, float(probability_M @ log_ratio_M)
             gradient_M -= options.kl_coefficient * share * probability_M * (log_ratio_M - kl)

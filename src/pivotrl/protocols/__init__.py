@@ -49,7 +49,13 @@ class Turn:
 
     @property
     def expected_action(self) -> Action:
-        """What the demonstration did at this turn."""
+        """What the demonstration did at this turn.
+
+        Raises:
+            IndexError: the turn is still to be played.
+        """
+        if self.index == len(self.trajectory.messages):
+            raise IndexError(f"{self.id} is still to be played, so nothing was demonstrated there")
         message = self.trajectory.messages[self.index]
         return Action(content=message.content, tool_calls=message.tool_calls)
 
@@ -77,7 +83,8 @@ def _system_places(messages: tuple[Message, ...]) -> list[int]:
 class TrainingGroup:
     """Completions at one turn, each with a weight: the advantage in RL, 1 in imitation.
 
-    A completion of advantage 0 has no policy gradient, but it counts in the denominators and in the KL term.
+    A completion of advantage 0 has no policy gradient, but it counts in the denominators and in the KL term. A
+    completion that was not sampled, such as a demonstration among samples, has NaN as its log-probabilities.
     """
 
     turn: Turn
@@ -86,8 +93,9 @@ class TrainingGroup:
     prompt_sha256: str = ""
 
 
-ObjectiveName = Literal["policy_gradient", "likelihood"]
-"""policy_gradient: clipped surrogate. likelihood: plain cross-entropy (SFT)."""
+ObjectiveName = Literal["policy_gradient", "likelihood", "weighted_likelihood"]
+"""policy_gradient: clipped surrogate. likelihood: plain cross-entropy (SFT). weighted_likelihood: cross-entropy, each
+token weighted by the policy's own probability of it, without gradient (DFT, arXiv 2508.05629)."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,22 @@ class Policy(Sampler, Protocol):
         ...
 
 
+@runtime_checkable
+class ScoresActions(Protocol):
+    """A policy that can tell how likely a given action is; a sampler on a server cannot."""
+
+    def action_logprobs(self, turns: Sequence[Turn], groups: Sequence[SampleGroup]) -> list[list[list[float]]]:
+        """log policy(token) of every token [turn][sample][token], at temperature 1 under the present weights.
+
+        Args:
+            groups: the actions at each turn, as :meth:`Sampler.sample` or :meth:`Policy.encode_action` write them.
+
+        Raises:
+            ValueError: a group was sampled from a different rendering of its turn.
+        """
+        ...
+
+
 def describe_policy(policy: Sampler) -> dict[str, Any]:
     """For a manifest: the policy's identity under ``identity``, and its ``description``, if any: the plugin and its
     options, model, adapter, dtype and device."""
@@ -283,11 +307,13 @@ class Observation:
 class Environment(Protocol):
     """One task, played once: ``reset``, then ``step`` until an observation is done.
 
-    Three more members are optional. Only :mod:`pivotrl.plugins.shapes` looks for them:
+    Four more members are optional. Only :mod:`pivotrl.plugins.environments` looks for them:
 
     - ``pinned_messages``: how many of the first messages the agent sees at every turn, whatever ``context_window`` is:
       a system message and example exchanges. 0 without it.
     - ``tools``: a sequence of :class:`pivotrl.records.Tool` for the agent. Without it the agent has no tools.
+    - ``metadata``: JSON facts of the task, a dict. They become the metadata of the episode's trajectory, where
+      ``restore`` and verifiers find what a reader would have put there. Read once, after ``reset``.
     - ``close()``: releases what the environment holds. It is called once per started episode, after its last turn or
       after a fault.
     """

@@ -17,7 +17,7 @@ from pivotrl.records import Sampling
 
 @dataclass(frozen=True)
 class Drawn:
-    """One sampled completion. Log-probabilities are natural logs under the sampling distribution."""
+    """One sampled completion. Log-probabilities are natural logs under the sampling distribution; NaN if unknown."""
 
     token_ids_T: Sequence[int]
     logprobs_T: Sequence[float]
@@ -97,7 +97,11 @@ def token_weights(lengths_N: Sequence[int], level: Literal["token", "sequence"])
 
 
 class Learner(Protocol):
-    """Trains weights and keeps the original ones as a frozen reference."""
+    """Trains weights and keeps the original ones as a frozen reference.
+
+    It may have ``token_logprobs(prompts, completions_G) -> [prompt][completion][token]``: the log-probability of every
+    token of given completions, at temperature 1. Without it a policy cannot score actions.
+    """
 
     def update(self, examples: Sequence[Example], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
         """One batch, ``options.num_epochs`` optimizer steps. See :meth:`pivotrl.protocols.Policy.update`."""

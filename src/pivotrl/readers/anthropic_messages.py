@@ -10,16 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.reading.chat_messages import task_hash, text_of
+from pivotrl.reading.chat_messages import text_of
+from pivotrl.reading.conversation import conversation
 from pivotrl.reading.conversation_files import are_messages, read_rows
-from pivotrl.reading.fields import json_text, optional
-from pivotrl.reading.formats.anthropic_messages import anthropic_messages, anthropic_tools
-from pivotrl.reading.row_facts import outcome, run_name, task_name
+from pivotrl.reading.fields import as_object, json_text, optional
+from pivotrl.reading.formats.anthropic_messages import anthropic_messages, anthropic_tools, has_block
 from pivotrl.reading.turn_marks import marked_turns
-from pivotrl.records import Loss, Message, Refusal, Trajectory
+from pivotrl.records import Refusal, Trajectory
 from pivotrl.strict_json import kind_of
 
-_BLOCKS = ("tool_use", "tool_result", "server_tool_use", "redacted_thinking")
 _LISTS = ("messages", "conversation", "trajectory", "history", "apiConversationHistory", "api_conversation_history")
 _KEYS = {*_LISTS, "system", "tools", "id", "task_id", "instance_id", "reward", "score", "content"}
 _NOT_HERE = {"response", "request", "responses_create_params", "schema_version", "trajectory_format", "events", "uuid"}
@@ -28,7 +27,7 @@ _NOT_HERE = {"response", "request", "responses_create_params", "schema_version",
 def recognises(head: Sequence[Any]) -> bool:
     """Rows or lists of messages with calls or results in blocks, or a file of such messages."""
     if are_messages(head, _is_message):
-        return any(map(_has_block, head))
+        return any(map(has_block, head))
     return any(_is_row(value) for value in head)
 
 
@@ -44,39 +43,22 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
 
 
 def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
-    losses: list[Loss] = []
-    excluded: dict[int, str] = {}
-    system = text_of(row.get("system"))
-    messages = [Message(role="system", content=system)] if system else []
     items = _items(row)
     if isinstance(row.get("content"), list) and row.get("role") == "assistant":
         items = [*items, {"role": "assistant", "content": row["content"]}]
-    marked = marked_turns(items, row)
-    for index, item in enumerate(items):
-        lost: list[Loss] = []
-        try:
-            made = anthropic_messages(item, lost)
-        except ValueError as error:
-            raise ValueError(f"messages[{index}]: {error}") from error
-        losses += [loss.model_copy(update={"message": len(messages) + (loss.message or 0)}) for loss in lost]
-        if made[-1].role == "assistant" and index in marked:
-            excluded[len(messages) + len(made) - 1] = marked[index]
-        messages += made
-    turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
-    if not turns:
-        raise ValueError("there is no assistant message, so there is no turn to learn from")
+    barred = marked_turns(items, row)
     if row.get("stop_reason") == "max_tokens":
-        excluded.setdefault(turns[-1], "truncated")
-    foreign = {key: value for key, value in row.items() if key not in _KEYS}
-    return Trajectory(
-        id=run_name(row) or name,
-        task_id=task_name(row) or task_hash(messages),
-        messages=tuple(messages),
+        answers = [index for index, item in enumerate(items) if as_object(item).get("role") == "assistant"]
+        barred = dict.fromkeys(answers[-1:], "truncated") | barred
+    return conversation(
+        row,
+        name,
+        items,
+        anthropic_messages,
+        barred=barred,
+        foreign={key: value for key, value in row.items() if key not in _KEYS},
         tools=anthropic_tools(row.get("tools")),
-        reward=outcome(row),
-        excluded=excluded,
-        metadata={"foreign": foreign} if foreign else {},
-        losses=tuple(losses),
+        system=text_of(row.get("system")),
     )
 
 
@@ -91,7 +73,7 @@ def _items(row: dict[str, Any]) -> list[Any]:
 
 def _is_row(value: Any) -> bool:
     if isinstance(value, list):
-        return bool(value) and all(map(_is_message, value)) and any(map(_has_block, value))
+        return bool(value) and all(map(_is_message, value)) and any(map(has_block, value))
     if not isinstance(value, dict) or _NOT_HERE & value.keys():
         return False
     try:
@@ -99,15 +81,10 @@ def _is_row(value: Any) -> bool:
         optional(value, "stop_reason", str)
     except ValueError:
         return False
-    return bool(items) and all(map(_is_message, items)) and any(map(_has_block, items))
+    return bool(items) and all(map(_is_message, items)) and any(map(has_block, items))
 
 
 def _is_message(item: Any) -> bool:
     if not isinstance(item, dict) or item.get("role") not in ("user", "assistant", "system") or "tool_calls" in item:
         return False
     return isinstance(item.get("content"), str | list)
-
-
-def _has_block(item: Any) -> bool:
-    content = item.get("content") if isinstance(item, dict) else None
-    return isinstance(content, list) and any(isinstance(b, dict) and b.get("type") in _BLOCKS for b in content)

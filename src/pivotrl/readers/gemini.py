@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.reading.chat_messages import declared_tools, task_hash
+from pivotrl.reading.chat_messages import declared_tools
+from pivotrl.reading.conversation import conversation
 from pivotrl.reading.conversation_files import are_messages, read_rows
 from pivotrl.reading.fields import json_text
 from pivotrl.reading.formats.gemini_contents import gemini_messages, instruction_text, is_content
-from pivotrl.reading.row_facts import outcome, run_name, task_name
 from pivotrl.reading.turn_marks import marked_turns
-from pivotrl.records import Loss, Message, Refusal, Trajectory
+from pivotrl.records import Refusal, Trajectory
 from pivotrl.strict_json import kind_of
 
 _LISTS = ("contents", "messages", "history")
@@ -38,33 +38,16 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
 
 def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
     items = _items(row)
-    marked = marked_turns(items, row)
-    system = instruction_text(row.get("systemInstruction") or row.get("system_instruction"))
-    messages = [Message(role="system", content=system)] if system else []
-    losses: list[Loss] = []
-    excluded: dict[int, str] = {}
-    for index, item in enumerate(items):
-        lost: list[Loss] = []
-        try:
-            made = gemini_messages(item, lost)
-        except ValueError as error:
-            raise ValueError(f"contents[{index}]: {error}") from error
-        losses += [loss.model_copy(update={"message": len(messages) + (loss.message or 0)}) for loss in lost]
-        if made[-1].role == "assistant" and index in marked:
-            excluded[len(messages)] = marked[index]
-        messages += made
-    if not any(message.role == "assistant" for message in messages):
-        raise ValueError("there is no model content, so there is no turn to learn from")
-    foreign = {key: value for key, value in row.items() if key not in _KEYS}
-    return Trajectory(
-        id=run_name(row) or name,
-        task_id=task_name(row) or task_hash(messages),
-        messages=tuple(messages),
+    return conversation(
+        row,
+        name,
+        items,
+        gemini_messages,
+        barred=marked_turns(items, row),
+        foreign={key: value for key, value in row.items() if key not in _KEYS},
         tools=declared_tools(row.get("tools")),
-        reward=outcome(row),
-        excluded=excluded,
-        metadata={"foreign": foreign} if foreign else {},
-        losses=tuple(losses),
+        system=instruction_text(row.get("systemInstruction") or row.get("system_instruction")),
+        label="contents",
     )
 
 

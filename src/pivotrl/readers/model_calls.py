@@ -34,7 +34,15 @@ _PAIRS = (
     ("messages", "choices"),
 )
 _GROUPS = ("trace_id", "traceId", "session_id", "sessionId", "conversation_id", "thread_id", "episode_id", "run_id")
-_NOT_HERE = {"responses_create_params", "fncall_messages", "schema_version", "observations", "events", "simulations"}
+_NOT_HERE = {
+    "responses_create_params",
+    "fncall_messages",
+    "schema_version",
+    "observations",
+    "events",
+    "simulations",
+    "run_type",
+}
 
 
 def recognises(head: Sequence[Any]) -> bool:

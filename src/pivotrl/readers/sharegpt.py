@@ -1,9 +1,9 @@
 """Conversations in the style of ShareGPT: ``{conversations | messages: [{from, value}], tools?, system?}``.
 
 Covers the function calling of Hermes (``<think>``, ``<tool_call>``, ``<tool_response>`` and ``<tools>`` inside the
-text; in old rows Python literals instead of JSON), of Qwen3-Coder (XML in these tags), of ToolACE (``[f(x=1)]``), of
-LLaMA-Factory and ms-swift (turns of ``function_call``, ``observation``, ...), of OpenAI (``tool_calls``), and content
-in parts ``{type, value}``.
+text; in old rows Python literals instead of JSON), of Qwen3-Coder and GLM (XML in these tags), of ToolACE
+(``[f(x=1)]``), of LLaMA-Factory and ms-swift (turns of ``function_call``, ``observation``, ...), of OpenAI
+(``tool_calls``), and content in parts ``{type, value}``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pivotrl.reading.conversation_files import are_rows
 from pivotrl.reading.fields import as_object, each, json_text, member, optional
 from pivotrl.reading.row_facts import outcome, run_name, task_name
 from pivotrl.reading.sources import Entry, convert_entries
-from pivotrl.reading.text_calls import bears_call, calls_in, named_calls
+from pivotrl.reading.text_calls import bears_call, calls_in, is_tagged, named_calls
 from pivotrl.reading.text_tools import MARGIN, tools_in_text
 from pivotrl.reading.thoughts import thought_of, without_thought
 from pivotrl.reading.turn_marks import marked_turns
@@ -194,12 +194,12 @@ class _Reading:
         )
 
     def _calls(self, payloads: Sequence[Any]) -> tuple[ToolCall, ...] | None:
-        """The calls, each ``{name, arguments}``, a list of such, or XML; None when one cannot be understood."""
+        """The calls, each ``{name, arguments}``, a list of such, or in XML; None when one cannot be understood."""
         calls: list[ToolCall] = []
         try:
             for payload in payloads:
-                if isinstance(payload, str) and "<function=" in payload:
-                    beside, found = calls_in(payload, self.tools)
+                if isinstance(payload, str) and is_tagged(payload):
+                    beside, found = calls_in(f"<tool_call>{payload}</tool_call>", self.tools)
                     if beside:
                         return None
                     calls += found

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pivotrl.plugins.shapes import trajectories
-from pivotrl.protocols import InputError, Reader
+from pivotrl.protocols import InputError
 from pivotrl.reading.chat_messages import declared_tools
+from pivotrl.reading.source_items import SourceItems
 from pivotrl.reading.sources import load_document
 from pivotrl.reading.tool_inference import ToolObserver
 from pivotrl.records import Loss, Message, Tool, Trajectory
@@ -19,10 +19,11 @@ from pivotrl.records import Loss, Message, Tool, Trajectory
 Complete = Callable[[Trajectory], Trajectory]
 
 
-def completion(reader: Reader, path: Path, *, tools: Path | None, system: Path | None, infer_tools: bool) -> Complete:
+def completion(items: SourceItems, *, tools: Path | None, system: Path | None, infer_tools: bool) -> Complete:
     """Supplies the parts that the trajectories of a source lack.
 
     Args:
+        items: of the source.
         tools: JSON file of OpenAI-style tools.
         system: text file of the system message.
         infer_tools: without ``tools``, infer them from all calls of the source, for each format apart, and give them
@@ -33,7 +34,7 @@ def completion(reader: Reader, path: Path, *, tools: Path | None, system: Path |
     """
     system_message = _given_system(system) if system else None
     given = _given_tools(tools) if tools else ()
-    inferred = _infer(reader, path) if infer_tools and not given else {}
+    inferred = _infer(items) if infer_tools and not given else {}
 
     def complete(trajectory: Trajectory) -> Trajectory:
         losses: list[Loss] = []
@@ -59,6 +60,7 @@ def _shifted(trajectory: Trajectory, system: Message) -> dict[str, Any]:
     """The fields that change when a message is put in front."""
     return {
         "messages": (system, *trajectory.messages),
+        "pinned_messages": trajectory.pinned_messages and trajectory.pinned_messages + 1,
         "metadata": _shifted_metadata(trajectory.metadata),
         "alternatives": {index + 1: actions for index, actions in trajectory.alternatives.items()},
         "excluded": {index + 1: reason for index, reason in trajectory.excluded.items()},
@@ -79,17 +81,17 @@ def _shifted_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     return {**metadata, "foreign": {**foreign, "accepted_actions": shifted}}
 
 
-def _infer(reader: Reader, path: Path) -> dict[str, tuple[Tool, ...]]:
+def _infer(items: SourceItems) -> dict[str, tuple[Tool, ...]]:
     """Format -> the tools of the trajectories that declare none.
 
-    Reads the source once before; a file only as far as needed to see that its calls come with their tools.
+    Goes through the source once before; a file only as far as needed to see that its calls come with their tools.
     """
     observers: dict[str, ToolObserver] = {}
-    for item in trajectories(reader, path):
+    for item in items:
         if isinstance(item, Trajectory) and any(message.tool_calls for message in item.messages):
             if not item.tools:
                 observers.setdefault(_format(item), ToolObserver()).observe(item)
-            elif path.is_file():
+            elif items.path.is_file():
                 return {}
     return {name: observer.tools() for name, observer in observers.items()}
 

@@ -1,8 +1,9 @@
 """Tool calls that an agent wrote as text, and results that it saw as user messages.
 
-Four notations: ``<function=name><parameter=key>value</parameter></function>``, alone (SWE-smith, SWE-Gym, OpenHands)
+Five notations: ``<function=name><parameter=key>value</parameter></function>``, alone (SWE-smith, SWE-Gym, OpenHands)
 or inside ``<tool_call>`` (Qwen3-Coder, Nemotron 3); ``<invoke name=...><parameter name=...>`` (Anthropic); JSON inside
-``<tool_call>`` (Hermes, Qwen); and Python (:mod:`pivotrl.reading.python_calls`).
+``<tool_call>`` (Hermes, Qwen); a name with ``<arg_key>`` and ``<arg_value>`` inside ``<tool_call>`` (GLM); and Python
+(:mod:`pivotrl.reading.python_calls`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,17 @@ _INVOKE_ARGUMENT = re.compile(
     r"\s*<(?:antml:)?parameter name=\"([^\"\n]+)\"[^>\n]*>(.*?)</(?:antml:)?parameter>", re.DOTALL
 )
 _INVOKE_END = re.compile(r"\s*(?:</(?:antml:)?invoke>(?:\s*</(?:antml:)?function_calls>)?|\Z)")
+_GLM = re.compile(r"<tool_call>\s*([^<>{}\[\]\s]+)(?=\s*(?:<arg_key>|</tool_call>))")
+_GLM_BARE = re.compile(r"<tool_call>\s*([^<>{}\[\]\s]+)\s*</tool_call>")
+_WORD = re.compile(r"\s*[A-Za-z_][\w.:-]*\s*\Z")
+_GLM_ARGUMENT = re.compile(r"\s*<arg_key>([^<>]+)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
+_GLM_END = re.compile(r"\s*(?:</tool_call>|\Z)")
+_NOTATIONS = (
+    (_XML, _XML_ARGUMENT, _XML_END),
+    (_INVOKE, _INVOKE_ARGUMENT, _INVOKE_END),
+    (_GLM, _GLM_ARGUMENT, _GLM_END),
+)
+"""(beginning with the name, argument, end) of calls whose arguments are bare text."""
 _PYTHON = re.compile(r"\[\s*[A-Za-z_][\w. -]*\(.*\)\s*\]\s*\Z", re.DOTALL)
 _BEGINNINGS = ("<", "```", "Action", "[TOOL_CALLS]")
 _ACTIONS = re.compile(
@@ -124,15 +136,23 @@ def calls_in(text: str, tools: Sequence[Tool]) -> tuple[str | None, tuple[ToolCa
     """
     if _is_python(text):
         return (None, found) if (found := python_calls(text, tools)) else (text, ())
+    known = {tool.name for tool in tools}
+    if any(name not in known for name in _GLM_BARE.findall(text)):
+        raise ValueError("a word alone is a call only of a declared tool")
     calls: list[ToolCall] = []
-    for begin, argument, end in ((_XML, _XML_ARGUMENT, _XML_END), (_INVOKE, _INVOKE_ARGUMENT, _INVOKE_END)):
+    for begin, argument, end in _NOTATIONS:
         text = _taken(text, begin, calls, _reader(argument, end, tools))
     for payload in _HERMES.findall(text):
         calls += named_calls(payload)
     text = _HERMES.sub("", text)
-    if any(mark in text for mark in (*_MARKS, "</function>", "</tool_call>")):
+    if any(mark in text for mark in (*_MARKS, "</function>", "</tool_call>", "<arg_key>")):
         raise ValueError("a call is left that cannot be understood")
     return text.strip() or None, tuple(calls)
+
+
+def is_tagged(payload: str) -> bool:
+    """Whether what stands between ``<tool_call>`` tags is not JSON: Qwen3-Coder's XML, or GLM's name and arguments."""
+    return "<function=" in payload or "<arg_key>" in payload or _WORD.match(payload) is not None
 
 
 def result_text(text: str) -> str:

@@ -245,8 +245,8 @@ def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]
 
 def _flips(files: RunFiles, results: Mapping[str, Sequence[TurnResult]]) -> list[dict[str, Any]]:
     """Held-out turns that got better, then worse, after training, with both actions."""
-    before = {result.turn_id: result for result in results["before"]}
-    pairs = [(before[result.turn_id], result) for result in results["after"] if result.turn_id in before]
+    before = {result.key: result for result in results["before"]}
+    pairs = [(before[result.key], result) for result in results["after"] if result.key in before]
     changes = [
         (new.reward - old.reward, old, new) for old, new in pairs if old.reward is not None and new.reward is not None
     ]

@@ -36,6 +36,7 @@ _NAMED = {"selections": "selection", "trainings": "training", "evaluations": "ev
 _SUBJECTS = {
     "held-out turns": "Held-out turn accuracy",
     "held-out episodes": "Held-out episode success",
+    "own-history progress": "Progress along held-out trajectories with the policy's own history",
     "retention": "The negative log-likelihood of reference texts outside the task",
 }
 _SIGNIFICANT = 0.05
@@ -105,8 +106,9 @@ def direction(comparison: Comparison, summary: Summary) -> Direction:
 def sentence(comparison: Comparison, summary: Summary) -> str:
     """One measurement: from, to, difference, interval, p-value and the number of items behind it."""
     d, unit, name = comparison.difference, comparison.unit, comparison.name
-    subject, way = _SUBJECTS.get(name, name), direction(comparison, summary)
-    noun = "texts" if name == "retention" else name.rpartition(" ")[2]
+    kind, way = comparison.kind, direction(comparison, summary)
+    subject = f"{_SUBJECTS.get(kind, kind)}{name.removeprefix(kind)}"
+    noun = {"retention": "texts", "own-history progress": "walks"}.get(kind, kind.rpartition(" ")[2])
     items = f"{d.num_items:,} {noun if d.num_items != 1 else noun.removesuffix('s')}"
     rests_on = items if d.num_clusters == d.num_items else f"{items} of {counted(d.num_clusters, 'task')}"
     adjusted = name in summary.adjusted_p_values and len(summary.adjusted_p_values) > 1
@@ -162,7 +164,7 @@ def verdicts(summary: Summary) -> list[str]:
 
 def not_measured(summary: Summary, manifests: Mapping[str, Manifest]) -> list[str]:
     """One sentence per missing measurement, with what remains unknown."""
-    measured = {comparison.name for comparison in summary.comparisons}
+    measured = {comparison.kind for comparison in summary.comparisons}
     after = manifests.get("evaluations/after")
     if not measured and (after is None or after.status != "complete"):
         return ["The evaluation after training is missing, so the effect of training is still unknown."]
@@ -229,6 +231,12 @@ def training_method(train: Manifest) -> TrainingMethod:
     return TrainingMethod(method.title, method.verifies)
 
 
+def _way(summary: Summary, ways: Mapping[str, Direction], kind: str) -> Direction | None:
+    """Of the comparison at the lowest temperature."""
+    found = [comparison for comparison in summary.comparisons if comparison.kind == kind]
+    return ways[found[0].name] if found else None
+
+
 def caveats(
     summary: Summary,
     manifests: Mapping[str, Manifest],
@@ -237,6 +245,7 @@ def caveats(
 ) -> list[str]:
     """Reasons for caution before acting on the verdict, computed from the run."""
     by_name = {comparison.name: comparison for comparison in summary.comparisons}
+    kinds = {comparison.kind for comparison in summary.comparisons}
     told = []
     if "train" in manifests:
         seed = manifests["train"].options.get("train_seed", "unknown")
@@ -245,7 +254,7 @@ def caveats(
             "one training run. Repeat with other seeds before you rely on the size of the effect."
         )
     verifiers = [plain(manifests[s].options.get("verifier")) for s in ("train", "evaluations/after") if s in manifests]
-    if "held-out turns" in by_name and len(verifiers) == 2:
+    if "held-out turns" in kinds and len(verifiers) == 2:
         has_rewarded = training_method(manifests["train"]).verifies
         role = (
             f"the verifier that {'gave the training reward' if has_rewarded else 'chose the pivots'} ({verifiers[0]})"
@@ -255,10 +264,10 @@ def caveats(
             if verifiers[0] == verifiers[1]
             else f"Held-out turns are scored by {verifiers[1]}, not by {role}."
         )
-    if "held-out episodes" in by_name:
+    if "held-out episodes" in kinds:
         told.append("Episodes are scored by the environment, whose score was not used in training.")
     ways = {name: direction(comparison, summary) for name, comparison in by_name.items()}
-    turns, episodes = ways.get("held-out turns"), ways.get("held-out episodes")
+    turns, episodes = (_way(summary, ways, kind) for kind in ("held-out turns", "held-out episodes"))
     if turns and episodes and turns != episodes:
         told.append(
             "Single turns changed, but no change could be shown in whole episodes, which matter in use."

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pivotrl.evaluation import (
-    compare_episodes,
-    compare_retention,
-    compare_turns,
-    episode_success,
-    turn_accuracy,
-)
-from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, holm
+from pivotrl.evaluation import episode_success
+from pivotrl.intervals import Estimate, PairedDifference, holm
 from pivotrl.protocols import InputError
-from pivotrl.records import EpisodeResult, Manifest, RetentionResult, TurnResult
+from pivotrl.records import EpisodeResult, Manifest
+from pivotrl.report.evaluations import Score, mean_kl, scores_of
 from pivotrl.runs.costs import Cost, cost_of
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import STAGES, known_stages, training_stage
@@ -35,6 +30,12 @@ class Comparison:
     after: Estimate
     difference: PairedDifference
     higher_is_better: bool = True
+    kind: str = ""
+    """What is measured; the name adds the temperature where there are several."""
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", self.kind or self.name)
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,9 @@ class Evaluation:
     training: str | None
     """The training whose weights were measured; None before training."""
     finished: bool
-    turns: Estimate | None
-    episodes: Estimate | None
-    turns_difference: PairedDifference | None
-    episodes_difference: PairedDifference | None
+    scores: tuple[Score, ...]
+    step: int | None = None
+    """Steps of training behind a checkpoint; None for another."""
 
 
 @dataclass(frozen=True)
@@ -131,20 +131,28 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
     files = files or RunFiles(directory)
     for stage in (*STAGES, *manifests):
         files.verify_records(stage)
-    comparisons = []
-    sides = ("before", "after")
-    turns: list[list[Any]] = [list(files.turn_results(name)) for name in sides]
-    episodes: list[list[Any]] = [list(files.episode_results(name)) for name in sides]
-    texts: list[list[Any]] = [list(files.retention_results(name)) for name in sides]
-    for name, unit, (old, new), estimate, compare, better in (
-        ("held-out turns", "share of actions passed", turns, turn_accuracy, compare_turns, True),
-        ("held-out episodes", "share solved", episodes, episode_success, compare_episodes, True),
-        ("retention", "NLL per token, nats", texts, _mean_nll, compare_retention, False),
-    ):
-        before, after = estimate(old), estimate(new)
-        difference = compare(old, new) if before is not None and after is not None else None
-        if before is not None and after is not None and difference is not None:
-            comparisons.append(Comparison(name, unit, before, after, difference, better))
+    first = manifests.get("evaluations/before")
+    evaluations = tuple(
+        _evaluation(files, stage, manifest, first)
+        for stage, manifest in manifests.items()
+        if stage.startswith("evaluations/")
+    )
+    scores = {evaluation.stage: evaluation.scores for evaluation in evaluations}
+    before = {score.told: score.estimate for score in scores.get("evaluations/before", ())}
+    comparisons = [
+        Comparison(
+            score.name,
+            score.unit,
+            before[score.told],
+            score.estimate,
+            score.difference,
+            score.higher_is_better,
+            score.kind,
+            score.temperature,
+        )
+        for score in scores.get("evaluations/after", ())
+        if score.difference is not None and score.told in before
+    ]
     p_values = {c.name: c.difference.p_value for c in comparisons if c.higher_is_better}
     costs = {stage: cost_of(directory, stage, manifest) for stage, manifest in manifests.items()}
     return Summary(
@@ -153,8 +161,8 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
         counts={stage: manifest.counts for stage, manifest in manifests.items()},
         comparisons=tuple(comparisons),
         adjusted_p_values=holm(p_values) if p_values else {},
-        breakdowns=_breakdowns(*episodes),
-        kl_to_reference=_mean_kl(texts[1]),
+        breakdowns=_breakdowns(*(_coolest(files.episode_results(name)) for name in ("before", "after"))),
+        kl_to_reference=mean_kl(list(files.retention_results("after"))),
         costs=tuple(costs.values()),
         trainings=tuple(
             Training(
@@ -167,50 +175,25 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
             for stage, manifest in manifests.items()
             if stage == "train" or stage.startswith("trainings/")
         ),
-        evaluations=tuple(
-            _evaluation(files, stage, manifest, turns[0], episodes[0])
-            for stage, manifest in manifests.items()
-            if stage.startswith("evaluations/")
-        ),
+        evaluations=evaluations,
         versions=next(iter(manifests.values())).versions,
     )
 
 
-def _evaluation(
-    files: RunFiles,
-    stage: str,
-    manifest: Manifest,
-    turns_before: Sequence[TurnResult],
-    episodes_before: Sequence[EpisodeResult],
-) -> Evaluation:
+def _evaluation(files: RunFiles, stage: str, manifest: Manifest, before: Manifest | None) -> Evaluation:
     name = stage.removeprefix("evaluations/")
-    turns, episodes = list(files.turn_results(name)), list(files.episode_results(name))
-    is_after = any(source.endswith("/metrics.jsonl") for source in manifest.inputs)
+    checkpoint = manifest.options.get("checkpoint")
+    is_after = checkpoint or any(source.endswith("/metrics.jsonl") for source in manifest.inputs)
     training = training_stage(manifest.options.get("training")) if is_after else None
-    return Evaluation(
-        stage,
-        training,
-        manifest.status == "complete",
-        turn_accuracy(turns),
-        episode_success(episodes),
-        compare_turns(turns_before, turns) if name != "before" else None,
-        compare_episodes(episodes_before, episodes) if name != "before" else None,
-    )
+    step = int(checkpoint) if checkpoint and str(checkpoint).isdecimal() else None
+    return Evaluation(stage, training, manifest.status == "complete", scores_of(files, name, manifest, before), step)
 
 
-def _mean_nll(results: Sequence[RetentionResult]) -> Estimate | None:
-    return _mean_of_texts([(r.nll, r.item_id) for r in results])
-
-
-def _mean_kl(results: Sequence[RetentionResult]) -> Estimate | None:
-    return _mean_of_texts([(r.kl, r.item_id) for r in results if r.kl is not None])
-
-
-def _mean_of_texts(values: Sequence[tuple[float, str]]) -> Estimate | None:
-    """None for fewer than two texts: one text gives no interval."""
-    if len(values) < 2:
-        return None
-    return clustered_mean([value for value, _ in values], [item for _, item in values], bounded=False)
+def _coolest(results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
+    """Those of the lowest temperature."""
+    listed = list(results)
+    lowest = min((result.temperature or 0.0 for result in listed), default=0.0)
+    return [result for result in listed if (result.temperature or 0.0) == lowest]
 
 
 def _breakdowns(before: Sequence[EpisodeResult], after: Sequence[EpisodeResult]) -> tuple[Breakdown, ...]:

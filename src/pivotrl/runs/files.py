@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pivotrl.protocols import InputError, Turn
 from pivotrl.reading.alternatives import with_alternatives
 from pivotrl.records import (
+    DemonstrationScore,
     EpisodeResult,
     Manifest,
     ProgressResult,
@@ -142,6 +143,10 @@ class RunFiles:
     def profiled(self) -> RecordFile[SampleGroup]:
         """Groups of the profile, by turn id."""
         return self._file("profile", "profiles.jsonl", SampleGroup)
+
+    def demonstrations(self) -> RecordFile[DemonstrationScore]:
+        """How likely the reference finds the demonstrated actions; empty where it could not score them."""
+        return self._file("profile", "demonstrations.jsonl", DemonstrationScore)
 
     def selected(self, name: str | None = None) -> RecordFile[Selection]:
         """Rows of a selection, chosen or not; None is the run's own."""

@@ -55,7 +55,7 @@ def outputs(stage: str) -> tuple[str, ...]:
         )
     return {
         "read": ("trajectories.jsonl", "heldout.jsonl", "dropped.jsonl", "refused.jsonl"),
-        "profile": ("profiles.jsonl", "skipped.jsonl"),
+        "profile": ("profiles.jsonl", "demonstrations.jsonl", "skipped.jsonl"),
         "select": ("selection.jsonl",),
     }.get(stage, ())
 

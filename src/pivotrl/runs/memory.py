@@ -14,9 +14,12 @@ from pivotrl.runs.manifest import find_manifest
 
 SHARED = ("policy", "model", "adapter", "verifier", "environments", "retention", "retention_texts", "domain")
 """Options that one stage takes from another: who acts, who judges, and what is measured."""
+_OWN = ("checkpoint", "as_given")
+"""Options that belong to one evaluation alone."""
+_WHO_ACTS = ("policy", "model", "adapter")
 
 
-def remembered(directory: Path, stage: str) -> dict[str, Any]:
+def remembered(directory: Path, stage: str, training: str | None = None) -> dict[str, Any]:
     """Option -> value, from the manifests of a run.
 
     All options of the stage itself are taken, so that it continues as it began, and all of stages of the same kind, so
@@ -25,6 +28,8 @@ def remembered(directory: Path, stage: str) -> dict[str, Any]:
 
     Args:
         stage: name of a stage (:mod:`pivotrl.runs.layout`), or ``run`` for a whole run.
+        training: stage name of the training that is measured: its policy, which may have begun from another
+            training's, comes before the run's.
 
     Raises:
         InputError: a manifest is damaged.
@@ -36,7 +41,12 @@ def remembered(directory: Path, stage: str) -> dict[str, Any]:
             continue
         options = options_of(manifest)
         takes_all = stage == "run" or _kind(stage) == _kind(name)
-        found |= {option: value for option, value in options.items() if takes_all or option in SHARED}
+        found |= {
+            option: value for option, value in options.items() if (takes_all and option not in _OWN) or option in SHARED
+        }
+    measured = find_manifest(directory, training) if training else None
+    if measured:
+        found |= {option: value for option, value in options_of(measured).items() if option in _WHO_ACTS}
     own = find_manifest(directory, stage) if stage != "run" else None
     return found | (options_of(own) if own else {})
 

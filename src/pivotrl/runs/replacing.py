@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from pivotrl.protocols import InputError, Notice
@@ -33,7 +34,17 @@ def move_aside(directory: Path, stage: str) -> None:
     Raises:
         OSError: the disk refused; nothing is lost, and the next command ends the move.
     """
-    stages = sorted([stage, *dependents(directory, stage)], key=_rank)
+    _move(directory, sorted([stage, *dependents(directory, stage)], key=_rank))
+
+
+def move_results_aside(directory: Path, training: str) -> None:
+    """As :func:`move_aside`, of the evaluations of a training's end alone: the training will go on. Evaluations of a
+    checkpoint stay."""
+    made = dependents(directory, training)
+    _move(directory, [stage for stage in made if _measures_the_end(find_manifest(directory, stage))])
+
+
+def _move(directory: Path, stages: Sequence[str]) -> None:
     costs = [describe_cost(directory, name) for name in stages if _files(directory, name)]
     names = [path for name in stages for path in _files(directory, name)]
     if any(name.startswith(("train", "read")) for name in stages):
@@ -87,7 +98,11 @@ def _made_from(directory: Path, stage: str) -> str | None:
 def _needs_training(stage: str, manifest: Manifest | None) -> bool:
     if manifest is None:
         return stage != evaluation_stage("before")
-    return any(name.endswith("/metrics.jsonl") for name in manifest.inputs)
+    return _measures_the_end(manifest) or str(manifest.options.get("checkpoint") or "").isdecimal()
+
+
+def _measures_the_end(manifest: Manifest | None) -> bool:
+    return manifest is not None and any(name.endswith("/metrics.jsonl") for name in manifest.inputs)
 
 
 def _files(directory: Path, stage: str) -> list[str]:

@@ -25,6 +25,8 @@ from pivotrl.runs.manifest import (
 )
 from pivotrl.storage.record_files import package_versions, timestamp
 
+CONTINUED = "continued_from"
+"""The option that notes what a continued stage was made with before."""
 _NAMED = ("select", "train", "evaluations/")
 
 
@@ -152,6 +154,23 @@ def require_same(
     _refuse(directory, name, _differences(known, new, ()), used_by)
     if verifies and old.status == "complete":
         verify_outputs(directory, name, old)
+
+
+def reopen(directory: Path, name: str, changed: Mapping[str, Any]) -> None:
+    """Let a stage go on, finished or not, with other values of these options. The options note what they were, as a
+    list under ``continued_from``.
+
+    The caller has checked that nothing else differs.
+    """
+    old = find_manifest(directory, name)
+    assert old is not None
+    was = {option: old.options.get(option) for option in changed} | {"finished_at": old.finished_at}
+    options = {**old.options, **changed, CONTINUED: [*old.options.get(CONTINUED, ()), was]}
+    update = {
+        **{"status": "running", "options": options, "outputs": None, "finished_at": "", "resumed_at": ""},
+        "wall_seconds": seconds_spent(directory, name, old),
+    }
+    write_manifest(manifest_path(directory, name), old.model_copy(update=update))
 
 
 def _manifest(

@@ -21,8 +21,8 @@ from pivotrl.plugins.environments import describe_environments, make_checked, re
 from pivotrl.plugins.shapes import require_policy, require_sampler, require_verifier
 from pivotrl.protocols import InputError, MakeEnvironments, Policy, Sampler, Turn, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
-from pivotrl.records import SkippedTurn
-from pivotrl.runs.checkpoints import restore
+from pivotrl.records import Manifest, SkippedTurn
+from pivotrl.runs.checkpoints import checkpoint_sha256, find_checkpoint, restore
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import evaluation_stage, training_stage
 from pivotrl.runs.manifest import find_manifest
@@ -47,6 +47,8 @@ def evaluate_stage(
     overwrite: bool = False,
     training: str | None = None,
     load_weights: bool = False,
+    checkpoint: str | None = None,
+    as_given: bool = False,
     may_be_empty: bool = False,
     observer: Observer = SILENT,
 ) -> None:
@@ -59,6 +61,9 @@ def evaluate_stage(
         overwrite: move an earlier evaluation of this name aside as soon as the new one can begin.
         training: name of the training that the policy comes from; None is the run's training.
         load_weights: load the final weights of the training into the policy.
+        checkpoint: load this checkpoint instead: a number of steps of the training, which need not be finished, or a
+            path.
+        as_given: the policy holds no weights of a training of this run, whatever the evaluation is called.
         may_be_empty: accept that there is nothing to measure.
 
     Raises:
@@ -66,12 +71,15 @@ def evaluate_stage(
     """
     require_verifier(verifier)
     require_sampler(policy)
-    if load_weights or retention:
+    if load_weights or checkpoint or retention:
         require_policy(cast(Policy, policy))
     files, stage_name, trained = RunFiles(directory), evaluation_stage(name), training_stage(training)
-    if name == "before" and (training is not None or load_weights):
+    if name == "before" and (training is not None or load_weights or checkpoint):
         raise InputError("'before' measures the policy before training; choose another --name for a training")
-    if load_weights:
+    if as_given and (load_weights or checkpoint or training is not None):
+        raise InputError("--as-given measures no training; leave out --training and --checkpoint")
+    weights = find_checkpoint(directory / trained / "checkpoints", checkpoint) if checkpoint else None
+    if load_weights and not weights:
         files.finished(trained)
     candidates, skipped = cut(files.heldout(), TurnOptions(domain=turns.domain))
     drawn = draw_by_task(candidates, None, evaluation.heldout_turns, evaluation.eval_seed)
@@ -85,6 +93,8 @@ def evaluate_stage(
         "environments": describe_environments(environments),
         "training": training,
     }
+    if evaluation.progress_trajectories == 0:  # as in runs of versions that could not walk
+        settings.pop("progress_trajectories")
     heldout = directory / "heldout.jsonl"
     inputs = {
         "heldout.jsonl": files.sha256("heldout.jsonl") if heldout.is_file() else "",
@@ -92,13 +102,22 @@ def evaluate_stage(
         **own_code(verifier),
     }
     metrics = f"{trained}/metrics.jsonl"
-    if name != "before" and (directory / metrics).is_file():
+    if weights:
+        settings["checkpoint"] = checkpoint
+        inputs["checkpoint"] = checkpoint_sha256(weights)
+    elif as_given:
+        settings["as_given"] = True
+    elif name != "before" and (directory / metrics).is_file():
         inputs[metrics] = files.sha256(metrics)
     if not overwrite:
         require_same(directory, stage_name, settings, inputs)
     inputs["policy"] = sha256_of_json(policy.identity)
-    settings["retention"] = getattr(retention, "path", None)  # noted only: the texts are known by their content
     if load_weights:
+        _require_start_of(files.finished(trained), policy)
+    settings["retention"] = getattr(retention, "path", None)  # noted only: the texts are known by their content
+    if weights:
+        cast(Policy, policy).load(weights)
+    elif load_weights:
         restore(cast(Policy, policy), directory / trained / "checkpoints")
     if overwrite:
         move_aside(directory, stage_name)
@@ -153,6 +172,27 @@ def _walked(candidates: Sequence[Turn], evaluation: EvaluationOptions) -> list[T
     drawn = draw_by_task(firsts, None, evaluation.progress_trajectories, evaluation.eval_seed)
     chosen = {turn.trajectory.id for turn in drawn}
     return [turn for turn in candidates if turn.trajectory.id in chosen]
+
+
+def _require_start_of(trained: Manifest, policy: Sampler) -> None:
+    """Its weights are changes of the policy that it began from; only the precision may differ.
+
+    Raises:
+        InputError: the policy is another one.
+    """
+    began, given = (
+        {fact: value for fact, value in dict(identity).items() if fact != "dtype"}
+        for identity in (trained.policy.get("identity", {}), policy.identity)
+    )
+    if began and began != given:
+        facts = sorted(fact for fact in began.keys() | given.keys() if began.get(fact) != given.get(fact))
+        named = " ".join(
+            f"--{name} {trained.policy[name]}" for name in ("model", "adapter") if trained.policy.get(name)
+        )
+        raise InputError(
+            f"{trained.stage} began from another policy than this one, by {', '.join(facts)}; give what it began from: "
+            f"{named or trained.policy.get('policy')}"
+        )
 
 
 def _why_empty(directory: Path, skipped: Sequence[SkippedTurn]) -> str:

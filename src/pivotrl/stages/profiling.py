@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from pivotrl.evaluation.distance import score_demonstrations
+from pivotrl.evaluation.divergence import can_score
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
 from pivotrl.options import options_dict
@@ -40,7 +42,8 @@ def profile_stage(
     overwrite: bool = False,
     observer: Observer = SILENT,
 ) -> list[SampleGroup]:
-    """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts) and ``skipped.jsonl``.
+    """Candidate turns -> ``profiles.jsonl`` (raw samples and verdicts), ``demonstrations.jsonl`` (how likely the sampler
+    finds the demonstrated actions, if it can score actions) and ``skipped.jsonl``.
 
     Args:
         overwrite: move an earlier profile, and everything made from it, aside as soon as the new one can begin.
@@ -89,6 +92,11 @@ def profile_stage(
             )
         skipped_file = RecordFile(directory / "skipped.jsonl", SkippedTurn)
         skipped_file.append([skip for skip in skipped + left_out if skip.turn_id not in skipped_file])
+        if can_score(sampler):
+            profiled = {group.turn_id for group in groups}
+            demonstrated = [turn for turn in candidates if turn.id in profiled]
+            batch = profiling.batch_turns
+            score_demonstrations(sampler, demonstrated, directory / "demonstrations.jsonl", batch, observer)
         unshared, computed = prompt_tokens(groups)
         stage.finish(
             {

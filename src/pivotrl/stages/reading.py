@@ -18,6 +18,7 @@ from pivotrl.reading.import_files import Imported, ImportFiles
 from pivotrl.reading.importing import ReadOptions, Tally, treat
 from pivotrl.reading.missing_parts import completion
 from pivotrl.reading.privacy.redaction import Redactor
+from pivotrl.reading.source_items import SourceItems
 from pivotrl.reading.sources import printable, require_utf8
 from pivotrl.reading.task_groups import TaskGroups
 from pivotrl.records import Manifest, Trajectory
@@ -83,10 +84,8 @@ def read_stage(
         for place, is_heldout in ((source, False), (heldout, True)):
             if place is None:
                 continue
-            complete = completion(
-                reader, Path(place), tools=reading.tools, system=reading.system, infer_tools=reading.infer_tools
-            )
-            found = trajectories(reader, Path(place))
+            found = SourceItems(reader, Path(place))
+            complete = completion(found, tools=reading.tools, system=reading.system, infer_tools=reading.infer_tools)
             read = (groups.told_apart(item) if isinstance(item, Trajectory) else item for item in found)
             imported = (treat(item, complete, duplicates, redactor, reading, tally) for item in read)
             for batch in _batches(imported):

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+from pivotrl.evaluation.distance import Distances, distances
 from pivotrl.options import options_dict
 from pivotrl.protocols import InputError, Notice
 from pivotrl.protocols.observing import SILENT, Observer
@@ -64,6 +65,26 @@ def select_stage(
             stage.finish({"pivots": sum(row.selected for row in selections), "reasons": reasons})
     require_pivots(selections)
     return selections
+
+
+def profile_distances(directory: Path) -> Distances:
+    """How far the reference is from accepted actions and from demonstrations, see
+    :mod:`pivotrl.evaluation.distance`.
+
+    Raises:
+        InputError: the profile is missing, unfinished or damaged.
+    """
+    files = RunFiles(directory)
+    groups, options = files.profiles(), files.finished("profile").options
+    sampled = {name: options.get(name) for name in ("temperature", "top_p", "top_k")}
+    is_whole = sampled == {"temperature": 1.0, "top_p": 1.0, "top_k": None}
+    tasks = {trajectory.id: trajectory.task_id for trajectory in files.trajectories()}
+    return distances(
+        groups,
+        {group.turn_id: tasks[group.turn_id.rpartition("#")[0]] for group in groups},
+        {score.turn_id: score.nll for score in files.demonstrations() if score.nll is not None},
+        "" if is_whole else "the profile was not sampled at temperature 1 from all tokens",
+    )
 
 
 def _stands(directory: Path, stage: str, settings: dict[str, object], inputs: dict[str, str]) -> bool:

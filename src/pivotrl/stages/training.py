@@ -15,12 +15,14 @@ from pivotrl.protocols import Environments, InputError, MakeEnvironments, Policy
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import outputs, selection_stage, training_stage
-from pivotrl.runs.replacing import move_aside
-from pivotrl.runs.stage import Stage, require_same
+from pivotrl.runs.manifest import find_manifest
+from pivotrl.runs.replacing import move_aside, move_results_aside
+from pivotrl.runs.stage import CONTINUED, Stage, reopen, require_same
 from pivotrl.selection import require_pivots
 from pivotrl.storage.record_files import sha256_of_json
 from pivotrl.training import Method, TrainingOptions, train
 from pivotrl.training_options import usual_rate, with_learning_rate
+from pivotrl.turns import cut
 
 
 def train_stage(
@@ -42,21 +44,26 @@ def train_stage(
     Afterwards ``policy`` holds the trained weights, even if the stage was already complete.
 
     Args:
+        training: ``num_steps`` above those of a training with a constant rate continue it: it ends as if it had been
+            begun with that many. Evaluations of its end are moved aside.
         overwrite: move an earlier training aside as soon as the new one can begin.
         name: of a training other than the run's, ``trainings/<name>/``.
         selection: name of the selection to train on; None is the run's selection.
-        environments: for a method that plays; such a method needs no selection.
+        environments: for a method that plays; such a method needs no selection. If it verifies, too, the verifier is
+            tried on the demonstrations of the logs first.
     """
     require_verifier(verifier)
     require_policy(policy)
     files, stage_name = RunFiles(directory), training_stage(name)
-    method, turns, read = training.load_method(), list[Turn](), tuple[str, ...]()
+    method, turns, known, read = training.load_method(), list[Turn](), list[Turn](), tuple[str, ...]()
     made = _require_environments(method, environments, training.group_size)
     if not method.plays:
         rows = files.selections(selection)
         require_pivots(rows)
-        turns = files.turns(row.turn_id for row in rows if row.selected)
+        turns = known = files.turns(row.turn_id for row in rows if row.selected)
         read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
+    elif method.verifies:
+        known, read = cut(files.trajectories())[0], ("trajectories.jsonl",)
     settings = {
         **options_dict(training),
         "verifier": describe(verifier),
@@ -66,33 +73,39 @@ def train_stage(
     if training.learning_rate is None:
         del settings["learning_rate"]  # the policy sets it, and the policy is loaded last
     inputs = {**{file: files.sha256(file) for file in read}, **own_code(verifier)}
+    keeping = {"keep_checkpoints": settings.pop("keep_checkpoints")}
+    was = None if overwrite else _steps_to_continue(directory, stage_name, training)
     if not overwrite:
-        require_same(directory, stage_name, settings, inputs)
+        require_same(directory, stage_name, settings | ({"num_steps": was} if was else {}), inputs)
     checked = 0
     if method.verifies:
         report, is_new = require_checked(
-            directory, turns, verifier, checking, observer, policy, verification, same_turns=False
+            directory, known, verifier, checking, observer, policy, verification, same_turns=False
         )
         checked = report.num_rollout_turns if is_new else 0
     options = with_learning_rate(training, policy)
     settings |= {**options_dict(options), **policy.training_identity}
+    settings.pop("keep_checkpoints")
     inputs["policy"] = sha256_of_json(policy.identity)
     if overwrite:
         move_aside(directory, stage_name)
-    limits = {**options_dict(checking), **options_dict(verification)}
+    if was is not None:
+        move_results_aside(directory, stage_name)
+        reopen(directory, stage_name, {"num_steps": training.num_steps})
+    limits = {**options_dict(checking), **options_dict(verification), **keeping}
     acting = describe_policy(policy)
     with Stage(
         directory,
         stage_name,
         {**settings, **limits},
         inputs,
-        tuple(limits),
+        (*limits, CONTINUED),
         acting,
         is_verified=True,
         plugins={"verifier": spec_of(verifier)},
         observer=observer,
     ) as stage:
-        canaries = turns if method.verifies and not stage.done else ()
+        canaries = known if method.verifies and not stage.done else ()
         with Verification(verifier, verification, canaries, policy) as guarded:
             steps = train(policy, turns, guarded, directory / stage_name, options, observer, made)
         if stage.done:
@@ -110,6 +123,24 @@ def train_stage(
             },
             num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
+
+
+def _steps_to_continue(directory: Path, stage: str, training: TrainingOptions) -> int | None:
+    """The steps of a training that now gets more; None if it gets no more.
+
+    Raises:
+        InputError: its learning rate fell to the end that it was given.
+    """
+    manifest = find_manifest(directory, stage)
+    was = manifest.options.get("num_steps") if manifest else None
+    if not isinstance(was, int) or was >= training.num_steps:
+        return None
+    if training.decay != "constant":
+        raise InputError(
+            f"this training has --decay {training.decay}: its learning rate falls to the end of its {was} steps, so it "
+            f"cannot go on to {training.num_steps}. Start it again with --overwrite, or train another with --name"
+        )
+    return was
 
 
 def _require_environments(

@@ -273,7 +273,7 @@ def sha256_of_json(value: Any) -> str:
 @functools.cache
 def package_versions() -> dict[str, str]:
     found = {}
-    for name in ("pivotrl", "torch", "transformers", "peft", "numpy", "plancraft"):
+    for name in ("pivotrl", "torch", "transformers", "peft", "numpy", "plancraft", "textworld"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

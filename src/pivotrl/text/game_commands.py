@@ -9,18 +9,21 @@ from pivotrl.strict_json import parse_json
 _MAX_CHARACTERS = 8_000
 _MAX_COMMAND = 100
 _OBJECT = re.compile(r"\{[^{}]*\}")
-_QUOTED = re.compile(r"`+([^`\n]+)`+")
+_QUOTED = re.compile(r"(?<!`)`++([^`\n]+)`")
 _LABELLED = re.compile(
     r"^[ \t>*_#-]*(?:\w+ )?(?:action|command)[*_]*[ \t]*[:=][ \t*_]*(\S.*)$", re.IGNORECASE | re.MULTILINE
 )
 _BARE = re.compile(r"[A-Za-z0-9' -]+")
 VERBS = frozenset(
-    "go walk run north south east west n s e w take get pick carry grab hold remove open close shut insert put place "
-    "drop discard throw eat lock unlock look l examine x inspect inventory i enter".split()
+    re.findall(
+        r"\w+",
+        "go walk run north south east west enter take get pick carry grab hold remove open close shut lock "
+        "unlock insert put place drop discard throw eat look examine inspect inventory",
+    )
 )
 """First words of commands. Anything else might be an order to the interpreter, such as `restart` or `save`."""
-_SEVERAL = frozenset("all and both but each every everything except it then them".split())
-"""Words by which a command does several things at once or means what an earlier one said."""
+_SEVERAL = frozenset({"all", "and", "both", "but", "each", "every", "everything", "except", "it", "them", "then"})
+"""Words by which a command does several things at once, or means what an earlier one said."""
 
 
 class NoCommand(ValueError):
@@ -50,10 +53,10 @@ def find_command(text: str | None) -> str:
     if marked:
         found = _tidy(marked[0])
     else:
-        lines = [_tidy(line) for line in text.splitlines() if line.strip()]
-        if sum(map(_looks_bare, lines)) > 1:
+        lines = [line.strip() for line in text.splitlines() if _tidy(line)]
+        if any(_looks_bare(_tidy(line)) and line[-1] not in ".!?:;," for line in lines[:-1]):
             raise NoCommand("several_commands")
-        found = lines[-1] if lines else ""
+        found = _tidy(lines[-1]) if lines else ""
     if not _looks_bare(found):
         raise NoCommand("no_command")
     return found

@@ -7,13 +7,12 @@ judged: a thought before it, JSON or backticks around it do not matter.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from typing import Literal, NamedTuple
 
-from pivotrl.environments.textworld import executable, restore, shown
+from pivotrl.environments.textworld import agrees, executable, shown
 from pivotrl.protocols import NotRestorable, Turn
-from pivotrl.reading.formats.textworld_games import Game, Play, playing
+from pivotrl.reading.formats.textworld_games import Game, playing
 from pivotrl.records import Action, Verdict
 from pivotrl.text.game_commands import NoCommand
 
@@ -21,6 +20,7 @@ from pivotrl.text.game_commands import NoCommand
 class _State(NamedTuple):
     """A state with every legal command judged."""
 
+    objective: str
     plan: tuple[str, ...]
     remaining: dict[str, int | None]
     """Moves that remain after each command; None if the game can then no longer be won."""
@@ -36,31 +36,31 @@ def verify(
         folder: where games are kept.
 
     Reasons: nearer, wins; empty_action, no_command, several_commands, too_long, not_listed, tool_call, no_effect,
-    not_nearer, unwinnable, not_the_oracles; and without a verdict no_plan_from_state and those of
-    :class:`NotRestorable`.
+    not_nearer, unwinnable, not_the_oracles; and without a verdict not_a_textworld_turn, replay_differs (the game does
+    not show what the turn shows), no_plan_from_state.
     """
     if action.is_empty:
         return Verdict.failed("empty_action")
     try:
         game, commands, done = shown(turn)
-        state = _known(turn, game, done, folder)
+        state = _state(game, done, folder)
     except NotRestorable as error:
         return Verdict.unknown(error.reason, error=error.detail)
+    if state is None or not agrees(turn, state.objective, tuple(state.remaining)):
+        return Verdict.unknown("replay_differs")
     if not state.plan:
         return Verdict.unknown("no_plan_from_state")
     try:
-        command = executable(action, commands, tuple(state.remaining))
+        command: str | None = executable(action, commands, tuple(state.remaining))
     except NoCommand as error:
         return Verdict.failed(error.reason)
-    before = len(state.plan)
+    if command not in state.remaining:
+        command = _in_other_words(game, done, command, folder)
+    if command not in state.remaining:
+        return Verdict.failed("no_effect")
     if accepts == "oracle":
         return Verdict.passed("nearer") if command == state.plan[0] else Verdict.failed("not_the_oracles")
-    if command in state.remaining:
-        after = state.remaining[command]
-    else:
-        changed, after = _worded(game, done, command, folder)
-        if not changed:
-            return Verdict.failed("no_effect")
+    before, after = len(state.plan), state.remaining[command]
     if after is None:
         return Verdict.failed("unwinnable", before=before)
     if after < before:
@@ -68,34 +68,19 @@ def verify(
     return Verdict.failed("not_nearer", before=before, after=after)
 
 
-_STATES: dict[tuple[str, str | None], tuple[str, _State]] = {}
-"""(turn id, folder) -> (observation, state); the samples of a turn are judged one after another."""
-_MAX_STATES = 4096
-
-
-def _known(turn: Turn, game: Game, done: tuple[str, ...], folder: str | None) -> _State:
-    text = str(turn.trajectory.messages[turn.index - 1].content)
-    key = f"{game.name} {text}", folder
-    known = _STATES.get(key)
-    if known is not None:
-        return known[1]
-    with contextlib.closing(restore(turn, folder=folder)) as task:
-        state = _State(task.play.plan, task.play.remaining())
-    if len(_STATES) >= _MAX_STATES:
-        _STATES.pop(next(iter(_STATES)))
-    _STATES[key] = text, state
-    return state
+@functools.lru_cache(maxsize=4096)
+def _state(game: Game, done: tuple[str, ...], folder: str | None) -> _State | None:
+    """The state after these commands; None if one of them is not possible at its place."""
+    with playing(game, folder) as play:
+        if not all(map(play.execute, done)):
+            return None
+        return _State(play.objective, play.plan, play.remaining())
 
 
 @functools.lru_cache(maxsize=4096)
-def _worded(game: Game, done: tuple[str, ...], command: str, folder: str | None) -> tuple[bool, int | None]:
-    """(whether the command changes anything, moves that remain) for a wording that only the game's parser knows."""
-    with playing(game, folder) as play:
+def _in_other_words(game: Game, done: tuple[str, ...], command: str, folder: str | None) -> str | None:
+    """The game's own wording of a command that only its parser knows; None if it changes nothing."""
+    with playing(game, folder, parser=True) as play:
         for earlier in done:
             play.execute(earlier)
-        changed = play.execute(command)
-        return changed, _left(play)
-
-
-def _left(play: Play) -> int | None:
-    return 0 if play.won else len(play.plan) or None
+        return play.execute(command)

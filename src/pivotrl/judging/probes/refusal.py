@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pivotrl.judging.probes.report import CheckReport, Rate
+from pivotrl.judging.suggestion import quoted
 
 _ENOUGH = 20
 """The share of a group counts from this many probes. A single pass never refuses: the probe may be wrong."""
@@ -117,4 +118,4 @@ def _hint(report: CheckReport) -> str:
     """The verifier made for such turns, if it is another one."""
     if not report.suggested or report.suggested.partition("(")[0] in report.verifier:
         return ""
-    return f' For turns like these there is --verifier "{report.suggested}".'
+    return f" For turns like these there is --verifier {quoted(report.suggested)}."

@@ -11,6 +11,7 @@ from pydantic import Field
 from pivotrl.intervals import clustered_mean
 from pivotrl.judging.probes.probe import Probe
 from pivotrl.judging.probes.turn_kinds import kind_of_turn, language_of_turn
+from pivotrl.judging.suggestion import combined, fitting_verifier
 from pivotrl.parsing import action_text
 from pivotrl.protocols import Turn
 from pivotrl.records import Record, Verdict
@@ -157,7 +158,7 @@ def make_report(
         by_turn=_by(certain, lambda one: [kind_of_turn(one.turn)]),
         by_language=_by(certain, lambda one: list(filter(None, [language_of_turn(one.turn)]))),
         by_argument=_by(certain, lambda one: [one.probe.argument] if one.probe and one.probe.argument else []),
-        suggested=_suggested({kind_of_turn(one.turn) for one in demonstrated}),
+        suggested=combined(fitting_verifier(one.turn) for one in demonstrated),
         reward_values=tuple(sorted(rewards)[:_MAX_REWARDS]),
         num_turns_of_one_reward=_of_one_reward(judged),
         reasons_of_refused=dict(refused.most_common()),
@@ -171,15 +172,6 @@ def make_report(
 
 def _broke(verdict: Verdict) -> bool:
     return verdict.outcome == "no_verdict" and "error" in verdict.details
-
-
-def _suggested(kinds: set[str]) -> str:
-    """The verifier made for turns of these kinds; empty for moves and the like, which have their own."""
-    if kinds & {"commands", "edits"}:
-        return "first_decisive(verifiers=('command', 'edit', 'tool_call'))"
-    if "calls" in kinds or "messages" in kinds:
-        return "tool_call"
-    return "answer" if "answers" in kinds else ""
 
 
 def _rate(outcomes: Sequence[tuple[bool, str]]) -> Rate | None:

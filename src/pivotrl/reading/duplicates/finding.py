@@ -91,8 +91,7 @@ class DuplicateFinder:
         number = len(self._ids)
         self._ids.append(trajectory.id)
         self._lengths.append(len(beginnings_M))
-        for key in beginnings_M[known:]:
-            self._beginnings.add(key, number)
+        self._beginnings.add_all(beginnings_M[known:], number)
         near = self._near(_smallest_hashes(trajectory), number)
         if extended is None:
             return near
@@ -166,9 +165,13 @@ def _smallest_hashes(trajectory: Trajectory) -> Hashes | None:
         return None
     bins_B = np.full(_NUM_BINS, _EMPTY)
     np.minimum.at(bins_B, (shingles >> np.uint64(56)).astype(np.intp), shingles << np.uint64(8))
-    empty = (bins_B == _EMPTY).nonzero()[0]
-    others = _ORDERS[empty]
-    bins_B[empty] = bins_B[others[np.arange(len(empty)), (bins_B[others] != _EMPTY).argmax(axis=1)]]
+    full_B = bins_B != _EMPTY
+    empty = (~full_B).nonzero()[0]
+    place = full_B[_ORDERS[empty, :_FEW]].argmax(axis=1)
+    missed = ~full_B[_ORDERS[empty, place]]
+    if missed.any():
+        place[missed] = full_B[_ORDERS[empty[missed]]].argmax(axis=1)
+    bins_B[empty] = bins_B[_ORDERS[empty, place]]
     return bins_B
 
 
@@ -176,6 +179,8 @@ _EMPTY = np.uint64(2**64 - 1)
 _NUMBERS_B: Hashes = np.arange(_NUM_BINS, dtype=np.uint64)
 _ORDERS = mixed(_NUMBERS_B * np.uint64(_NUM_BINS) + _NUMBERS_B[:, None]).argsort(axis=1).astype(np.uint8)
 """For each bin all bins in some order."""
+_FEW = 16
+"""Bins among which a full one is looked for first: of a text of a hundred words nearly always enough."""
 
 
 def _rows_of_a_band(threshold: float) -> int:

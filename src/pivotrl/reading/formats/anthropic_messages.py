@@ -11,6 +11,13 @@ from pivotrl.records import Loss, Message, Tool, ToolCall
 
 _FILES = {"image": "image", "document": "document", "container_upload": "document"}
 """Types of blocks -> the loss that leaving them out is."""
+_OWN_BLOCKS = ("tool_use", "tool_result", "server_tool_use", "redacted_thinking")
+
+
+def has_block(item: Any) -> bool:
+    """Whether a message holds blocks that only this API has."""
+    content = item.get("content") if isinstance(item, dict) else None
+    return isinstance(content, list) and any(isinstance(b, dict) and b.get("type") in _OWN_BLOCKS for b in content)
 
 
 def anthropic_messages(row: Any, lost: list[Loss]) -> list[Message]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pivotrl.reading.chat_messages import chat_message, declared_tools, text_of
 from pivotrl.reading.fields import as_object, member, optional
-from pivotrl.reading.formats.anthropic_messages import anthropic_messages, assistant_message
+from pivotrl.reading.formats.anthropic_messages import anthropic_messages, assistant_message, has_block
 from pivotrl.reading.formats.gemini_contents import gemini_messages, instruction_text, is_content
 from pivotrl.reading.formats.model_calls import ModelCall
 from pivotrl.reading.formats.response_items import answered, request_conversation, response_tools
@@ -22,7 +22,6 @@ _ENVELOPES = ("body", "json", "data", "payload", "kwargs", "params", "json_data"
 _ASKS = ("messages", "input", "contents", "prompt")
 _ANSWERS = ("choices", "output", "candidates", "content", "message", "role")
 _CUT = ("length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "content_filter")
-_BLOCKS = ("tool_use", "tool_result", "server_tool_use", "redacted_thinking")
 
 
 @dataclass(frozen=True)
@@ -94,15 +93,9 @@ def model_call(request: dict[str, Any], response: dict[str, Any], row: dict[str,
 
 def _messages(item: Any, losses: list[Loss], place: int) -> list[Message]:
     found: list[Loss] = []
-    made = anthropic_messages(item, found) if is_anthropic(item) else [chat_message(item, found)]
+    made = anthropic_messages(item, found) if has_block(item) else [chat_message(item, found)]
     losses += [loss.model_copy(update={"message": place + (loss.message or 0)}) for loss in found]
     return made
-
-
-def is_anthropic(item: Any) -> bool:
-    """Whether a message holds blocks that only Anthropic's API has."""
-    content = item.get("content") if isinstance(item, dict) else None
-    return isinstance(content, list) and any(isinstance(b, dict) and b.get("type") in _BLOCKS for b in content)
 
 
 def _answer(response: dict[str, Any], losses: list[Loss], place: int) -> tuple[Message, str | None]:
@@ -116,7 +109,7 @@ def _answer(response: dict[str, Any], losses: list[Loss], place: int) -> tuple[M
         message = {"role": "assistant", "content": member(choice, "content", list)}
     row = {"role": "assistant", **as_object(message)}
     ending = choice.get("finish_reason") or response.get("stop_reason") or row.get("stop_reason")
-    if isinstance(row.get("content"), list) and (is_anthropic(row) or response.get("type") == "message"):
+    if isinstance(row.get("content"), list) and (has_block(row) or response.get("type") == "message"):
         answer = assistant_message(row["content"], losses, place)
     else:
         found: list[Loss] = []

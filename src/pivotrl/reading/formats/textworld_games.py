@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 import textworld
 from pydantic import Field
+from textworld.generator import compile_game, make_game
 from textworld.generator.inform7 import Inform7Game
 
 from pivotrl.options import AtLeast1, check
@@ -27,7 +28,7 @@ from pivotrl.protocols import InputError
 _NAME = re.compile(r"tw-r(\d{1,3})o(\d{1,3})l(\d{1,3})(?:q(\d{1,3}))?(g?)-(\d{1,9})")
 _INFOS = textworld.EnvInfos(
     **dict.fromkeys(
-        ("admissible_commands", "policy_commands", "facts", "objective", "description", "inventory", "won", "lost"),
+        ("admissible_commands", "policy_commands", "objective", "description", "won", "lost"),
         True,
     )
 )
@@ -89,19 +90,19 @@ def games_folder(folder: str | Path | None = None) -> Path:
     """Where games are kept: ``folder``, or below ``$PIVOTRL_CACHE``, or below ``~/.cache/pivotrl``. Each version of
     textworld has a folder of its own there, since it may make other games of the same seed."""
     cache = Path(os.environ.get("PIVOTRL_CACHE") or Path.home() / ".cache" / "pivotrl")
-    return Path(folder or cache / "textworld") / textworld.__version__
+    return Path(folder or cache / "textworld") / str(textworld.__version__)
 
 
-def game_file(game: Game, folder: str | Path | None = None) -> Path:
-    """The compiled game, generated if it is not there yet (about a second).
+def game_file(game: Game, folder: str | Path | None = None, parser: bool = False) -> Path:
+    """The file of a game, generated if it is not there yet: half a second for its logic, a second for a compiled game.
 
     Several processes may ask for the same game at once, and a killed one leaves no part of a game under its name.
 
     Raises:
         InputError: textworld cannot make such a game, or the folder cannot be written.
     """
-    place = games_folder(folder) / game.name
-    path = place / "game.z8"
+    place = games_folder(folder) / (f"{game.name}.z8" if parser else game.name)
+    path = place / ("game.z8" if parser else "game.json")
     if path.is_file():
         return path
     try:
@@ -109,7 +110,7 @@ def game_file(game: Game, folder: str | Path | None = None) -> Path:
         with tempfile.TemporaryDirectory(prefix=f".{game.name}.", dir=place.parent) as scratch:
             made = Path(scratch, "game")
             made.mkdir()
-            _generate(game, made / "game.z8")
+            _generate(game, made, parser)
             with contextlib.suppress(OSError):  # another process was faster; its game is the same
                 made.rename(place)
     except OSError as error:
@@ -119,14 +120,17 @@ def game_file(game: Game, folder: str | Path | None = None) -> Path:
     return path
 
 
-def _generate(game: Game, path: Path) -> None:
+def _generate(game: Game, place: Path, parser: bool) -> None:
     options = textworld.GameOptions()
     options.nb_rooms, options.nb_objects = game.rooms, game.objects
     options.quest_length, options.nb_parallel_quests = game.quest_length, game.quests
     options.grammar.only_last_action = game.objective == "goal"
-    options.seeds, options.path = game.seed, str(path)
+    options.seeds, options.path = game.seed, str(place / "game.z8")
     try:
-        textworld.make(options)
+        made = make_game(options)
+        made.save(str(place / "game.json"))
+        if parser:
+            compile_game(made, options)
     except OSError:
         raise
     except Exception as error:  # textworld has no class of its own for options that do not fit together
@@ -139,23 +143,31 @@ def _generate(game: Game, path: Path) -> None:
 class Play:
     """A game in progress. ``close`` it after use.
 
+    Args:
+        parser: play the compiled game, whose parser reads any wording and which describes rooms; without it textworld
+            plays the game's logic, which knows only the legal commands and takes a tenth of the time.
+
     Raises:
         InputError: as :func:`game_file`.
     """
 
-    def __init__(self, game: Game, folder: str | Path | None = None) -> None:
-        self._environment = textworld.start(str(game_file(game, folder)), request_infos=_INFOS)
+    def __init__(self, game: Game, folder: str | Path | None = None, parser: bool = False) -> None:
+        self._environment = textworld.start(str(game_file(game, folder, parser)), request_infos=_INFOS)
+        self._parser = parser
         self._state = self._environment.reset()
         quests = [quest.desc for quest in self._state["game"].quests] if game.objective == "goal" else []
         self.objective = " ".join(map(_task, quests or [self._state.objective]))
         self.answer = ""
 
-    def execute(self, command: str) -> bool:
-        """Give the game a command, in any wording that its parser understands. Whether it changed anything."""
+    def execute(self, command: str) -> str | None:
+        """Give the game a command. Returns it in the game's own wording; None if it changed nothing."""
         before = self.facts
         self._state, _, _ = self._environment.step(command)
-        self.answer = _flowing(re.split(r"\n\s*>", self._state.feedback or "")[0])
-        return self.facts != before
+        self.answer = _flowing(re.split(r"\n\s*>", self._state.feedback or "")[0]) if self._parser else ""
+        if self.facts == before:
+            return None
+        (text,) = Inform7Game(self._state["game"]).gen_commands_from_actions([self._state["_last_action"]])
+        return str(text)
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -183,12 +195,15 @@ class Play:
 
     @property
     def description(self) -> str:
-        """The room and what is seen in it, as one line."""
+        """The room and what is seen in it, as one line; empty without the parser."""
         return re.sub(r"^-= (.*?) =- ", r"\1. ", _flowing(self._state.description))
 
     @property
-    def inventory(self) -> str:
-        return _flowing(self._state.inventory)
+    def inventory(self) -> tuple[str, ...]:
+        """Names of the things carried, sorted."""
+        game = self._state["game"]
+        carried = [f.arguments[0].name for f in self._state["_facts"] if f.name == "in" and f.arguments[1].type == "I"]
+        return tuple(sorted(str(game.infos[name].name) for name in carried))
 
     def remaining(self) -> dict[str, int | None]:
         """Moves that remain after each legal command: 0 if it wins, None if the game can then no longer be won.
@@ -216,8 +231,8 @@ class Play:
 
 
 @contextlib.contextmanager
-def playing(game: Game, folder: str | Path | None = None) -> Iterator[Play]:
-    play = Play(game, folder)
+def playing(game: Game, folder: str | Path | None = None, parser: bool = False) -> Iterator[Play]:
+    play = Play(game, folder, parser)
     try:
         yield play
     finally:

@@ -1,0 +1,79 @@
+"""Run a grid of trials, measure every checkpoint, and pack the points for the results page.
+
+    python recipes/evidence/run.py micro                  # all parts, 2 processes; started again, it goes on
+    python recipes/evidence/run.py micro --parts A B      # some parts
+    python recipes/evidence/run.py textworld --go-on      # skip trials whose points are committed
+
+Writes recipes/evidence/results/<grid>.json.gz from every point that is there. See README.md for the grids.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from packed import pack, unpack
+
+from pivotrl.cli import guarded
+from pivotrl.cli.live_progress import live_progress
+from pivotrl.comparison.grids import read_points, run_grid
+from pivotrl.comparison.points import Point
+from pivotrl.comparison.trials import Trial
+from pivotrl.storage.record_files import package_versions, timestamp, write_file
+
+RESULTS = HERE / "results"
+
+
+def still_open(trials: Sequence[Trial], committed: Sequence[Point]) -> list[Trial]:
+    known = {point.key for point in committed}
+    return [t for t in trials if any(t.point(step, {}, {}).key not in known for step in t.checkpoints)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("grid", choices=["micro", "textworld"])
+    parser.add_argument("--parts", nargs="+")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--results", type=Path, help="the file to write; the committed one if not given")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--go-on", action="store_true", help="skip trials whose points are committed, and keep them")
+    arguments = parser.parse_args()
+    grid: Any = importlib.import_module(f"{arguments.grid}_grid")
+    out = arguments.out or Path("runs/evidence") / arguments.grid
+    path = arguments.results or RESULTS / f"{arguments.grid}.json.gz"
+    trials = [t for t in grid.trials(arguments.parts) if arguments.seeds is None or t.seed in arguments.seeds]
+    before: list[Point] = []
+    if arguments.go_on and path.is_file():
+        before, _ = unpack(path)
+        trials = still_open(trials, before)
+    with live_progress() as observer:
+        run_grid(grid.make_setting, out, trials, arguments.workers, observer)
+    save(out, path, before, " ".join(["python", "recipes/evidence/run.py", *sys.argv[1:]]))
+
+
+def save(out: Path, path: Path, before: Sequence[Point], command: str) -> None:
+    """Write the points of all trials that there are."""
+    found = {point.key: point for point in (*before, *read_points(out))}
+    about = {
+        "command": command,
+        "date": timestamp(),
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, no GPU",
+        "versions": package_versions(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, pack(sorted(found.values(), key=lambda p: (p.cell, p.arm, p.rate, p.seed, p.step)), about))
+    print(f"{len(found)} points in {path}")
+
+
+if __name__ == "__main__":
+    with guarded("the same command"):
+        main()
