@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pivotrl.protocols import InputError
+from pivotrl.protocols.errors import first_line
 from pivotrl.storage.record_files import sha256_of_file, sha256_of_json
 from pivotrl.strict_json import parse_json
 
@@ -61,7 +62,7 @@ def read_adapter(folder: Path) -> AdapterFiles:
         used = {name: settings[name] for name in _USED if name in settings}
         config = LoraConfig(**used)
     except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{folder / CONFIG} cannot be used: {_first_line(error)}. Save the adapter again") from error
+        raise InputError(f"{folder / CONFIG} cannot be used: {first_line(error)}. Save the adapter again") from error
     in_order = {name: sorted(map(str, value)) if isinstance(value, list) else value for name, value in used.items()}
     sha256 = sha256_of_json({"settings": in_order, "tensors": sha256_of_file(folder / WEIGHTS)})
     return AdapterFiles(folder, config, tensors, sha256)
@@ -135,14 +136,10 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read: {_first_line(error)}. Fetch or save it again") from error
+        raise InputError(f"{file} cannot be read: {first_line(error)}. Fetch or save it again") from error
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise InputError(f"{file}: {name} holds {tensor.dtype}, not floating-point numbers; save it in float32")
         if not torch.isfinite(tensor.float()).all():
             raise InputError(f"{file}: {name} has values that are not finite; the adapter is damaged, use another")
     return {name: tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for name, tensor in tensors.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

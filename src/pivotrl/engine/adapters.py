@@ -16,6 +16,7 @@ from torch import Tensor
 from pivotrl.engine.adapter_files import WEIGHTS, AdapterFiles
 from pivotrl.engine.low_rank import LowRank, plain_additions
 from pivotrl.protocols import InputError
+from pivotrl.protocols.errors import first_line
 
 _REMEDY = "Give the adapter of this model, as peft saved it"
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
@@ -54,7 +55,7 @@ def merge_adapter(model: Any, adapter: AdapterFiles) -> Merged:
             additions = None if changed or untied else plain_additions(adapted)
             merged = adapted.merge_and_unload()
         except Exception as error:  # peft raises many kinds of errors
-            raise _misfit(adapter, f"cannot be merged: {_first_line(error)}") from error
+            raise _misfit(adapter, f"cannot be merged: {first_line(error)}") from error
     _keep_dtypes(merged, dtypes)
     _settle_tying(merged)
     _compare(before, _logits(merged, token_ids), merged.dtype, adapter)
@@ -74,7 +75,7 @@ def _with_adapter(model: Any, adapter: AdapterFiles) -> PeftModel:
         with torch.random.fork_rng(devices=[]):
             adapted = get_peft_model(model, adapter.config)
     except Exception as error:  # settings are data, and peft fails on wrong ones in many ways
-        raise _misfit(adapter, f"does not fit the model: {_first_line(error)}") from error
+        raise _misfit(adapter, f"does not fit the model: {first_line(error)}") from error
     names = {name for name, _ in adapted.get_base_model().named_modules()}
     for wanted in adapter.config.modules_to_save or ():
         if not any(f".{name}".endswith(f".{wanted}") for name in names):
@@ -176,7 +177,3 @@ def _some(names: Iterable[str]) -> str:
 
 def _misfit(adapter: AdapterFiles, fault: str, remedy: str = _REMEDY) -> InputError:
     return InputError(f"the adapter {adapter.folder} {fault}" + (f". {remedy}" if remedy else ""))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

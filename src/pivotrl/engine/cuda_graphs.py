@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pivotrl.engine.static_decoding import StaticPass
+from pivotrl.protocols.errors import first_line
 
 Step = Callable[[], Tensor]
 Capture = Callable[[Step], Step]
@@ -128,7 +129,7 @@ def _first_reason(error: BaseException) -> str:
     """What went wrong first: a record that is spoilt ends with an error of its own."""
     while isinstance(error.__context__, RuntimeError):
         error = error.__context__
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)
 
 
 def _agree(found: Tensor, expected: Tensor) -> bool:

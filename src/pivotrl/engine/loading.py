@@ -28,6 +28,7 @@ from pivotrl.engine.configuration import (
 from pivotrl.engine.locating import address, locate
 from pivotrl.engine.tokenizers import require_ids, tokenizer_in
 from pivotrl.protocols import InputError
+from pivotrl.protocols.errors import first_line
 from pivotrl.storage.record_files import sha256_of_file
 
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -54,8 +55,7 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"no device {device!r} here ({reason}); give 'cpu', 'cuda' or 'auto'") from error
+        raise InputError(f"no device {device!r} here ({first_line(error)}); give 'cpu', 'cuda' or 'auto'") from error
     return resolved
 
 

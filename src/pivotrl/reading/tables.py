@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl.protocols import InputError
+from pivotrl.protocols.errors import first_line
 from pivotrl.reading.packages import package
 from pivotrl.reading.proportion import require_proportion
 from pivotrl.strict_json import parse_json
@@ -61,7 +62,7 @@ def _batches(path: Path) -> Iterator[Any]:
                     for start in range(0, batch.num_rows, _ROWS):
                         yield batch.slice(start, _ROWS)
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not Parquet or Arrow data, or is damaged: {_first_line(error)}") from error
+        raise InputError(f"{path} is not Parquet or Arrow data, or is damaged: {first_line(error)}") from error
 
 
 def _text_columns(about: Any) -> list[str]:
@@ -140,7 +141,7 @@ def _row(batch: Any, index: int, is_sound: bool, is_large: bool) -> Any:
             one.validate(full=True)
         (row,) = one.to_pylist()
     except (ValueError, OverflowError) as error:  # such as text that is not UTF-8, or dates that Python cannot hold
-        raise ValueError(f"cannot be read: {_first_line(error)}") from error
+        raise ValueError(f"cannot be read: {first_line(error)}") from error
     return without_nulls(row)
 
 
@@ -176,7 +177,3 @@ def without_nulls(value: Any) -> Any:
 
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -14,9 +14,10 @@ from typing import Any
 
 from pivotrl.parsing import action_text, write_action
 from pivotrl.protocols import Turn
-from pivotrl.records import Message, SkippedTurn, Tool, Trajectory
+from pivotrl.records import Message, SkippedTurn, Trajectory
 from pivotrl.storage.record_files import write_file
 from pivotrl.strict_json import parse_arguments
+from pivotrl.text.tool_call_syntax import function_tool
 
 Row = dict[str, Any]
 
@@ -91,14 +92,6 @@ def write_json_lines(path: Path, rows: Iterable[Row]) -> None:
 
 
 # --- parts of rows ------------------------------------------------------------------------------------------------
-
-
-def function_tool(tool: Tool) -> Row:
-    """A tool in OpenAI's nested form."""
-    return {
-        "type": "function",
-        "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-    }
 
 
 def tools_text(turn: Turn) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pivotrl.parsing import action_text
 from pivotrl.records import Action, Message, Tool
 from pivotrl.templates.call_results import in_call_order
-from pivotrl.text.tool_call_syntax import THOUGHT
+from pivotrl.text.tool_call_syntax import THOUGHT, function_tool
 
 TOOL_PROMPT = (
     "You may call tools. They are listed as JSON between <tools> and </tools>:\n<tools>\n{tools}\n</tools>\n"
@@ -45,7 +45,7 @@ class ChatML:
         """
         texts: list[tuple[str, str]] = []
         if tools:
-            listed = "\n".join(json.dumps(_tool_json(tool), ensure_ascii=False) for tool in tools)
+            listed = "\n".join(json.dumps(function_tool(tool), ensure_ascii=False) for tool in tools)
             texts.append(("system", TOOL_PROMPT.format(tools=listed)))
         for message in in_call_order(context):
             if message.role == "system" and texts and texts[-1][0] == "system":
@@ -70,10 +70,3 @@ class ChatML:
 
     def _thought(self, thought: str | None) -> str:
         return f"{THOUGHT[0]}\n{thought}\n{THOUGHT[1]}\n\n" if self._keep_reasoning and thought else ""
-
-
-def _tool_json(tool: Tool) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-    }

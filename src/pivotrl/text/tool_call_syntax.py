@@ -258,3 +258,11 @@ def _refuse(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+
+
+def function_tool(tool: Tool) -> dict[str, Any]:
+    """A tool in OpenAI's nested form."""
+    return {
+        "type": "function",
+        "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+    }

@@ -1,7 +1,8 @@
 """Whether two English texts consist of the same words.
 
 Beside what may differ in any language (:mod:`pivotrl.judging.messages.same_words`) these are contractions, articles and
-*your*, the spelling of numbers, amounts and times, and phrases of courtesy. The lists are ours and short on purpose.
+*your*, the spelling of numbers, amounts and times, phrases of courtesy, and a few turns of phrase
+(:mod:`pivotrl.judging.messages.rewording`). The lists are ours and short on purpose.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import Counter
 from itertools import pairwise
 
 from pivotrl.judging.messages.dates import number
+from pivotrl.judging.messages.rewording import reworded
 from pivotrl.judging.messages.same_words import MARKS, Token, quoted_signs, same_tokens, tokens_of
 from pivotrl.judging.messages.word_lists import CURRENCIES, NUMBERS, TENS_AND_UNITS, words
 
@@ -119,7 +121,7 @@ def _long_words(text: str) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1024)
 def _english(text: str) -> tuple[Token, ...]:
-    plain = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text.replace("\u2019", "'"))
+    plain = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), reworded(text.replace("\u2019", "'")))
     plain = _ORDINAL.sub(r"\1 \2", _CLOCK.sub(_full_hour, plain))
     tokens = tokens_of(plain)
     if len(tokens) > _MAX_WORDS:

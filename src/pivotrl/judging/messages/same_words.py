@@ -105,7 +105,7 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     """The words and signs of a text, each as it is written."""
     found: list[Token] = []
     begins = True
-    for part in _parts(_without_emphasis(composed(text))):
+    for part in _parts(_without_emphasis(_typeset(composed(text)))):
         if part in MARKS:
             begins = part in _ENDS
             if not found or found[-1].text == part == "\n":
@@ -118,6 +118,28 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     while found and found[-1].text in (".", ",", "\n"):
         found.pop()
     return tuple(found)
+
+
+_APOSTROPHE = re.compile(r"(?<=[^\W\d_])[\u2019\u02bc](?=[^\W\d_])")
+_OPENING = re.compile(r"(?<![^\s])(?<![:：] )[¿¡]+(?=[^\W\d_])")  # noqa: RUF001
+_IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_BLANK_BETWEEN = re.compile(rf"(?<=[{_IDEOGRAPH}])[ \t]+(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])[ \t]+(?=[{_IDEOGRAPH}])")
+_PADDED = re.compile(r"(?<=[0-9]年)0(?=[1-9]月)|(?<=月)0(?=[1-9]日)")
+_CODE_LIKE = re.compile(rf"`|[A-Za-z0-9_{_IDEOGRAPH}][./\\_@=][A-Za-z_{_IDEOGRAPH}]")
+_EAST_ASIAN = str.maketrans("「」『』０１２３４５６７８９", "“”‘’0123456789")  # noqa: RUF001
+
+
+def _typeset(text: str) -> str:
+    """One spelling for what typesetting alone decides: apostrophes and Spanish marks that open a sentence; and among
+    ideographs the kind of quotation marks, the width of figures, zeros in front of months and days, and blanks around
+    Latin words. Text with paths or code keeps its blanks, text that names a secret everything."""
+    if text.isascii() or _SECRETS.search(text):
+        return text
+    text = _OPENING.sub("", _APOSTROPHE.sub("'", text))
+    if re.search(f"[{_IDEOGRAPH}]", text) is None:
+        return text
+    text = _PADDED.sub("", text.translate(_EAST_ASIAN))
+    return text if _CODE_LIKE.search(text) else _BLANK_BETWEEN.sub("", text)
 
 
 def _without_emphasis(text: str) -> str:
