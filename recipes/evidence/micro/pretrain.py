@@ -93,7 +93,7 @@ class Phase(NamedTuple):
 
 PHASES = (
     Phase(600, {"copying": 1.0}, 1.2),
-    Phase(2500, {"question": 0.5, "best": 0.5}, 0.6),
+    Phase(4000, {"question": 0.45, "best": 0.55}, 0.6),
     Phase(800, {"question": 0.3, "errands": 0.7}, 0.02),
 )
 """Copying comes first, as all the rest needs it. Then the model learns the game from clean moves, which takes a
