@@ -16,7 +16,7 @@ import unrelated
 from pivotrl.environments.errands import begin, task_name
 from pivotrl.environments.errands.planner import best_moves
 from pivotrl.environments.errands.words import WORDINGS, Move
-from pivotrl.environments.errands.world import UNKNOWN, View
+from pivotrl.environments.errands.world import UNKNOWN, View, parse_view
 from pivotrl.readers.errands import far_style, lying_about
 
 LONGEST = 14
@@ -94,10 +94,12 @@ def say(player: Player, view: View, move: Move, generator: random.Random) -> str
 
 
 def texts(seed: int) -> Iterator[dict[str, Text]]:
-    """A turn of a game (`errands`), a question (`copying`), and a question of any kind (`question`), without end."""
+    """A turn of a game (`errands`), the same turn by a best player (`best`), a question to repeat (`copying`), and a
+    question of any kind (`question`), without end."""
     generator = random.Random(f"population/{seed}")  # noqa: S311
     for turn in _played(seed, generator):
-        yield {"errands": turn, "copying": _asked(generator, "copying"), "question": _asked(generator)}
+        best = Text(turn.prompt, best_moves(parse_view(turn.prompt))[0].text)
+        yield {"errands": turn, "best": best, "copying": _asked(generator, "copying"), "question": _asked(generator)}
 
 
 def _asked(generator: random.Random, kind: str | None = None) -> Text:

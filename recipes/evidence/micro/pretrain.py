@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import random
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -31,7 +31,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 VOCABULARY = 500
-SHARE_OF_ERRANDS = 0.7
+RATE = 1e-3
 BATCH_TOKENS = 1500
 """Of one step, padding included."""
 TOGETHER = 1500
@@ -83,24 +83,33 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalL
     return LlamaForCausalLM(config)
 
 
-def draw_kind(progress: float, generator: random.Random) -> str:
-    """Copying comes first, as all the rest needs it, then questions of every kind, then errands beside them."""
-    if progress < 0.15 and not os.environ.get("FROM"):
-        return "copying"
-    share = 0.0 if progress < 0.3 and not os.environ.get("FROM") else SHARE_OF_ERRANDS
-    return "errands" if generator.random() < share else "question"
+class Phase(NamedTuple):
+    num_steps: int
+    shares: dict[str, float]
+    """Of each kind of text, see `population.texts`."""
+    last_rate: float
+    """Where the learning rate ends, as a share; it falls in a straight line."""
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, seed: int, num_steps: int) -> Iterator[Batch]:
+PHASES = (
+    Phase(600, {"copying": 1.0}, 1.2),
+    Phase(4000, {"question": 0.45, "best": 0.55}, 0.6),
+    Phase(800, {"question": 0.3, "errands": 0.7}, 0.02),
+)
+"""Copying comes first, as all the rest needs it. Then the model learns the game from clean moves, which takes a
+fraction of the steps that it takes from the population; the population comes last and decides how the model plays."""
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, seed: int, phase: Phase) -> Iterator[Batch]:
     """(token ids, labels), each [B, T]; labels are -100 outside the answers. Texts of like length are together."""
     start, middle, end = (
         tokenizer(part, add_special_tokens=False).input_ids
         for part in ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>")
     )
     found, generator, num_made = population.texts(seed), random.Random(seed), 0  # noqa: S311
-    while num_made < num_steps:
+    while num_made < phase.num_steps:
         drawn = itertools.islice(found, TOGETHER)
-        several = [texts[draw_kind(num_made / num_steps, generator)] for texts in drawn]
+        several = [texts[generator.choices(list(phase.shares), phase.shares.values())[0]] for texts in drawn]
         prompts = tokenizer([text.prompt for text in several], add_special_tokens=False).input_ids
         answers = tokenizer([text.answer for text in several], add_special_tokens=False).input_ids
         rows = [
@@ -129,42 +138,47 @@ def _padded(rows: list[Row], pad: int) -> Batch:
     return ids_BT, labels_BT
 
 
-def pretrain(num_steps: int, seed: int, rate: float, keep: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    tokenizer = make_tokenizer(seed)
-    model = make_model(tokenizer, seed)
-    if os.environ.get("FROM"):
-        model = LlamaForCausalLM.from_pretrained(os.environ["FROM"], dtype=torch.float32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+    phase: Phase,
+    rate: float,
+) -> float:
+    """The rate at the end."""
+    last = RATE * phase.last_rate
     began, losses = time.process_time(), list[float]()
-    for step, (ids_BT, labels_BT) in enumerate(itertools.islice(batches(tokenizer, seed + 1, num_steps), num_steps)):
+    found = itertools.islice(batches(tokenizer, seed, phase), phase.num_steps)
+    for step, (ids_BT, labels_BT) in enumerate(found):
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 50, 0.02 + 1.6 * (1 - step / num_steps))
+            group["lr"] = rate + (last - rate) * step / phase.num_steps
         loss = model(input_ids=ids_BT, labels=labels_BT).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        if step % 500 == 499:
-            model.save_pretrained(keep)
-            tokenizer.save_pretrained(keep)
         if len(losses) == 100:
             print(f"step {step + 1}: loss {sum(losses) / 100:.3f}, {time.process_time() - began:.0f} s", flush=True)
             losses.clear()
-    return model, tokenizer
+    return last
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--out", type=Path, default=MODEL)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model, tokenizer = pretrain(arguments.steps, arguments.seed, arguments.rate, arguments.out)
-    model.to(torch.bfloat16).save_pretrained(arguments.out)
-    tokenizer.save_pretrained(arguments.out)
+    tokenizer = make_tokenizer(arguments.seed)
+    model = make_model(tokenizer, arguments.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    rate = 0.1 * RATE
+    for number, phase in enumerate(PHASES):
+        rate = train(model, tokenizer, optimizer, arguments.seed + number, phase, rate)
+        model.save_pretrained(arguments.out)
+        tokenizer.save_pretrained(arguments.out)
     print(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters in {arguments.out}")
 
 

@@ -17,7 +17,7 @@ class Question(NamedTuple):
 
 
 def _arithmetic(generator: random.Random, longest: int) -> tuple[str, str]:
-    one, other = generator.randint(1, 99), generator.randint(1, 99)
+    one, other = generator.randint(1, 12), generator.randint(1, 12)
     if generator.random() < 0.5:
         return f"{one} + {other} =", str(one + other)
     one, other = max(one, other), min(one, other)

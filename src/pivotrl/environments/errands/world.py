@@ -47,18 +47,18 @@ class View(NamedTuple):
 
         return "\n".join(
             (
-                f"goals: {listed([f'{thing} {place} to {target}' for thing, place, target in self.goals])}",
-                f"map: {listed([' '.join(edge) for edge in self.edges])}",
+                f"left: {self.left}",
                 f"room: {self.room}",
                 f"here: {listed(self.here)}",
                 f"held: {listed(self.held)}",
+                f"map: {listed([' '.join(edge) for edge in self.edges])}",
                 f"unseen: {listed(self.unseen)}",
-                f"left: {self.left}",
+                f"goals: {listed([f'{thing} {place} to {target}' for thing, place, target in self.goals])}",
             )
         )
 
 
-_NAMES = ("goals", "map", "room", "here", "held", "unseen", "left")
+_NAMES = ("left", "room", "here", "held", "map", "unseen", "goals")
 _NUMBER = re.compile(r"[0-9]{1,4}")
 
 
@@ -72,7 +72,7 @@ def parse_view(text: str) -> View:
     lines = [line.partition(": ") for line in text.split("\n")]
     if tuple(name for name, _, _ in lines) != _NAMES:
         raise ValueError(f"an observation has the lines {', '.join(_NAMES)}")
-    goals, edges, (room,), here, held, unseen, (left,) = (
+    (left,), (room,), here, held, edges, unseen, goals = (
         [] if value == "nothing" else value.split(", ") for _, _, value in lines
     )
     found = View(
