@@ -1,0 +1,126 @@
+"""The report of a comparison: ``comparison.html`` for people, ``comparison.json`` for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from pivotrl.comparison.advice import Advice, advise
+from pivotrl.comparison.arms import ARMS
+from pivotrl.comparison.choosing import best_within, is_bounded
+from pivotrl.comparison.differences import Difference, crossed_difference
+from pivotrl.comparison.table import Table
+from pivotrl.storage.record_files import write_file
+
+LABELS = {
+    "turns/greedy": "turns, greedy",
+    "turns/sampled": "turns, T = 1",
+    "episodes/greedy": "episodes, greedy",
+    "episodes/sampled": "episodes, T = 1",
+    "progress/greedy": "own-history progress",
+    "nll": "NLL outside the task, nats",
+    "answers": "answers outside the task",
+    "kl/tasks": "KL at held-out turns, nats",
+    "kl/answers": "KL at questions, nats",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """An arm at the config that validation chose, and its test changes from before training."""
+
+    title: str
+    rate: float
+    step: int
+    seeds: int
+    rollout_turns: float
+    seconds: float
+    gains: dict[str, Difference]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """All that the page shows."""
+
+    score: str
+    harm: str | None
+    before: dict[str, float]
+    rows: list[Row]
+    advice: Advice | None
+
+    def as_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))  # type: ignore[no-any-return]
+
+
+def score_of(table: Table, asked: str | None) -> str:
+    """The measure that counts: the given one, else greedy episodes if there are any, else greedy turns."""
+    return asked or ("episodes/greedy" if "episodes/greedy" in table.measures() else "turns/greedy")
+
+
+def harm_of(table: Table) -> str | None:
+    """The measure of forgetting: reference texts, else questions' KL; None if nothing outside the task was measured."""
+    return next((measure for measure in ("nll", "kl/answers") if measure in table.measures()), None)
+
+
+def conclude(table: Table, arms: tuple[str, ...], score: str | None = None) -> Comparison:
+    """What the points say; the advice is between the first two arms."""
+    chosen, harm = score_of(table, score), harm_of(table)
+    measures = [measure for measure in LABELS if measure in table.measures()]
+    before = {m: float(table.values(None, m, table.base_seeds, "test").mean()) for m in measures}
+    rows = []
+    for arm in arms:
+        if not (seeds := table.seeds(arm)):
+            continue
+        config = best_within(table, arm, chosen, harm or chosen, math.inf, seeds)
+        costs = table.costs(config, seeds)
+        rows.append(
+            Row(
+                title=ARMS[arm].title,
+                rate=config.rate,
+                step=config.step,
+                seeds=len(seeds),
+                rollout_turns=sum(cost.rollout_turns for cost in costs) / len(costs),
+                seconds=sum(cost.seconds for cost in costs) / len(costs),
+                gains={m: crossed_difference(table.gain(config, m, seeds, "test"), is_bounded(m)) for m in measures},
+            )
+        )
+    titles = {arm: ARMS[arm].title for arm in arms}
+    advice = advise(table, arms[1], arms[0], titles, chosen, harm) if len(arms) > 1 else None
+    return Comparison(chosen, harm, before, rows, advice)
+
+
+def told(measure: str, difference: Difference) -> str:
+    """``+3.1 [-0.2, +6.4]``: points, or nats."""
+    return "{} [{}, {}]".format(*(amount(measure, v, "+") for v in (difference.mean, difference.low, difference.high)))
+
+
+def amount(measure: str, value: float, sign: str = "") -> str:
+    """Shares in percent or points, nats with three digits."""
+    return f"{100 * value:{sign}.1f}" if is_bounded(measure) else f"{value:{sign}.3f}"
+
+
+def write_comparison(directory: Path, table: Table, arms: tuple[str, ...], score: str | None = None) -> Comparison:
+    """Write ``comparison.json`` and ``comparison.html``.
+
+    Raises:
+        InputError: the ``report`` extra is not installed.
+    """
+    import jinja2
+
+    from pivotrl.comparison.pictures import frontier
+
+    made = conclude(table, arms, score)
+    write_file(directory / "comparison.json", json.dumps(made.as_json(), indent=2) + "\n")
+    titles = {arm: ARMS[arm].title for arm in arms}
+    picture = ""
+    if made.harm is not None:
+        picture = frontier(table, titles, made.score, made.harm, (f"{LABELS[made.harm]}, change", LABELS[made.score]))
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string((resources("pivotrl.comparison") / "page.html.jinja").read_text("utf-8"))
+    page = template.render(made=made, labels=LABELS, told=told, amount=amount, picture=picture[picture.find("<svg") :])
+    write_file(directory / "comparison.html", page)
+    return made
