@@ -1,7 +1,7 @@
 """TextWorld with SmolLM2-135M-Instruct from its untouched weights: the cells that decide. See README.md.
 
 Cells are named demonstrator-accepted-trajectories. "one": a single quest, so one command is right at a time. "several":
-two quests side by side, so either may go on.
+three short quests side by side, so at two states of five several commands are right.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pivotrl.verifiers.textworld import verify
 
 MODEL = "smollm2-135m-instruct"
 TEXTS = Path(__file__).parents[1] / "data" / "gsm8k_60.jsonl"
-GAMES = {"one": {"quests": 1, "quest_length": 4}, "several": {"quests": 2, "quest_length": 2}}
+GAMES = {"one": {"quests": 1, "quest_length": 4}, "several": {"quests": 3, "quest_length": 2, "rooms": 2}}
 FIRST_HELD_OUT = 10_000
 NUM_HELD_OUT = 40
 MAX_TOKENS = {"near": 16, "detours": 16, "privileged": 16, "far": 80}

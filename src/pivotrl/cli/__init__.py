@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "select": stage_commands.select,
     "train": stage_commands.train,
     "evaluate": stage_commands.evaluate,
+    "compare": stage_commands.compare,
     "report": view_commands.report,
     "export": view_commands.export,
     "check": view_commands.check,

@@ -11,7 +11,7 @@ from typing import Any
 from pivotrl import plugins
 from pivotrl.evaluation import load_retention
 from pivotrl.options import AtLeast1, check, refuse
-from pivotrl.plugins.shapes import require_sampler
+from pivotrl.plugins.shapes import require_policy, require_sampler
 from pivotrl.protocols import MakeEnvironments
 
 
@@ -39,6 +39,20 @@ class PolicyChoice:
         given = {name: value for name, value in named.items() if value is not None}
         plugins.require_options("policies", self.policy, **given)
         return _LatePolicy(self.policy, given, needs)
+
+    def make(self, seed: int) -> Any:
+        """A fresh policy of a seed, for a comparison. A policy without the option ``seed`` is the same for every seed.
+
+        Raises:
+            InputError: the plugin or its option does not exist, or it is no policy.
+        """
+        named = {"model": self.model, "adapter": self.adapter}
+        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        if "seed" in plugins.options_of(plugins.find("policies", plugins.parse_spec(self.policy)[0])):
+            given["seed"] = seed
+        policy = plugins.load("policies", self.policy, **given)
+        require_policy(policy)
+        return policy
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,28 @@
+"""A comparison for the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pivotrl.cli.fitting_table import new_table, print_table
+from pivotrl.cli.tables import out as console
+from pivotrl.cli.tables import plain
+from pivotrl.comparison.page import LABELS, Comparison, amount, told
+
+
+def print_comparison(made: Comparison, directory: Path, as_json: bool) -> None:
+    """Each method at its best, then the recommendation and where the page is."""
+    if as_json:
+        print(json.dumps(made.as_json(), indent=2))
+        return
+    shown = [measure for measure in (made.score, made.harm) if measure is not None]
+    table = new_table("method", "rate", "step", "seeds", "rollout turns", *(LABELS[measure] for measure in shown))
+    table.add_row("before training", "", "", "", "", *(amount(measure, made.before[measure]) for measure in shown))
+    for row in made.rows:
+        gains = [told(measure, row.gains[measure]) for measure in shown]
+        table.add_row(row.title, f"{row.rate:g}", str(row.step), str(row.seeds), f"{row.rollout_turns:,.0f}", *gains)
+    print_table(console, table)
+    if made.advice is not None:
+        console.print(plain(made.advice.sentence))
+    console.print(plain(f"{directory / 'comparison.html'} shows the frontier."), style="dim", soft_wrap=True)
