@@ -163,4 +163,5 @@ def test_walks_and_questions_are_measured_by_the_command_and_compared(
     assert {"held-out turns, greedy", "own-history progress at T = 1", "answers, sums-0"} <= measured
     assert not any(name.startswith("answers") for name in found.adjusted_p_values), "only measures of the task"
     assert pivotrl("report", run) == 0
-    assert "own-history progress" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "Own-history progress, greedy" in page and "Answers, sums-1" in page

@@ -101,10 +101,10 @@ def figures(
     found = {}
     shares = [c for c in summary.comparisons if c.unit.startswith("share")]
     if shares:
-        rows = [(c.name.capitalize(), sides(c, c.unit)) for c in shares]
+        rows = [(_capital(c.name), sides(c, c.unit)) for c in shares]
         rows += [(_short(plain(f"Episodes, {row.tag} {row.value}")), sides(row, "share")) for row in breakdowns]
         found["levels"] = interval_plot(rows, (0.0, 1.0), "%", scale=100)
-        changes = [(c.name.capitalize(), c.difference, c.unit) for c in shares]
+        changes = [(_capital(c.name), c.difference, c.unit) for c in shares]
         marks = [(name, [Mark(d.difference, d.low, d.high, signed(d.difference, unit))]) for name, d, unit in changes]
         reach = 1.1 * max(abs(end) for _, d, _ in changes for end in (d.low, d.high))
         found["changes"] = interval_plot(marks, (-reach, reach), "points", scale=100, zero=True)
@@ -137,6 +137,11 @@ def panels(metrics: Sequence[StepMetrics], shows_loss: bool) -> list[dict[str, A
     return found
 
 
+def _capital(text: str) -> str:
+    """With a capital first letter; the T of a temperature stays."""
+    return text[:1].upper() + text[1:]
+
+
 def checkpoint_panels(summary: Summary) -> list[dict[str, Any]]:
     """Small multiples over the steps of a training: each score of its checkpoints, from before training on."""
     points: dict[tuple[str, str], list[tuple[int, float]]] = {}
@@ -148,7 +153,7 @@ def checkpoint_panels(summary: Summary) -> list[dict[str, Any]]:
             for score in one.scores:
                 points.setdefault((training, score.told), []).append((step, score.estimate.mean))
     return [
-        {"title": told.capitalize(), "words": f"checkpoints of {training}, by step", "svg": step_plot(values)}
+        {"title": _capital(told), "words": f"checkpoints of {training}, by step", "svg": step_plot(values)}
         for (training, told), values in points.items()
         if len(values) > 2
     ]

@@ -285,8 +285,8 @@ def caveats(
     for c in summary.comparisons:
         if {c.before.num_items, c.after.num_items} != {c.difference.num_items}:
             told.append(
-                f"{c.name.capitalize()}: {c.before.num_items:,} were scored before and {c.after.num_items:,} after; "
-                f"the change is over the {c.difference.num_items:,} scored on both sides."
+                f"{c.name[:1].upper()}{c.name[1:]}: {c.before.num_items:,} were scored before and "
+                f"{c.after.num_items:,} after; the change is over the {c.difference.num_items:,} scored on both sides."
             )
     for name, side in results.items():
         rewards = [result.reward for result in side if result.reward is not None]
