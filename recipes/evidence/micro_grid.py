@@ -29,9 +29,9 @@ from pivotrl.records import Trajectory
 from pivotrl.verifiers.errands import verify
 
 MODEL = Path(__file__).parent / "micro" / "model"
-NUM_HELD_OUT = 64
-MAX_TOKENS = 48
-"""Of a demonstration's longest action, a thought and JSON."""
+NUM_HELD_OUT = 48
+MAX_TOKENS = {"far": 48}
+"""Of an action, by demonstrator. Only `far` writes a thought and JSON; 16 hold every other action."""
 PLAYED = {"limit": "tight"}
 """Episodes leave one move more than a best plan needs, so detours cost."""
 
@@ -43,7 +43,7 @@ def trajectories(split: str, demonstrator: Any, first: int, count: int) -> list[
 
 def make_setting(cell: str) -> Setting:
     demonstrator, accepted, number = cell.split("-")
-    count = int(number)
+    count, max_tokens = int(number), MAX_TOKENS.get(demonstrator, 16)
     held_out = trajectories("test", "near", 0, NUM_HELD_OUT)
     strict = functools.partial(verify, accepted="one")
 
@@ -64,7 +64,7 @@ def make_setting(cell: str) -> Setting:
             verifier=verify,
             walked=cut(held_out, TurnOptions())[0],
             environments=make_checked({"errands": functools.partial(make_environments, tasks=NUM_HELD_OUT, **PLAYED)}),
-            texts=[text for text in battery.reference_texts() if text["source"] != "greedy"],
+            texts=[text for text in battery.reference_texts() if text["source"] == "right"],
             questions=[
                 {"id": f"q{number}", "source": question.kind, "prompt": question.text, "answer": question.answer}
                 for number, question in enumerate(battery.questions(24))
@@ -76,11 +76,11 @@ def make_setting(cell: str) -> Setting:
             group_size=8,
             warmup_steps=3,
             clip_high=0.28,
-            train_max_tokens=MAX_TOKENS,
+            train_max_tokens=max_tokens,
         ),
-        profiling=ProfileOptions(num_samples=8, max_tokens=MAX_TOKENS, batch_turns=64),
+        profiling=ProfileOptions(num_samples=8, max_tokens=max_tokens, batch_turns=64),
         selection=SelectionOptions(max_mean=0.8),
-        measuring=Measuring(samples_per_turn=4, max_tokens=MAX_TOKENS, batch=128),
+        measuring=Measuring(samples_per_turn=4, max_tokens=max_tokens, batch=128),
         train_environments=to_play,
     )
 

@@ -37,8 +37,9 @@ def crossed_difference(gain_ST: Array, bounded: bool = False, level: float = 0.9
     degrees of freedom. With one seed the interval is for new tasks alone.
 
     Args:
-        bounded: values lie in [-1, 1]. One imaginary task wholly better and one wholly worse join then (as in
-            :func:`pivotrl.intervals.paired_difference`), so that an interval has width even where nothing differs.
+        bounded: values lie in [-1, 1]. Two imaginary tasks join then, one better and one worse by a whole item at
+            one seed (as in :func:`pivotrl.intervals.paired_difference`), so that an interval has width even where
+            nothing differs.
 
     Raises:
         ValueError: no value, or one that is not finite.
@@ -48,7 +49,8 @@ def crossed_difference(gain_ST: Array, bounded: bool = False, level: float = 0.9
         raise ValueError(f"differences need finite values, not an array of shape {gain_ST.shape} with gaps")
     mean = float(gain_ST.mean())
     if bounded:
-        gain_ST = np.concatenate([gain_ST, np.ones((num_seeds, 1)), -np.ones((num_seeds, 1))], axis=1)
+        item_S1 = np.full((num_seeds, 1), 1.0 / num_seeds)
+        gain_ST = np.concatenate([gain_ST, item_S1, -item_S1], axis=1)
     seeds, tasks = gain_ST.shape
     centre = float(gain_ST.mean())
     seed_S, task_T = gain_ST.mean(axis=1), gain_ST.mean(axis=0)

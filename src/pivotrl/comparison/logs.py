@@ -111,7 +111,7 @@ def compare_logs(
     if num_tasks < _LEAST_TASKS:
         raise InputError(
             f"{num_tasks} held-out tasks are too few: half of them choose the learning rate and half give the numbers, "
-            f"which needs at least {_LEAST_TASKS}; hold out more with --heldout-share or --heldout"
+            f"which needs at least {_LEAST_TASKS}; hold out more with --heldout-fraction or --heldout"
         )
     require_checked(directory, candidates, verifier, checking, observer, None, verification)
     with Verification(verifier, verification, candidates) as guarded:

@@ -1,0 +1,114 @@
+"""`pivotrl compare`: one's own logs, a grid, a page and a recommendation."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pivotrl.cli import main
+from pivotrl.comparison.advice import advise
+from pivotrl.comparison.points import BASE, Point
+from pivotrl.comparison.table import Table
+from test_pipeline import write_logs
+
+GRID = [
+    *("--policy", "tabular", "--verifier", "exact", "--heldout-fraction", "0.5", "--seeds", "2", "--rates", "0.5", "5"),
+    *("--checkpoints", "2", "4", "--turns-per-step", "8", "--group-size", "4", "--num-samples", "4"),
+]
+
+
+def texts(path: Path) -> Path:
+    rows = [{"id": f"t{i}", "source": "test", "prompt": "1 + 1", "answer": str(i)} for i in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_logs_become_a_frontier_and_a_recommendation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs, out = write_logs(tmp_path / "logs.jsonl", 40), tmp_path / "comparison"
+    command = ["compare", str(logs), "-o", str(out), *GRID, "--retention", str(texts(tmp_path / "texts.jsonl"))]
+    main(command)
+    shown = capsys.readouterr().out
+    # The table has a row for each turn, so no training helps at held-out turns.
+    assert "Neither method improves the policy" in shown and "PivotRL" in shown
+    made = json.loads((out / "comparison.json").read_text())
+    assert made["score"] == "turns/greedy" and made["harm"] == "nll" and len(made["rows"]) == 2
+    page = (out / "comparison.html").read_text()
+    assert "<svg" in page and not re.search(r"<script|https?://(?!www\.w3\.org|purl\.org|creativecommons)", page)
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.jsonl")}
+    main([*command, "--json"])
+    assert stamps == {path: path.stat().st_mtime_ns for path in out.rglob("*.jsonl")}
+    assert json.loads(capsys.readouterr().out) == made
+
+
+def test_the_grid_may_grow_but_nothing_else_may_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["compare", str(write_logs(tmp_path / "logs.jsonl", 40)), "-o", str(tmp_path / "out"), *GRID]
+    main(command)
+    main([*command, "--seeds", "3", "--arms", "imitation", "pivots", "random"])
+    assert len(json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"]) == 3
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--group-size", "8"])
+    assert stopped.value.code == 2
+    assert "began with another group_size (4, now 8)" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (["--arms", "imitation", "pivot"], "no arm 'pivot'"),
+        (["--checkpoints", "4", "2"], "must rise"),
+        (["--score", "turns"], "score"),
+        (["--heldout-fraction", "0.05"], "held-out tasks are too few"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], fault: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", str(write_logs(tmp_path / "logs.jsonl", 40)), "-o", str(tmp_path / "out"), *GRID, *change])
+    assert stopped.value.code == 2
+    assert fault in " ".join(capsys.readouterr().err.split())
+
+
+# --- the recommendation ----------------------------------------------------------------------------------------------
+
+
+def table(gain: Callable[[str, int], float], harm: Callable[[str, int], float]) -> Table:
+    """Two arms of two checkpoints; gains differ a little from task to task."""
+    points = []
+    for seed in range(4):
+        for arm, step in ((BASE, 0), ("a", 1), ("a", 2), ("b", 1), ("b", 2)):
+            scores, nll = {}, {}
+            for task in range(60):
+                spread = ((7 * task + 3 * seed) % 10 - 4.5) / 100
+                scores[f"t{task}"] = 0.3 + (gain(arm, step) + spread if step else 0.0)
+                nll[f"t{task}"] = 2.0 + (harm(arm, step) * (1 + spread) if step else 0.0)
+            values = {"turns/greedy": scores, "nll": nll}
+            points.append(Point(arm=arm, rate=1.0 if step else 0.0, seed=seed, step=step, values=values))
+    return Table(points)
+
+
+@pytest.mark.parametrize(
+    ("gains", "harms", "choice", "words"),
+    [
+        ((0.3, 0.1), (0.1, 0.1), "first", "Use PivotRL: it scores higher"),
+        ((0.1, 0.3), (0.1, 0.1), "second", "Imitate: it scores higher"),
+        ((0.2, 0.2), (0.05, 0.5), "first", "Use PivotRL: the scores do not differ clearly, and it forgets less"),
+        ((0.2, 0.2), (0.1, 0.1), "undecided", "No difference that this data can show"),
+        ((0.2, 0.3), (0.01, 2.0), "trade-off", "imitation scores higher, and PivotRL forgets less"),
+        ((-0.1, -0.2), (0.1, 0.1), "neither", "Neither method improves"),
+    ],
+)
+def test_the_recommendation_follows_from_score_and_forgetting(
+    gains: tuple[float, float], harms: tuple[float, float], choice: str, words: str
+) -> None:
+    value = dict(zip("ab", zip(gains, harms, strict=True), strict=True))
+    made = table(lambda arm, step: value[arm][0] * step / 2, lambda arm, step: value[arm][1] * step / 2)
+    titles = {"a": "PivotRL", "b": "imitation"}
+    found = advise(made, "a", "b", titles, "turns/greedy", "nll")
+    assert found.choice == choice
+    assert words in found.sentence
