@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# pip would warn of plancraft's dependencies, which are left out on purpose, at every later install. The other warnings
+# pip would warn of the dependencies of plancraft and bfcl-eval, which are left out on purpose, at every later install. The other warnings
 # of that kind are given by CHECK, once all is installed.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
-CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^plancraft .* is not installed' -e '^No broken'
+CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^plancraft .* is not installed' -e '^bfcl-eval ' -e '^No broken'
 
 .PHONY: quickstart check-export demo warm-start test cases kills test-slow test-gpu lint format bench clean
 
@@ -78,10 +78,11 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 	touch $@
 
 # The peers of the benchmarks are oracles of the tests too. So is NeMo Gym, whose wheels want a newer Python than ours:
-# the tests take its comparison code out of them.
+# the tests take its comparison code out of them. bfcl-eval without its dependencies: they are the SDKs of model vendors.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
-	$(PIP) --constraint constraints.txt --editable ".[verifiers]"
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,bfcl]"
+	$(PIP) --constraint constraints.txt --no-deps bfcl-eval
 	@$(CHECK)
 	for version in 0.6.0 0.7.0; do \
 		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles nemo-gym==$$version || exit 1; \

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
 DOCUMENT = ROOT / "docs" / "formats.md"
 PLAYED = {
+    "bfcl": ("base", "the ground truth of the installed package is played"),
     "plancraft": ("train", "the oracle plays the tasks of the installed package"),
     "shell_tasks": ("tests/data/shell_tasks", "the commands run in the sandbox"),
 }
