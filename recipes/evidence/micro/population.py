@@ -42,15 +42,18 @@ class Player:
     """Which of the wordings it uses, in the style `synonyms`."""
     asks: bool
     picks_up: bool
+    is_lost: bool
+    """Of the ways out it takes the first on the map, not the one that leads where it should go."""
 
 
 def draw_player(generator: random.Random) -> Player:
     return Player(
-        carelessness=generator.choice((0.0, 0.1, 0.2, 0.4, 0.8)),
+        carelessness=generator.choice((0.1, 0.2, 0.4, 0.6, 0.8)),
         style=generator.choices(("canonical", "synonyms", "polite", "marked", "far"), (52, 30, 12, 5, 1))[0],
         wording=generator.randrange(1, 5),
-        asks=generator.random() < 0.4,
-        picks_up=generator.random() < 0.35,
+        asks=generator.random() < 0.3,
+        picks_up=generator.random() < 0.5,
+        is_lost=generator.random() < 0.55,
     )
 
 
@@ -63,6 +66,8 @@ def decide(player: Player, view: View, generator: random.Random) -> Move:
     move = generator.choice(best_moves(view))
     if move.verb == "ask" and not player.asks:
         return Move("go", generator.choice(_neighbours(view)))
+    if move.verb == "go" and player.is_lost:
+        return Move("go", _neighbours(view)[0])
     return move
 
 

@@ -138,6 +138,10 @@ def _padded(rows: list[Row], pad: int) -> Batch:
     return ids_BT, labels_BT
 
 
+def make_optimizer(model: LlamaForCausalLM) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+
+
 def train(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
@@ -169,16 +173,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=MODEL)
+    parser.add_argument("--last-phase-from", type=Path, help="a model after the first phases")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    tokenizer = make_tokenizer(arguments.seed)
-    model = make_model(tokenizer, arguments.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    rate = 0.1 * RATE
-    for number, phase in enumerate(PHASES):
-        rate = train(model, tokenizer, optimizer, arguments.seed + number, phase, rate)
-        model.save_pretrained(arguments.out)
-        tokenizer.save_pretrained(arguments.out)
+    if arguments.last_phase_from:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.last_phase_from)
+        model = LlamaForCausalLM.from_pretrained(arguments.last_phase_from)
+    else:
+        tokenizer = make_tokenizer(arguments.seed)
+        model = make_model(tokenizer, arguments.seed)
+        optimizer, rate = make_optimizer(model), 0.1 * RATE
+        for number, phase in enumerate(PHASES[:-1]):
+            rate = train(model, tokenizer, optimizer, arguments.seed + number, phase, rate)
+        model.save_pretrained(arguments.out.with_name(f"{arguments.out.name}_before"))
+        tokenizer.save_pretrained(arguments.out.with_name(f"{arguments.out.name}_before"))
+    train(model, tokenizer, make_optimizer(model), arguments.seed + len(PHASES) - 1, PHASES[-1], 0.6 * RATE)
+    model.save_pretrained(arguments.out)
+    tokenizer.save_pretrained(arguments.out)
     print(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters in {arguments.out}")
 
 
