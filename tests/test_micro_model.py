@@ -44,7 +44,9 @@ def test_the_policy_gives_the_same_answers_and_does_as_the_readme_says() -> None
     policy = Policy(model=str(MICRO / "model"), lora_rank=0, trainable=False)
     recorded = {text["id"]: text["answer"] for text in battery.reference_texts()}
     asked = battery.turns(12, "reference")
-    for turn, group in zip(asked, policy.sample(asked, 1, Sampling(temperature=0.0, max_tokens=16)), strict=True):
+    for turn, group in zip(
+        asked, policy.sample(asked, 1, Sampling(temperature=0.0, max_tokens=battery.MAX_TOKENS)), strict=True
+    ):
         assert group.completions_G[0].text == recorded[f"{turn.id}-greedy"]
     shares = battery.accuracy(policy)
     measured = json.loads((MICRO / "base.json").read_text())

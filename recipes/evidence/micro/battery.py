@@ -24,12 +24,13 @@ from pivotrl.rollouts import sample_groups
 
 MODEL = Path(__file__).parent / "model"
 TEXTS = Path(__file__).parent / "reference_texts.jsonl"
-MAX_TOKENS = 16
+LONGEST = 12
+MAX_TOKENS = 24
 
 
 def questions(per_kind: int = 40, seed: str = "held out") -> list[unrelated.Question]:
     generator = random.Random(seed)  # noqa: S311
-    return [unrelated.draw(generator, kind) for kind in unrelated.KINDS for _ in range(per_kind)]
+    return [unrelated.draw(generator, kind, LONGEST) for kind in unrelated.KINDS for _ in range(per_kind)]
 
 
 def turns(per_kind: int = 40, seed: str = "held out") -> list[Turn]:

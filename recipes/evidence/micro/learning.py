@@ -1,6 +1,6 @@
 """Can the micro model learn? Imitation and PivotRL on the turns of 128 near trajectories, over learning rates.
 
-python recipes/evidence/micro/learning.py [--methods sft pivotrl] [--rates 1e-4 3e-4 1e-3 3e-3] [--steps 40]
+python recipes/evidence/micro/learning.py [--methods sft pivotrl] [--rates 1e-5 1e-4 1e-3] [--steps 40]
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--methods", nargs="+", default=["sft", "pivotrl"])
-    parser.add_argument("--rates", nargs="+", type=float, default=[1e-4, 3e-4, 1e-3, 3e-3])
+    parser.add_argument("--rates", nargs="+", type=float, default=[1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3])
     parser.add_argument("--demonstrator", default="near")
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()

@@ -2,7 +2,7 @@
 
     python recipes/evidence/micro/pretrain.py
 
-It writes `recipes/evidence/micro/model`, a plain folder for transformers, and prints how the model does. The loss is on
+It writes `recipes/evidence/micro/model`, a plain folder for transformers; `measure.py` says how it does. The loss is on
 the answers alone.
 """
 
