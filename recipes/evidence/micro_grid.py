@@ -30,8 +30,8 @@ from pivotrl.verifiers.errands import verify
 
 MODEL = Path(__file__).parent / "micro" / "model"
 NUM_HELD_OUT = 48
-MAX_TOKENS = {"far": 48}
-"""Of an action, by demonstrator. Only `far` writes a thought and JSON; 16 hold every other action."""
+MAX_TOKENS = {"far": 72}
+"""Of an action, by demonstrator. `far` writes a thought and JSON, at most 65 tokens; 16 hold every other action."""
 PLAYED = {"limit": "tight"}
 """Episodes leave one move more than a best plan needs, so detours cost."""
 
@@ -62,7 +62,7 @@ def make_setting(cell: str) -> Setting:
         held_out=HeldOutItems(
             turns=cut(held_out, TurnOptions(max_per_task=2))[0],
             verifier=verify,
-            walked=cut(held_out, TurnOptions())[0],
+            walked=cut(held_out, TurnOptions())[0] if cell == registered.COST_CELL else (),
             environments=make_checked({"errands": functools.partial(make_environments, tasks=NUM_HELD_OUT, **PLAYED)}),
             texts=[text for text in battery.reference_texts() if text["source"] == "right"],
             questions=[
@@ -85,24 +85,47 @@ def make_setting(cell: str) -> Setting:
     )
 
 
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-"""Two decades."""
-STEPS = {"imitation": (10, 30, 60), "weighted_imitation": (10, 30, 60), "end_to_end": (5, 10, 20, 40)}
-ACTING = (10, 20, 40)
-"""Updates at which arms that sample are measured."""
-SEEDS = tuple(range(10))
-COST_CELL = "near-several-128"
-ABLATION_CELL = "far-several-32"
-LIGHT = First(ARMS["imitation"], 3e-4, 10)
+RATES = (3e-5, 7e-5, 1.7e-4, 4e-4, 1e-3)
+"""A decade and a half, in even steps; 1e-3 is too much and 3e-5 too little for every arm tried before."""
+FEW_RATES = RATES[1:4]
+ACTING = (15, 40)
+"""Updates at which arms that sample are measured: 1,920 and 5,120 rollout turns."""
+IMITATING = (20, 60)
+"""Updates of 16 demonstrations; with 32 trajectories about one and a half and four and a half passes."""
+PLAYING = (5, 15, 40)
+"""Updates of 64 episodes, about 500 rollout turns each."""
+LIGHT = First(ARMS["imitation"], 7e-5, 20)
 STARTED = {
     "imitation_then_pivots": Arm("imitation, then PivotRL", rule="mixed", first=LIGHT),
     "imitation_then_end_to_end": Arm("imitation, then end-to-end RL", "episodes", first=LIGHT),
 }
 
 
-def part_a(seed: int) -> list[Trial]:
-    found = []
-    for cell in registered.CELLS:
-        for arm in registered.FRONTIER:
-            found += [Trial(arm, rate, seed, STEPS.get(arm, ACTING), cell) for rate in RATES]
-    return found
+def _steps(arm: str) -> tuple[int, ...]:
+    if "end_to_end" in arm or arm == "own_states":
+        return PLAYING
+    return IMITATING if arm in ("imitation", "weighted_imitation") else ACTING
+
+
+def _crossed(cells: Sequence[str], arms: Sequence[str], rates: Sequence[float], seed: int) -> list[Trial]:
+    return [
+        Trial(arm, rate, seed, _steps(arm), cell, STARTED.get(arm)) for cell in cells for arm in arms for rate in rates
+    ]
+
+
+def trials(parts: Sequence[str] | None = None) -> list[Trial]:
+    """Seed by seed, so that an early stop leaves whole seeds."""
+    cost, ablation, few = [registered.COST_CELL], [registered.ABLATION_CELL], FEW_RATES
+    found: list[Trial] = []
+    for seed in registered.SEEDS:
+        by_part = {
+            "A": _crossed(registered.CELLS, ("imitation", "pivots"), RATES, seed),
+            "B": _crossed(cost, ("end_to_end",), few, seed),
+            "C": _crossed(ablation, registered.ABLATION, few, seed),
+            "D": _crossed(cost, ("own_states", "routing", *STARTED), few, seed),
+            "baselines": _crossed(registered.CELLS[1:4], ("weighted_imitation", "self_imitation"), few, seed),
+            "data": _crossed(registered.MORE_CELLS, ("imitation", "pivots"), few, seed),
+        }
+        for part in parts or by_part:
+            found += by_part[part]
+    return list({trial.folder: trial for trial in found}.values())

@@ -18,21 +18,14 @@ SHOWN = {
     "answers": "answers outside the task",
     "kl/tasks": "KL at tasks, nats",
 }
-CELLS = (
-    "near-one-32",
-    "near-several-32",
-    "far-several-32",
-    "detours-several-32",
-    "privileged-several-32",
-    "far-several-8",
-    "far-several-128",
-    "detours-several-128",
-)
-"""demonstrator-accepted-trajectories: the chosen fraction of the grid, in order of value after the first five."""
+SEEDS = tuple(range(10))
+CELLS = ("near-one-32", "near-several-32", "far-several-32", "detours-several-32", "privileged-several-32")
+"""demonstrator-accepted-trajectories: the chosen fraction of the grid, whose contests are the family."""
+MORE_CELLS = ("far-several-8", "far-several-128", "detours-several-8", "detours-several-128")
+"""The number of demonstrations; shown, not in the family."""
 FRONTIER = ("imitation", "weighted_imitation", "self_imitation", "pivots", "random")
-ABLATION = ("random", "all", "pivots_published", "pivots_exact", "all_exact", "imitation")
-ABLATION_CELL = "far-several-32"
-COST_CELL = "near-several-128"
+ABLATION = ("random", "all", "pivots_published", "pivots_exact", "all_exact")
+ABLATION_CELL = COST_CELL = "near-several-32"
 MATCHED = ("episodes/greedy", "turns/sampled")
 COSTS = ("rollout turns", "prefilled tokens", "decoded tokens", "trained tokens", "seconds")
 PREDICTIONS = (
