@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent / "evidence"))
+import page
+
 from pivotrl.reading.audit import DROPS, EXCLUSIONS, LOSSES
 
 ROOT = Path(__file__).parents[1]
@@ -106,7 +109,7 @@ def compare_table() -> str:
     lines += [
         "",
         f"Equal computation, profiling counted; items pooled over seeds, intervals clustered by task, p-values not adjusted for the number of comparisons. {data['date'][:10]}, "
-        f"{data['machine']}, `{data['command']}`.",
+        f"{data['machine']}.",
     ]
     return "\n".join(lines)
 
@@ -121,7 +124,23 @@ def code_tables() -> str:
     return "\n".join(lines).rstrip()
 
 
-TABLES = {"quickstart": lambda: run_table("quickstart"), "demo": lambda: run_table("demo"), "compare": compare_table}
+TABLES = {
+    "quickstart": lambda: run_table("quickstart"),
+    "demo": lambda: run_table("demo"),
+    "compare": compare_table,
+    "claims": page.claims,
+    "micro map": lambda: page.map_of_cells("micro"),
+    "micro near": lambda: page.arms_table("micro", "near-several-32", page.SHOWN_ARMS),
+    "micro far": lambda: page.arms_table("micro", "far-several-32", page.SHOWN_ARMS),
+    "micro detours": lambda: page.arms_table("micro", "detours-several-32", page.SHOWN_ARMS),
+    "micro cost": lambda: page.cost_table("micro", page.COST_CELL, (("pivots", "end_to_end"),)),
+    "micro ablation": lambda: page.ablation("micro", page.ABLATION_CELL),
+    "micro predictions": lambda: page.predictions("micro"),
+    "micro false alarms": lambda: page.false_alarms("micro"),
+    "micro theory": lambda: page.theory(),
+    "textworld map": lambda: page.map_of_cells("textworld"),
+    "textworld arms": lambda: page.arms_table("textworld", "far-several-64", page.SHOWN_ARMS),
+}
 
 
 def render(text: str) -> str:
@@ -144,6 +163,12 @@ def main() -> None:
             sys.exit(f"{path.name} is not up to date: run python recipes/results_table.py")
         if not arguments.check:
             path.write_text(render(text))
+    for path, picture in page.pictures().items():
+        if arguments.check and (not path.is_file() or path.read_text() != picture):
+            sys.exit(f"{path.name} is not up to date: run python recipes/results_table.py")
+        if not arguments.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(picture)
 
 
 if __name__ == "__main__":

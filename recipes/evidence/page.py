@@ -21,6 +21,9 @@ from pivotrl.comparison.predicting import predicts
 from pivotrl.comparison.reaching import Ratio, fastest_rate, ratio
 from pivotrl.comparison.table import Table
 
+ABLATION_CELL, COST_CELL = registered.ABLATION_CELL, registered.COST_CELL
+SHOWN_ARMS = ("imitation", "weighted_imitation", "self_imitation", "pivots", "end_to_end", "own_states", "routing")
+SHOWN_ARMS += tuple(registered.EXTRA)
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
 PICTURES = ROOT / "docs" / "pictures"
