@@ -36,8 +36,9 @@ def test_a_trial_that_stops_at_a_checkpoint_ends_like_one_that_does_not(tmp_path
     run_trial(make_setting(), tmp_path / "parts", Trial("pivots", 20.0, 0, (2,)), keep_weights=True)
     parts = run_trial(make_setting(), tmp_path / "parts", Trial("pivots", 20.0, 0, (2, 5)))
     assert without_seconds(parts) == without_seconds(whole)
-    assert [point.step for point in whole] == [2, 5]
-    assert whole[0].values["turns/sampled"] != whole[1].values["turns/sampled"]
+    assert [point.step for point in whole] == [0, 2, 5]
+    assert whole[0].costs.rollout_turns == whole[0].costs.profile_turns == 36 * 4
+    assert whole[1].values["turns/sampled"] != whole[2].values["turns/sampled"]
 
 
 def test_finished_trials_buy_nothing_again(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_finished_trials_buy_nothing_again(tmp_path: Path) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
     run_grid(make_setting, tmp_path, trials)
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
-    assert len(read_points(tmp_path)) == len(trials) + 1
+    assert len(read_points(tmp_path)) == len(trials) + 1 + sum(bool(trial.what.rule) for trial in trials)
 
 
 def test_two_processes_give_the_points_of_one(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_two_processes_give_the_points_of_one(tmp_path: Path) -> None:
 
 
 def test_arms_of_a_seed_pay_for_the_same_profile(tmp_path: Path) -> None:
-    points = {name: run_trial(make_setting(), tmp_path, Trial(name, 1.0, 0, (2,)))[0] for name in ALIKE}
+    points = {name: run_trial(make_setting(), tmp_path, Trial(name, 1.0, 0, (2,)))[-1] for name in ALIKE}
     profile = read_records(tmp_path / "profiles" / "seed0" / "profiles.jsonl", SampleGroup)
     assert len(profile) == 36
     for name, point in points.items():
@@ -87,8 +88,9 @@ def test_an_arm_may_begin_with_another(tmp_path: Path) -> None:
     run_trial(make_setting(), tmp_path / "parts", Trial("then", 1.0, 0, (2,), arm=then), keep_weights=True)
     assert without_seconds(run_trial(make_setting(), tmp_path / "parts", trial)) == without_seconds(whole)
     alone = run_trial(make_setting(), tmp_path / "alone", Trial("pivots", 1.0, 0, (2, 4)))
-    assert alone[0].values != whole[0].values
-    assert whole[0].costs.rollout_turns == alone[0].costs.rollout_turns  # imitation samples nothing
+    assert [point.step for point in whole] == [0, 2, 4]
+    assert alone[0].values != whole[0].values  # its start is the policy after imitation
+    assert whole[1].costs.rollout_turns == alone[1].costs.rollout_turns  # imitation samples nothing
 
 
 def test_unknown_arms_and_a_missing_exact_verifier_are_named(tmp_path: Path) -> None:
@@ -235,6 +237,19 @@ def test_the_ratio_of_costs_at_a_score() -> None:
     assert (told.first.cost, told.second.cost) == pytest.approx((150.0, 300.0))
     assert (told.low, told.ratio, told.high) == pytest.approx((2.0, 2.0, 2.0))
     assert ratio(found, "b", "a", "turns/greedy", 0.9, "rollout turns") is None
+
+
+def test_a_curve_begins_behind_the_profile() -> None:
+    """A level just above the base costs at least the profile, not a share of it."""
+    found = table(_plain, {"a": [(1.0, 0), (1.0, 4)], "b": [(1.0, 4)]}, 2)
+    points = [
+        p.model_copy(update={"costs": Costs(rollout_turns=p.costs.rollout_turns + 300 * (p.arm == "a"))})
+        for p in found._points.values()
+    ]
+    told = ratio(Table(points), "a", "b", "turns/greedy", 0.21, "rollout turns", num_resamples=5)
+    assert told is not None
+    assert told.first.cost == pytest.approx(300 + 400 * 0.01 / 0.4)
+    assert told.second.cost == pytest.approx(400 * 0.01 / 0.8)
 
 
 def test_the_base_is_measured_once(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def still_open(trials: Sequence[Trial], committed: Sequence[Point]) -> list[Trial]:
     known = {point.key for point in committed}
-    return [t for t in trials if any(t.point(step, {}, {}).key not in known for step in t.checkpoints)]
+    return [t for t in trials if any(t.point(step, {}, {}).key not in known for step in t.steps)]
 
 
 def main() -> None:

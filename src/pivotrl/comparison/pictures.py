@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from pivotrl.comparison.points import BASE
 from pivotrl.comparison.reaching import COSTS
 from pivotrl.comparison.table import Config, Table
 
@@ -80,12 +81,12 @@ def curves(table: Table, rates: dict[str, float], titles: dict[str, str], measur
         axes = figure.subplots()
         for place, (arm, rate) in enumerate(rates.items()):
             seeds = table.seeds(arm)
-            configs: list[Config | None] = [config for config in table.configs(arm) if config.rate == rate]
-            means_CS = np.stack(
-                [table.values(config, measure, seeds, "test").mean(axis=1) for config in (None, *configs)]
-            )
-            paid = [[COSTS[cost](one) or 0.0 for one in table.costs(c, seeds)] for c in configs if c]
-            x_C = np.array([0.0, *(float(np.mean(row)) for row in paid)])
+            configs = [config for config in table.configs(arm) if config.rate == rate]
+            paid = [[COSTS[cost](one) or 0.0 for one in table.costs(config, seeds)] for config in configs]
+            if configs[0].step > 0:
+                configs, paid = [Config(BASE, 0.0, 0), *configs], [[0.0], *paid]
+            means_CS = np.stack([table.values(config, measure, seeds, "test").mean(axis=1) for config in configs])
+            x_C = np.array([float(np.mean(row)) for row in paid])
             mean_C = means_CS.mean(axis=1)
             error_C = means_CS.std(axis=1, ddof=1) / math.sqrt(len(seeds)) if len(seeds) > 1 else 0.0 * mean_C
             colour = _COLOURS[place % len(_COLOURS)]

@@ -50,6 +50,8 @@ def predicts(
         for arm in table.arms:
             seeds = table.seeds(arm)
             for config in table.configs(arm) if seeds else ():
+                if config.step == 0:  # the base again
+                    continue
                 take = table.gain if as_change else table.values
                 pair = [take(config, measure, seeds, "test").mean(axis=1) for measure in (first, second)]
                 rows.append((pair[0], pair[1]))

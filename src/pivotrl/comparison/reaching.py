@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pivotrl.comparison.points import Costs
-from pivotrl.comparison.table import Split, Table
+from pivotrl.comparison.points import BASE, Costs
+from pivotrl.comparison.table import Config, Split, Table
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -61,14 +61,17 @@ def crossing(cost_C: Array, score_C: Array, level: float) -> float:
 
 
 class _Curve:
-    """Costs [steps, seeds] and scores [steps, seeds, clusters] of an arm at one rate; the base comes first."""
+    """Costs [steps, seeds] and scores [steps, seeds, clusters] of an arm at one rate, from before the first update on:
+    the policy before training, at the cost of the profile."""
 
     def __init__(self, table: Table, arm: str, rate: float, measure: str, cost: str, seeds: list[int], split: Split):
         steps = [config for config in table.configs(arm) if config.rate == rate]
-        self.score_CST = np.stack([table.values(c, measure, seeds, split) for c in (None, *steps)])
         paid = [[COSTS[cost](one) for one in table.costs(config, seeds)] for config in steps]
         known = [[math.nan if value is None else value for value in row] for row in paid]
-        self.cost_CS = np.array([[0.0] * len(seeds), *known], dtype=np.float64)
+        if steps[0].step > 0:  # nothing was paid for before the first update
+            steps, known = [Config(BASE, 0.0, 0), *steps], [[0.0] * len(seeds), *known]
+        self.score_CST = np.stack([table.values(config, measure, seeds, split) for config in steps])
+        self.cost_CS = np.array(known, dtype=np.float64)
 
     def crossing(self, level: float, seed_S: Places, cluster_T: Places) -> float:
         score_C = self.score_CST[:, seed_S][:, :, cluster_T].mean(axis=(1, 2))

@@ -42,6 +42,11 @@ class Trial:
         return Path(self.cell, self.name, f"{self.rate:g}", f"seed{self.seed}")
 
     @property
+    def steps(self) -> tuple[int, ...]:
+        """Where it is measured: at its start too, if a profile or another training has been paid for by then."""
+        return (0, *self.checkpoints) if self.what.rule or self.what.first else self.checkpoints
+
+    @property
     def what(self) -> Arm:
         return self.arm or ARMS[self.name]
 
@@ -74,7 +79,7 @@ def run_trial(setting: Setting, root: Path, trial: Trial, keep_weights: bool = F
     """
     with held(root / trial.folder) as folder:
         file = RecordFile(folder / "points.jsonl", Point)
-        still_open = [step for step in trial.checkpoints if trial.point(step, Costs(), {}).key not in file]
+        still_open = [step for step in trial.steps if trial.point(step, Costs(), {}).key not in file]
         if still_open:
             policy = setting.make_policy(trial.seed)
             before = Costs()
@@ -84,8 +89,11 @@ def run_trial(setting: Setting, root: Path, trial: Trial, keep_weights: bool = F
             phase = _Phase(setting, root, trial, trial.what, trial.rate, folder / "train")
             for step in still_open:
                 costs = _sum(before, phase.train(policy, step))
-                drawn = root / trial.cell / "before" / f"seed{trial.seed}"
-                values = measure(policy, setting.held_out, folder / f"step_{step}", setting.measuring, drawn)
+                if step == 0 and not trial.what.first:
+                    values = run_base(setting, root, trial.seed, trial.cell).values
+                else:
+                    drawn = root / trial.cell / "before" / f"seed{trial.seed}"
+                    values = measure(policy, setting.held_out, folder / f"step_{step}", setting.measuring, drawn)
                 file.append([trial.point(step, costs, values)])
         if not keep_weights:
             for weights in (folder / "first" / "checkpoints", folder / "train" / "checkpoints"):
@@ -112,6 +120,8 @@ class _Phase:
         """Train up to ``num_steps`` updates in all; afterwards the policy holds the weights of that moment."""
         if self.turns is None:
             self.turns, self.profiled = self._chosen(policy)
+        if num_steps == 0:
+            return self.profiled
         settled: dict[str, Any] = {"method": self.arm.method, "learning_rate": self.rate, "train_seed": self.trial.seed}
         settled |= {"num_steps": num_steps, "checkpoint_every": num_steps, **self.arm.changes}
         options = dataclasses.replace(self.setting.training, **settled)
