@@ -6,6 +6,7 @@ a new folder, a removal. A write that is struck is done by half.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -140,7 +141,8 @@ class Attempt:
     said: str
     bought: Counter[str]
     in_flight: Counter[str]
-    """Bought after the last record was committed."""
+    """Bought after the last record was committed, and in episodes that had not ended: those play side by side, and each
+    is stored as it ends."""
     events: list[str]
     places: list[str]
     """Where each event was, under the folder."""
@@ -162,6 +164,7 @@ def attempt(
         seconds: SIGKILL after so long, wherever it is.
     """
     descriptor = os.open(log, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    stored_before = _episode_turns(folder)
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -185,7 +188,22 @@ def attempt(
         os.kill(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.close(descriptor)
-    return _read(log.read_text(errors="replace"), code)
+    done = _read(log.read_text(errors="replace"), code)
+    played = Counter({name: count for name, count in done.bought.items() if name.startswith("episode-")})
+    done.in_flight |= played - (_episode_turns(folder) - stored_before)
+    return done
+
+
+def _episode_turns(folder: Path) -> Counter[str]:
+    """The turns of all stored episodes, as they are told when they are bought; a torn last line is no record."""
+    found = Counter[str]()
+    for path in folder.rglob("*.episodes.jsonl"):
+        for line in path.read_bytes().split(b"\n"):
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                name = f"{row['environment']}/{row['task_id']}~{row.get('number', 0)}"
+                found.update(f"episode-{name}#{turn['index']} seed {row['seed']}" for turn in row["turns"])
+    return found
 
 
 def _read(text: str, code: int) -> Attempt:

@@ -20,6 +20,7 @@ from pivotrl.plugins.environments import require_environments
 from pivotrl.protocols import NotRestorable, Turn
 from pivotrl.reading.duplicates.finding import DuplicateFinder
 from pivotrl.reading.missing_parts import completion
+from pivotrl.reading.source_items import SourceItems
 from pivotrl.records import EpisodeResult, Sampling
 from pivotrl.rows.rows import text_prompt, turn_text
 from pivotrl.samplers.scripted import Sampler
@@ -99,9 +100,8 @@ def test_a_system_message_supplied_at_import_is_pinned_with_them(tmp_path: Path)
     messages = tuple(message for message in SUMS.messages if message.role != "system")
     without = SUMS.model_copy(update={"messages": messages, "pinned_messages": 2})
     (tmp_path / "system.txt").write_text("be brief")
-    completed = completion(
-        lambda path: iter([without]), tmp_path, tools=None, system=tmp_path / "system.txt", infer_tools=False
-    )(without)
+    items = SourceItems(lambda path: iter([without]), tmp_path)
+    completed = completion(items, tools=None, system=tmp_path / "system.txt", infer_tools=False)(without)
     assert completed.pinned_messages == 3
     assert seen(completed, 6) == ["be brief", "1+1", "2", "4+4"]
 

@@ -23,7 +23,7 @@ from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Notice, Turn
 from pivotrl.protocols.observing import Observer
 from pivotrl.readers.chat import read
-from pivotrl.records import EpisodeResult, Manifest, SampleGroup, Sampling, TurnResult
+from pivotrl.records import EpisodeResult, Manifest, SampleGroup, Sampling, TurnResult, episode_key
 from pivotrl.runs.manifest import read_manifest
 from pivotrl.seeding import derive_seed
 from pivotrl.storage.record_files import read_records
@@ -163,7 +163,8 @@ def stored(directory: Path) -> set[Key]:
     for stage in ("evaluations/before", "evaluations/after"):
         found |= {(stage, one.turn_id, 0) for one in _records(directory / f"{stage}.turns.jsonl", TurnResult)}
         for one in _records(directory / f"{stage}.episodes.jsonl", EpisodeResult):
-            found |= {(stage, f"episode-{one.key}#{turn.index}", 0) for turn in one.turns}
+            name = episode_key(one.environment, one.task_id, one.number)
+            found |= {(stage, f"episode-{name}#{turn.index}", 0) for turn in one.turns}
     return found
 
 

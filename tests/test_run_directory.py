@@ -377,7 +377,7 @@ for words in (
     ["evaluate", run, "--name", "x", "--verifier", "tool_call(ignorecase=1)"],
     ["profile", run, "--policy", "hf(lora_rnk=4)"],
     ["profile", run, "--verifier", "exact", "--num-samples", "3"],
-    ["train", run, "--verifier", "exact", "--num-steps", "77"],
+    ["train", run, "--verifier", "exact", "--group-size", "3"],
     ["run", run + "/../logs.jsonl", "-o", run, "--resume", "--heldout-fraction", "0.7"],
 ):
     try:

@@ -248,8 +248,8 @@ class TextWorldTasks:
 
 def make_environments(
     *,
-    first: NotNegativeInt,
-    games: AtLeast1,
+    first: NotNegativeInt = 10_000,
+    games: AtLeast1 = 24,
     rooms: AtLeast1 = 4,
     objects: AtLeast1 = 8,
     quest_length: AtLeast1 = 4,
