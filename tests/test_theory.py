@@ -18,8 +18,8 @@ from pivotrl.records import Message, Sampling, Trajectory
 from pivotrl.seeding import derive_seed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "evidence"))
-import theory_estimates as estimates  # noqa: E402
-import theory_page  # noqa: E402
+import theory_estimates as estimates
+import theory_page
 
 MESSAGES = (Message(role="user", content="go"), Message(role="assistant", content="act"))
 TURN = Turn(Trajectory(id="log", task_id="task", messages=MESSAGES), 1)

@@ -1,4 +1,4 @@
-"""The table of docs/results.md on Theorems 3.2 and 3.3, from results/theory.json. The limits were set before the run."""
+"""The table of docs/results.md on Theorems 3.2 and 3.3, from results/theory.json. Its limits predate the run."""
 
 from __future__ import annotations
 
