@@ -1,6 +1,12 @@
-"""Proposition 3.1 and Theorems 3.2 and 3.3 of the paper, on tables where everything can be computed exactly."""
+"""Proposition 3.1 and Theorems 3.2 and 3.3 of the paper, on tables where everything can be computed exactly.
 
+The last part checks the estimators that recipes/evidence/theory.py uses on the micro model.
+"""
+
+import itertools
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +16,10 @@ from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import TrainingGroup, Turn, UpdateOptions
 from pivotrl.records import Message, Sampling, Trajectory
 from pivotrl.seeding import derive_seed
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "evidence"))
+import theory_estimates as estimates
+import theory_page
 
 MESSAGES = (Message(role="user", content="go"), Message(role="assistant", content="act"))
 TURN = Turn(Trajectory(id="log", task_id="task", messages=MESSAGES), 1)
@@ -180,3 +190,93 @@ def test_training_on_normalised_advantages_ends_there_with_beta_times_the_deviat
         gain = math.log(share / (1 - share)) - math.log(mass / (1 - mass))
         low, high = (share, high) if gain * beta * math.sqrt(share * (1 - share)) < 1.0 else (low, share)
     assert policy[:2].sum() == pytest.approx(low, abs=0.02)
+
+
+# --- the estimators of recipes/evidence/theory.py, on the tabular policy ----------------------------------------------
+
+ACCEPTED = np.array([True, True, False, False, False])
+
+
+def table():
+    """(probabilities, scores over the logits) of a tabular policy at the turn."""
+    share = Policy(num_alternatives=4, spread=0.0, seed=3).probabilities(TURN)
+    return share, np.eye(5) - share
+
+
+def test_the_natural_norm_is_the_deviation_and_the_plain_one_is_not():
+    share, scores = table()
+    mass = share[ACCEPTED].sum()
+    deviation = math.sqrt(mass * (1 - mass))
+    assert estimates.natural_norm(scores, share, ACCEPTED.astype(float)) == pytest.approx(deviation, rel=1e-9)
+    plain = np.linalg.norm((share * ACCEPTED) @ scores)
+    assert abs(plain / deviation - 1.0) > 0.2
+    # With too few parameters to move every action on its own there is less.
+    shared = np.array([[1.0], [0.0], [1.0], [0.0], [0.0]]) @ np.ones((1, 1))
+    assert estimates.natural_norm(shared, share, ACCEPTED.astype(float)) < 0.9 * deviation
+
+
+@pytest.mark.parametrize("estimator", ["leave_one_out", "group"])
+def test_the_expected_update_is_the_signal_weight_times_the_exact_gradient(estimator):
+    """Over every group of three that the table can draw, each with its probability."""
+    share, scores = table()
+    expected = np.zeros(5)
+    for chosen in itertools.product(range(5), repeat=3):
+        policy = Policy(num_alternatives=4, spread=0.0, seed=3)
+        menu = policy.menu(TURN)
+        completions = [policy.encode_action(TURN, menu[index]) for index in chosen]
+        advantages = group_advantages([float(ACCEPTED[index]) for index in chosen], estimator)
+        policy.update([TrainingGroup(TURN, completions, advantages)], 1.0, UpdateOptions(max_gradient_norm=1e9))
+        change = np.log(policy.probabilities(TURN) / share)
+        expected += share[list(chosen)].prod() * (change - change.mean())
+    gradient = (share * ACCEPTED) @ scores
+    weight = estimates.signal_weight(share[ACCEPTED].sum(), 3, estimator)
+    assert expected == pytest.approx(weight * gradient, abs=1e-9)
+    assert abs(weight - 1.0) > 0.05, "the twin: the plain gradient is another one"
+
+
+def drift_of(after):
+    share, _ = table()
+    rejected = np.repeat(np.arange(5)[~ACCEPTED], np.rint(1e4 * share[~ACCEPTED] / share[~ACCEPTED].sum()).astype(int))
+    drifts = estimates.drift(
+        np.log(share[ACCEPTED]), np.log(after[ACCEPTED]), np.log(share[rejected]), np.log(after[rejected])
+    )
+    return dict(zip(estimates.DRIFTS, drifts, strict=True)), kl(share, after)
+
+
+def test_the_exact_optimum_moves_mass_and_nothing_else():
+    share, _ = table()
+    beta = 0.7
+    found, distance = drift_of(tilted(share, ACCEPTED.astype(float), beta))
+    assert found["logit"] == pytest.approx(1 / beta)
+    for name in ("accepted_pairs", "rejected_pairs", "kl_accepted", "kl_rejected"):
+        assert found[name] == pytest.approx(0.0, abs=1e-6), name
+    assert found["kl_moved"] == pytest.approx(distance, rel=1e-9)
+
+
+def test_imitating_one_accepted_action_is_seen_as_drift():
+    """The twin that must fail: the optimum of a reward for the demonstrated action alone."""
+    share, _ = table()
+    beta = 0.7
+    found, distance = drift_of(tilted(share, np.eye(5)[0], beta))
+    within = share[0] / share[ACCEPTED].sum()
+    assert found["accepted_pairs"] == pytest.approx(math.sqrt(2 * within * (1 - within)) / beta)
+    assert found["rejected_pairs"] == pytest.approx(0.0, abs=1e-6)
+    assert found["kl_accepted"] > 0.01
+    assert found["kl_moved"] + found["kl_accepted"] + found["kl_rejected"] == pytest.approx(distance, abs=1e-6)
+
+
+@pytest.mark.parametrize(("power", "verdict"), [(1.0, "holds"), (2.0, "does not hold")])
+def test_a_slope_tells_proportional_from_quadratic(power, verdict):
+    generator = np.random.default_rng(5)
+    rates = generator.uniform(0.005, 0.6, size=120)
+    deviations = np.sqrt(rates * (1 - rates))
+    norms = 3.0 * deviations**power * np.exp(0.2 * generator.normal(size=120))
+    found = estimates.relation(deviations, norms, [f"task {i // 2}" for i in range(120)], num_resamples=200)
+    assert found["slope"][1] < power < found["slope"][2]
+    assert theory_page.decided(found["slope"], *theory_page.PROPORTIONAL) == verdict
+
+
+def test_drifts_at_a_pass_rate_lie_between_checkpoints():
+    low, high = np.full((4, 7), 0.2), np.full((4, 7), 0.6)
+    assert estimates.at_level([low, high], 0.5) == pytest.approx(np.full((4, 7), 0.5))
+    assert estimates.at_level([low, high], 0.7) is None

@@ -12,6 +12,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import registered
 from packed import unpack
+from theory_page import theory
 
 from pivotrl.comparison.choosing import Contest, adjusted, best_within, contest, is_bounded
 from pivotrl.comparison.differences import Difference, crossed_difference
@@ -377,4 +378,7 @@ def pictures() -> dict[Path, str]:
     return found
 
 
-__all__ = ["ablation", "arms_table", "claims", "cost_table", "false_alarms", "map_of_cells", "pictures", "predictions"]
+__all__ = [
+    *("ablation", "arms_table", "claims", "cost_table", "false_alarms", "map_of_cells", "pictures", "predictions"),
+    "theory",
+]
