@@ -18,7 +18,7 @@ from pivotrl.cli.choices import HeldOut, PolicyChoice, SamplerChoice, TrainedIn
 from pivotrl.cli.comparison_table import print_comparison
 from pivotrl.cli.configuration import ConfigWriter
 from pivotrl.cli.watching import Watching
-from pivotrl.comparison.logs import GridOptions, compare_logs
+from pivotrl.comparison.logs import GridOptions, compare_logs, table_so_far
 from pivotrl.comparison.page import write_comparison
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
@@ -310,7 +310,8 @@ def compare(
 
     Every checkpoint of every training is measured on held-out turns (and episodes, with --environments), greedily and
     at temperature 1, and outside the task (with --retention or --answers). Half of the held-out tasks choose the
-    learning rate and checkpoint of each method, the other half give the numbers. Started again, it goes on.
+    learning rate and checkpoint of each method, the other half give the numbers. Interrupted, it shows what is done;
+    started again, it goes on.
 
     Args:
         source: A log file, a directory of logs, or a name that the reader knows.
@@ -323,27 +324,32 @@ def compare(
     """
     with RunLock(out), watching.observer() as observer:
         require_packages()
-        table = compare_logs(
-            source,
-            out,
-            reader=plugins.load("readers", reader),
-            verifier=plugins.load("verifiers", verifier),
-            exact_verifier=plugins.load("verifiers", exact_verifier),
-            make_policy=policy.make,
-            heldout=heldout,
-            environments=held_out.make_environments(),
-            train_environments=trained_in.make_environments(),
-            retention=held_out.texts(),
-            answers=held_out.questions(),
-            grid=grid,
-            reading=reading,
-            turns=turns,
-            checking=checking,
-            verification=verification,
-            profiling=profiling,
-            selection=selection,
-            training=training,
-            evaluation=evaluation,
-            observer=observer,
-        )
+        try:
+            table = compare_logs(
+                source,
+                out,
+                reader=plugins.load("readers", reader),
+                verifier=plugins.load("verifiers", verifier),
+                exact_verifier=plugins.load("verifiers", exact_verifier),
+                make_policy=policy.make,
+                heldout=heldout,
+                environments=held_out.make_environments(),
+                train_environments=trained_in.make_environments(),
+                retention=held_out.texts(),
+                answers=held_out.questions(),
+                grid=grid,
+                reading=reading,
+                turns=turns,
+                checking=checking,
+                verification=verification,
+                profiling=profiling,
+                selection=selection,
+                training=training,
+                evaluation=evaluation,
+                observer=observer,
+            )
+        except KeyboardInterrupt:
+            if so_far := table_so_far(out):
+                print_comparison(write_comparison(out, so_far, grid.arms, grid.score, finished=False), out, json)
+            raise
         print_comparison(write_comparison(out, table, grid.arms, grid.score), out, json)
