@@ -6,6 +6,7 @@ The flags are the fields of the Python functions' options, so nothing is declare
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -23,13 +24,14 @@ from pivotrl.comparison.page import write_comparison
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
+from pivotrl.options import refuse
 from pivotrl.pipeline import run as run_pipeline
 from pivotrl.plugins.shapes import require_policy
 from pivotrl.profiling import ProfileOptions
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.report.page import require_packages
 from pivotrl.runs.directory import starting_in, working_in
-from pivotrl.runs.layout import selection_stage, training_stage
+from pivotrl.runs.layout import of_seed, selection_stage, training_stage
 from pivotrl.runs.lock import RunLock
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
@@ -204,6 +206,7 @@ def train(
     verifier: str = "tool_call",
     selection: str | None = None,
     name: str | None = None,
+    seeds: tuple[int, ...] | None = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -214,24 +217,29 @@ def train(
         verifier: Verifier plugin.
         selection: Name of the selection to train on; default is the run's selection.
         name: Save in trainings/<name>/ instead of as the run's training; use it with `evaluate --training`.
+        seeds: Train once for each of these seeds, in trainings/seed0/ and so on (<name>-seed0/), in place of --train-seed.
         overwrite: Move an earlier training, and its evaluations, to replaced/.
         json: Print the counts as JSON.
     """
+    if seeds is not None and len(set(seeds)) != max(1, len(seeds)):
+        refuse("seeds", " ".join(map(str, seeds)), "must name one or more seeds, each once")
+    names = [name] if seeds is None else [of_seed(name, seed) for seed in seeds]
     with working_in(directory), watching.observer() as observer:
-        train_stage(
-            directory,
-            policy=policy.load_late(require_policy),
-            verifier=plugins.load("verifiers", verifier),
-            training=training,
-            checking=checking,
-            verification=verification,
-            overwrite=overwrite,
-            name=name,
-            selection=selection,
-            environments=trained_in.make_environments(),
-            observer=observer,
-        )
-    tables.print_stage(directory, training_stage(name), json)
+        for one, seed in zip(names, seeds or [None], strict=True):
+            train_stage(
+                directory,
+                policy=policy.load_late(require_policy, seed),
+                verifier=plugins.load("verifiers", verifier),
+                training=training if seed is None else dataclasses.replace(training, train_seed=seed),
+                checking=checking,
+                verification=verification,
+                overwrite=overwrite,
+                name=one,
+                selection=selection,
+                environments=trained_in.make_environments(),
+                observer=observer,
+            )
+    tables.print_stages(directory, [training_stage(one) for one in names], json)
 
 
 def evaluate(

@@ -12,9 +12,9 @@ from typing import Any
 from pivotrl.comparison.advice import Advice, advise
 from pivotrl.comparison.arms import ARMS
 from pivotrl.comparison.choosing import best_within, is_bounded
-from pivotrl.comparison.differences import Difference, crossed_difference
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.table import Table
+from pivotrl.evaluation.differences import Difference, crossed_difference
 from pivotrl.storage.record_files import write_file
 
 LABELS = {
@@ -132,6 +132,13 @@ def write_comparison(
         picture = frontier(table, titles, made.score, made.harm, (f"{LABELS[made.harm]}, change", LABELS[made.score]))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((resources("pivotrl.comparison") / "page.html.jinja").read_text("utf-8"))
-    page = template.render(made=made, labels=LABELS, told=told, told_config=told_config, amount=amount, picture=picture[picture.find("<svg") :])
+    page = template.render(
+        made=made,
+        labels=LABELS,
+        told=told,
+        told_config=told_config,
+        amount=amount,
+        picture=picture[picture.find("<svg") :],
+    )
     write_file(directory / "comparison.html", page)
     return made
