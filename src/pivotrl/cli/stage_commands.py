@@ -217,7 +217,7 @@ def train(
         verifier: Verifier plugin.
         selection: Name of the selection to train on; default is the run's selection.
         name: Save in trainings/<name>/ instead of as the run's training; use it with `evaluate --training`.
-        seeds: Train once for each of these seeds, in trainings/seed0/ and so on (<name>-seed0/), each as its --train-seed.
+        seeds: Train once for each of these seeds, in trainings/seed0/ or <name>-seed0/ and so on.
         overwrite: Move an earlier training, and its evaluations, to replaced/.
         json: Print the counts as JSON.
     """
