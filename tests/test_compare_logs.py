@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +15,8 @@ import pytest
 
 from pivotrl.cli import main
 from pivotrl.comparison.advice import advise
+from pivotrl.comparison.grids import read_points
+from pivotrl.comparison.page import write_comparison
 from pivotrl.comparison.points import BASE, Point
 from pivotrl.comparison.table import Table
 from test_pipeline import write_logs
@@ -34,9 +40,12 @@ def test_logs_become_a_frontier_and_a_recommendation(tmp_path: Path, capsys: pyt
     shown = capsys.readouterr().out
     # The table has a row for each turn, so no training helps at held-out turns.
     assert "Neither method improves the policy" in shown and "PivotRL" in shown
+    assert shown.count("no training helps") == 2
     made = json.loads((out / "comparison.json").read_text())
     assert made["score"] == "turns/greedy" and made["harm"] == "nll" and len(made["rows"]) == 2
+    assert all(row["rate"] is None and row["step"] is None for row in made["rows"])
     page = (out / "comparison.html").read_text()
+    assert page.count("no training helps") == 2
     assert "<svg" in page and not re.search(r"<script|https?://(?!www\.w3\.org|purl\.org|creativecommons)", page)
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.jsonl")}
     main([*command, "--json"])
@@ -112,3 +121,75 @@ def test_the_recommendation_follows_from_score_and_forgetting(
     found = advise(made, "a", "b", titles, "turns/greedy", "nll")
     assert found.choice == choice
     assert words in found.sentence
+
+
+# --- interruptions ---------------------------------------------------------------------------------------------------
+
+
+def points_of(directory: Path) -> list[Point]:
+    return [p.model_copy(update={"costs": p.costs.model_copy(update={"seconds": 0.0})}) for p in read_points(directory)]
+
+
+def started_and_stopped(command: list[str], out: Path, least: int, number: int) -> tuple[str, int]:
+    """Run in another process; send the signal once that many points exist. (what it printed, its exit code)"""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pivotrl.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        while process.poll() is None:
+            written = sum(path.read_bytes().count(b"\n") for path in (out / "trials").rglob("points.jsonl"))
+            if written >= least:
+                process.send_signal(number)
+                break
+            time.sleep(0.002)
+        return process.communicate(timeout=60)[0], process.returncode
+    finally:
+        process.kill()
+
+
+def test_a_killed_comparison_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    logs = str(write_logs(tmp_path / "logs.jsonl", 40))
+    main(["compare", logs, "-o", str(tmp_path / "whole"), *GRID])
+    whole = points_of(tmp_path / "whole")
+    assert len(whole) == 2 + 2 * 2 * 2 * 2  # bases; seeds, arms, rates, checkpoints
+    command = ["compare", logs, "-o", str(tmp_path / "parts"), *GRID]
+    for least in (3, 8):
+        _, code = started_and_stopped(command, tmp_path / "parts", least, signal.SIGKILL)
+        assert code == -signal.SIGKILL
+        assert least <= len(points_of(tmp_path / "parts")) < len(whole)
+    main(command)
+    assert points_of(tmp_path / "parts") == whole
+    results = [json.loads((tmp_path / name / "comparison.json").read_text()) for name in ("whole", "parts")]
+    for row in (row for result in results for row in result["rows"]):
+        row["seconds"] = 0.0
+    assert results[0] == results[1]
+
+
+def test_an_interrupted_comparison_shows_what_is_done(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["compare", str(write_logs(tmp_path / "logs.jsonl", 40)), "-o", str(out), *GRID]
+    shown, code = started_and_stopped(command, out, 2 + 8 + 2, signal.SIGINT)  # after the first seed
+    assert code == 130
+    assert "Not finished" in shown and "PivotRL" in shown
+    made = json.loads((out / "comparison.json").read_text())
+    assert not made["finished"] and {row["seeds"] for row in made["rows"]} == {1}
+    assert "Not finished" in (out / "comparison.html").read_text()
+
+
+def test_an_arm_that_was_not_begun_has_no_row(tmp_path: Path) -> None:
+    points = [
+        Point(arm=arm, rate=rate, seed=seed, step=step, values={m: {f"t{i}": score for i in range(20)}})
+        for m in ("turns/greedy",)
+        for arm, rate, seed, step, score in (
+            (BASE, 0.0, 0, 0, 0.2),
+            (BASE, 0.0, 1, 0, 0.2),
+            ("imitation", 1.0, 0, 5, 0.4),
+            ("imitation", 2.0, 0, 5, 0.1),
+            ("imitation", 1.0, 1, 5, 0.4),
+        )
+    ]
+    made = write_comparison(tmp_path, Table(points), ("imitation", "pivots"), finished=False)
+    assert [(row.title, row.rate, row.seeds) for row in made.rows] == [("imitation", 1.0, 1)]
+    assert made.advice is not None and made.advice.choice == "undecided"
+    nothing = write_comparison(tmp_path, Table(points[:2]), ("imitation", "pivots"), finished=False)
+    assert not nothing.rows and "Not finished" in (tmp_path / "comparison.html").read_text()

@@ -14,12 +14,12 @@ from comparing import make_setting
 from pivotrl import InputError
 from pivotrl.comparison.arms import ARMS, Arm, First, arms_named
 from pivotrl.comparison.choosing import adjusted, best_within, contest, least_harm
-from pivotrl.comparison.differences import crossed_difference
 from pivotrl.comparison.grids import crossed, read_points, run_grid
 from pivotrl.comparison.points import BASE, Costs, Point
 from pivotrl.comparison.reaching import crossing, ratio
 from pivotrl.comparison.table import Config, Table, split_of
 from pivotrl.comparison.trials import Trial, run_base, run_trial
+from pivotrl.evaluation.differences import crossed_difference
 from pivotrl.intervals import student_p_value, student_quantile
 from pivotrl.records import SampleGroup
 from pivotrl.storage.record_files import read_records

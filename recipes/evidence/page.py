@@ -15,12 +15,12 @@ from packed import unpack
 from theory_page import theory
 
 from pivotrl.comparison.choosing import Contest, adjusted, best_within, contest, is_bounded
-from pivotrl.comparison.differences import Difference, crossed_difference
 from pivotrl.comparison.pictures import curves, frontier
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.predicting import predicts
 from pivotrl.comparison.reaching import Ratio, fastest_rate, ratio
 from pivotrl.comparison.table import Table
+from pivotrl.evaluation.differences import Difference, crossed_difference
 
 ABLATION_CELL, COST_CELL = registered.ABLATION_CELL, registered.COST_CELL
 SHOWN_ARMS = ("imitation", "weighted_imitation", "self_imitation", "pivots", "end_to_end", "own_states", "routing")

@@ -23,7 +23,7 @@ from pivotrl import plugins
 from pivotrl.cli.configuration import read_config
 from pivotrl.options import flag
 from pivotrl.protocols import InputError, Notice
-from pivotrl.runs.layout import evaluation_stage, training_stage
+from pivotrl.runs.layout import evaluation_stage, of_seed, training_stage
 from pivotrl.runs.manifest import manifest_path
 from pivotrl.runs.memory import SHARED, as_text, differing, remembered, unnamed_verifier
 
@@ -148,9 +148,10 @@ def _memory(command: str, arguments: Sequence[str], directory: Path | None) -> d
     if command not in _STAGES or directory is None:
         return {}
     training = _given(arguments, "--training")
-    known = remembered(
-        directory, _STAGES[command](_given(arguments, "--name")), training_stage(training) if training else None
-    )
+    name, seed = _given(arguments, "--name"), _given(arguments, "--seeds")
+    if seed is not None and seed.lstrip("-").isdecimal():  # the first of several trainings speaks for all
+        name = of_seed(name, int(seed))
+    known = remembered(directory, _STAGES[command](name), training_stage(training) if training else None)
     if "--overwrite" in arguments:  # the stage starts again, with options of its own
         known = {option: value for option, value in known.items() if option in SHARED}
     for given, replaced in _REPLACES.items():

@@ -12,7 +12,7 @@ from pivotrl import plugins
 from pivotrl.evaluation import load_retention
 from pivotrl.options import AtLeast1, check, refuse
 from pivotrl.plugins.shapes import require_policy, require_sampler
-from pivotrl.protocols import MakeEnvironments
+from pivotrl.protocols import InputError, MakeEnvironments
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,19 @@ class PolicyChoice:
     adapter: str | None = None
     """For hf: a LoRA adapter folder to merge into the weights first."""
 
-    def load_late(self, needs: Callable[[Any], None] = require_sampler) -> Any:
+    def load_late(self, needs: Callable[[Any], None] = require_sampler, seed: int | None = None) -> Any:
         """The policy, loaded on first use.
 
         Args:
             needs: refuses the loaded policy if it lacks something that the command needs.
+            seed: of the weights that training adds, where the policy has such (``seeds_adapter``).
 
         Raises:
             InputError: the plugin or its option does not exist.
         """
-        named = {"model": self.model, "adapter": self.adapter}
-        given = {name: value for name, value in named.items() if value is not None}
+        given = self._named()
         plugins.require_options("policies", self.policy, **given)
-        return _LatePolicy(self.policy, given, needs)
+        return _LatePolicy(self.policy, given, needs, seed)
 
     def make(self, seed: int) -> Any:
         """A fresh policy of a seed, for a comparison. A policy without the option ``seed`` is the same for every seed.
@@ -46,13 +46,16 @@ class PolicyChoice:
         Raises:
             InputError: the plugin or its option does not exist, or it is no policy.
         """
-        named = {"model": self.model, "adapter": self.adapter}
-        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        given = self._named()
         if "seed" in plugins.options_of(plugins.find("policies", plugins.parse_spec(self.policy)[0])):
             given["seed"] = seed
         policy = plugins.load("policies", self.policy, **given)
         require_policy(policy)
         return policy
+
+    def _named(self) -> dict[str, Any]:
+        named = {"model": self.model, "adapter": self.adapter}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,14 @@ class SamplerChoice(PolicyChoice):
     sampler: str | None = None
     """Sampler plugin that acts instead of a policy, such as scripted(script='answers.json')."""
 
-    def load_late(self, needs: Callable[[Any], None] = require_sampler) -> Any:
+    def load_late(self, needs: Callable[[Any], None] = require_sampler, seed: int | None = None) -> Any:
         """Like :meth:`PolicyChoice.load_late`, but a sampler is loaded at once.
 
         Raises:
             InputError: as there.
         """
         if self.sampler is None:
-            return super().load_late(needs)
+            return super().load_late(needs, seed)
         sampler = plugins.load("samplers", self.sampler)
         needs(sampler)
         return sampler
@@ -78,12 +81,19 @@ class SamplerChoice(PolicyChoice):
 class _LatePolicy:
     """Loads the policy on first use, so that faults in files, options or verifier are reported before a model loads."""
 
-    def __init__(self, spec: str, given: dict[str, Any], needs: Callable[[Any], None]) -> None:
-        self._spec, self._given, self._needs = spec, given, needs
+    def __init__(self, spec: str, given: dict[str, Any], needs: Callable[[Any], None], seed: int | None) -> None:
+        self._spec, self._given, self._needs, self._seed = spec, given, needs, seed
 
     @cached_property
     def loaded(self) -> Any:
-        policy = plugins.load("policies", self._spec, **self._given)
+        given = self._given
+        if self._seed is not None:
+            name, options = plugins.parse_spec(self._spec)
+            if getattr(plugins.find("policies", name), "seeds_adapter", False):
+                if "seed" in options:
+                    raise InputError(f"--seeds gives every training a seed of its own; leave it out of {self._spec}")
+                given = {**given, "seed": self._seed}
+        policy = plugins.load("policies", self._spec, **given)
         self._needs(policy)
         return policy
 

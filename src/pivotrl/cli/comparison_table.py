@@ -8,7 +8,7 @@ from pathlib import Path
 from pivotrl.cli.fitting_table import new_table, print_table
 from pivotrl.cli.tables import out as console
 from pivotrl.cli.tables import plain
-from pivotrl.comparison.page import LABELS, Comparison, amount, told
+from pivotrl.comparison.page import LABELS, Comparison, amount, told, told_config
 
 
 def print_comparison(made: Comparison, directory: Path, as_json: bool) -> None:
@@ -21,8 +21,10 @@ def print_comparison(made: Comparison, directory: Path, as_json: bool) -> None:
     table.add_row("before training", "", "", "", "", *(amount(measure, made.before[measure]) for measure in shown))
     for row in made.rows:
         gains = [told(measure, row.gains[measure]) for measure in shown]
-        table.add_row(row.title, f"{row.rate:g}", str(row.step), str(row.seeds), f"{row.rollout_turns:,.0f}", *gains)
+        table.add_row(row.title, *told_config(row), str(row.seeds), f"{row.rollout_turns:,.0f}", *gains)
     print_table(console, table)
+    if not made.finished:
+        console.print("Not finished: the numbers are those of the trials done so far.")
     if made.advice is not None:
         console.print(plain(made.advice.sentence))
     console.print(plain(f"{directory / 'comparison.html'} shows the frontier."), style="dim", soft_wrap=True)

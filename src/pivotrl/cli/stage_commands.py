@@ -6,6 +6,7 @@ The flags are the fields of the Python functions' options, so nothing is declare
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -18,18 +19,19 @@ from pivotrl.cli.choices import HeldOut, PolicyChoice, SamplerChoice, TrainedIn
 from pivotrl.cli.comparison_table import print_comparison
 from pivotrl.cli.configuration import ConfigWriter
 from pivotrl.cli.watching import Watching
-from pivotrl.comparison.logs import GridOptions, compare_logs
+from pivotrl.comparison.logs import GridOptions, compare_logs, table_so_far
 from pivotrl.comparison.page import write_comparison
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
+from pivotrl.options import refuse
 from pivotrl.pipeline import run as run_pipeline
 from pivotrl.plugins.shapes import require_policy
 from pivotrl.profiling import ProfileOptions
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.report.page import require_packages
 from pivotrl.runs.directory import starting_in, working_in
-from pivotrl.runs.layout import selection_stage, training_stage
+from pivotrl.runs.layout import of_seed, selection_stage, training_stage
 from pivotrl.runs.lock import RunLock
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
@@ -204,6 +206,7 @@ def train(
     verifier: str = "tool_call",
     selection: str | None = None,
     name: str | None = None,
+    seeds: tuple[int, ...] | None = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -214,24 +217,29 @@ def train(
         verifier: Verifier plugin.
         selection: Name of the selection to train on; default is the run's selection.
         name: Save in trainings/<name>/ instead of as the run's training; use it with `evaluate --training`.
+        seeds: Train once for each of these seeds, in trainings/seed0/ or <name>-seed0/ and so on.
         overwrite: Move an earlier training, and its evaluations, to replaced/.
         json: Print the counts as JSON.
     """
+    if seeds is not None and len(set(seeds)) != max(1, len(seeds)):
+        refuse("seeds", " ".join(map(str, seeds)), "must name one or more seeds, each once")
+    names = [name] if seeds is None else [of_seed(name, seed) for seed in seeds]
     with working_in(directory), watching.observer() as observer:
-        train_stage(
-            directory,
-            policy=policy.load_late(require_policy),
-            verifier=plugins.load("verifiers", verifier),
-            training=training,
-            checking=checking,
-            verification=verification,
-            overwrite=overwrite,
-            name=name,
-            selection=selection,
-            environments=trained_in.make_environments(),
-            observer=observer,
-        )
-    tables.print_stage(directory, training_stage(name), json)
+        for one, seed in zip(names, seeds or [None], strict=True):
+            train_stage(
+                directory,
+                policy=policy.load_late(require_policy, seed),
+                verifier=plugins.load("verifiers", verifier),
+                training=training if seed is None else dataclasses.replace(training, train_seed=seed),
+                checking=checking,
+                verification=verification,
+                overwrite=overwrite,
+                name=one,
+                selection=selection,
+                environments=trained_in.make_environments(),
+                observer=observer,
+            )
+    tables.print_stages(directory, [training_stage(one) for one in names], json)
 
 
 def evaluate(
@@ -310,7 +318,8 @@ def compare(
 
     Every checkpoint of every training is measured on held-out turns (and episodes, with --environments), greedily and
     at temperature 1, and outside the task (with --retention or --answers). Half of the held-out tasks choose the
-    learning rate and checkpoint of each method, the other half give the numbers. Started again, it goes on.
+    learning rate and checkpoint of each method, the other half give the numbers. Interrupted, it shows what is done;
+    started again, it goes on.
 
     Args:
         source: A log file, a directory of logs, or a name that the reader knows.
@@ -323,27 +332,32 @@ def compare(
     """
     with RunLock(out), watching.observer() as observer:
         require_packages()
-        table = compare_logs(
-            source,
-            out,
-            reader=plugins.load("readers", reader),
-            verifier=plugins.load("verifiers", verifier),
-            exact_verifier=plugins.load("verifiers", exact_verifier),
-            make_policy=policy.make,
-            heldout=heldout,
-            environments=held_out.make_environments(),
-            train_environments=trained_in.make_environments(),
-            retention=held_out.texts(),
-            answers=held_out.questions(),
-            grid=grid,
-            reading=reading,
-            turns=turns,
-            checking=checking,
-            verification=verification,
-            profiling=profiling,
-            selection=selection,
-            training=training,
-            evaluation=evaluation,
-            observer=observer,
-        )
+        try:
+            table = compare_logs(
+                source,
+                out,
+                reader=plugins.load("readers", reader),
+                verifier=plugins.load("verifiers", verifier),
+                exact_verifier=plugins.load("verifiers", exact_verifier),
+                make_policy=policy.make,
+                heldout=heldout,
+                environments=held_out.make_environments(),
+                train_environments=trained_in.make_environments(),
+                retention=held_out.texts(),
+                answers=held_out.questions(),
+                grid=grid,
+                reading=reading,
+                turns=turns,
+                checking=checking,
+                verification=verification,
+                profiling=profiling,
+                selection=selection,
+                training=training,
+                evaluation=evaluation,
+                observer=observer,
+            )
+        except KeyboardInterrupt:
+            if so_far := table_so_far(out):
+                print_comparison(write_comparison(out, so_far, grid.arms, grid.score, finished=False), out, json)
+            raise
         print_comparison(write_comparison(out, table, grid.arms, grid.score), out, json)

@@ -47,9 +47,13 @@ def _interval(estimate: Estimate, unit: str) -> str:
 
 
 def _difference(d: PairedDifference, unit: str) -> str:
+    return _change(d.difference, d.low, d.high, unit)
+
+
+def _change(mean: float, low: float, high: float, unit: str) -> str:
     if unit.startswith("share"):
-        return f"{100 * d.difference:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}] points"
-    return f"{d.difference:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+        return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points"
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def print_summary(summary: Summary, as_json: bool) -> None:
@@ -94,6 +98,7 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     else:
         out.print("Nothing was measured on held-out tasks both before and after training.")
     _print_named(summary)
+    _print_pooled(summary)
     if summary.kl_to_reference is not None:
         outside = new_table("outside the task", "nats per token [95 %]")
         outside.add_row("KL to the reference", _interval(summary.kl_to_reference, "nats"))
@@ -123,6 +128,26 @@ def _print_named(summary: Summary) -> None:
                 plain(told), plain(one.training or ""), score.told, _interval(score.estimate, score.unit), change
             )
             told = ""
+    print_table(out, table)
+
+
+def _print_pooled(summary: Summary) -> None:
+    """Print what trainings that differ in their seed give together, if there are any."""
+    if not summary.pooled:
+        return
+    table = new_table("mean over seeds", "measured", "before", "after", "change [95 %, new seeds and tasks]", "p")
+    told: tuple[str, ...] = ()
+    for one in summary.pooled:
+        d, unit = one.difference, one.unit
+        table.add_row(
+            plain(", ".join(one.trainings)) if one.trainings != told else "",
+            one.name if one.step is None else f"{one.name}, step {one.step}",
+            _number(one.before, unit),
+            _number(one.after, unit),
+            _change(d.mean, d.low, d.high, unit),
+            f"{d.p_value:.4f}",
+        )
+        told = one.trainings
     print_table(out, table)
 
 
@@ -158,6 +183,16 @@ def print_stage(directory: Path, stage: str, as_json: bool) -> None:
     table.add_row("rollout turns", str(manifest.num_rollout_turns))
     table.add_row("seconds", f"{manifest.wall_seconds:.1f}")
     print_table(out, table)
+
+
+def print_stages(directory: Path, stages: Sequence[str], as_json: bool) -> None:
+    """Print the counts of one stage or several; as JSON, several are a list."""
+    if as_json and len(stages) > 1:
+        found = [read_manifest(manifest_path(directory, stage)).model_dump(mode="json") for stage in stages]
+        print(json.dumps(found, indent=2))
+        return
+    for stage in stages:
+        print_stage(directory, stage, as_json)
 
 
 def print_distances(found: Distances) -> None:

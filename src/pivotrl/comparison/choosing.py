@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pivotrl.comparison.differences import Difference, crossed_difference
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.table import Config, Table
+from pivotrl.evaluation.differences import Difference, crossed_difference
 from pivotrl.intervals import holm
 
 BOUNDED = ("turns/", "episodes/", "progress/", "answers")

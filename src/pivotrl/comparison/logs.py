@@ -14,6 +14,7 @@ from pydantic import Field
 from pivotrl.comparison.arms import arms_named
 from pivotrl.comparison.grids import read_points, run_grid
 from pivotrl.comparison.measuring import HeldOutItems, Measuring
+from pivotrl.comparison.points import BASE
 from pivotrl.comparison.settings import Setting
 from pivotrl.comparison.table import Table
 from pivotrl.comparison.trials import Trial
@@ -142,6 +143,12 @@ def compare_logs(
         )
         run_grid(lambda cell: setting, directory / "trials", _trials(grid, training, make_policy), 1, observer)
     return Table(read_points(directory / "trials"))
+
+
+def table_so_far(directory: Path) -> Table | None:
+    """The points of an interrupted comparison; None if not even the policy before training was measured."""
+    points = read_points(directory / "trials")
+    return Table(points) if any(point.arm == BASE for point in points) else None
 
 
 _LEAST_TASKS = 8

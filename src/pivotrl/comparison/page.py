@@ -12,8 +12,9 @@ from typing import Any
 from pivotrl.comparison.advice import Advice, advise
 from pivotrl.comparison.arms import ARMS
 from pivotrl.comparison.choosing import best_within, is_bounded
-from pivotrl.comparison.differences import Difference, crossed_difference
+from pivotrl.comparison.points import BASE
 from pivotrl.comparison.table import Table
+from pivotrl.evaluation.differences import Difference, crossed_difference
 from pivotrl.storage.record_files import write_file
 
 LABELS = {
@@ -34,8 +35,9 @@ class Row:
     """An arm at the config that validation chose, and its test changes from before training."""
 
     title: str
-    rate: float
-    step: int
+    rate: float | None
+    """None, like the step: validation chose the policy before training, because no training helps."""
+    step: int | None
     seeds: int
     rollout_turns: float
     seconds: float
@@ -51,6 +53,8 @@ class Comparison:
     before: dict[str, float]
     rows: list[Row]
     advice: Advice | None
+    finished: bool = True
+    """False: the grid was interrupted, and these are the trials done so far."""
 
     def as_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(dataclasses.asdict(self), default=str))  # type: ignore[no-any-return]
@@ -80,8 +84,8 @@ def conclude(table: Table, arms: tuple[str, ...], score: str | None = None) -> C
         rows.append(
             Row(
                 title=ARMS[arm].title,
-                rate=config.rate,
-                step=config.step,
+                rate=None if config.arm == BASE else config.rate,
+                step=None if config.arm == BASE else config.step,
                 seeds=len(seeds),
                 rollout_turns=sum(cost.rollout_turns for cost in costs) / len(costs),
                 seconds=sum(cost.seconds for cost in costs) / len(costs),
@@ -91,6 +95,11 @@ def conclude(table: Table, arms: tuple[str, ...], score: str | None = None) -> C
     titles = {arm: ARMS[arm].title for arm in arms}
     advice = advise(table, arms[1], arms[0], titles, chosen, harm) if len(arms) > 1 else None
     return Comparison(chosen, harm, before, rows, advice)
+
+
+def told_config(row: Row) -> tuple[str, str]:
+    """Rate and step as text."""
+    return ("no training helps", "-") if row.rate is None else (f"{row.rate:g}", str(row.step))
 
 
 def told(measure: str, difference: Difference) -> str:
@@ -103,7 +112,9 @@ def amount(measure: str, value: float, sign: str = "") -> str:
     return f"{100 * value:{sign}.1f}" if is_bounded(measure) else f"{value:{sign}.3f}"
 
 
-def write_comparison(directory: Path, table: Table, arms: tuple[str, ...], score: str | None = None) -> Comparison:
+def write_comparison(
+    directory: Path, table: Table, arms: tuple[str, ...], score: str | None = None, finished: bool = True
+) -> Comparison:
     """Write ``comparison.json`` and ``comparison.html``.
 
     Raises:
@@ -113,7 +124,7 @@ def write_comparison(directory: Path, table: Table, arms: tuple[str, ...], score
 
     from pivotrl.comparison.pictures import frontier
 
-    made = conclude(table, arms, score)
+    made = dataclasses.replace(conclude(table, arms, score), finished=finished)
     write_file(directory / "comparison.json", json.dumps(made.as_json(), indent=2) + "\n")
     titles = {arm: ARMS[arm].title for arm in arms}
     picture = ""
@@ -121,6 +132,13 @@ def write_comparison(directory: Path, table: Table, arms: tuple[str, ...], score
         picture = frontier(table, titles, made.score, made.harm, (f"{LABELS[made.harm]}, change", LABELS[made.score]))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((resources("pivotrl.comparison") / "page.html.jinja").read_text("utf-8"))
-    page = template.render(made=made, labels=LABELS, told=told, amount=amount, picture=picture[picture.find("<svg") :])
+    page = template.render(
+        made=made,
+        labels=LABELS,
+        told=told,
+        told_config=told_config,
+        amount=amount,
+        picture=picture[picture.find("<svg") :],
+    )
     write_file(directory / "comparison.html", page)
     return made

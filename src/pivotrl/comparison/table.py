@@ -33,9 +33,10 @@ class Config:
 
 
 class Table:
-    """The points of one cell.
+    """The points of one cell, from a finished grid or from one that was interrupted.
 
-    Only seeds that every config of an arm has count, so that the mean over seeds means the same everywhere.
+    Only seeds that every config of an arm has count, so that the mean over seeds means the same everywhere. An arm that
+    was not begun has no seed.
 
     Raises:
         InputError: no point, or no seed whose base was measured.
@@ -54,8 +55,9 @@ class Table:
 
     def seeds(self, *arms: str) -> list[int]:
         """Seeds that all configs of all these arms and the base have."""
-        found = set(self.base_seeds)
-        for config in (config for arm in arms if arm != BASE for config in self.configs(arm)):
+        configs = {arm: self.configs(arm) for arm in arms if arm != BASE}
+        found = set(self.base_seeds) if all(configs.values()) else set()
+        for config in (config for its in configs.values() for config in its):
             found &= {s for s in self.base_seeds if (config.arm, config.rate, config.step, s) in self._points}
         return sorted(found)
 

@@ -64,6 +64,8 @@ class Policy(LearningActor):
     """
 
     learner: LocalLearner
+    seeds_adapter = True
+    """The option ``seed`` changes how the adapter starts, but not the reference policy."""
 
     def __init__(
         self,

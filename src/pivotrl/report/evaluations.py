@@ -44,12 +44,16 @@ class Score:
 
 
 @dataclass(frozen=True)
-class _Measure:
+class Measure:
+    """How the items of one kind become a score."""
+
     kind: str
     unit: str
     read: Callable[[RunFiles, str], Iterable[Any]]
     estimate: Callable[[Sequence[Any]], Estimate | None]
     compare: Callable[[Sequence[Any], Sequence[Any]], PairedDifference | None]
+    value: Callable[[Any], tuple[float | None, str]]
+    """item -> (value, cluster)."""
     higher_is_better: bool = True
 
 
@@ -69,17 +73,48 @@ def _mean_of_texts(values: Sequence[tuple[float, str]]) -> Estimate | None:
     return clustered_mean([value for value, _ in values], [item for _, item in values], bounded=False)
 
 
-_MEASURES = (
-    _Measure("held-out turns", "share of actions passed", RunFiles.turn_results, turn_accuracy, compare_turns),
-    _Measure(
+MEASURES = (
+    Measure(
+        "held-out turns",
+        "share of actions passed",
+        RunFiles.turn_results,
+        turn_accuracy,
+        compare_turns,
+        lambda turn: (turn.reward, turn.task_id),
+    ),
+    Measure(
         "own-history progress",
         "share of turns done",
         RunFiles.progress_results,
         own_history_progress,
         compare_progress,
+        lambda walk: (walk.progress, walk.task_id),
     ),
-    _Measure("held-out episodes", "share solved", RunFiles.episode_results, episode_success, compare_episodes),
-    _Measure("retention", "NLL per token, nats", RunFiles.retention_results, _mean_nll, compare_retention, False),
+    Measure(
+        "held-out episodes",
+        "share solved",
+        RunFiles.episode_results,
+        episode_success,
+        compare_episodes,
+        lambda episode: (episode.reward, episode.cluster),
+    ),
+    Measure(
+        "retention",
+        "NLL per token, nats",
+        RunFiles.retention_results,
+        _mean_nll,
+        compare_retention,
+        lambda text: (text.nll, text.item_id),
+        higher_is_better=False,
+    ),
+)
+ANSWERS = Measure(
+    "answers outside the task",
+    "share right",
+    RunFiles.answer_results,
+    answer_accuracy,
+    compare_answers,
+    lambda answer: (answer.reward, answer.item_id),
 )
 IN_TASK = ("held-out turns", "own-history progress", "held-out episodes")
 """Kinds that measure the task itself; the others look for forgetting."""
@@ -102,7 +137,7 @@ def scores_of(
         manifest, before: of this evaluation and of the one before training, if they exist.
     """
     found = []
-    for measure in _MEASURES:
+    for measure in MEASURES:
         new, old = _items(measure, files, name, manifest), _items(measure, files, "before", before)
         alone = len({_temperature(item) for item in (*new, *old)}) == 1
         for temperature in sorted({_temperature(item) for item in new}, key=lambda t: -1.0 if t is None else t):
@@ -125,16 +160,16 @@ def scores_of(
         mine = [answer for answer in answers if source in (None, answer.source)]
         estimate = answer_accuracy(mine)
         if estimate is not None:
-            kind = "answers outside the task" if source is None else f"answers, {source}"
+            kind = ANSWERS.kind if source is None else f"answers, {source}"
             change = compare_answers(before_answers, mine) if name != "before" else None
-            found.append(Score(kind, kind, "share right", None, estimate, change, True))
+            found.append(Score(kind, kind, ANSWERS.unit, None, estimate, change, True))
     kl = mean_kl(list(files.retention_results(name)))
     if kl is not None and name != "before":
         found.append(Score("KL to the reference", "KL to the reference", "nats per token", None, kl, None, False))
     return tuple(found)
 
 
-def _items(measure: _Measure, files: RunFiles, name: str, manifest: Manifest | None) -> list[Any]:
+def _items(measure: Measure, files: RunFiles, name: str, manifest: Manifest | None) -> list[Any]:
     """The items; those of older versions, which did not note the temperature, with that of the options."""
     items = list(measure.read(files, name))
     options = manifest.options if manifest else {}

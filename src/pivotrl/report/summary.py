@@ -14,9 +14,10 @@ from pivotrl.intervals import Estimate, PairedDifference, holm
 from pivotrl.protocols import InputError
 from pivotrl.records import EpisodeResult, Manifest
 from pivotrl.report.evaluations import IN_TASK, Score, mean_kl, scores_of
+from pivotrl.report.pooling import Pooled, measured_step, measured_training, pooled_scores
 from pivotrl.runs.costs import Cost, cost_of
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.layout import STAGES, known_stages, training_stage
+from pivotrl.runs.layout import STAGES, known_stages
 from pivotrl.runs.manifest import manifest_path, read_manifest
 
 
@@ -91,6 +92,8 @@ class Summary:
     """Every training, including named ones."""
     evaluations: tuple[Evaluation, ...] = ()
     """Every evaluation, whatever its name."""
+    pooled: tuple[Pooled, ...] = ()
+    """Means over trainings that differ in their seed alone."""
 
     @property
     def total_rollout_turns(self) -> int:
@@ -176,16 +179,14 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
             if stage == "train" or stage.startswith("trainings/")
         ),
         evaluations=evaluations,
+        pooled=pooled_scores(files, manifests),
         versions=next(iter(manifests.values())).versions,
     )
 
 
 def _evaluation(files: RunFiles, stage: str, manifest: Manifest, before: Manifest | None) -> Evaluation:
     name = stage.removeprefix("evaluations/")
-    checkpoint = manifest.options.get("checkpoint")
-    is_after = checkpoint or any(source.endswith("/metrics.jsonl") for source in manifest.inputs)
-    training = training_stage(manifest.options.get("training")) if is_after else None
-    step = int(checkpoint) if checkpoint and str(checkpoint).isdecimal() else None
+    training, step = measured_training(manifest), measured_step(manifest)
     return Evaluation(stage, training, manifest.status == "complete", scores_of(files, name, manifest, before), step)
 
 

@@ -30,6 +30,11 @@ def training_stage(name: str | None = None) -> str:
     return "train" if name is None else _named("trainings", name)
 
 
+def of_seed(name: str | None, seed: int) -> str:
+    """Name of one of several trainings that differ in their seed: ``seed0``, ``wider-seed0``."""
+    return f"seed{seed}" if name is None else f"{name}-seed{seed}"
+
+
 def evaluation_stage(name: str) -> str:
     """As :func:`selection_stage`, of an evaluation; it always has a name."""
     return _named("evaluations", name)
