@@ -347,7 +347,7 @@ def test_a_wrong_reader_moves_no_run_aside(reader: Any, tmp_path: Path) -> None:
             "environments",
             "zzz",
             "^no environment called 'zzz'; there are bfcl, bfcl_irrelevance, errands, plancraft, shell, tau2, "
-            "or give an import path",
+            "textworld, or give an import path",
         ),
         ("exporters", "ms-swift", "did you mean 'ms_swift'\\?"),
         (

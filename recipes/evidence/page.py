@@ -343,10 +343,6 @@ def _times(made: Ratio) -> str:
     return f"{ratio_} [{low}, {high}]"
 
 
-def theory() -> str:
-    return "No committed result yet."
-
-
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
