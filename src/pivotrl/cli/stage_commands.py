@@ -223,7 +223,7 @@ def train(
     """
     if seeds is not None and len(set(seeds)) != max(1, len(seeds)):
         refuse("seeds", " ".join(map(str, seeds)), "must name one or more seeds, each once")
-    names = [name] if seeds is None else [of_seed(name, seed) for seed in seeds]
+    names: list[str | None] = [name] if seeds is None else [of_seed(name, seed) for seed in seeds]
     with working_in(directory), watching.observer() as observer:
         for one, seed in zip(names, seeds or [None], strict=True):
             train_stage(
