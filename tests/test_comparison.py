@@ -41,6 +41,13 @@ def test_a_trial_that_stops_at_a_checkpoint_ends_like_one_that_does_not(tmp_path
     assert whole[1].values["turns/sampled"] != whole[2].values["turns/sampled"]
 
 
+def test_an_earlier_checkpoint_that_is_added_later_is_not_measured_with_later_weights(tmp_path: Path) -> None:
+    whole = run_trial(make_setting(), tmp_path / "whole", Trial("pivots", 20.0, 0, (2, 5)))
+    run_trial(make_setting(), tmp_path / "parts", Trial("pivots", 20.0, 0, (5,)), keep_weights=True)
+    parts = run_trial(make_setting(), tmp_path / "parts", Trial("pivots", 20.0, 0, (2, 5)))
+    assert without_seconds(sorted(parts, key=lambda point: point.step)) == without_seconds(whole)
+
+
 def test_finished_trials_buy_nothing_again(tmp_path: Path) -> None:
     trials = crossed(ALIKE, dict.fromkeys(ALIKE, (0.5, 2.0)), (0,), (3,))
     run_grid(make_setting, tmp_path, trials)

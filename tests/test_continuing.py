@@ -79,6 +79,15 @@ def test_more_steps_continue_a_finished_training_as_if_it_had_never_stopped(sele
     assert train(parts, 8) == 0, "and nothing happens when it is asked for again"
 
 
+def test_a_training_that_another_policy_cannot_continue_stays_as_it_was(selected: Path, tmp_path: Path) -> None:
+    run = copy(selected, tmp_path / "run")
+    assert train(run, 3) == 0 and pivotrl("evaluate", run) == 0
+    before = manifest_path(run, "train").read_bytes()
+    assert train(run, 8, "--policy", "tabular(seed=1)") == 2
+    assert manifest_path(run, "train").read_bytes() == before
+    assert (run / "evaluations/after.manifest.json").is_file() and not (run / "replaced").exists()
+
+
 def test_a_continued_training_that_was_killed_goes_on(selected: Path, tmp_path: Path, monkeypatch: Any) -> None:
     whole, parts = copy(selected, tmp_path / "whole"), copy(selected, tmp_path / "parts")
     assert train(whole, 6) == 0
@@ -97,6 +106,21 @@ def test_a_continued_training_that_was_killed_goes_on(selected: Path, tmp_path: 
     assert read_manifest(manifest_path(parts, "train")).status == "running"
     assert pivotrl("train", parts, "--policy", "tabular") == 0, "the steps asked for last are remembered"
     assert weights(whole) == weights(parts)
+
+
+def test_a_checkpoint_of_an_unfinished_training_is_measured(selected: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    run, save = copy(selected, tmp_path / "run"), Policy.save
+
+    def interrupted(self: Policy, path: Path) -> None:
+        if path.name == "step_000004":
+            raise KeyboardInterrupt
+        save(self, path)
+
+    monkeypatch.setattr(Policy, "save", interrupted)
+    assert train(run, 4, "--checkpoint-every", 2) != 0
+    assert read_manifest(manifest_path(run, "train")).status == "running"
+    assert pivotrl("evaluate", run, "--name", "two", "--checkpoint", "2") == 0
+    assert pivotrl("evaluate", run, "--name", "other", "--checkpoint", "2", "--policy", "tabular(seed=1)") == 2
 
 
 def test_fewer_steps_and_a_rate_that_has_fallen_are_refused(

@@ -19,6 +19,7 @@ from pivotrl.profiling import profile
 from pivotrl.protocols import Policy, Turn, Verifier
 from pivotrl.records import Record, SampleGroup, StepMetrics
 from pivotrl.rollouts import continuation_turns, judge, prompt_tokens
+from pivotrl.runs.checkpoints import remove_later
 from pivotrl.selection import require_pivots, select
 from pivotrl.storage.folders import remove_folder
 from pivotrl.storage.record_files import RecordFile
@@ -118,6 +119,7 @@ class _Phase:
 
     def train(self, policy: Policy, num_steps: int) -> Costs:
         """Train up to ``num_steps`` updates in all; afterwards the policy holds the weights of that moment."""
+        remove_later(self.folder / "checkpoints", num_steps)  # of a trial with other checkpoints that was interrupted
         if self.turns is None:
             self.turns, self.profiled = self._chosen(policy)
         if num_steps == 0:

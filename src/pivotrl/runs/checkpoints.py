@@ -32,6 +32,14 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path, name in found.items() if name), key=lambda path: int(path.name[5:]))
 
 
+def remove_later(folder: Path, step: int) -> None:
+    """Remove all checkpoints if one has more steps, so that a training ends at ``step`` and not beyond it."""
+    found = _checkpoints(folder)
+    if found and int(found[-1].name[5:]) > step:
+        for checkpoint in found:
+            remove_folder(checkpoint)
+
+
 def find_checkpoint(folder: Path, named: str) -> Path:
     """The checkpoint after that many steps; or the folder itself, if it is named by its path.
 

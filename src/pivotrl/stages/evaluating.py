@@ -118,8 +118,8 @@ def evaluate_stage(
     if not overwrite:
         require_same(directory, stage_name, settings, inputs)
     inputs["policy"] = sha256_of_json(policy.identity)
-    if load_weights:
-        _require_start_of(files.finished(trained), policy)
+    if (load_weights or weights) and (began := find_manifest(directory, trained)):
+        _require_start_of(began, policy)
     settings["answers"] = getattr(answers, "path", None)
     settings["retention"] = getattr(retention, "path", None)  # noted only: the texts are known by their content
     if weights:

@@ -90,6 +90,7 @@ def train_stage(
     if overwrite:
         move_aside(directory, stage_name)
     if was is not None:
+        require_same(directory, stage_name, settings | {"num_steps": was}, inputs)  # before anything moves
         move_results_aside(directory, stage_name)
         reopen(directory, stage_name, {"num_steps": training.num_steps})
     limits = {**options_dict(checking), **options_dict(verification), **keeping}
