@@ -534,6 +534,8 @@ class AnswerResult(Record):
     reason: str
     text: str
     num_tokens: int
+    num_cut_off: int = 0
+    """1 if the answer hit the token limit."""
 
     @property
     def key(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pivotrl.comparison.grids import read_points, run_grid
 from pivotrl.comparison.measuring import HeldOutItems, Measuring
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.settings import Setting
-from pivotrl.comparison.table import Table
+from pivotrl.comparison.table import Table, split_of
 from pivotrl.comparison.trials import Trial
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import Verification, VerificationOptions
@@ -103,6 +104,10 @@ def compare_logs(
     named |= {"train_environments": describe_environments(train_environments), "policy": make_policy(0).identity}
     named |= {"texts": sha256_of_json(list(retention)), "answers": sha256_of_json(list(answers))}
     _require_same(directory / "comparison.settings.json", {**settings, **named})
+    if training.decay != "constant":
+        refuse("decay", training.decay, "has no meaning in a comparison, whose checkpoints share one training")
+    if training.warmup_steps > grid.checkpoints[0]:
+        refuse("warmup_steps", training.warmup_steps, f"is more than the first checkpoint, {grid.checkpoints[0]}")
     read_stage(source, directory, reader=reader, reading=reading, heldout=heldout, observer=observer)
     files = RunFiles(directory)
     candidates = cut(files.trajectories(), turns)[0]
@@ -114,6 +119,16 @@ def compare_logs(
             f"{num_tasks} held-out tasks are too few: half of them choose the learning rate and half give the numbers, "
             f"which needs at least {_LEAST_TASKS}; hold out more with --heldout-fraction or --heldout"
         )
+    made = make_checked(environments, evaluation.episodes_per_task) if environments else {}
+    _require_halves(
+        {
+            "tasks with held-out turns": [turn.trajectory.task_id for turn in held_out],
+            "tasks of the environments": [task for one in made.values() for task in one.tasks()],
+            "reference texts": [text["id"] for text in retention],
+            "questions": [text["id"] for text in answers],
+        }
+    )
+    walked = {turn.trajectory.id for turn in held_out} if evaluation.progress_trajectories != 0 else set()
     require_checked(directory, candidates, verifier, checking, observer, None, verification)
     with Verification(verifier, verification, candidates) as guarded:
         setting = Setting(
@@ -124,8 +139,8 @@ def compare_logs(
             held_out=HeldOutItems(
                 turns=held_out,
                 verifier=guarded,
-                walked=held_out if evaluation.progress_trajectories else (),
-                environments=make_checked(environments, evaluation.episodes_per_task) if environments else {},
+                walked=[turn for turn in known if turn.trajectory.id in walked],
+                environments=made,
                 texts=retention,
                 questions=answers,
             ),
@@ -152,6 +167,20 @@ def table_so_far(directory: Path) -> Table | None:
 
 
 _LEAST_TASKS = 8
+
+
+def _require_halves(clusters: Mapping[str, Sequence[str]]) -> None:
+    """
+    Raises:
+        InputError: the items of some kind do not give validation and test at least two each.
+    """
+    for kind, names in clusters.items():
+        halves = Counter(split_of(name) for name in set(names))
+        if names and min(halves["validation"], halves["test"]) < 2:
+            raise InputError(
+                f"{len(set(names))} {kind} are too few: validation and test need at least 2 each, and their names give "
+                f"them {halves['validation']} and {halves['test']}; add more"
+            )
 
 
 def _require_same(path: Path, settings: dict[str, Any]) -> None:

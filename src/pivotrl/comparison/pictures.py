@@ -82,7 +82,10 @@ def curves(table: Table, rates: dict[str, float], titles: dict[str, str], measur
         for place, (arm, rate) in enumerate(rates.items()):
             seeds = table.seeds(arm)
             configs = [config for config in table.configs(arm) if config.rate == rate]
-            paid = [[COSTS[cost](one) or 0.0 for one in table.costs(config, seeds)] for config in configs]
+            known = [[COSTS[cost](one) for one in table.costs(config, seeds)] for config in configs]
+            paid = [[value for value in row if value is not None] for row in known]
+            if not all(paid):
+                continue  # this arm's cost is not counted
             if configs[0].step > 0:
                 configs, paid = [Config(BASE, 0.0, 0), *configs], [[0.0], *paid]
             means_CS = np.stack([table.values(config, measure, seeds, "test").mean(axis=1) for config in configs])

@@ -37,29 +37,29 @@ def r2(first_N: Array, second_N: Array) -> float:
 def predicts(
     tables: Sequence[Table], first: str, second: str, as_change: bool = False, num_resamples: int = 1000
 ) -> Prediction | None:
-    """R2 over the configs of all tables; None for fewer than three configs, or if a measure is missing.
+    """R2 over the configs of all tables at the seeds that all their arms have; None for fewer than three configs, no
+    common seed, or a measure that is missing.
 
     Args:
         as_change: take changes from the base, which is right where bases differ.
     """
     rows: list[tuple[Array, Array]] = []
-    counts = set()
+    trained = [(table, arm) for table in tables for arm in table.arms if table.seeds(arm)]
+    common = sorted(set.intersection(*(set(table.seeds(arm)) for table, arm in trained))) if trained else []
     for table in tables:
         if not {first, second} <= set(table.measures()):
             return None
         for arm in table.arms:
-            seeds = table.seeds(arm)
-            for config in table.configs(arm) if seeds else ():
+            for config in table.configs(arm) if common and table.seeds(arm) else ():
                 if config.step == 0:  # the base again
                     continue
                 take = table.gain if as_change else table.values
-                pair = [take(config, measure, seeds, "test").mean(axis=1) for measure in (first, second)]
+                pair = [take(config, measure, common, "test").mean(axis=1) for measure in (first, second)]
                 rows.append((pair[0], pair[1]))
-                counts.add(len(seeds))
     if len(rows) < 3:
         return None
-    num_seeds = min(counts)
-    first_NS, second_NS = (np.stack([row[place][:num_seeds] for row in rows]) for place in (0, 1))
+    num_seeds = len(common)
+    first_NS, second_NS = (np.stack([row[place] for row in rows]) for place in (0, 1))
     exact = r2(first_NS.mean(axis=1), second_NS.mean(axis=1))
     generator, drawn = np.random.default_rng(0), []
     for _ in range(num_resamples):

@@ -127,10 +127,13 @@ def _ratios(cost_RA: Array) -> Array:
 
 
 def _over(second: float, first: float) -> float:
-    """A level that neither reaches says nothing: 1. One that the first alone misses counts as 0."""
+    """A level that neither reaches, or that both have from the start, says nothing: 1. One that the first alone misses
+    counts as 0."""
     if math.isinf(second):
         return 1.0 if math.isinf(first) else math.inf
-    return 0.0 if math.isinf(first) else second / first if first > 0 else math.inf
+    if first == 0:
+        return 1.0 if second == 0 else math.inf
+    return 0.0 if math.isinf(first) else second / first
 
 
 def _interval(values: Sequence[float] | Array) -> tuple[float, float]:

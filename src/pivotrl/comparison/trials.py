@@ -146,13 +146,14 @@ class _Phase:
 
 
 class _Seconds(Record):
-    """How long a profile took."""
+    """How long a profile took, or the part of it up to the turn at which it was interrupted."""
 
+    num_turns: int = 0
     seconds: float
 
     @property
     def key(self) -> str:
-        return "profile"
+        return str(self.num_turns)
 
 
 def _profiled(
@@ -162,11 +163,14 @@ def _profiled(
     with held(folder):
         timing = RecordFile(folder / "seconds.jsonl", _Seconds)
         options = dataclasses.replace(setting.profiling, profile_seed=seed)
-        began = time.monotonic()
-        groups, _ = profile(turns, policy.reference, setting.verifier, folder / "profiles.jsonl", options)
-        if not len(timing):
-            timing.append([_Seconds(seconds=time.monotonic() - began)])
-        seconds = next(iter(timing)).seconds
+        began, path = time.monotonic(), folder / "profiles.jsonl"
+        known = len(RecordFile(path, SampleGroup))
+        try:
+            groups, _ = profile(turns, policy.reference, setting.verifier, path, options)
+        finally:
+            if (now := len(RecordFile(path, SampleGroup))) > known:
+                timing.append([_Seconds(num_turns=now, seconds=time.monotonic() - began)])
+        seconds = sum(part.seconds for part in timing)
     completions = [completion for group in groups for completion in group.completions_G]
     bought = len(completions) + continuation_turns(groups)
     return groups, Costs(

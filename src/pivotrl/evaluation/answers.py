@@ -11,7 +11,7 @@ from pivotrl.intervals import Estimate, clustered_mean
 from pivotrl.protocols import Sampler, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import AnswerResult
-from pivotrl.rollouts import misfit, sample_groups
+from pivotrl.rollouts import SampleFaults, misfit, sample_groups
 from pivotrl.storage.record_files import RecordFile
 
 
@@ -50,11 +50,15 @@ def evaluate_answers(
                     reason=fault.reason if fault else groups[turn.id].verdicts_G[0].reason,
                     text=group.completions_G[0].text if group else "",
                     num_tokens=len(group.completions_G[0].token_ids_T) if group else 0,
+                    num_cut_off=group.num_cut_off if group else 0,
                 )
             )
         file.append(results)
         observer.progress("questions", len(file), len(asked))
-    return list(file)
+    found = list(file)
+    faults_of_all = SampleFaults(total=len(found), cut_off=sum(result.num_cut_off for result in found))
+    faults_of_all.warn(f"--eval-max-tokens (now {options.eval_max_tokens})")
+    return found
 
 
 def answer_accuracy(results: Sequence[AnswerResult]) -> Estimate | None:

@@ -34,7 +34,8 @@ def crossed_difference(gain_ST: Array, bounded: bool = False, level: float = 0.9
 
     The variance of the mean is var(seed means) / S + var(task means) / T - var(residuals) / (S T), the estimate of a
     two-way random effects model, and at least the larger of the first two terms. Student's t has Satterthwaite's
-    degrees of freedom. With one seed the interval is for new tasks alone.
+    degrees of freedom. With one seed the interval is for new tasks alone; with one task nothing is known, and the
+    interval is infinite.
 
     Args:
         bounded: values lie in [-1, 1]. Two imaginary tasks join then, one better and one worse by a whole item at
@@ -52,6 +53,8 @@ def crossed_difference(gain_ST: Array, bounded: bool = False, level: float = 0.9
         item_S1 = np.full((num_seeds, 1), 1.0 / num_seeds)
         gain_ST = np.concatenate([gain_ST, item_S1, -item_S1], axis=1)
     seeds, tasks = gain_ST.shape
+    if tasks < 2:
+        return Difference(mean, -math.inf, math.inf, 1.0, num_seeds, num_clusters)
     centre = float(gain_ST.mean())
     seed_S, task_T = gain_ST.mean(axis=1), gain_ST.mean(axis=0)
     of_seeds = float(seed_S.var(ddof=1)) / seeds if seeds > 1 else 0.0

@@ -77,9 +77,9 @@ def _gone_on(turns: Sequence[Turn], groups: Sequence[SampleGroup], ends: dict[st
 
 
 def _next(trajectory: Trajectory, start: int, end: int) -> Turn | None:
-    """The first turn from ``start`` to ``end`` at which the agent acted and from which may be learned; other messages
-    of the agent stay in the history as they were logged."""
-    for index in range(start, end + 1):
+    """The first turn from ``start`` to ``end`` at which the agent acted and from which may be learned; pinned examples
+    and other messages of the agent stay in the history as they were logged."""
+    for index in range(max(start, trajectory.pinned_messages), end + 1):
         turn, is_agents = Turn(trajectory, index), trajectory.messages[index].role == "assistant"
         if index and is_agents and index not in trajectory.excluded and not turn.expected_action.is_empty:
             return turn

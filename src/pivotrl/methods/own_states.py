@@ -83,9 +83,14 @@ def _with_episodes(metrics: dict[str, float], played: Sequence[EpisodeResult]) -
     """The metrics of the groups, with what the episodes cost and earned."""
     turns = [turn for result in played for turn in result.turns]
     rewards = [result.reward for result in played if result.reward is not None]
+    num_tokens = metrics["samples/total"] * metrics.get("samples/mean_tokens", 0.0)
+    num_tokens += sum(len(turn.token_ids_T) for turn in turns)
+    total = metrics["samples/total"] + len(turns)
+    of_groups_alone = ("prompts/unshared", "prompts/computed")  # what the episodes computed is not counted
     return {
-        **metrics,
-        "samples/total": metrics["samples/total"] + len(turns),
+        **{name: value for name, value in metrics.items() if name not in of_groups_alone},
+        **({"samples/mean_tokens": num_tokens / total} if total else {}),
+        "samples/total": total,
         "samples/malformed": metrics["samples/malformed"] + sum(turn.parse_error is not None for turn in turns),
         "samples/cut_off": metrics["samples/cut_off"] + sum(turn.finish_reason == "length" for turn in turns),
         "episodes/total": float(len(played)),
