@@ -91,11 +91,12 @@ def shown(interval: Sequence[float]) -> str:
 
 def _footer(found: dict[str, Any]) -> str:
     about, rate = found["about"], found["pass_rate"]
+    new = "new seeds and turns" if len(about["seeds"]) > 1 else "new turns alone"
     return (
-        f"Pass rates and gradients are exact sums over the accepted actions in 11 wordings: {rate['enumerated']:.3f} of "
-        f"all mass; samples pass at {rate['sampled']:.3f}, {rate['passed_but_not_enumerated']:.3f} in other words. "
+        f"Pass rates and gradients are exact sums over the accepted actions in 11 wordings: "
+        f"{rate['enumerated']:.3f} of all mass; samples pass at {rate['sampled']:.3f}, {rate['passed_but_not_enumerated']:.3f} in other words. "
         f"Drifts are of "
         f"{about['held_out_turns']} held-out turns after {about['steps'][-1]} steps, in nats; the same pass rate is "
         f"{about['level']:g}. Seeds: {', '.join(map(str, about['seeds']))}. Intervals: 95 %, for new tasks (3.2), for "
-        f"{'new seeds and turns' if len(about['seeds']) > 1 else 'new turns alone'} (3.3). {about['date'][:10]}, {about['machine']}, `{about['command']}`."
+        f"{new} (3.3). {about['date'][:10]}, {about['machine']}, `{about['command']}`."
     )
