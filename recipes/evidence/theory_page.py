@@ -94,7 +94,8 @@ def _footer(found: dict[str, Any]) -> str:
     new = "new seeds and turns" if len(about["seeds"]) > 1 else "new turns alone"
     return (
         f"Pass rates and gradients are exact sums over the accepted actions in 11 wordings: "
-        f"{rate['enumerated']:.3f} of all mass; samples pass at {rate['sampled']:.3f}, {rate['passed_but_not_enumerated']:.3f} in other words. "
+        f"{rate['enumerated']:.3f} of all mass; "
+        f"samples pass at {rate['sampled']:.3f}, {rate['passed_but_not_enumerated']:.3f} in other words. "
         f"Drifts are of "
         f"{about['held_out_turns']} held-out turns after {about['steps'][-1]} steps, in nats; the same pass rate is "
         f"{about['level']:g}. Seeds: {', '.join(map(str, about['seeds']))}. Intervals: 95 %, for new tasks (3.2), for "
