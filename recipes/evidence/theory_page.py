@@ -47,44 +47,36 @@ def _signal_rows(policy: str, one: dict[str, Any]) -> list[Row]:
     natural = one["natural_over_deviation"]
     ratio = (natural["lowest"], natural["lowest"], natural["highest"])
     told = f"ratio {ratio[1]:.4f} to {ratio[2]:.4f} at {natural['turns']} turns"
-    rows = [("3.2: natural gradient = deviation of the reward (the turn's own Fisher matrix)", policy, told)]
-    verdicts = [decided(ratio, 0.99, 1.01)]
+    name = "3.2: the natural gradient is the reward deviation (the turn's own Fisher matrix)"
+    rows = [(name, policy, told, decided(ratio, 0.99, 1.01))]
     for kind, name in NORMS.items():
         found = one[kind]
-        if found["slope"] is None:
-            continue
-        rows.append((f"3.2: {name} is proportional to it", policy, f"log-log slope {shown(found['slope'])}"))
-        verdicts.append(decided(found["slope"], *PROPORTIONAL))
-        rows.append((f"3.2: {name} rises with it", policy, f"rank correlation {shown(found['spearman'])}"))
-        verdicts.append(_sign(found["spearman"]))
+        told = f"log-log slope {shown(found['slope'])}; rank correlation {shown(found['spearman'])}"
         if found["edge"] is not None:
-            told = f"{shown(found['edge'])} of mixed turns, {found['edge_predicted'][0]:.2f} predicted"
-            rows.append((f"3.2: {name} nearly vanishes at {found['edge_turns']} one-sided turns", policy, told))
-            verdicts.append(decided(found["edge"], 0.0, 0.5))
-    return [(*row, verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+            told += f"; at {found['edge_turns']} one-sided turns {shown(found['edge'])} of that at mixed ones"
+            told += f" (the deviation: {found['edge_predicted'][0]:.2f})"
+        verdict = f"{decided(found['slope'], *PROPORTIONAL)}; that it rises {_sign(found['spearman'])}"
+        rows.append((f"3.2: {name} is proportional to it", policy, told, verdict))
+    return rows
 
 
 def _shape_rows(where: str, one: dict[str, Any]) -> list[Row]:
     last = one["last"]
-    pairs = f"pairs drift by {last['accepted_pairs'][0]:.2f} (accepted) and {last['rejected_pairs'][0]:.2f} (rejected)"
     told = f"pass rate {last['pass'][0]:.2f}, logit {shown(last['logit'])}"
-    rows = [
-        ("3.3 (i): accepted actions gain mass", where, told, _sign(last["logit"])),
-        (
-            "3.3 (ii): ratios stay; the KL moves mass only",
-            where,
-            f"{shown(last['share'])} of {last['kl'][0]:.2f} nats; {pairs}",
-            decided(last["share"], MOST, 1.0 + 1e-9),
-        ),
-    ]
-    for kind in ("accepted", "rejected"):
-        if one["against"] is not None:
-            gap, level = one["against"][f"{kind}_pairs"], one["level"][f"{kind}_pairs"][0]
-            told = f"{level:.2f} nats, {shown(gap)} more than imitation"
-            less = _sign([-gap[0], -gap[2], -gap[1]])
-            rows.append(
-                (f"{kind.capitalize()} pairs drift less than with imitation, same pass rate", where, told, less)
-            )
+    rows = [("3.3 (i): accepted actions gain mass", where, told, _sign(last["logit"]))]
+    told = f"{shown(last['share'])} of {last['kl'][0]:.2f} nats; pairs drift by {last['accepted_pairs'][0]:.2f} "
+    told += f"(accepted), {last['rejected_pairs'][0]:.2f} (rejected)"
+    verdict = decided(last["share"], MOST, 1.0 + 1e-9)
+    rows.append(("3.3 (ii): ratios stay, so the KL moves mass only", where, told, verdict))
+    if one["against"] is not None:
+        gaps = [one["against"][f"{kind}_pairs"] for kind in ("accepted", "rejected")]
+        levels = [one["level"][f"{kind}_pairs"][0] for kind in ("accepted", "rejected")]
+        told = "; ".join(
+            f"{kind} {level:.2f}, imitation {level - gap[0]:.2f}, difference {shown(gap)}"
+            for kind, level, gap in zip(("accepted", "rejected"), levels, gaps, strict=True)
+        )
+        less = [_sign([-gap[0], -gap[2], -gap[1]]) for gap in gaps]
+        rows.append(("Pairs drift less than with imitation, same pass rate", where, told, f"{less[0]}; {less[1]}"))
     return rows
 
 
@@ -99,10 +91,13 @@ def shown(interval: Sequence[float]) -> str:
 
 def _footer(found: dict[str, Any]) -> str:
     about, rate = found["about"], found["pass_rate"]
+    new = "new seeds and turns" if len(about["seeds"]) > 1 else "new turns alone"
     return (
-        f"Pass rates and gradients are exact sums over the {rate['enumerated']:.3f} of all mass that passes in an "
-        f"enumerated wording ({rate['passed_but_not_enumerated']:.3f} passes in others). Drifts are of "
+        f"Pass rates and gradients are exact sums over the accepted actions in 11 wordings: "
+        f"{rate['enumerated']:.3f} of all mass; "
+        f"samples pass at {rate['sampled']:.3f}, {rate['passed_but_not_enumerated']:.3f} in other words. "
+        f"Drifts are of "
         f"{about['held_out_turns']} held-out turns after {about['steps'][-1]} steps, in nats; the same pass rate is "
         f"{about['level']:g}. Seeds: {', '.join(map(str, about['seeds']))}. Intervals: 95 %, for new tasks (3.2), for "
-        f"new seeds and turns (3.3). {about['date'][:10]}, {about['machine']}, `{about['command']}`."
+        f"{new} (3.3). {about['date'][:10]}, {about['machine']}, `{about['command']}`."
     )
