@@ -129,6 +129,7 @@ TABLES = {
     "demo": lambda: run_table("demo"),
     "compare": compare_table,
     "claims": page.claims,
+    "micro summary": lambda: page.summary_of_cells("micro"),
     "micro map": lambda: page.map_of_cells("micro"),
     "micro near": lambda: page.arms_table("micro", "near-several-32", page.SHOWN_ARMS),
     "micro far": lambda: page.arms_table("micro", "far-several-32", page.SHOWN_ARMS),

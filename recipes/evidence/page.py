@@ -125,6 +125,23 @@ def map_of_cells(name: str) -> str:
     return f"{table_of(rows, head)}\n\n{footer(about, seeds)}"
 
 
+def summary_of_cells(name: str) -> str:
+    """The map in four columns, for the README."""
+    made = grid(name)
+    if made is None:
+        return "No committed result yet."
+    rows = [
+        (
+            f"`{cell}`",
+            interval(registered.SCORE, one.second.score),
+            interval(registered.SCORE, one.first.score),
+            interval(registered.SCORE, one.difference),
+        )
+        for cell, one in contests(made[0], "score").items()
+    ]
+    return table_of(rows, ("demonstrator, reward, trajectories", "imitation", "PivotRL", "difference"))
+
+
 def _base(table: Table, measure: str) -> float:
     return float(table.values(None, measure, table.base_seeds, "test").mean())
 
@@ -141,22 +158,24 @@ def arms_table(name: str, cell: str, arms: Sequence[str]) -> str:
     if made is None or cell not in made[0]:
         return "No committed result yet."
     table, about = made[0][cell], made[1]
-    rows = []
+    rows, used = [], set[int]()
     for arm in arms:
         if arm not in table.arms or not (seeds := table.seeds(arm)):
             continue
         config = best_within(table, arm, registered.SCORE, registered.HARM, math.inf, seeds)
-        row = [registered.title(arm), f"{config.rate:g}", str(config.step), str(len(seeds))]
+        chosen = ("no training helps", "-") if config.arm == BASE else (f"{config.rate:g}", str(config.step))
+        row = [registered.title(arm), *chosen, str(len(seeds))]
+        used |= set(seeds)
         for measure in registered.SHOWN:
             if measure in table.measures():
                 gain = crossed_difference(table.gain(config, measure, seeds, "test"), is_bounded(measure))
                 row.append(interval(measure, gain))
         rows.append(row)
     shown = [registered.SHOWN[m] for m in registered.SHOWN if m in table.measures()]
-    before = ["before training, level", "", "", str(len(table.base_seeds))]
+    before = ["before training, level", "", "", ""]
     before += [number(m, _base(table, m)) for m in registered.SHOWN if m in table.measures()]
     text = table_of([before, *rows], ("method", "rate", "step", "seeds", *shown))
-    return f"{text}\n\nChanges from before training. {footer(about, table.base_seeds)}"
+    return f"{text}\n\nChanges from before training. {footer(about, sorted(used))}"
 
 
 def ablation(name: str, cell: str) -> str:
@@ -213,7 +232,8 @@ def cost_table(name: str, cell: str, pairs: Sequence[tuple[str, str]]) -> str:
                 if made_ratio is not None:
                     rows.append(_cost_row(first, second, measure, cost, made_ratio))
     head = ("methods", "score matched", "level, %", "cost", "first pays", "second pays", "ratio")
-    return f"{table_of(rows, head)}\n\n{footer(about, table.base_seeds)}"
+    seeds = sorted({seed for pair in pairs for seed in table.seeds(*pair)})
+    return f"{table_of(rows, head)}\n\n{footer(about, seeds)}"
 
 
 def _cost_row(first: str, second: str, measure: str, cost: str, made: Ratio) -> tuple[str, ...]:

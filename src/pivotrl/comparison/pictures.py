@@ -19,6 +19,9 @@ from pivotrl.comparison.table import Config, Table
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b7178", "#000000")
 """Of Okabe and Ito, told apart by everyone."""
 _MARKS = "osD^vP*X"
+_LINEAR = 0.01
+"""Below it the axis of forgetting is linear, beyond it logarithmic."""
+_TICKS = (-0.01, 0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pivotrl",
@@ -57,7 +60,10 @@ def frontier(table: Table, titles: dict[str, str], score: str, harm: str, labels
             axes.plot(*zip(*_envelope(points), strict=True), color=colour, linewidth=1.4, label=title)
         base = float(table.values(None, score, table.base_seeds, "test").mean())
         axes.axhline(base, color="#6b7178", linewidth=0.8, linestyle=":", label="before training")
-        axes.set_xscale("symlog", linthresh=0.01)
+        axes.set_xscale("symlog", linthresh=_LINEAR)
+        shown = [value for value in _TICKS if value <= axes.get_xlim()[1]]
+        axes.set_xticks(shown, [f"{value:g}" for value in shown])
+        axes.set_xticks([], minor=True)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         axes.legend(frameon=False, fontsize=8)
