@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pivotrl.comparison.differences import crossed_difference
 
 from pivotrl.advantages import Estimator, group_advantages
+from pivotrl.evaluation.differences import crossed_difference
 
 Array = npt.NDArray[np.float64]
 
