@@ -73,7 +73,8 @@ def harm_of(table: Table) -> str | None:
 def conclude(table: Table, arms: tuple[str, ...], score: str | None = None) -> Comparison:
     """What the points say; the advice is between the first two arms."""
     chosen, harm = score_of(table, score), harm_of(table)
-    measures = [measure for measure in LABELS if measure in table.measures()]
+    first = [measure for measure in (chosen, harm) if measure is not None]
+    measures = [*first, *(m for m in LABELS if m in table.measures() and m not in first)]
     before = {m: float(table.values(None, m, table.base_seeds, "test").mean()) for m in measures}
     rows = []
     for arm in arms:
