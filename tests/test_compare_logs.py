@@ -168,7 +168,7 @@ def test_a_killed_comparison_ends_like_an_uninterrupted_one(tmp_path: Path) -> N
 def test_an_interrupted_comparison_shows_what_is_done(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["compare", str(write_logs(tmp_path / "logs.jsonl", 40)), "-o", str(out), *GRID]
-    shown, code = started_and_stopped(command, out, 2 + 8 + 2, signal.SIGINT)  # after the first seed
+    shown, code = started_and_stopped(command, out, 2 + 10 + 2, signal.SIGINT)  # in the second seed
     assert code == 130
     assert "Not finished" in shown and "PivotRL" in shown
     made = json.loads((out / "comparison.json").read_text())
