@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -137,7 +138,9 @@ def started_and_stopped(command: list[str], out: Path, least: int, number: int) 
     )
     try:
         while process.poll() is None:
-            written = sum(path.read_bytes().count(b"\n") for path in (out / "trials").rglob("points.jsonl"))
+            written = 0
+            with contextlib.suppress(FileNotFoundError):  # a folder of weights was removed while we looked
+                written = sum(path.read_bytes().count(b"\n") for path in (out / "trials").rglob("points.jsonl"))
             if written >= least:
                 process.send_signal(number)
                 break
