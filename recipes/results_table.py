@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "evidence"))
 import page
+from theory_page import theory
 
 from pivotrl.reading.audit import DROPS, EXCLUSIONS, LOSSES
 
@@ -131,6 +132,7 @@ TABLES = {
     "claims": page.claims,
     "micro summary": lambda: page.summary_of_cells("micro"),
     "micro map": lambda: page.map_of_cells("micro"),
+    "micro equal forgetting": lambda: page.at_equal_forgetting("micro"),
     "micro near": lambda: page.arms_table("micro", "near-several-32", page.SHOWN_ARMS),
     "micro far": lambda: page.arms_table("micro", "far-several-32", page.SHOWN_ARMS),
     "micro detours": lambda: page.arms_table("micro", "detours-several-32", page.SHOWN_ARMS),
@@ -138,7 +140,7 @@ TABLES = {
     "micro ablation": lambda: page.ablation("micro", page.ABLATION_CELL),
     "micro predictions": lambda: page.predictions("micro"),
     "micro false alarms": lambda: page.false_alarms("micro"),
-    "micro theory": lambda: page.theory(),
+    "micro theory": theory,
     "textworld map": lambda: page.map_of_cells("textworld"),
     "textworld arms": lambda: page.arms_table("textworld", "far-several-64", page.SHOWN_ARMS),
 }

@@ -37,3 +37,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def one_thread():
     if "torch" in sys.modules:  # tests that need no torch do not load it
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers():
+    """The command line changes them for the rest of its process; the next test must not die of its own Ctrl-C."""
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in known.items():
+        signal.signal(number, handler)

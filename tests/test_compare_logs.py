@@ -73,6 +73,14 @@ def test_the_grid_may_grow_but_nothing_else_may_change(tmp_path: Path, capsys: p
         (["--checkpoints", "4", "2"], "must rise"),
         (["--score", "turns"], "score"),
         (["--heldout-fraction", "0.05"], "held-out tasks are too few"),
+        (["--learning-rate", "0.1"], "--learning-rate 0.1 is for one training; --rates says it in a comparison"),
+        (["--method", "sft"], "--arms says it"),
+        (["--num-steps", "7"], "--checkpoints says it"),
+        (["--train-seed", "7"], "--seeds says it"),
+        (["--turn-temperature", "1"], "are measured at 0 and at 1"),
+        (["--decay", "linear"], "share one training"),
+        (["--warmup-steps", "3"], "more than the first checkpoint, 2"),
+        (["--verifier", "outcome(environment='plancraft')"], "plays on with the policy"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(

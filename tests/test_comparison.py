@@ -13,7 +13,7 @@ from scipy import stats
 from comparing import make_setting
 from pivotrl import InputError
 from pivotrl.comparison.arms import ARMS, Arm, First, arms_named
-from pivotrl.comparison.choosing import adjusted, best_within, contest, least_harm
+from pivotrl.comparison.choosing import adjusted, best_within, equal_score, harm_at, least_harm, score_within
 from pivotrl.comparison.grids import crossed, read_points, run_grid
 from pivotrl.comparison.points import BASE, Costs, Point
 from pivotrl.comparison.reaching import crossing, ratio
@@ -49,7 +49,7 @@ def test_an_earlier_checkpoint_that_is_added_later_is_not_measured_with_later_we
 
 
 def test_finished_trials_buy_nothing_again(tmp_path: Path) -> None:
-    trials = crossed(ALIKE, dict.fromkeys(ALIKE, (0.5, 2.0)), (0,), (3,))
+    trials = crossed(dict.fromkeys(ALIKE, (0.5, 2.0)), (0,), (3,))
     run_grid(make_setting, tmp_path, trials)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
     run_grid(make_setting, tmp_path, trials)
@@ -58,7 +58,7 @@ def test_finished_trials_buy_nothing_again(tmp_path: Path) -> None:
 
 
 def test_two_processes_give_the_points_of_one(tmp_path: Path) -> None:
-    trials = crossed(("imitation", "pivots"), dict.fromkeys(ALIKE, (1.0,)), (0, 1), (2,))
+    trials = crossed(dict.fromkeys(("imitation", "pivots"), (1.0,)), (0, 1), (2,))
     run_grid(make_setting, tmp_path / "one", trials)
     run_grid(make_setting, tmp_path / "two", trials, num_workers=2)
     assert without_seconds(read_points(tmp_path / "one")) == without_seconds(read_points(tmp_path / "two"))
@@ -208,11 +208,12 @@ def test_equal_harm_and_equal_score() -> None:
     assert best_within(found, "b", "turns/greedy", "nll", 0.01) == Config(BASE, 0.0, 0)
     assert least_harm(found, "b", "turns/greedy", "nll", 0.55) == Config("b", 1.0, 2)
     assert least_harm(found, "a", "turns/greedy", "nll", 0.9) is None
-    at_harm = contest(found, "a", "b", "turns/greedy", "nll", "score", 0.041)
+    at_harm = score_within(found, "a", "b", "turns/greedy", "nll", 0.041)
     assert at_harm is not None and at_harm.difference.mean == pytest.approx(0.2)
-    at_score = contest(found, "a", "b", "turns/greedy", "nll", "harm", 0.59)
+    assert equal_score(found, "a", "b", "turns/greedy") == pytest.approx(0.6)
+    at_score = harm_at(found, "a", "b", "turns/greedy", "nll", 0.59)
     assert at_score is not None and at_score.difference.mean == pytest.approx(0.04 - 0.08)
-    assert contest(found, "a", "b", "turns/greedy", "nll", "harm", 0.95) is None
+    assert harm_at(found, "a", "b", "turns/greedy", "nll", 0.95) is None
     assert adjusted({"x": at_harm, "y": at_score})["x"] <= 1.0
 
 

@@ -69,6 +69,7 @@ def make_setting(cell: str) -> Setting:
                 {"id": f"q{number}", "source": question.kind, "prompt": question.text, "answer": question.answer}
                 for number, question in enumerate(battery.questions(24))
             ],
+            answer_verifier=battery.exact_answer,
         ),
         training=TrainingOptions(
             turns_per_step=16,

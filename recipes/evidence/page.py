@@ -12,9 +12,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import registered
 from packed import unpack
-from theory_page import theory
 
-from pivotrl.comparison.choosing import Contest, adjusted, best_within, contest, is_bounded
+from pivotrl.comparison.choosing import (
+    Contest,
+    adjusted,
+    best_within,
+    equal_score,
+    harm_at,
+    is_bounded,
+    score_within,
+)
+from pivotrl.comparison.page import LABELS, amount, told
 from pivotrl.comparison.pictures import curves, frontier
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.predicting import predicts
@@ -23,6 +31,8 @@ from pivotrl.comparison.table import Table
 from pivotrl.evaluation.differences import Difference, crossed_difference
 
 ABLATION_CELL, COST_CELL = registered.ABLATION_CELL, registered.COST_CELL
+LIMITS = (0.01, 0.03, 0.1)
+"""Nats of forgetting; chosen after the first results."""
 SHOWN_ARMS = ("imitation", "weighted_imitation", "self_imitation", "pivots", "end_to_end", "own_states", "routing")
 SHOWN_ARMS += tuple(registered.EXTRA)
 ROOT = Path(__file__).parents[2]
@@ -41,17 +51,6 @@ def grid(name: str) -> tuple[dict[str, Table], dict[str, Any]] | None:
     for point in points:
         cells.setdefault(point.cell, []).append(point)
     return {cell: Table(found) for cell, found in cells.items() if any(p.arm == BASE for p in found)}, about
-
-
-def number(measure: str, value: float, signed: bool = False) -> str:
-    """Shares in points, nats with three digits."""
-    sign = "+" if signed else ""
-    return f"{100 * value:{sign}.1f}" if is_bounded(measure) else f"{value:{sign}.3f}"
-
-
-def interval(measure: str, difference: Difference) -> str:
-    mean, low, high = (number(measure, value, True) for value in (difference.mean, difference.low, difference.high))
-    return f"{mean} [{low}, {high}]"
 
 
 def table_of(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
@@ -76,21 +75,14 @@ def contests(cells: dict[str, Table], question: str) -> dict[str, Contest]:
         if cell not in cells or not {"pivots", "imitation"} <= set(cells[cell].arms):
             continue
         table = cells[cell]
-        level = math.inf if question == "score" else _equal_score(table)
-        made = contest(table, "pivots", "imitation", registered.SCORE, registered.HARM, question, level)
+        if question == "score":
+            made = score_within(table, "pivots", "imitation", registered.SCORE)
+        else:
+            level = equal_score(table, "pivots", "imitation", registered.SCORE)
+            made = harm_at(table, "pivots", "imitation", registered.SCORE, registered.HARM, level)
         if made is not None:
             found[cell] = made
     return found
-
-
-def _equal_score(table: Table) -> float:
-    """The registered level: what the weaker of the two arms reaches on validation at its best."""
-    seeds = table.seeds("pivots", "imitation")
-    best = []
-    for arm in ("pivots", "imitation"):
-        config = best_within(table, arm, registered.SCORE, registered.HARM, math.inf, seeds)
-        best.append(float(table.values(config, registered.SCORE, seeds, "validation").mean()))
-    return min(best)
 
 
 def map_of_cells(name: str) -> str:
@@ -106,13 +98,13 @@ def map_of_cells(name: str) -> str:
         rows.append(
             (
                 f"`{cell}`",
-                number(registered.SCORE, _base(cells[cell], registered.SCORE)),
-                interval(registered.SCORE, one.second.score),
-                interval(registered.SCORE, one.first.score),
-                interval(registered.SCORE, one.difference),
+                amount(registered.SCORE, _base(cells[cell], registered.SCORE)),
+                told(registered.SCORE, one.second.score),
+                told(registered.SCORE, one.first.score),
+                told(registered.SCORE, one.difference),
                 f"{p_values[f'score {cell}']:.3g}",
                 _verdict(one.difference, 1),
-                "-" if harm is None else interval(registered.HARM, harm.difference),
+                "-" if harm is None else told(registered.HARM, harm.difference),
                 "-" if harm is None else f"{p_values[f'harm {cell}']:.3g}",
                 "-" if harm is None else _verdict(harm.difference, -1),
             )
@@ -125,6 +117,21 @@ def map_of_cells(name: str) -> str:
     return f"{table_of(rows, head)}\n\n{footer(about, seeds)}"
 
 
+def at_equal_forgetting(name: str) -> str:
+    """The score of each within a limit of forgetting; neither levels nor differences are part of the family."""
+    made = grid(name)
+    if made is None:
+        return "No committed result yet."
+    rows = []
+    for cell, table in made[0].items():
+        if {"pivots", "imitation"} <= set(table.arms):
+            found = [
+                score_within(table, "pivots", "imitation", registered.SCORE, registered.HARM, limit) for limit in LIMITS
+            ]
+            rows.append([f"`{cell}`", *(told(registered.SCORE, one.difference) if one else "-" for one in found)])
+    return table_of(rows, ("cell", *(f"at most {limit:+g} nats" for limit in LIMITS)))
+
+
 def summary_of_cells(name: str) -> str:
     """The map in four columns, for the README."""
     made = grid(name)
@@ -133,9 +140,9 @@ def summary_of_cells(name: str) -> str:
     rows = [
         (
             f"`{cell}`",
-            interval(registered.SCORE, one.second.score),
-            interval(registered.SCORE, one.first.score),
-            interval(registered.SCORE, one.difference),
+            told(registered.SCORE, one.second.score),
+            told(registered.SCORE, one.first.score),
+            told(registered.SCORE, one.difference),
         )
         for cell, one in contests(made[0], "score").items()
     ]
@@ -162,18 +169,18 @@ def arms_table(name: str, cell: str, arms: Sequence[str]) -> str:
     for arm in arms:
         if arm not in table.arms or not (seeds := table.seeds(arm)):
             continue
-        config = best_within(table, arm, registered.SCORE, registered.HARM, math.inf, seeds)
+        config = best_within(table, arm, registered.SCORE, seeds=seeds)
         chosen = ("no training helps", "-") if config.arm == BASE else (f"{config.rate:g}", str(config.step))
         row = [registered.title(arm), *chosen, str(len(seeds))]
         used |= set(seeds)
         for measure in registered.SHOWN:
             if measure in table.measures():
                 gain = crossed_difference(table.gain(config, measure, seeds, "test"), is_bounded(measure))
-                row.append(interval(measure, gain))
+                row.append(told(measure, gain))
         rows.append(row)
-    shown = [registered.SHOWN[m] for m in registered.SHOWN if m in table.measures()]
+    shown = [LABELS[m] for m in registered.SHOWN if m in table.measures()]
     before = ["before training, level", "", "", ""]
-    before += [number(m, _base(table, m)) for m in registered.SHOWN if m in table.measures()]
+    before += [amount(m, _base(table, m)) for m in registered.SHOWN if m in table.measures()]
     text = table_of([before, *rows], ("method", "rate", "step", "seeds", *shown))
     return f"{text}\n\nChanges from before training. {footer(about, sorted(used))}"
 
@@ -187,13 +194,13 @@ def ablation(name: str, cell: str) -> str:
     rows = []
     for arm in registered.ABLATION:
         if arm in table.arms:
-            one = contest(table, "pivots", arm, registered.SCORE, registered.HARM, "score", math.inf)
+            one = score_within(table, "pivots", arm, registered.SCORE)
             if one is not None:
                 rows.append(
                     (
                         registered.title(arm),
-                        interval(registered.SCORE, one.second.score),
-                        interval(registered.SCORE, one.difference),
+                        told(registered.SCORE, one.second.score),
+                        told(registered.SCORE, one.difference),
                         f"{one.difference.p_value:.3g}",
                         _verdict(one.difference, 1),
                     )
@@ -242,8 +249,8 @@ def _cost_row(first: str, second: str, measure: str, cost: str, made: Ratio) -> 
 
     return (
         f"{registered.title(first)} / {registered.title(second)}",
-        registered.SHOWN[measure].split(",")[0],
-        number(measure, made.level),
+        LABELS[measure],
+        amount(measure, made.level),
         cost,
         paid(made.first.cost),
         paid(made.second.cost),
@@ -319,10 +326,10 @@ def _claims(name: str, cells: dict[str, Table]) -> list[tuple[str, ...]]:
         ("Forgets less than imitation (+0.21 against -9.83 points)", "harm", registered.HARM, -1),
     ):
         found = contests(cells, question)
-        told = {cell: (_verdict(one.difference, direction), one.difference) for cell, one in found.items()}
-        verdicts = sorted({verdict for verdict, _ in told.values()})
-        if told:
-            where = "; ".join(f"`{cell}` {verdict}: {interval(measure, one)}" for cell, (verdict, one) in told.items())
+        judged = {cell: (_verdict(one.difference, direction), one.difference) for cell, one in found.items()}
+        verdicts = sorted({verdict for verdict, _ in judged.values()})
+        if judged:
+            where = "; ".join(f"`{cell}` {verdict}: {told(measure, one)}" for cell, (verdict, one) in judged.items())
             overall = verdicts[0] if len(verdicts) == 1 else "depends on the cell"
             rows.append((claim, name, overall, where))
     for claim, cost in (
@@ -337,9 +344,9 @@ def _claims(name: str, cells: dict[str, Table]) -> list[tuple[str, ...]]:
     ):
         table = cells.get(registered.ABLATION_CELL)
         if table is not None and {"pivots", arm} <= set(table.arms):
-            one = contest(table, "pivots", arm, registered.SCORE, registered.HARM, "score", math.inf)
+            one = score_within(table, "pivots", arm, registered.SCORE)
             if one is not None:
-                where = f"`{registered.ABLATION_CELL}`: {interval(registered.SCORE, one.difference)}"
+                where = f"`{registered.ABLATION_CELL}`: {told(registered.SCORE, one.difference)}"
                 rows.append((claim, name, _verdict(one.difference, 1), where))
     return rows
 
@@ -353,7 +360,7 @@ def _cost_claim(name: str, cells: dict[str, Table], claim: str, cost: str, facto
         made = ratio(table, "pivots", "end_to_end", registered.SCORE, level, cost)
         if made is not None:
             verdict = "holds" if made.low >= factor else "does not hold" if made.high < factor else "not decided"
-            where = f"`{cell}`, episodes at {number(registered.SCORE, level)} %: {_times(made)} times"
+            where = f"`{cell}`, episodes at {amount(registered.SCORE, level)} %: {_times(made)} times"
             rows.append((claim, name, verdict, where))
     return rows
 
@@ -392,9 +399,3 @@ def pictures() -> dict[Path, str]:
                         table, known, titles, registered.SCORE, "rollout turns", "held-out episodes, share done"
                     )
     return found
-
-
-__all__ = [
-    *("ablation", "arms_table", "claims", "cost_table", "false_alarms", "map_of_cells", "pictures", "predictions"),
-    "theory",
-]

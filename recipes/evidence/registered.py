@@ -8,16 +8,16 @@ SCORE = "episodes/greedy"
 """Primary score: held-out tasks done, greedily, with one move more than a best plan needs."""
 HARM = "nll"
 """Primary forgetting: change of the negative log-likelihood of answers outside the task."""
-SHOWN = {
-    "episodes/greedy": "episodes, greedy",
-    "episodes/sampled": "episodes, T = 1",
-    "turns/greedy": "turns, greedy",
-    "turns/sampled": "turns, T = 1",
-    "progress/greedy": "own-history progress",
-    "nll": "NLL outside the task, nats",
-    "answers": "answers outside the task",
-    "kl/tasks": "KL at tasks, nats",
-}
+SHOWN = (
+    "episodes/greedy",
+    "episodes/sampled",
+    "turns/greedy",
+    "turns/sampled",
+    "progress/greedy",
+    "nll",
+    "answers",
+    "kl/tasks",
+)
 SEEDS = tuple(range(10))
 CELLS = ("near-one-32", "near-several-32", "far-several-32", "detours-several-32", "privileged-several-32")
 """demonstrator-accepted-trajectories: the chosen fraction of the grid, whose contests are the family."""

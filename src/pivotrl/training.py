@@ -39,6 +39,17 @@ _MAX_SKIPPED_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """The output of a method at one step."""
+
+    groups: Sequence[TrainingGroup]
+    """Every group that counts in the loss denominators; empty if there is nothing to learn."""
+    teaches: bool
+    """Whether the groups give a gradient. If not, there is no update and nothing moves, not even Adam's momentum."""
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Step:
     """The input of a method at one step."""
 
@@ -53,14 +64,17 @@ class Step:
     environments: Mapping[str, Environments]
     """What a method that plays whole episodes plays in, by name."""
 
-    def sample(self) -> list[SampleGroup]:
+    def sample(self, turns: Sequence[Turn] | None = None) -> list[SampleGroup]:
         """G verified actions of the current policy at each turn. Stored samples are read back; new ones are stored
-        before use."""
+        before use.
+
+        Args:
+            turns: None: the batch.
+        """
+        sampling = self.sampling("step", self.number)
         return self.stored(
-            self.turns,
-            lambda turns: sample_groups(
-                turns, self.policy, self.verifier, self.options.group_size, self.sampling("step", self.number)
-            ),
+            self.turns if turns is None else turns,
+            lambda asked: sample_groups(asked, self.policy, self.verifier, self.options.group_size, sampling),
         )
 
     def sampling(self, *purpose: str | int) -> Sampling:
@@ -106,16 +120,18 @@ class Step:
         """
         return _with_advantages(self.turns if turns is None else turns, groups, self.options.advantage)
 
+    def practise(self, samples: Sequence[SampleGroup], turns: Sequence[Turn] | None = None) -> Lesson:
+        """What the differences within each group teach (paper eq. 7): nothing if no rewards differ and there is no KL
+        term.
 
-@dataclass(frozen=True)
-class Lesson:
-    """The output of a method at one step."""
-
-    groups: Sequence[TrainingGroup]
-    """Every group that counts in the loss denominators; empty if there is nothing to learn."""
-    teaches: bool
-    """Whether the groups give a gradient. If not, there is no update and nothing moves, not even Adam's momentum."""
-    metrics: dict[str, float]
+        Args:
+            turns: of the samples; None: the batch.
+        """
+        groups, metrics = self.weigh(samples, turns)
+        with_signal = [group for group in groups if any(group.advantages_G)]
+        if self.options.average_over == "signal":
+            groups = with_signal
+        return Lesson(groups, bool(with_signal) or (bool(groups) and self.options.kl_coefficient > 0), metrics)
 
 
 class Method(Protocol):

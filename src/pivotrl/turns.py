@@ -12,7 +12,7 @@ from typing import Literal
 
 from pivotrl.options import AtLeast1, check
 from pivotrl.protocols import Turn
-from pivotrl.records import SkippedTurn, Trajectory
+from pivotrl.records import Action, Message, SkippedTurn, Trajectory
 
 Domain = Literal["conversation", "swe", "terminal", "search"]
 
@@ -181,3 +181,16 @@ def whole_trajectories(turns: Sequence[Turn], size: int) -> list[list[Turn]]:
             batches.append([])
         batches[-1] += together
     return batches
+
+
+def in_place_of(logged: Message, action: Action) -> Message | None:
+    """An action as a message in place of the logged one, whose answers follow. Its calls take over the ids that the
+    answers refer to, those of a call by the same name first; None if the answers belong to another number of calls."""
+    if len(action.tool_calls) != len(logged.tool_calls):
+        return None
+    left, calls = list(logged.tool_calls), []
+    for call in action.tool_calls:
+        answered = next((other for other in left if other.name == call.name), left[0])
+        left.remove(answered)
+        calls.append(call.model_copy(update={"id": answered.id}))
+    return Message(role="assistant", content=action.content, tool_calls=tuple(calls))

@@ -29,7 +29,8 @@ from pivotrl.rollouts import sample_groups
 from pivotrl.verifiers.errands import verify
 
 MODEL = Path(__file__).parent / "model"
-MAX_TOKENS = 48
+MAX_TOKENS = 72
+"""The longest demonstration, a thought and JSON, has 65 tokens."""
 
 
 def heldout_turns(num_turns: int | None = 128, demonstrator: Any = "near") -> list[Turn]:

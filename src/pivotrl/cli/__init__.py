@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pivotrl import plugins
-from pivotrl.cli import stage_commands, tables, view_commands
+from pivotrl.cli import compare_command, stage_commands, tables, view_commands
 from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
 from pivotrl.protocols import InputError, NoPivots
@@ -30,7 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "select": stage_commands.select,
     "train": stage_commands.train,
     "evaluate": stage_commands.evaluate,
-    "compare": stage_commands.compare,
+    "compare": compare_command.compare,
     "report": view_commands.report,
     "export": view_commands.export,
     "check": view_commands.check,

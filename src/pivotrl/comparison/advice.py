@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from pivotrl.comparison.choosing import Contest, best_within, contest, is_bounded
+from pivotrl.comparison.choosing import Contest, equal_score, harm_at, is_bounded, score_within
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.table import Table
 
@@ -30,14 +29,13 @@ def advise(table: Table, first: str, second: str, titles: dict[str, str], score:
     at equal score. Higher score and more forgetting at equal score is a trade-off, which the reader decides.
     """
     one, other = titles[first], titles[second]
-    limited = harm or score  # without a measure of harm every config is allowed, since the limit is infinite
-    at_best = contest(table, first, second, score, limited, "score", math.inf)
+    at_best = score_within(table, first, second, score, harm)
     if at_best is None:
         return Advice("undecided", "No seed has all checkpoints of both methods yet.", None, None)
     if {at_best.first.config.arm, at_best.second.config.arm} == {BASE}:
         return Advice("neither", "Neither method improves the policy on the validation tasks.", at_best, None)
-    level = _equal_score(table, first, second, score, limited)
-    at_score = contest(table, first, second, score, harm, "harm", level) if harm else None
+    level = equal_score(table, first, second, score)
+    at_score = harm_at(table, first, second, score, harm, level) if harm else None
     better, gentler = _sign(at_best), -_sign(at_score)
     name = {1: one, -1: other}
     chosen = {1: "first", -1: "second"}
@@ -67,10 +65,3 @@ def _sign(found: Contest | None) -> int:
     if found is None:
         return 0
     return (found.difference.low > 0) - (found.difference.high < 0)
-
-
-def _equal_score(table: Table, first: str, second: str, score: str, harm: str) -> float:
-    """What the weaker of the two reaches on validation at its best."""
-    seeds = table.seeds(first, second)
-    best = [best_within(table, arm, score, harm, math.inf, seeds) for arm in (first, second)]
-    return min(float(table.values(config, score, seeds, "validation").mean()) for config in best)

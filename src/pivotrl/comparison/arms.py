@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from pivotrl.options import InputError
 from pivotrl.selection import Rule
@@ -32,8 +30,6 @@ class Arm:
     """Reward only the demonstrated action itself (the paper's r_strict), in the profile and in training."""
     first: First | None = None
     """A training that goes before, such as a little imitation."""
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    """Training options in which this arm differs from the setting, such as ``kl_coefficient``."""
 
 
 ARMS = {

@@ -6,6 +6,7 @@ forgetting; test clusters, which had no say, give its score. So the best of many
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,16 +25,17 @@ class Choice:
 
     config: Config
     score: Difference
-    harm: Difference
+    harm: Difference | None
+    """None if nothing outside the task was measured."""
 
 
 @dataclass(frozen=True)
 class Contest:
     """Two arms at one level: what test says of the difference ``first - second``."""
 
-    question: str
-    """``score``: at most this much harm. ``harm``: at least this much score."""
+    measure: str
     level: float
+    """The most harm allowed, or the least score."""
     first: Choice
     second: Choice
     difference: Difference
@@ -44,7 +46,12 @@ def is_bounded(measure: str) -> bool:
 
 
 def best_within(
-    table: Table, arm: str, score: str, harm: str, limit: float, seeds: Sequence[int] | None = None
+    table: Table,
+    arm: str,
+    score: str,
+    harm: str | None = None,
+    limit: float = math.inf,
+    seeds: Sequence[int] | None = None,
 ) -> Config:
     """The config with the best mean validation score among those whose mean validation harm is at most ``limit``. The
     base is one of them: training may not be worth it."""
@@ -52,10 +59,17 @@ def best_within(
     best, found = 0.0, Config(BASE, 0.0, 0)
     for config in table.configs(arm):
         gained = float(table.gain(config, score, chosen, "validation").mean())
-        harmed = float(table.gain(config, harm, chosen, "validation").mean())
+        harmed = float(table.gain(config, harm, chosen, "validation").mean()) if harm else -math.inf
         if harmed <= limit and gained > best:
             best, found = gained, config
     return found
+
+
+def equal_score(table: Table, first: str, second: str, score: str) -> float:
+    """The score that the weaker of two arms reaches on validation at its best."""
+    seeds = table.seeds(first, second)
+    best = [best_within(table, arm, score, seeds=seeds) for arm in (first, second)]
+    return min(float(table.values(config, score, seeds, "validation").mean()) for config in best)
 
 
 def least_harm(
@@ -73,30 +87,49 @@ def least_harm(
     return found
 
 
-def told(table: Table, config: Config, score: str, harm: str, seeds: list[int]) -> Choice:
+def told(table: Table, config: Config, score: str, harm: str | None, seeds: list[int]) -> Choice:
     """What test clusters say of a config."""
     return Choice(
         config,
         crossed_difference(table.gain(config, score, seeds, "test"), is_bounded(score)),
-        crossed_difference(table.gain(config, harm, seeds, "test"), is_bounded(harm)),
+        crossed_difference(table.gain(config, harm, seeds, "test"), is_bounded(harm)) if harm else None,
     )
 
 
-def contest(
-    table: Table, first: str, second: str, score: str, harm: str, question: str, level: float
+def score_within(
+    table: Table, first: str, second: str, score: str, harm: str | None = None, limit: float = math.inf
 ) -> Contest | None:
-    """Two arms at one level of harm or score; None if one of them has no config there."""
-    seeds = table.seeds(first, second)
-    if not seeds:
+    """The score of two arms, each at the best config with at most so much harm; None if they share no seed."""
+    if not (seeds := table.seeds(first, second)):
         return None
-    choose = best_within if question == "score" else least_harm
-    one, other = (choose(table, arm, score, harm, level, seeds) for arm in (first, second))
+    one, other = (best_within(table, arm, score, harm, limit, seeds) for arm in (first, second))
+    return _contest(table, one, other, score, harm, score, limit, seeds)
+
+
+def harm_at(table: Table, first: str, second: str, score: str, harm: str, level: float) -> Contest | None:
+    """The harm of two arms, each at the gentlest config with at least this score; None if one has no such config, or
+    they share no seed."""
+    if not (seeds := table.seeds(first, second)):
+        return None
+    one, other = (least_harm(table, arm, score, harm, level, seeds) for arm in (first, second))
     if one is None or other is None:
         return None
-    measure = score if question == "score" else harm
+    return _contest(table, one, other, score, harm, harm, level, seeds)
+
+
+def _contest(
+    table: Table,
+    one: Config,
+    other: Config,
+    score: str,
+    harm: str | None,
+    measure: str,
+    level: float,
+    seeds: list[int],
+) -> Contest:
     gain_ST = table.gain(one, measure, seeds, "test") - table.gain(other, measure, seeds, "test")
     return Contest(
-        question,
+        measure,
         level,
         told(table, one, score, harm, seeds),
         told(table, other, score, harm, seeds),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -29,10 +30,11 @@ def run_grid(
 ) -> None:
     """Run every trial that is not finished, in order, and measure the base of every cell and seed.
 
-    Trials are independent, so any number of workers gives the same points but for seconds.
+    Trials are independent. Any number of workers gives the same points but for seconds, if each computes with one
+    thread.
 
     Args:
-        num_workers: processes; each computes with one thread if there are several. 1: in this process.
+        num_workers: processes, each with one thread. 1: this process, with its own number of threads.
 
     Raises:
         InputError: another process works in ``root``, or a trial cannot run.
@@ -86,8 +88,6 @@ def _run(make_setting: MakeSetting, root: Path, job: Trial | tuple[str, int], ma
 
 
 def _one_thread() -> None:
-    import os
-
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported, which is later in a new process
 
 
@@ -95,9 +95,10 @@ def _name(job: Trial | tuple[str, int]) -> str:
     return str(job.folder) if isinstance(job, Trial) else f"{job[0]} base, seed {job[1]}"
 
 
-def crossed(
-    arms: Iterable[str], rates: dict[str, Sequence[float]], seeds: Iterable[int], checkpoints: tuple[int, ...]
-) -> list[Trial]:
-    """Every arm at each of its rates and every seed; seed by seed, so that an early stop leaves whole seeds."""
-    names = list(arms)
-    return [Trial(name, rate, seed, checkpoints) for seed in seeds for name in names for rate in rates[name]]
+def crossed(rates: Mapping[str, Sequence[float]], seeds: Iterable[int], checkpoints: tuple[int, ...]) -> list[Trial]:
+    """Every arm at each of its rates and every seed; seed by seed, so that an early stop leaves whole seeds.
+
+    Args:
+        rates: arm -> learning rates.
+    """
+    return [Trial(name, rate, seed, checkpoints) for seed in seeds for name in rates for rate in rates[name]]

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from pivotrl import plugins
 from pivotrl.comparison.arms import arms_named
-from pivotrl.comparison.grids import read_points, run_grid
+from pivotrl.comparison.grids import crossed, read_points, run_grid
 from pivotrl.comparison.measuring import HeldOutItems, Measuring
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.settings import Setting
@@ -22,11 +23,11 @@ from pivotrl.comparison.trials import Trial
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
-from pivotrl.options import AtLeast1, Positive, check, options_dict, refuse
+from pivotrl.options import AtLeast1, Positive, check, flag, options_dict, refuse
 from pivotrl.plugins.describing import describe
 from pivotrl.plugins.environments import describe_environments, make_checked
 from pivotrl.profiling import ProfileOptions
-from pivotrl.protocols import InputError, MakeEnvironments, Policy, Reader, Verifier
+from pivotrl.protocols import BoundToPolicy, InputError, MakeEnvironments, Policy, Reader, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.runs.files import RunFiles
@@ -34,6 +35,7 @@ from pivotrl.selection import SelectionOptions
 from pivotrl.stages.reading import read_stage
 from pivotrl.storage.record_files import sha256_of_json, write_file
 from pivotrl.training import TrainingOptions
+from pivotrl.training_options import usual_rate
 from pivotrl.turns import TurnOptions, cut, draw_by_task
 
 
@@ -91,23 +93,21 @@ def compare_logs(
 
     Args:
         make_policy: seed -> a fresh policy.
-        evaluation: ``heldout_turns``, ``turn_samples``, ``episodes_per_task``, ``eval_max_tokens``, ``eval_batch`` and
-            ``eval_seed`` apply; turns and episodes are measured greedily and at temperature 1.
+        answers: questions, judged by the verifier ``answer``.
+        evaluation: turns and episodes are measured greedily and at temperature 1; ``heldout_turns``, ``turn_samples``,
+            ``episodes_per_task``, ``eval_max_tokens``, ``eval_batch`` and ``eval_seed`` apply, and
+            ``progress_trajectories`` if it is not 0.
 
     Raises:
-        InputError: the verifier passes wrong actions, there are too few held-out tasks to choose and to tell, or a
-            trial cannot run.
+        InputError: an option is given that the grid settles, the verifier passes wrong actions, there are too few
+            held-out tasks to choose and to tell, or a trial cannot run.
     """
     fixed = [turns, checking, profiling, selection, training, evaluation]
-    settings = {name: value for options in fixed for name, value in options_dict(options).items()}
-    named: dict[str, Any] = {"verifier": describe(verifier), "environments": describe_environments(environments)}
-    named |= {"train_environments": describe_environments(train_environments), "policy": make_policy(0).identity}
-    named |= {"texts": sha256_of_json(list(retention)), "answers": sha256_of_json(list(answers))}
-    _require_same(directory / "comparison.settings.json", {**settings, **named})
-    if training.decay != "constant":
-        refuse("decay", training.decay, "has no meaning in a comparison, whose checkpoints share one training")
+    _require_effect(fixed)
     if training.warmup_steps > grid.checkpoints[0]:
         refuse("warmup_steps", training.warmup_steps, f"is more than the first checkpoint, {grid.checkpoints[0]}")
+    if isinstance(verifier, BoundToPolicy):
+        raise InputError(f"{describe(verifier)} plays on with the policy, which differs from trial to trial here")
     read_stage(source, directory, reader=reader, reading=reading, heldout=heldout, observer=observer)
     files = RunFiles(directory)
     candidates = cut(files.trajectories(), turns)[0]
@@ -128,6 +128,13 @@ def compare_logs(
             "questions": [text["id"] for text in answers],
         }
     )
+    policy = make_policy(0)
+    settings = {name: value for options in fixed for name, value in options_dict(options).items()}
+    settings |= {"verifier": describe(verifier), "exact_verifier": exact_verifier and describe(exact_verifier)}
+    settings |= {"environments": describe_environments(environments), "policy": policy.identity}
+    settings |= {"train_environments": describe_environments(train_environments)}
+    settings |= {"texts": sha256_of_json(list(retention)), "answers": sha256_of_json(list(answers))}
+    _require_same(directory / "comparison.settings.json", settings)
     walked = {turn.trajectory.id for turn in held_out} if evaluation.progress_trajectories != 0 else set()
     require_checked(directory, candidates, verifier, checking, observer, None, verification)
     with Verification(verifier, verification, candidates) as guarded:
@@ -143,6 +150,7 @@ def compare_logs(
                 environments=made,
                 texts=retention,
                 questions=answers,
+                answer_verifier=plugins.load("verifiers", "answer") if answers else None,
             ),
             training=training,
             profiling=profiling,
@@ -156,7 +164,7 @@ def compare_logs(
             ),
             train_environments=(lambda seed: make_checked(train_environments)) if train_environments else None,
         )
-        run_grid(lambda cell: setting, directory / "trials", _trials(grid, training, make_policy), 1, observer)
+        run_grid(lambda cell: setting, directory / "trials", _trials(grid, training, policy), 1, observer)
     return Table(read_points(directory / "trials"))
 
 
@@ -167,6 +175,34 @@ def table_so_far(directory: Path) -> Table | None:
 
 
 _LEAST_TASKS = 8
+_FROM_THE_GRID = {
+    "method": "--arms",
+    "rule": "--arms",
+    "learning_rate": "--rates",
+    "num_steps": "--checkpoints",
+    "train_seed": "--seeds",
+    "profile_seed": "--seeds",
+    "selection_seed": "--seeds",
+}
+"""Options of one training -> what gives them here."""
+
+
+def _require_effect(groups: Sequence[Any]) -> None:
+    """
+    Raises:
+        InputError: an option that the grid settles was given.
+    """
+    for options in groups:
+        for field in dataclasses.fields(options):
+            value = getattr(options, field.name)
+            if value != field.default and (instead := _FROM_THE_GRID.get(field.name)):
+                refuse(field.name, value, f"is for one training; {instead} says it in a comparison")
+            if value != field.default and field.name in ("eval_temperature", "turn_temperature"):
+                refuse(field.name, value, "does nothing here: turns and episodes are measured at 0 and at 1")
+            if field.name == "eval_temperatures" and value not in (None, (0.0, 1.0)):
+                refuse(field.name, " ".join(map(str, value)), "must be 0 1: both are measured")
+            if field.name == "decay" and value != field.default:
+                refuse(field.name, value, "has no meaning in a comparison, whose checkpoints share one training")
 
 
 def _require_halves(clusters: Mapping[str, Sequence[str]]) -> None:
@@ -204,21 +240,14 @@ def _require_same(path: Path, settings: dict[str, Any]) -> None:
         write_file(path, json.dumps(settings, indent=2) + "\n")
 
 
-def _trials(grid: GridOptions, training: TrainingOptions, make_policy: Callable[[int], Policy]) -> list[Trial]:
-    """Seed by seed, so that an early stop leaves whole seeds."""
+def _trials(grid: GridOptions, training: TrainingOptions, policy: Policy) -> list[Trial]:
     rates: dict[str, tuple[float, ...]] = {}
-    policy: Policy | None = None
     for name, arm in arms_named(grid.arms).items():
         if grid.rates is not None:
             rates[name] = grid.rates
             continue
-        policy = policy or make_policy(0)
-        method = dataclasses.replace(training, method=arm.method).load_method()
-        usual = policy.default_learning_rate(method.objective)
+        usual = usual_rate(dataclasses.replace(training, method=arm.method), policy)
+        if usual is None:
+            raise InputError(f"{type(policy).__name__} has no default learning rate; give {flag('rates')}")
         rates[name] = (usual / 3, usual, usual * 3)
-    return [
-        Trial(name, rate, seed, grid.checkpoints)
-        for seed in range(grid.seeds)
-        for name in rates
-        for rate in rates[name]
-    ]
+    return crossed(rates, range(grid.seeds), grid.checkpoints)

@@ -19,7 +19,6 @@ from pivotrl.evaluation import (
 from pivotrl.evaluation.divergence import can_score, draw_reference, task_kl, text_turns
 from pivotrl.options import AtLeast1, check
 from pivotrl.protocols import Environments, Policy, Turn, Verifier
-from pivotrl.records import Action, Verdict
 
 _AT = {0.0: "greedy", 1.0: "sampled"}
 
@@ -59,7 +58,8 @@ class HeldOutItems:
     texts: Sequence[dict[str, str]] = ()
     """Reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`."""
     questions: Sequence[dict[str, str]] = ()
-    """Questions outside the task, in the same form; an answer counts if it is exactly the expected one."""
+    """Questions outside the task, in the same form."""
+    answer_verifier: Verifier | None = None
 
 
 def measure(
@@ -103,7 +103,8 @@ def measure(
         scored = evaluate_retention(policy, items.texts, folder / "texts.jsonl")
         values["nll"] = cluster_means((r.item_id, r.nll) for r in scored)
     if items.questions:
-        answered = evaluate_answers(policy, items.questions, exact, folder / "answers.jsonl", greedy)
+        assert items.answer_verifier is not None
+        answered = evaluate_answers(policy, items.questions, items.answer_verifier, folder / "answers.jsonl", greedy)
         values["answers"] = cluster_means((r.item_id, r.reward) for r in answered)
     for name, turns, count in (("tasks", items.turns, options.samples_per_turn), ("answers", questions, 1)):
         if turns and can_score(policy):
@@ -112,12 +113,6 @@ def measure(
             moved = task_kl(policy, turns, before, options.batch)
             values[f"kl/{name}"] = cluster_means((r.task_id, r.kl) for r in moved)
     return values
-
-
-def exact(turn: Turn, action: Action) -> Verdict:
-    """Whether the answer is the expected one, but for spaces around it."""
-    right = (action.content or "").strip() == (turn.expected_action.content or "").strip()
-    return Verdict.passed() if right and not action.tool_calls else Verdict.failed("other_answer")
 
 
 def cluster_means(rows: Iterable[tuple[str, float | None]]) -> dict[str, float]:

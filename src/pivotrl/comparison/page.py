@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ def conclude(table: Table, arms: tuple[str, ...], score: str | None = None) -> C
     for arm in arms:
         if not (seeds := table.seeds(arm)):
             continue
-        config = best_within(table, arm, chosen, harm or chosen, math.inf, seeds)
+        config = best_within(table, arm, chosen, seeds=seeds)
         costs = table.costs(config, seeds)
         rows.append(
             Row(

@@ -125,7 +125,7 @@ class _Phase:
         if num_steps == 0:
             return self.profiled
         settled: dict[str, Any] = {"method": self.arm.method, "learning_rate": self.rate, "train_seed": self.trial.seed}
-        settled |= {"num_steps": num_steps, "checkpoint_every": num_steps, **self.arm.changes}
+        settled |= {"num_steps": num_steps, "checkpoint_every": num_steps}
         options = dataclasses.replace(self.setting.training, **settled)
         steps = train(policy, self.turns, self.verifier, self.folder, options, environments=self.environments)
         return _sum(self.profiled, _costs(steps[:num_steps]))

@@ -14,9 +14,10 @@ from pathlib import Path
 from pivotrl.evaluation.options import Draw, EvaluationOptions
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
-from pivotrl.records import Action, Message, ProgressResult, SampleGroup, Trajectory, progress_key
+from pivotrl.records import ProgressResult, SampleGroup, Trajectory, progress_key
 from pivotrl.rollouts import continuation_turns, misfit, sample_groups
 from pivotrl.storage.record_files import RecordFile
+from pivotrl.turns import in_place_of
 
 
 def evaluate_progress(
@@ -87,7 +88,7 @@ class _Walk:
         if verdict.outcome != "pass":
             return self.stop(verdict.reason, is_known=verdict.outcome == "fail")
         messages = list(self.trajectory.messages)
-        messages[turn.index] = _own_message(messages[turn.index], completion.action)
+        messages[turn.index] = in_place_of(messages[turn.index], completion.action) or messages[turn.index]
         self.trajectory = self.trajectory.model_copy(update={"messages": tuple(messages)})
         self.num_done += 1
         if self.num_done == len(self.turns):
@@ -138,17 +139,3 @@ def _take_turns(walking: Sequence[_Walk], sampler: Sampler, verifier: Verifier, 
         groups = sample_groups(turns, sampler, verifier, 1, sampling, first=number)
         for (walk, _), group in zip(able, groups, strict=True):
             walk.act(group)
-
-
-def _own_message(logged: Message, action: Action) -> Message:
-    """The policy's action in place of the logged one. Its calls take over the ids that the logged answers refer to,
-    those of a call by the same name first. If there are not as many calls as logged answers expect, the logged message
-    stays."""
-    if len(action.tool_calls) != len(logged.tool_calls):
-        return logged
-    left, calls = list(logged.tool_calls), []
-    for call in action.tool_calls:
-        answered = next((other for other in left if other.name == call.name), left[0])
-        left.remove(answered)
-        calls.append(call.model_copy(update={"id": answered.id}))
-    return Message(role="assistant", content=action.content, tool_calls=tuple(calls))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pivotrl.protocols import ObjectiveName, TrainingGroup, Turn
-from pivotrl.records import Action, Message, SampleGroup, Trajectory
-from pivotrl.rollouts import misfit, sample_groups
+from pivotrl.protocols import ObjectiveName, Turn
+from pivotrl.records import SampleGroup, Trajectory
+from pivotrl.rollouts import misfit
 from pivotrl.training import Lesson, Step, TrainingOptions
 from pivotrl.training_options import require_groups
+from pivotrl.turns import in_place_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +34,10 @@ class Method:
         require_groups(options)
 
     def lesson(self, step: Step) -> Lesson:
-        """The groups, with nothing to learn if rewards do not differ and there is no KL term."""
         visited, samples = _walk(step)
-        groups, metrics = step.weigh(samples, visited)
-        with_signal: list[TrainingGroup] = [group for group in groups if any(group.advantages_G)]
-        if step.options.average_over == "signal":
-            groups = with_signal
-        teaches = bool(with_signal) or (bool(groups) and step.options.kl_coefficient > 0)
+        lesson = step.practise(samples, visited)
         reached = {turn.id for turn in visited} & {turn.id for turn in step.turns}
-        return Lesson(groups, teaches, metrics | {"groups/reached": float(len(reached))})
+        return dataclasses.replace(lesson, metrics=lesson.metrics | {"groups/reached": float(len(reached))})
 
 
 def _walk(step: Step) -> tuple[list[Turn], list[SampleGroup]]:
@@ -52,23 +49,18 @@ def _walk(step: Step) -> tuple[list[Turn], list[SampleGroup]]:
     walking = list(filter(None, (_next(turn.trajectory, 0, turn.index) for turn in last.values())))
     visited, samples = list[Turn](), list[SampleGroup]()
     while walking := [turn for turn in walking if misfit(step.policy, turn, step.options.train_max_tokens) is None]:
-        groups = step.stored(walking, lambda turns: _sampled(step, turns))
+        groups = step.sample(walking)
         visited += walking
         samples += groups
         walking = list(_gone_on(walking, groups, {name: turn.index for name, turn in last.items()}))
     return visited, samples
 
 
-def _sampled(step: Step, turns: Sequence[Turn]) -> Iterator[SampleGroup]:
-    sampling = step.sampling("step", step.number)
-    return sample_groups(turns, step.policy, step.verifier, step.options.group_size, sampling)
-
-
 def _gone_on(turns: Sequence[Turn], groups: Sequence[SampleGroup], ends: dict[str, int]) -> Iterator[Turn]:
     """The next turn of each walk whose first action passed."""
     for turn, group in zip(turns, groups, strict=True):
         messages = turn.trajectory.messages
-        taken = _in_place_of(messages[turn.index], group.completions_G[0].action)
+        taken = in_place_of(messages[turn.index], group.completions_G[0].action)
         if group.verdicts_G[0].outcome == "pass" and taken is not None:
             own = (*messages[: turn.index], taken, *messages[turn.index + 1 :])
             trajectory = turn.trajectory.model_copy(update={"messages": own})
@@ -84,15 +76,3 @@ def _next(trajectory: Trajectory, start: int, end: int) -> Turn | None:
         if index and is_agents and index not in trajectory.excluded and not turn.expected_action.is_empty:
             return turn
     return None
-
-
-def _in_place_of(logged: Message, action: Action) -> Message | None:
-    """The action as a message. Its calls take the ids of the logged ones, which the logged answers name; None if the
-    answers belong to another number of calls."""
-    if len(action.tool_calls) != len(logged.tool_calls):
-        return None
-    calls = tuple(
-        call.model_copy(update={"id": known.id})
-        for call, known in zip(action.tool_calls, logged.tool_calls, strict=True)
-    )
-    return Message(role="assistant", content=action.content, tool_calls=calls)

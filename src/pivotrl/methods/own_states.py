@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import statistics
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from pivotrl.episodes import Episode, draw_tasks, play_once, turns_of
 from pivotrl.options import AtLeast1
 from pivotrl.protocols import ObjectiveName, Turn
 from pivotrl.records import EpisodeResult, Sampling
-from pivotrl.rollouts import sample_groups
 from pivotrl.seeding import derive_seed
 from pivotrl.training import Lesson, Step, TrainingOptions
 from pivotrl.training_options import require_groups
@@ -44,21 +44,10 @@ class Method:
         require_groups(options)
 
     def lesson(self, step: Step) -> Lesson:
-        """The groups, with nothing to learn if rewards do not differ and there is no KL term."""
         played = self._play(step)
         states = self._draw(played, step)
-        samples = step.stored(
-            states,
-            lambda turns: sample_groups(
-                turns, step.policy, step.verifier, step.options.group_size, step.sampling("step", step.number)
-            ),
-        )
-        groups, metrics = step.weigh(samples, states)
-        with_signal = [group for group in groups if any(group.advantages_G)]
-        if step.options.average_over == "signal":
-            groups = with_signal
-        teaches = bool(with_signal) or (bool(groups) and step.options.kl_coefficient > 0)
-        return Lesson(groups, teaches, _with_episodes(metrics, played))
+        lesson = step.practise(step.sample(states), states)
+        return dataclasses.replace(lesson, metrics=_with_episodes(lesson.metrics, played))
 
     def _play(self, step: Step) -> list[EpisodeResult]:
         options = step.options

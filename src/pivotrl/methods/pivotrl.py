@@ -23,10 +23,4 @@ class Method:
         require_groups(options)
 
     def lesson(self, step: Step) -> Lesson:
-        """The groups, with nothing to learn if rewards do not differ and there is no KL term."""
-        groups, metrics = step.weigh(step.sample())
-        with_signal = [group for group in groups if any(group.advantages_G)]
-        if step.options.average_over == "signal":
-            return Lesson(with_signal, bool(with_signal), metrics)
-        teaches = bool(with_signal) or (bool(groups) and step.options.kl_coefficient > 0)
-        return Lesson(groups, teaches, metrics)
+        return step.practise(step.sample())

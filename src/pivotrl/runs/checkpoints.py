@@ -41,13 +41,13 @@ def remove_later(folder: Path, step: int) -> None:
 
 
 def find_checkpoint(folder: Path, named: str) -> Path:
-    """The checkpoint after that many steps; or the folder itself, if it is named by its path.
+    """The checkpoint after that many steps; or the folder itself, ``.../step_NNNNNN``, if it is named by its path.
 
     Raises:
         InputError: there is none; the message lists those that exist.
     """
     path = folder / f"step_{int(named):06d}" if named.isascii() and named.isdecimal() else Path(named)
-    if path.is_dir():
+    if path.is_dir() and _CHECKPOINT.fullmatch(path.resolve().name):
         return path
     steps = ", ".join(str(int(one.name[5:])) for one in _checkpoints(folder)) or "none"
     raise InputError(
