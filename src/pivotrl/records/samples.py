@@ -1,0 +1,166 @@
+"""What a policy did at turns, how it was judged, and which turns were selected."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from pivotrl.records.base import Record
+from pivotrl.records.logs import Action
+
+
+class Verdict(Record):
+    """A verifier's answer.
+
+    ``reward`` is in [0, 1], and None exactly when the outcome is ``no_verdict``. ``reason`` is a short stable
+    code such as ``wrong_tool``.
+    """
+
+    outcome: Literal["pass", "fail", "no_verdict"]
+    reward: float | None
+    reason: str
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _reward_fits_outcome(self) -> Verdict:
+        if self.outcome == "no_verdict":
+            if self.reward is not None:
+                raise ValueError("a verdict of 'no_verdict' has no reward; leave it None")
+        elif self.reward is None or not math.isfinite(self.reward) or not 0.0 <= self.reward <= 1.0:
+            raise ValueError(f"reward must be a finite number in [0, 1], not {self.reward!r}")
+        return self
+
+    @classmethod
+    def passed(cls, reason: str = "match", reward: float = 1.0, **details: Any) -> Verdict:
+        return cls(outcome="pass", reward=reward, reason=reason, details=details)
+
+    @classmethod
+    def failed(cls, reason: str, reward: float = 0.0, **details: Any) -> Verdict:
+        return cls(outcome="fail", reward=reward, reason=reason, details=details)
+
+    @classmethod
+    def unknown(cls, reason: str, **details: Any) -> Verdict:
+        return cls(outcome="no_verdict", reward=None, reason=reason, details=details)
+
+
+class Sampling(Record):
+    """How actions are sampled. Together with (turn id, sample index) the seed fixes each sample."""
+
+    temperature: float = Field(default=1.0, ge=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    top_k: int | None = Field(default=None, ge=1)
+    max_tokens: int = Field(default=256, ge=1)
+    seed: int = 0
+
+
+class Completion(Record):
+    """One sampled action: the tokens as sampled, their log-probabilities, and the action they parse to.
+
+    ``logprobs_T`` are natural logs under the distribution that was sampled from (after temperature, top-k and top-p).
+    ``token_ids_T`` ends with the stop token unless ``finish_reason`` is ``length``.
+    """
+
+    action: Action
+    text: str
+    token_ids_T: tuple[int, ...]
+    logprobs_T: tuple[float, ...]
+    finish_reason: Literal["stop", "length"]
+    parse_error: str | None = None
+    """Why the text is not a well-formed action; None if it is."""
+
+
+class SampleGroup(Record):
+    """The samples drawn at one turn and their verdicts, aligned index by index."""
+
+    turn_id: str
+    completions_G: tuple[Completion, ...]
+    first: int = Field(default=0, ge=0)
+    """Number of the first sample: completion ``g`` is sample ``first + g`` of the turn."""
+    verdicts_G: tuple[Verdict, ...] = ()
+    num_prompt_tokens: int = 0
+    num_prefilled_tokens: int = 0
+    """Prompt tokens computed for these samples, without those already counted at another turn."""
+    prompt_sha256: str = ""
+    """Hash of the prompt's token ids: training must render the turn in the same way."""
+    step: int | None = None
+    """Training step that drew the group; None for profiling and evaluation."""
+
+    @property
+    def rewards(self) -> list[float]:
+        """Rewards of the completions with a verdict; the others are left out, never counted as 0."""
+        return [verdict.reward for verdict in self.verdicts_G if verdict.reward is not None]
+
+    @property
+    def num_cut_off(self) -> int:
+        """Completions that hit the token limit."""
+        return sum(completion.finish_reason == "length" for completion in self.completions_G)
+
+    @property
+    def num_malformed(self) -> int:
+        """Completions that ended by themselves and are malformed."""
+        return sum(c.parse_error is not None and c.finish_reason == "stop" for c in self.completions_G)
+
+    @property
+    def mean(self) -> float | None:
+        rewards = self.rewards
+        return sum(rewards) / len(rewards) if rewards else None
+
+    @property
+    def variance(self) -> float | None:
+        """Population variance (paper eq. 4)."""
+        rewards, mean = self.rewards, self.mean
+        if mean is None:
+            return None
+        return sum((reward - mean) ** 2 for reward in rewards) / len(rewards)
+
+    def with_more(self, group: SampleGroup) -> SampleGroup:
+        """This group and the samples that were drawn after it at the same turn, as one group.
+
+        Raises:
+            ValueError: the other group is of another turn or prompt, or its samples do not follow.
+        """
+        same = (group.turn_id, group.step, group.prompt_sha256) == (self.turn_id, self.step, self.prompt_sha256)
+        if not same or group.first != self.first + len(self.completions_G):
+            raise ValueError(f"{group.key} does not follow {len(self.completions_G)} samples of {self.key}")
+        return self.model_copy(
+            update={
+                "completions_G": self.completions_G + group.completions_G,
+                "verdicts_G": self.verdicts_G + group.verdicts_G,
+                "num_prefilled_tokens": self.num_prefilled_tokens + group.num_prefilled_tokens,
+            }
+        )
+
+    @property
+    def key(self) -> str:
+        name = self.turn_id if self.step is None else f"{self.step}/{self.turn_id}"
+        return f"{name}~{self.first}" if self.first else name
+
+
+class Selection(Record):
+    """Whether a candidate turn became a pivot, and why (not)."""
+
+    turn_id: str
+    selected: bool
+    reason: str
+    reward_mean: float | None
+    reward_variance: float | None
+    num_scored: int
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
+
+class SkippedTurn(Record):
+    """An assistant turn that did not become a candidate."""
+
+    turn_id: str
+    reason: str
+    detail: str = ""
+    """The reason in words, such as the chat template's error message."""
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
