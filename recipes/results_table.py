@@ -127,7 +127,6 @@ def code_tables() -> str:
 
 TABLES = {
     "quickstart": lambda: run_table("quickstart"),
-    "demo": lambda: run_table("demo"),
     "compare": compare_table,
     "claims": page.claims,
     "micro summary": lambda: page.summary_of_cells("micro"),
@@ -136,6 +135,7 @@ TABLES = {
     "micro near": lambda: page.arms_table("micro", "near-several-32", page.SHOWN_ARMS),
     "micro far": lambda: page.arms_table("micro", "far-several-32", page.SHOWN_ARMS),
     "micro detours": lambda: page.arms_table("micro", "detours-several-32", page.SHOWN_ARMS),
+    "micro episodes": lambda: page.against_imitation("micro", "near-several-32"),
     "micro cost": lambda: page.cost_table("micro", page.COST_CELL, (("pivots", "end_to_end"),)),
     "micro ablation": lambda: page.ablation("micro", page.ABLATION_CELL),
     "micro predictions": lambda: page.predictions("micro"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -205,3 +206,32 @@ def test_an_arm_that_was_not_begun_has_no_row(tmp_path: Path) -> None:
     assert made.advice is not None and made.advice.choice == "undecided"
     nothing = write_comparison(tmp_path, Table(points[:2]), ("imitation", "pivots"), finished=False)
     assert not nothing.rows and "Not finished" in (tmp_path / "comparison.html").read_text()
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def documented() -> list[list[str]]:
+    """The comparisons of docs/comparing.md that need nothing but the repository."""
+    text = (ROOT / "docs" / "comparing.md").read_text()
+    found = re.findall(r"^    pivotrl ((?:.*\\\n)*.*)$", text, re.MULTILINE)
+    return [shlex.split(one.replace("\\\n", " ")) for one in found if "recipes/evidence" in one]
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_documented_comparisons_run(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one seed, one update and few turns."""
+    assert len(documented()) == 2
+    command = documented()[number]
+    command[command.index("-o") + 1] = str(tmp_path / "out")
+    for option, value in (("--seeds", ["1"]), ("--checkpoints", ["1"])):
+        place = command.index(option)
+        end = next(i for i in range(place + 1, len(command) + 1) if i == len(command) or command[i].startswith("--"))
+        command[place + 1 : end] = value
+    monkeypatch.chdir(ROOT)
+    main([*command, "--max-turns", "24", "--heldout-turns", "8", "--retention-texts", "4"])
+    made = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert len(made["rows"]) == 2 and "episodes/greedy" in made["before"]
+    assert ("Cost of the same score" in (tmp_path / "out" / "comparison.html").read_text()) == bool(made["matches"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from pivotrl.comparison.arms import ARMS, Arm, First, arms_named
 from pivotrl.comparison.choosing import adjusted, best_within, equal_score, harm_at, least_harm, score_within
 from pivotrl.comparison.grids import crossed, read_points, run_grid
 from pivotrl.comparison.points import BASE, Costs, Point
+from pivotrl.comparison.page import conclude, write_comparison
+from pivotrl.comparison.predicting import predicts
 from pivotrl.comparison.reaching import crossing, ratio
 from pivotrl.comparison.table import Config, Table, split_of
 from pivotrl.comparison.trials import Trial, run_base, run_trial
@@ -245,6 +248,66 @@ def test_the_ratio_of_costs_at_a_score() -> None:
     assert (told.first.cost, told.second.cost) == pytest.approx((150.0, 300.0))
     assert (told.low, told.ratio, told.high) == pytest.approx((2.0, 2.0, 2.0))
     assert ratio(found, "b", "a", "turns/greedy", 0.9, "rollout turns") is None
+
+
+def test_arms_that_sample_are_compared_by_what_they_pay(tmp_path: Path) -> None:
+    """Pivots reach in 2 updates what end-to-end RL reaches in 4; imitation samples nothing."""
+    arms = {arm: [(1.0, s) for s in (1, 2, 3, 4)] for arm in ("imitation", "pivots", "end_to_end")}
+    found = table(lambda arm, *rest: _plain("b" if arm == "pivots" else "a", *rest), arms, 3)
+    free = [
+        p.model_copy(update={"costs": Costs() if p.arm == "imitation" else p.costs.model_copy(update={"seconds": 1.0})})
+        for p in found._points.values()
+    ]
+    made = write_comparison(tmp_path, Table(free), ("imitation", "pivots", "end_to_end"))
+    (match,) = (one for one in made.matches if one.cost == "rollout turns")
+    assert (match.first, match.second) == (ARMS["pivots"].title, ARMS["end_to_end"].title)
+    assert match.ratio.ratio == pytest.approx(2.0, abs=0.1)
+    html = (tmp_path / "comparison.html").read_text()
+    assert html.count("<svg") == 3, "the frontier, and score over rollout turns and over seconds"
+    assert "Cost of the same score" in html and f"{match.ratio.ratio:.2f}" in html
+
+    alone = write_comparison(tmp_path, Table(free), ("imitation", "pivots"))
+    assert not alone.matches and "Cost of the same score" not in (tmp_path / "comparison.html").read_text()
+
+
+def test_a_score_that_was_not_reached_is_null_in_the_file(tmp_path: Path) -> None:
+    """The second arm reaches the level on validation tasks alone."""
+
+    def value(arm: str, rate: float, step: int, seed: int, task: int) -> dict[str, float]:
+        helped = arm == "pivots" or split_of(f"task{task}") == "validation"
+        return {"turns/greedy": 0.2 + (0.1 * step if helped else 0.0)}
+
+    found = table(value, {arm: [(1.0, s) for s in (1, 2, 3)] for arm in ("pivots", "end_to_end")}, 2)
+    match = conclude(found, ("pivots", "end_to_end")).matches[0]
+    assert math.isinf(match.ratio.second.cost)
+    write_comparison(tmp_path, found, ("pivots", "end_to_end"))
+    written = json.loads((tmp_path / "comparison.json").read_text(), parse_constant=pytest.fail)
+    assert written["matches"][0]["ratio"]["second"]["cost"] is None
+    assert "not reached" in (tmp_path / "comparison.html").read_text()
+
+
+def test_predictions_against_numpy() -> None:
+    """An arm with fewer seeds counts with those that it has."""
+    noise = np.random.default_rng(0).normal(0, 0.02, (3, 9, 3))
+
+    def value(arm: str, rate: float, step: int, seed: int, task: int) -> dict[str, float]:
+        x = 0.1 * step + 0.05 * (arm == "b")
+        return {"turns/greedy": x, "episodes/greedy": x + noise[("a", "b", BASE).index(arm), step, seed]}
+
+    configs = [(1.0, step) for step in (1, 2, 4, 8)]
+    whole = table(value, {"a": configs, "b": configs}, 3)
+    fewer = Table([p for p in whole._points.values() if p.arm != "b" or p.seed == 1])
+    told = predicts([fewer], "turns/greedy", "episodes/greedy")
+    x = [0.1 * s for _, s in configs] + [0.1 * s + 0.05 for _, s in configs]
+    y = [0.1 * s + noise[0, s].mean() for _, s in configs] + [0.1 * s + 0.05 + noise[1, s, 1] for _, s in configs]
+    assert told is not None
+    assert told.r2 == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+    assert told.low <= told.r2 <= told.high and told.low < told.high
+    assert (told.num_configs, told.num_seeds) == (8, 3)
+
+    alone = predicts([Table([p for p in whole._points.values() if p.seed == 0])], "turns/greedy", "episodes/greedy")
+    assert alone is not None and math.isnan(alone.low) and math.isnan(alone.high), "one seed has no interval"
+    assert predicts([whole], "turns/greedy", "progress/greedy") is None
 
 
 def test_a_curve_begins_behind_the_profile() -> None:

@@ -96,27 +96,35 @@ IMITATING = (20, 60)
 PLAYING = (5, 15, 40)
 """Updates of 64 episodes, about 500 rollout turns each."""
 LIGHT = First(ARMS["imitation"], 7e-5, 20)
+BEST = First(ARMS["imitation"], 4e-4, 60)
+"""What validation chose for imitation in the first seeds."""
 STARTED = {
-    "imitation_then_pivots": Arm("imitation, then PivotRL", rule="mixed", first=LIGHT),
-    "imitation_then_end_to_end": Arm("imitation, then end-to-end RL", "episodes", first=LIGHT),
+    "imitation_then_pivots": Arm(registered.EXTRA["imitation_then_pivots"], rule="mixed", first=LIGHT),
+    "imitation_then_end_to_end": Arm(registered.EXTRA["imitation_then_end_to_end"], "episodes", first=LIGHT),
 }
+AGAIN = {
+    "best_then_pivots": Arm(registered.EXTRA["best_then_pivots"], rule="mixed", first=BEST),
+    "best_then_own_states": Arm(registered.EXTRA["best_then_own_states"], "own_states", first=BEST),
+}
+"""The second attempt, written after part D had missed its target at six seeds."""
 
 
 def _steps(arm: str) -> tuple[int, ...]:
-    if "end_to_end" in arm or arm == "own_states":
+    if "end_to_end" in arm or "own_states" in arm:
         return PLAYING
     return IMITATING if arm in ("imitation", "weighted_imitation") else ACTING
 
 
 def _crossed(cells: Sequence[str], arms: Sequence[str], rates: Sequence[float], seed: int) -> list[Trial]:
     return [
-        Trial(arm, rate, seed, _steps(arm), cell, STARTED.get(arm)) for cell in cells for arm in arms for rate in rates
+        Trial(arm, rate, seed, _steps(arm), cell, (STARTED | AGAIN).get(arm)) for cell in cells for arm in arms for rate in rates
     ]
 
 
 def trials(parts: Sequence[str] | None = None) -> list[Trial]:
     """Seed by seed, so that an early stop leaves whole seeds."""
     cost, ablation, few = [registered.COST_CELL], [registered.ABLATION_CELL], FEW_RATES
+    detours = ["detours-several-32"]
     found: list[Trial] = []
     for seed in registered.SEEDS:
         by_part = {
@@ -124,6 +132,7 @@ def trials(parts: Sequence[str] | None = None) -> list[Trial]:
             "B": _crossed(cost, ("end_to_end",), few, seed),
             "C": _crossed(ablation, registered.ABLATION, few, seed),
             "D": _crossed(cost, ("own_states", "routing", *STARTED), few, seed),
+            "again": _crossed(cost, tuple(AGAIN), few, seed) + _crossed(detours, ("own_states",), few, seed),
             "baselines": _crossed(registered.CELLS[1:4], ("weighted_imitation", "self_imitation"), few, seed),
             "data": _crossed(registered.MORE_CELLS, ("imitation", "pivots"), few, seed),
         }

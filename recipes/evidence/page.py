@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,11 +21,12 @@ from pivotrl.comparison.choosing import (
     is_bounded,
     score_within,
 )
+from pivotrl.comparison.matching import paid, times
 from pivotrl.comparison.page import LABELS, amount, told
 from pivotrl.comparison.pictures import curves, frontier
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.predicting import predicts
-from pivotrl.comparison.reaching import Ratio, fastest_rate, ratio
+from pivotrl.comparison.reaching import Ratio, fastest_rate, matched_level, ratio
 from pivotrl.comparison.table import Table
 from pivotrl.evaluation.differences import Difference, crossed_difference
 
@@ -60,8 +60,8 @@ def table_of(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
 
 def footer(about: dict[str, Any], seeds: Iterable[int]) -> str:
     return (
-        f"Seeds: {', '.join(map(str, seeds))}. Intervals are for new seeds and new tasks (95 %). {about['date'][:10]}, "
-        f"{about['machine']}, `{about['command']}`."
+        f"Seeds: {', '.join(map(str, seeds))}. Intervals are for new seeds and new tasks (95 %). "
+        f"Until {about['date'][:10]}, {about['machine']}, `{about['command']}`."
     )
 
 
@@ -209,18 +209,28 @@ def ablation(name: str, cell: str) -> str:
     return f"{table_of(rows, head)}\n\n{footer(about, table.seeds('pivots'))}"
 
 
+def against_imitation(name: str, cell: str) -> str:
+    """Part D: each arm minus imitation and minus PivotRL, each at its own best config on validation."""
+    made = grid(name)
+    if made is None or cell not in made[0]:
+        return "No committed result yet."
+    table, about = made[0][cell], made[1]
+    rows, used = [], set[int]()
+    for arm in registered.EPISODES:
+        compared = [
+            score_within(table, arm, other, registered.SCORE) if {arm, other} <= set(table.arms) else None
+            for other in ("imitation", "pivots")
+        ]
+        if compared[0] is not None and compared[1] is not None:
+            used |= set(table.seeds(arm))
+            told_pair = [told(registered.SCORE, one.difference) for one in compared if one]
+            p_value = f"{compared[0].difference.p_value:.3g}"
+            rows.append((registered.title(arm), told(registered.SCORE, compared[0].first.score), *told_pair, p_value))
+    head = ("method", "gain in points", "this - imitation, points", "this - PivotRL, points", "p, against imitation")
+    return f"{table_of(rows, head)}\n\n{footer(about, sorted(used))}"
+
+
 # --- B: cost --------------------------------------------------------------------------------------------------------
-
-
-def matched_level(table: Table, first: str, second: str, measure: str) -> float:
-    """The registered level: 95 % of the way from the base to what the weaker of the two arms reaches on validation."""
-    seeds = table.seeds(first, second)
-    start = float(table.values(None, measure, seeds, "validation").mean())
-    best = [
-        max(float(table.values(c, measure, seeds, "validation").mean()) for c in table.configs(arm))
-        for arm in (first, second)
-    ]
-    return start + 0.95 * (min(best) - start)
 
 
 def cost_table(name: str, cell: str, pairs: Sequence[tuple[str, str]]) -> str:
@@ -244,9 +254,6 @@ def cost_table(name: str, cell: str, pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def _cost_row(first: str, second: str, measure: str, cost: str, made: Ratio) -> tuple[str, ...]:
-    def paid(value: float) -> str:
-        return "not reached" if math.isinf(value) else f"{value:,.0f}"
-
     return (
         f"{registered.title(first)} / {registered.title(second)}",
         LABELS[measure],
@@ -254,7 +261,7 @@ def _cost_row(first: str, second: str, measure: str, cost: str, made: Ratio) -> 
         cost,
         paid(made.first.cost),
         paid(made.second.cost),
-        _times(made),
+        times(made),
     )
 
 
@@ -262,23 +269,34 @@ def _cost_row(first: str, second: str, measure: str, cost: str, made: Ratio) -> 
 
 
 def predictions(name: str) -> str:
+    """R2 over the checkpoints of all cells, and of those in which own-history progress was measured."""
     made = grid(name)
     if made is None:
         return "No committed result yet."
-    tables = list(made[0].values())
+    everywhere = [one for one in registered.PREDICTIONS if not one[0].startswith("progress")]
+    of_score = [one for one in registered.PREDICTIONS if one[1] == registered.SCORE]
+    walked = {cell: table for cell, table in made[0].items() if "progress/greedy" in table.measures()}
     rows = []
-    for first, second, change in registered.PREDICTIONS:
-        found = predicts(tables, first, second, change)
-        if found is not None:
-            rows.append(
-                (
-                    f"`{first}`",
-                    f"`{second}`" + (", change" if change else ""),
-                    f"{found.r2:.2f} [{found.low:.2f}, {found.high:.2f}]",
-                    str(found.num_configs),
+    for where, cells, asked in (
+        ("all cells", made[0], everywhere),
+        (", ".join(f"`{cell}`" for cell in walked), walked, of_score),
+    ):
+        for first, second, change in asked:
+            found = predicts(list(cells.values()), first, second, change)
+            if found is not None:
+                interval = f" [{found.low:.2f}, {found.high:.2f}]" if found.num_seeds > 1 else ""
+                what = f"`{second}`" + (", change" if change else "")
+                rows.append(
+                    (
+                        f"`{first}`",
+                        what,
+                        f"{found.r2:.2f}{interval}",
+                        where,
+                        str(found.num_configs),
+                        str(found.num_seeds),
+                    )
                 )
-            )
-    return table_of(rows, ("predicts", "what", "R2", "checkpoints"))
+    return table_of(rows, ("predicts", "what", "R2", "where", "checkpoints", "seeds"))
 
 
 def false_alarms(name: str) -> str:
@@ -360,14 +378,9 @@ def _cost_claim(name: str, cells: dict[str, Table], claim: str, cost: str, facto
         made = ratio(table, "pivots", "end_to_end", registered.SCORE, level, cost)
         if made is not None:
             verdict = "holds" if made.low >= factor else "does not hold" if made.high < factor else "not decided"
-            where = f"`{cell}`, episodes at {amount(registered.SCORE, level)} %: {_times(made)} times"
+            where = f"`{cell}`, episodes at {amount(registered.SCORE, level)} %: {times(made)} times"
             rows.append((claim, name, verdict, where))
     return rows
-
-
-def _times(made: Ratio) -> str:
-    ratio_, low, high = ("∞" if math.isinf(value) else f"{value:.2f}" for value in (made.ratio, made.low, made.high))
-    return f"{ratio_} [{low}, {high}]"
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

@@ -25,6 +25,10 @@ MORE_CELLS = ("far-several-8", "far-several-128", "detours-several-8", "detours-
 """The number of demonstrations; shown, not in the family."""
 FRONTIER = ("imitation", "weighted_imitation", "self_imitation", "pivots", "random")
 ABLATION = ("random", "all", "pivots_published", "pivots_exact", "all_exact")
+EPISODES = ("own_states", "routing", "imitation_then_pivots", "imitation_then_end_to_end", "end_to_end")
+"""Part D."""
+AGAIN = ("best_then_pivots", "best_then_own_states")
+"""Its second attempt."""
 ABLATION_CELL = COST_CELL = "near-several-32"
 MATCHED = ("episodes/greedy", "turns/sampled")
 COSTS = ("rollout turns", "prefilled tokens", "decoded tokens", "trained tokens", "seconds")
@@ -45,5 +49,6 @@ def title(arm: str) -> str:
 EXTRA = {
     "imitation_then_pivots": "imitation, then PivotRL",
     "imitation_then_end_to_end": "imitation, then end-to-end RL",
-    "pivots_then_end_to_end": "PivotRL, then end-to-end RL",
+    "best_then_pivots": "imitation at its best, then PivotRL",
+    "best_then_own_states": "imitation at its best, then own-state pivots",
 }

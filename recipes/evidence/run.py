@@ -56,11 +56,15 @@ def main() -> None:
         trials = still_open(trials, before)
     with live_progress() as observer:
         run_grid(grid.make_setting, out, trials, arguments.workers, observer)
-    save(out, path, before, " ".join(["python", "recipes/evidence/run.py", *sys.argv[1:]]))
+    save(out, path, before, f"python recipes/evidence/run.py {arguments.grid}")
 
 
 def save(out: Path, path: Path, before: Sequence[Point], command: str) -> None:
-    """Write the points of all trials that there are."""
+    """Write the points of all trials that there are.
+
+    Args:
+        command: makes the whole grid; which seeds and parts there are is in the points.
+    """
     found = {point.key: point for point in (*before, *read_points(out))}
     about = {
         "command": command,

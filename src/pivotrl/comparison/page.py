@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from pivotrl.comparison.advice import Advice, advise
 from pivotrl.comparison.arms import ARMS
 from pivotrl.comparison.choosing import best_within, is_bounded
+from pivotrl.comparison.matching import Match, matches, paid, sampling_arms, times
 from pivotrl.comparison.points import BASE
+from pivotrl.comparison.reaching import fastest_rate
 from pivotrl.comparison.table import Table
 from pivotrl.evaluation.differences import Difference, crossed_difference
 from pivotrl.storage.record_files import write_file
@@ -51,12 +54,24 @@ class Comparison:
     harm: str | None
     before: dict[str, float]
     rows: list[Row]
+    matches: list[Match]
+    """The first arm that samples against each other one."""
     advice: Advice | None
     finished: bool = True
     """False: the grid was interrupted, and these are the trials done so far."""
 
     def as_json(self) -> dict[str, Any]:
-        return json.loads(json.dumps(dataclasses.asdict(self), default=str))  # type: ignore[no-any-return]
+        """A cost of a score that was not reached is null."""
+        found: dict[str, Any] = _finite(dataclasses.asdict(self))
+        return found
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def score_of(table: Table, asked: str | None) -> str:
@@ -94,7 +109,7 @@ def conclude(table: Table, arms: tuple[str, ...], score: str | None = None) -> C
         )
     titles = {arm: ARMS[arm].title for arm in arms}
     advice = advise(table, arms[1], arms[0], titles, chosen, harm) if len(arms) > 1 else None
-    return Comparison(chosen, harm, before, rows, advice)
+    return Comparison(chosen, harm, before, rows, matches(table, arms, chosen), advice)
 
 
 def told_config(row: Row) -> tuple[str, str]:
@@ -122,7 +137,7 @@ def write_comparison(
     """
     import jinja2
 
-    from pivotrl.comparison.pictures import frontier
+    from pivotrl.comparison.pictures import curves, frontier
 
     made = dataclasses.replace(conclude(table, arms, score), finished=finished)
     write_file(directory / "comparison.json", json.dumps(made.as_json(), indent=2) + "\n")
@@ -130,6 +145,15 @@ def write_comparison(
     picture = ""
     if made.harm is not None:
         picture = frontier(table, titles, made.score, made.harm, (f"{LABELS[made.harm]}, change", LABELS[made.score]))
+    cost_pictures = []
+    if made.matches:
+        sampling = sampling_arms(table, arms)
+        seeds = table.seeds(*sampling)
+        for cost in ("rollout turns", "seconds"):
+            level = min(match.ratio.level for match in made.matches)
+            rates = {arm: fastest_rate(table, arm, made.score, level, cost, seeds) for arm in sampling}
+            known = {arm: rate for arm, rate in rates.items() if rate is not None}
+            cost_pictures.append(curves(table, known, titles, made.score, cost, LABELS[made.score]))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((resources("pivotrl.comparison") / "page.html.jinja").read_text("utf-8"))
     page = template.render(
@@ -138,7 +162,14 @@ def write_comparison(
         told=told,
         told_config=told_config,
         amount=amount,
-        picture=picture[picture.find("<svg") :],
+        times=times,
+        paid=paid,
+        picture=_svg_of(picture),
+        cost_pictures=[_svg_of(one) for one in cost_pictures],
     )
     write_file(directory / "comparison.html", page)
     return made
+
+
+def _svg_of(document: str) -> str:
+    return document[document.find("<svg") :] if document else ""

@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class Prediction:
     """R2 of the straight line from one measure to another, over the means of configs, with a 95 % interval for new
-    seeds."""
+    seeds (NaN with one seed)."""
 
     first: str
     second: str
@@ -37,33 +37,44 @@ def r2(first_N: Array, second_N: Array) -> float:
 def predicts(
     tables: Sequence[Table], first: str, second: str, as_change: bool = False, num_resamples: int = 1000
 ) -> Prediction | None:
-    """R2 over the configs of all tables at the seeds that all their arms have; None for fewer than three configs, no
-    common seed, or a measure that is missing.
+    """R2 over the configs of all tables that have both measures, each at the mean of its arm's seeds; None for fewer
+    than three.
+
+    The interval is a bootstrap over seeds. A config none of whose seeds was drawn is left out of that resample.
 
     Args:
         as_change: take changes from the base, which is right where bases differ.
     """
-    rows: list[tuple[Array, Array]] = []
-    trained = [(table, arm) for table in tables for arm in table.arms if table.seeds(arm)]
-    common = sorted(set.intersection(*(set(table.seeds(arm)) for table, arm in trained))) if trained else []
+    rows: list[tuple[Array, Array, list[int]]] = []
     for table in tables:
         if not {first, second} <= set(table.measures()):
-            return None
+            continue
         for arm in table.arms:
-            for config in table.configs(arm) if common and table.seeds(arm) else ():
+            seeds = table.seeds(arm)
+            for config in table.configs(arm) if seeds else ():
                 if config.step == 0:  # the base again
                     continue
                 take = table.gain if as_change else table.values
-                pair = [take(config, measure, common, "test").mean(axis=1) for measure in (first, second)]
-                rows.append((pair[0], pair[1]))
+                pair = [take(config, measure, seeds, "test").mean(axis=1) for measure in (first, second)]
+                rows.append((pair[0], pair[1], seeds))
     if len(rows) < 3:
         return None
-    num_seeds = len(common)
-    first_NS, second_NS = (np.stack([row[place] for row in rows]) for place in (0, 1))
-    exact = r2(first_NS.mean(axis=1), second_NS.mean(axis=1))
-    generator, drawn = np.random.default_rng(0), []
-    for _ in range(num_resamples):
-        seed_S = generator.integers(0, num_seeds, (num_seeds,))
-        drawn.append(r2(first_NS[:, seed_S].mean(axis=1), second_NS[:, seed_S].mean(axis=1)))
+    every = sorted({seed for _, _, seeds in rows for seed in seeds})
+    first_NS, second_NS = np.zeros((2, len(rows), len(every)))
+    has_NS = np.zeros((len(rows), len(every)))
+    for number, (a_S, b_S, seeds) in enumerate(rows):
+        places = [every.index(seed) for seed in seeds]
+        first_NS[number, places], second_NS[number, places], has_NS[number, places] = a_S, b_S, 1.0
+
+    def over(times_S: Array) -> float:
+        weight_N = has_NS @ times_S
+        kept_N = weight_N > 0
+        return r2(*((values_NS @ times_S)[kept_N] / weight_N[kept_N] for values_NS in (first_NS, second_NS)))
+
+    exact = over(np.ones(len(every)))
+    if len(every) == 1:
+        return Prediction(first, second, exact, float("nan"), float("nan"), len(rows), 1)
+    generator, even = np.random.default_rng(0), np.full(len(every), 1 / len(every))
+    drawn = [over(generator.multinomial(len(every), even).astype(np.float64)) for _ in range(num_resamples)]
     low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return Prediction(first, second, exact, min(float(low), exact), max(float(high), exact), len(rows), num_seeds)
+    return Prediction(first, second, exact, min(float(low), exact), max(float(high), exact), len(rows), len(every))

@@ -88,6 +88,18 @@ def fastest_rate(table: Table, arm: str, measure: str, level: float, cost: str, 
     return best if math.isfinite(found[best]) else None
 
 
+def matched_level(table: Table, first: str, second: str, measure: str) -> float:
+    """The level at which two arms are compared: 95 % of the way from the policy before training to what the weaker of
+    the two reaches on validation at its best."""
+    seeds = table.seeds(first, second)
+    start = float(table.values(None, measure, seeds, "validation").mean())
+    best = [
+        max(float(table.values(c, measure, seeds, "validation").mean()) for c in table.configs(arm))
+        for arm in (first, second)
+    ]
+    return start + 0.95 * (min(best) - start)
+
+
 def ratio(
     table: Table, first: str, second: str, measure: str, level: float, cost: str, num_resamples: int = 2000
 ) -> Ratio | None:
