@@ -16,8 +16,8 @@ from pivotrl import InputError
 from pivotrl.comparison.arms import ARMS, Arm, First, arms_named
 from pivotrl.comparison.choosing import adjusted, best_within, equal_score, harm_at, least_harm, score_within
 from pivotrl.comparison.grids import crossed, read_points, run_grid
-from pivotrl.comparison.points import BASE, Costs, Point
 from pivotrl.comparison.page import conclude, write_comparison
+from pivotrl.comparison.points import BASE, Costs, Point
 from pivotrl.comparison.predicting import predicts
 from pivotrl.comparison.reaching import crossing, ratio
 from pivotrl.comparison.table import Config, Table, split_of

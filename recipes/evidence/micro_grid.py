@@ -116,9 +116,8 @@ def _steps(arm: str) -> tuple[int, ...]:
 
 
 def _crossed(cells: Sequence[str], arms: Sequence[str], rates: Sequence[float], seed: int) -> list[Trial]:
-    return [
-        Trial(arm, rate, seed, _steps(arm), cell, (STARTED | AGAIN).get(arm)) for cell in cells for arm in arms for rate in rates
-    ]
+    own = STARTED | AGAIN
+    return [Trial(arm, rate, seed, _steps(arm), cell, own.get(arm)) for cell in cells for arm in arms for rate in rates]
 
 
 def trials(parts: Sequence[str] | None = None) -> list[Trial]:
