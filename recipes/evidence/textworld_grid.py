@@ -1,7 +1,7 @@
 """TextWorld with SmolLM2-135M-Instruct from its untouched weights: the cells that decide. See README.md.
 
-Cells are named demonstrator-accepted-trajectories. "one": a single quest, so one command is right at a time. "several":
-three short quests side by side, so at two states of five several commands are right.
+Cells are named demonstrator-accepted-trajectories. "one": a quest of three moves, so one command is right at a time.
+"several": two quests of two moves side by side, so several commands are right until one quest is done.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from pivotrl.verifiers.textworld import verify
 
 MODEL = "smollm2-135m-instruct"
 TEXTS = Path(__file__).parents[1] / "data" / "gsm8k_60.jsonl"
-GAMES = {"one": {"quests": 1, "quest_length": 4}, "several": {"quests": 3, "quest_length": 2, "rooms": 2}}
+GAMES = {
+    "one": {"rooms": 3, "objects": 4, "quest_length": 3},
+    "several": {"rooms": 2, "objects": 4, "quest_length": 2, "quests": 2},
+}
+MAX_TURNS = {"one": 4, "several": 5}
+"""One move more than a best plan needs, so detours cost."""
 FIRST_HELD_OUT = 10_000
 NUM_HELD_OUT = 40
 MAX_TOKENS = {"near": 16, "detours": 16, "privileged": 16, "far": 80}
@@ -41,14 +46,14 @@ def make_setting(cell: str) -> Setting:
     demonstrator, accepted, number = cell.split("-")
     count = int(number)
     held_out = trajectories("near", accepted, FIRST_HELD_OUT, NUM_HELD_OUT)
-    turns = cut(held_out, TurnOptions())[0]
     max_tokens = MAX_TOKENS[demonstrator]
 
     def demonstrations(seed: int) -> Sequence[Turn]:
         return cut(trajectories(demonstrator, accepted, 1000 * seed, count), TurnOptions())[0]
 
     def to_play(seed: int) -> Any:
-        made = functools.partial(make_environments, first=1000 * seed, games=count, **GAMES[accepted], max_turns=10)
+        games = {"first": 1000 * seed, "games": count, "max_turns": MAX_TURNS[accepted], **GAMES[accepted]}
+        made = functools.partial(make_environments, **games)
         return make_checked({"textworld": made})
 
     return Setting(
@@ -57,13 +62,16 @@ def make_setting(cell: str) -> Setting:
         verifier=verify,
         exact_verifier=exact,
         held_out=HeldOutItems(
-            turns=cut(held_out, TurnOptions(max_per_task=2))[0],
+            turns=cut(held_out, TurnOptions(max_per_task=1))[0],
             verifier=verify,
-            walked=turns,
             environments=make_checked(
                 {
                     "textworld": functools.partial(
-                        make_environments, first=FIRST_HELD_OUT, games=NUM_HELD_OUT, **GAMES[accepted], max_turns=10
+                        make_environments,
+                        first=FIRST_HELD_OUT,
+                        games=NUM_HELD_OUT,
+                        max_turns=MAX_TURNS[accepted],
+                        **GAMES[accepted],
                     )
                 }
             ),
@@ -84,17 +92,22 @@ def make_setting(cell: str) -> Setting:
     )
 
 
-RATES = {"imitation": (5e-5, 2e-4, 5e-4), "pivots": (2e-5, 5e-5, 1e-4), "end_to_end": (2e-5, 5e-5, 1e-4)}
-STEPS = {"imitation": (12, 24, 48), "pivots": (12, 24, 48), "end_to_end": (6, 12, 24)}
+RATES = {"imitation": (5e-5, 2e-4, 5e-4), "pivots": (5e-5, 1e-4, 2e-4), "end_to_end": (5e-5, 1e-4, 2e-4)}
+STEPS = {"imitation": (12, 36), "pivots": (10, 20), "end_to_end": (5, 10, 20)}
 CELLS = ("far-several-64", "detours-several-64", "near-one-64")
 SEEDS = (0, 1, 2)
 
 
 def trials(parts: Sequence[str] | None = None) -> list[Trial]:
-    """In order of value: the middle rates of the first cell, then the others; seed by seed."""
+    """In order of value: seed by seed and cell by cell, the middle rates first; end-to-end RL last."""
     found = []
     for seed in SEEDS:
         for cell in CELLS:
-            arms = ("imitation", "pivots", "end_to_end") if cell == CELLS[0] else ("imitation", "pivots")
-            found += [Trial(arm, RATES[arm][place], seed, STEPS[arm], cell) for place in (1, 2, 0) for arm in arms]
-    return found
+            found += [
+                Trial(arm, RATES[arm][place], seed, STEPS[arm], cell)
+                for place in (1, 2, 0)
+                for arm in ("imitation", "pivots")
+            ]
+    return found + [
+        Trial("end_to_end", rate, seed, STEPS["end_to_end"], CELLS[0]) for seed in SEEDS for rate in RATES["end_to_end"]
+    ]
