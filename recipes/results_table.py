@@ -85,6 +85,22 @@ def run_table(name: str) -> str:
     return "\n".join(lines)
 
 
+def quickstart_sentence() -> str:
+    """The three measures of the quickstart in one paragraph, for the README."""
+    data = json.loads((RESULTS / "quickstart.json").read_text())
+    parts = []
+    for row in data["summary"]["comparisons"]:
+        shares = row["unit"].startswith("share")
+        before, after = (
+            f"{percent(row[side]['mean'])} %" if shares else f"{row[side]['mean']:.3f} nats"
+            for side in ("before", "after")
+        )
+        told = change(row["difference"]).split(", p")[0] + " points" if shares else f"{nats(row['difference'])} nats"
+        name = row["name"].replace("retention", "NLL of text outside the task")
+        parts.append(f"{name} {before} before, {after} after ({told})")
+    return f"{'; '.join(parts)}. One seed, 95 % intervals."
+
+
 def compare_table() -> str:
     path = RESULTS / "compare.json"
     data = json.loads(path.read_text())
@@ -127,6 +143,7 @@ def code_tables() -> str:
 
 TABLES = {
     "quickstart": lambda: run_table("quickstart"),
+    "quickstart summary": quickstart_sentence,
     "compare": compare_table,
     "claims": page.claims,
     "micro summary": lambda: page.summary_of_cells("micro"),
@@ -135,9 +152,12 @@ TABLES = {
     "micro near": lambda: page.arms_table("micro", "near-several-32", page.SHOWN_ARMS),
     "micro far": lambda: page.arms_table("micro", "far-several-32", page.SHOWN_ARMS),
     "micro detours": lambda: page.arms_table("micro", "detours-several-32", page.SHOWN_ARMS),
-    "micro episodes": lambda: page.against_imitation("micro", "near-several-32"),
-    "micro cost": lambda: page.cost_table("micro", page.COST_CELL, (("pivots", "end_to_end"),)),
-    "micro ablation": lambda: page.ablation("micro", page.ABLATION_CELL),
+    "micro episodes": lambda: page.differences("micro", page.EPISODES),
+    "micro again": lambda: page.differences("micro", page.AGAIN),
+    "micro baselines": lambda: page.differences("micro", page.BASELINES),
+    "micro data": lambda: page.differences("micro", page.DATA),
+    "micro cost": lambda: page.cost_table("micro", page.COST_CELL, page.COST_PAIRS),
+    "micro ablation": lambda: page.differences("micro", page.ABLATIONS),
     "micro predictions": lambda: page.predictions("micro"),
     "micro false alarms": lambda: page.false_alarms("micro"),
     "micro theory": theory,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,7 +31,9 @@ from pivotrl.comparison.reaching import Ratio, fastest_rate, matched_level, rati
 from pivotrl.comparison.table import Table
 from pivotrl.evaluation.differences import Difference, crossed_difference
 
-ABLATION_CELL, COST_CELL = registered.ABLATION_CELL, registered.COST_CELL
+COST_CELL = registered.COST_CELL
+COST_PAIRS = (("pivots", "end_to_end"), ("imitation_then_pivots", "imitation_then_end_to_end"))
+"""From the base, and from a light imitation."""
 LIMITS = (0.01, 0.03, 0.1)
 """Nats of forgetting; chosen after the first results."""
 SHOWN_ARMS = ("imitation", "weighted_imitation", "self_imitation", "pivots", "end_to_end", "own_states", "routing")
@@ -185,49 +188,49 @@ def arms_table(name: str, cell: str, arms: Sequence[str]) -> str:
     return f"{text}\n\nChanges from before training. {footer(about, sorted(used))}"
 
 
-def ablation(name: str, cell: str) -> str:
-    """Differences of PivotRL to each other arm of part C, each at its own best config on validation."""
-    made = grid(name)
-    if made is None or cell not in made[0]:
-        return "No committed result yet."
-    table, about = made[0][cell], made[1]
-    rows = []
-    for arm in registered.ABLATION:
-        if arm in table.arms:
-            one = score_within(table, "pivots", arm, registered.SCORE)
-            if one is not None:
-                rows.append(
-                    (
-                        registered.title(arm),
-                        told(registered.SCORE, one.second.score),
-                        told(registered.SCORE, one.difference),
-                        f"{one.difference.p_value:.3g}",
-                        _verdict(one.difference, 1),
-                    )
-                )
-    head = ("method", "gain in points", "PivotRL - this, points", "p", "PivotRL is better")
-    return f"{table_of(rows, head)}\n\n{footer(about, table.seeds('pivots'))}"
+def differences(name: str, asked: Iterable[tuple[str, str, str]]) -> str:
+    """Gains in the score and their difference, each arm at its own best config on validation.
 
-
-def against_imitation(name: str, cell: str) -> str:
-    """Part D: each arm minus imitation and minus PivotRL, each at its own best config on validation."""
+    Args:
+        asked: (cell, first, second).
+    """
     made = grid(name)
-    if made is None or cell not in made[0]:
+    if made is None:
         return "No committed result yet."
-    table, about = made[0][cell], made[1]
+    cells, about = made
     rows, used = [], set[int]()
-    for arm in registered.EPISODES:
-        compared = [
-            score_within(table, arm, other, registered.SCORE) if {arm, other} <= set(table.arms) else None
-            for other in ("imitation", "pivots")
-        ]
-        if compared[0] is not None and compared[1] is not None:
-            used |= set(table.seeds(arm))
-            told_pair = [told(registered.SCORE, one.difference) for one in compared if one]
-            p_value = f"{compared[0].difference.p_value:.3g}"
-            rows.append((registered.title(arm), told(registered.SCORE, compared[0].first.score), *told_pair, p_value))
-    head = ("method", "gain in points", "this - imitation, points", "this - PivotRL, points", "p, against imitation")
-    return f"{table_of(rows, head)}\n\n{footer(about, sorted(used))}"
+    for cell, first, second in asked:
+        if cell not in cells or not {first, second} <= set(cells[cell].arms):
+            continue
+        one = score_within(cells[cell], first, second, registered.SCORE)
+        if one is not None:
+            seeds = cells[cell].seeds(first, second)
+            used |= set(seeds)
+            rows.append(
+                (
+                    f"`{cell}`",
+                    registered.title(first),
+                    registered.title(second),
+                    *(told(registered.SCORE, made) for made in (one.first.score, one.second.score, one.difference)),
+                    f"{one.difference.p_value:.3g}",
+                    str(len(seeds)),
+                )
+            )
+    if not rows:
+        return "No committed result yet."
+    head = ("cell", "first", "second", "first gains", "second gains", "first - second, points", "p", "seeds")
+    return f"{table_of(rows, head)}\n\nIn whole episodes, greedy. {footer(about, sorted(used))}"
+
+
+NEAR, DETOURS = registered.COST_CELL, "detours-several-32"
+ABLATIONS = [(registered.ABLATION_CELL, "pivots", arm) for arm in registered.ABLATION]
+EPISODES = [(NEAR, arm, other) for arm in registered.EPISODES for other in ("imitation", "pivots")]
+AGAIN = [(NEAR, arm, "imitation") for arm in registered.AGAIN]
+AGAIN += [(DETOURS, "own_states", other) for other in ("imitation", "pivots")]
+BASELINES = [
+    (cell, "pivots", arm) for cell in registered.CELLS[1:4] for arm in ("weighted_imitation", "self_imitation")
+]
+DATA = [(cell, "pivots", "imitation") for cell in registered.MORE_CELLS]
 
 
 # --- B: cost --------------------------------------------------------------------------------------------------------
@@ -300,28 +303,31 @@ def predictions(name: str) -> str:
 
 
 def false_alarms(name: str) -> str:
-    """A/A: the same arm and config at the even seeds against the odd ones; how often is p below 0.05?"""
+    """A/A: an arm at one config against itself, for every way to divide its seeds in halves; how often is p < 0.05?"""
     made = grid(name)
     if made is None:
         return "No committed result yet."
-    alarms = total = 0
+    alarms = total = configs = 0
     for table in made[0].values():
         for arm in table.arms:
             seeds = table.seeds(arm)
-            even, odd = seeds[0::2], seeds[1::2]
-            if min(len(even), len(odd)) < 2:
+            seeds = seeds[: len(seeds) // 2 * 2]
+            if len(seeds) < 4:
                 continue
-            even, odd = even[: len(odd)], odd[: len(even)]
             for config in table.configs(arm):
                 if config.step == 0:
                     continue
-                gain = table.gain(config, registered.SCORE, even, "test")
-                other = table.gain(config, registered.SCORE, odd, "test")
-                total += 1
-                alarms += crossed_difference(gain - other, is_bounded(registered.SCORE)).p_value < 0.05
+                configs += 1
+                for others in itertools.combinations(seeds[1:], len(seeds) // 2 - 1):
+                    half = [seeds[0], *others]
+                    rest = [seed for seed in seeds if seed not in half]
+                    gains = [table.gain(config, registered.SCORE, some, "test") for some in (half, rest)]
+                    total += 1
+                    alarms += crossed_difference(gains[0] - gains[1], is_bounded(registered.SCORE)).p_value < 0.05
     if not total:
         return "Needs four seeds."
-    return f"{alarms} of {total} comparisons of an arm with itself ({100 * alarms / total:.1f} %) have p < 0.05."
+    share = f"{alarms:,} of {total:,} comparisons of an arm with itself ({100 * alarms / total:.1f} %) have p < 0.05"
+    return f"{share} ({configs} checkpoints, every division of the seeds in halves)."
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------
@@ -372,14 +378,15 @@ def _claims(name: str, cells: dict[str, Table]) -> list[tuple[str, ...]]:
 def _cost_claim(name: str, cells: dict[str, Table], claim: str, cost: str, factor: float) -> list[tuple[str, ...]]:
     rows = []
     for cell, table in cells.items():
-        if not {"pivots", "end_to_end"} <= set(table.arms) or not table.seeds("pivots", "end_to_end"):
-            continue
-        level = matched_level(table, "pivots", "end_to_end", registered.SCORE)
-        made = ratio(table, "pivots", "end_to_end", registered.SCORE, level, cost)
-        if made is not None:
-            verdict = "holds" if made.low >= factor else "does not hold" if made.high < factor else "not decided"
-            where = f"`{cell}`, episodes at {amount(registered.SCORE, level)} %: {times(made)} times"
-            rows.append((claim, name, verdict, where))
+        for start, (first, second) in zip(("from the base", "after a little imitation"), COST_PAIRS, strict=True):
+            if not {first, second} <= set(table.arms) or not table.seeds(first, second):
+                continue
+            level = matched_level(table, first, second, registered.SCORE)
+            made = ratio(table, first, second, registered.SCORE, level, cost)
+            if made is not None:
+                verdict = "holds" if made.low >= factor else "does not hold" if made.high < factor else "not decided"
+                where = f"`{cell}`, episodes at {amount(registered.SCORE, level)} %: {times(made)} times"
+                rows.append((f"{claim}, {start}", name, verdict, where))
     return rows
 
 
