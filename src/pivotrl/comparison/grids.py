@@ -45,9 +45,11 @@ def run_grid(
         observer.progress("trials", 0, len(jobs))
         if num_workers == 1:
             made: dict[str, Setting] = {}
-            for done, job in enumerate(jobs, start=1):
-                _run(make_setting, root, job, made)
-                observer.progress("trials", done, len(jobs), _name(job))
+            with warnings.catch_warnings():
+                warnings.simplefilter("once", Notice)  # not the same notice from every trial
+                for done, job in enumerate(jobs, start=1):
+                    _run(make_setting, root, job, made)
+                    observer.progress("trials", done, len(jobs), _name(job))
             return
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(num_workers, context, _one_thread) as pool:
