@@ -123,7 +123,7 @@ def _reward(turn: Turn, token_ids: list[int], renderer: Renderer, verifier: Veri
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/quickstart"))
-    parser.add_argument("--verifier", default="plancraft")
+    parser.add_argument("--verifier", default="textworld")
     parser.add_argument("--turns", type=int, help="at most so many")
     arguments = parser.parse_args()
     try:

@@ -31,7 +31,7 @@ def pack(points: Iterable[Point], about: dict[str, Any]) -> bytes:
                 raise ValueError(
                     f"{point.key} has clusters that the first point of its cell lacks: {sorted(missing)[:3]}"
                 )
-            values[measure] = [_short(found.get(name)) for name in names]
+            values[measure] = [shortened(found[name]) if name in found else None for name in names]
         costs = point.costs.model_dump()
         costs["seconds"] = round(costs["seconds"], 2)
         rows.append([point.cell, point.arm, point.rate, point.seed, point.step, costs, values])
@@ -41,8 +41,9 @@ def pack(points: Iterable[Point], about: dict[str, Any]) -> bytes:
     return gzip.compress(body.encode(), compresslevel=9, mtime=0)
 
 
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+def shortened(value: float) -> float:
+    """As it is committed."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def unpack(path: Path) -> tuple[list[Point], dict[str, Any]]:

@@ -3,6 +3,7 @@
     python recipes/evidence/run.py micro                  # all parts, 2 processes; started again, it goes on
     python recipes/evidence/run.py micro --parts A B      # some parts
     python recipes/evidence/run.py textworld --go-on      # skip trials whose points are committed
+    python recipes/evidence/run.py micro --check 3        # run three committed trials again and compare
 
 Writes recipes/evidence/results/<grid>.json.gz from every point that is there. See README.md for the grids.
 """
@@ -13,13 +14,15 @@ import argparse
 import importlib
 import os
 import platform
+import random
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from packed import pack, unpack
+from packed import pack, shortened, unpack
 
 from pivotrl.cli import guarded
 from pivotrl.cli.live_progress import live_progress
@@ -44,12 +47,15 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="the file to write; the committed one if not given")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--check", type=int, metavar="N", help="run N committed trials again and compare them")
     parser.add_argument("--go-on", action="store_true", help="skip trials whose points are committed, and keep them")
     arguments = parser.parse_args()
     grid: Any = importlib.import_module(f"{arguments.grid}_grid")
     out = arguments.out or Path("runs/evidence") / arguments.grid
     path = arguments.results or RESULTS / f"{arguments.grid}.json.gz"
     trials = [t for t in grid.trials(arguments.parts) if arguments.seeds is None or t.seed in arguments.seeds]
+    if arguments.check:
+        sys.exit(differing(grid, trials, unpack(path)[0], arguments.check))
     before: list[Point] = []
     if arguments.go_on and path.is_file():
         before, _ = unpack(path)
@@ -57,6 +63,32 @@ def main() -> None:
     with live_progress() as observer:
         run_grid(grid.make_setting, out, trials, arguments.workers, observer)
     save(out, path, before, f"python recipes/evidence/run.py {arguments.grid}")
+
+
+def differing(grid: Any, trials: Sequence[Trial], committed: Sequence[Point], number: int) -> int:
+    """Run some of the committed trials again and print how far their values are from the committed ones.
+
+    Returns:
+        1 if one differs in any value or in its rollout turns. On another kind of processor sums round differently, so
+        samples differ from some point on and with them everything.
+    """
+    known = {point.key: point for point in committed}
+    finished = [trial for trial in trials if not still_open([trial], committed)]
+    chosen = random.Random(0).sample(finished, min(number, len(finished)))  # noqa: S311
+    worst = 0
+    with tempfile.TemporaryDirectory() as folder, live_progress() as observer:
+        run_grid(grid.make_setting, Path(folder), chosen, 1, observer)
+        for point in read_points(Path(folder)):
+            old = known[point.key]
+            apart = max(
+                abs(shortened(value) - old.values[measure][cluster])
+                for measure, found in point.values.items()
+                for cluster, value in found.items()
+            )
+            same = apart == 0 and point.costs.rollout_turns == old.costs.rollout_turns
+            worst |= not same
+            print(f"{'same     ' if same else 'DIFFERENT'} {point.key}, largest difference {apart:g}")
+    return worst
 
 
 def save(out: Path, path: Path, before: Sequence[Point], command: str) -> None:

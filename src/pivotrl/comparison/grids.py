@@ -40,8 +40,11 @@ def run_grid(
         InputError: another process works in ``root``, or a trial cannot run.
     """
     with RunLock(root):
-        bases = list(dict.fromkeys((trial.cell, trial.seed) for trial in trials))
-        jobs: list[Trial | tuple[str, int]] = [*bases, *trials]
+        jobs: list[Trial | tuple[str, int]] = []
+        for trial in trials:
+            if (base := (trial.cell, trial.seed)) not in jobs:
+                jobs.append(base)
+            jobs.append(trial)
         observer.progress("trials", 0, len(jobs))
         if num_workers == 1:
             made: dict[str, Setting] = {}
