@@ -266,7 +266,12 @@ def test_arms_that_sample_are_compared_by_what_they_pay(tmp_path: Path) -> None:
     assert html.count("<svg") == 3, "the frontier, and score over rollout turns and over seconds"
     assert "Cost of the same score" in html and f"{match.ratio.ratio:.2f}" in html
 
+    priced = write_comparison(tmp_path, Table(free), ("imitation", "pivots"), price_per_hour=7200.0)
+    assert priced.as_json()["price_per_hour"] == 7200.0
+    assert "<th>money</th>" in (page := (tmp_path / "comparison.html").read_text()) and "<td>2.00</td>" in page
+
     alone = write_comparison(tmp_path, Table(free), ("imitation", "pivots"))
+    assert "<th>money</th>" not in (tmp_path / "comparison.html").read_text()
     assert not alone.matches and "Cost of the same score" not in (tmp_path / "comparison.html").read_text()
 
 

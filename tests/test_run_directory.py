@@ -18,7 +18,7 @@ import pytest
 
 from finished_run import STRICT, TRAINING, finish_run, resume, snapshot
 from pivotrl import ProfileOptions, ReadOptions, SelectionOptions, TrainingOptions, summarise, write_report
-from pivotrl.cli import tables
+from pivotrl.cli import main, tables
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import InputError, Notice
 from pivotrl.readers.chat import read
@@ -315,6 +315,20 @@ def test_an_import_that_was_cut_off_goes_on_after_its_log_was_moved(tmp_path: Pa
 
 
 # --- what is told -------------------------------------------------------------------------------------------------
+
+
+def test_a_stated_price_tells_the_cost_in_money(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = summarise(run)
+    expected = f"{summary.training_seconds * 1000:,.2f}"
+    main(["report", str(run), "--price-per-hour", "3600000"])
+    assert "money, at 3.6e+06 an hour" in (shown := capsys.readouterr().out) and expected in shown
+    assert f"profiling and training cost {expected}" in (run / "report.html").read_text()
+    main(["report", str(run)])
+    assert "money" not in capsys.readouterr().out and "an hour" not in (run / "report.html").read_text()
+    for wrong in ("0", "-2", "nan"):
+        with pytest.raises(SystemExit):
+            main(["report", str(run), "--price-per-hour", wrong])
+        assert "--price-per-hour must be" in capsys.readouterr().err
 
 
 def test_an_unfinished_stage_costs_what_it_bought_so_far(run: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -10,9 +10,20 @@ from typing import Any
 
 from pivotrl import plugins
 from pivotrl.evaluation import load_retention
-from pivotrl.options import AtLeast1, check, refuse
+from pivotrl.options import AtLeast1, Positive, check, refuse
 from pivotrl.plugins.shapes import require_policy, require_sampler
 from pivotrl.protocols import InputError, MakeEnvironments
+
+
+@dataclass(frozen=True)
+class Price:
+    """What the machine costs."""
+
+    price_per_hour: Positive | None = None
+    """In any currency: tells costs in money too."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)

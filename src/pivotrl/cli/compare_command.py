@@ -5,7 +5,7 @@ from __future__ import annotations
 import tyro
 
 from pivotrl import plugins
-from pivotrl.cli.choices import HeldOut, PolicyChoice, TrainedIn
+from pivotrl.cli.choices import HeldOut, PolicyChoice, Price, TrainedIn
 from pivotrl.cli.comparison_table import print_comparison
 from pivotrl.cli.stage_commands import Output
 from pivotrl.cli.watching import Watching
@@ -39,6 +39,7 @@ def compare(
     held_out: HeldOut,
     trained_in: TrainedIn,
     watching: Watching,
+    price: Price,
     reader: str = "auto",
     verifier: str = "tool_call",
     exact_verifier: str = "exact",
@@ -89,6 +90,7 @@ def compare(
             )
         except KeyboardInterrupt:
             if so_far := table_so_far(out):
-                print_comparison(write_comparison(out, so_far, grid.arms, grid.score, finished=False), out, json)
+                made = write_comparison(out, so_far, grid.arms, grid.score, price.price_per_hour, finished=False)
+                print_comparison(made, out, json)
             raise
-        print_comparison(write_comparison(out, table, grid.arms, grid.score), out, json)
+        print_comparison(write_comparison(out, table, grid.arms, grid.score, price.price_per_hour), out, json)

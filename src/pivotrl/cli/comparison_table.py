@@ -17,11 +17,15 @@ def print_comparison(made: Comparison, directory: Path, as_json: bool) -> None:
         print(json.dumps(made.as_json(), indent=2))
         return
     shown = [measure for measure in (made.score, made.harm) if measure is not None]
-    table = new_table("method", "rate", "step", "seeds", "rollout turns", *(LABELS[measure] for measure in shown))
-    table.add_row("before training", "", "", "", "", *(amount(measure, made.before[measure]) for measure in shown))
+    price = made.price_per_hour
+    paid = ("rollout turns",) if price is None else ("rollout turns", f"money, at {price:g} an hour")
+    table = new_table("method", "rate", "step", "seeds", *paid, *(LABELS[measure] for measure in shown))
+    before = [amount(measure, made.before[measure]) for measure in shown]
+    table.add_row("before training", "", "", "", *("" for _ in paid), *before)
     for row in made.rows:
         gains = [told(measure, row.gains[measure]) for measure in shown]
-        table.add_row(row.title, *told_config(row), str(row.seeds), f"{row.rollout_turns:,.0f}", *gains)
+        costs = [f"{row.rollout_turns:,.0f}", *([] if price is None else [f"{row.seconds / 3600 * price:,.2f}"])]
+        table.add_row(row.title, *told_config(row), str(row.seeds), *costs, *gains)
     print_table(console, table)
     if not made.finished:
         console.print("Not finished: the numbers are those of the trials done so far.")

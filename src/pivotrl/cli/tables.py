@@ -90,6 +90,9 @@ def print_summary(summary: Summary, as_json: bool) -> None:
         told = entry.stage if entry.finished else f"{entry.stage} (unfinished, so far)"
         cost.add_row(plain(told), f"{entry.rollout_turns:,}", f"{entry.seconds:,.0f}")
     cost.add_row("profile + train", f"{summary.total_rollout_turns:,}", "")
+    if summary.price_per_hour is not None:
+        told = f"money, at {summary.price_per_hour:g} an hour, profile + train"
+        cost.add_row(told, "", summary.money(summary.training_seconds))
     if not summary.complete:
         out.print("[bold yellow]This run is not finished; the numbers below are not final.[/]")
     if summary.comparisons:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import tyro
 
 from pivotrl import plugins
 from pivotrl.cli import check_table, doctor_table, tables
-from pivotrl.cli.choices import PolicyChoice
+from pivotrl.cli.choices import PolicyChoice, Price
 from pivotrl.cli.live_progress import errors, live_progress
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
@@ -26,7 +27,7 @@ from pivotrl.turns import TurnOptions
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
-def report(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
+def report(directory: tyro.conf.Positional[Path], price: Price, json: bool = False) -> None:
     """Write report.html and report.json for a run.
 
     Args:
@@ -34,9 +35,9 @@ def report(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
         json: Print the summary as JSON.
     """
     require_run(directory)
-    path = write_report(directory)
+    path = write_report(directory, price.price_per_hour)
     errors.print(f"wrote {path}")
-    tables.print_summary(summarise(directory), json)
+    tables.print_summary(dataclasses.replace(summarise(directory), price_per_hour=price.price_per_hour), json)
 
 
 def export(

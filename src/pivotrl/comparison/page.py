@@ -57,6 +57,7 @@ class Comparison:
     matches: list[Match]
     """The first arm that samples against each other one."""
     advice: Advice | None
+    price_per_hour: float | None = None
     finished: bool = True
     """False: the grid was interrupted, and these are the trials done so far."""
 
@@ -128,9 +129,17 @@ def amount(measure: str, value: float, sign: str = "") -> str:
 
 
 def write_comparison(
-    directory: Path, table: Table, arms: tuple[str, ...], score: str | None = None, finished: bool = True
+    directory: Path,
+    table: Table,
+    arms: tuple[str, ...],
+    score: str | None = None,
+    price_per_hour: float | None = None,
+    finished: bool = True,
 ) -> Comparison:
     """Write ``comparison.json`` and ``comparison.html``.
+
+    Args:
+        price_per_hour: of the machine; the cost of a training is told in money too.
 
     Raises:
         InputError: the ``report`` extra is not installed.
@@ -139,7 +148,7 @@ def write_comparison(
 
     from pivotrl.comparison.pictures import curves, frontier
 
-    made = dataclasses.replace(conclude(table, arms, score), finished=finished)
+    made = dataclasses.replace(conclude(table, arms, score), price_per_hour=price_per_hour, finished=finished)
     write_file(directory / "comparison.json", json.dumps(made.as_json(), indent=2) + "\n")
     titles = {arm: ARMS[arm].title for arm in arms}
     picture = ""

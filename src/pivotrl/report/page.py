@@ -6,6 +6,7 @@ the page itself forbids scripts and network. The same files give the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections import Counter
@@ -47,8 +48,11 @@ def require_packages() -> None:
         raise InputError(f"the report needs {error.name}: {install_hint('report')}") from error
 
 
-def write_report(directory: Path) -> Path:
+def write_report(directory: Path, price_per_hour: float | None = None) -> Path:
     """Write ``report.html`` and ``report.json`` into a run directory, complete or not; the path of the former.
+
+    Args:
+        price_per_hour: of the machine; the cost is told in money too.
 
     Raises:
         InputError: the directory holds no run, or the ``report`` extra is not installed (``report.json`` is written
@@ -56,7 +60,7 @@ def write_report(directory: Path) -> Path:
     """
     directory = Path(directory)
     files = RunFiles(directory)
-    summary = summarise(directory, files)
+    summary = dataclasses.replace(summarise(directory, files), price_per_hour=price_per_hour)
     write_file(directory / "report.json", json.dumps(summary.as_json(), indent=2, default=str) + "\n")
     require_packages()
     page = _render(files, summary)

@@ -94,6 +94,8 @@ class Summary:
     """Every evaluation, whatever its name."""
     pooled: tuple[Pooled, ...] = ()
     """Means over trainings that differ in their seed alone."""
+    price_per_hour: float | None = None
+    """Of the machine, in any currency; None: not stated."""
 
     @property
     def total_rollout_turns(self) -> int:
@@ -106,6 +108,11 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "total_rollout_turns": self.total_rollout_turns}
+
+    def money(self, seconds: float) -> str:
+        """What so much time costs at the stated price: ``0.23``."""
+        assert self.price_per_hour is not None
+        return f"{seconds / 3600 * self.price_per_hour:,.2f}"
 
 
 def is_for_training(stage: str) -> bool:
