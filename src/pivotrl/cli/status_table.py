@@ -39,17 +39,17 @@ def print_status(directory: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**found.as_json(), "next": step._asdict()}, indent=2))
         return
-    table = new_table("stage", "state", "rollout turns", "tokens", "seconds", "counts")
+    table = new_table("stage", "state", "rollout turns", "tokens", "seconds")
     for stage in found.stages:
         begun = stage.state != "not begun"
         cost = (_number(value, begun) for value in (stage.rollout_turns, stage.tokens, stage.seconds))
-        table.add_row(plain(stage.stage), stage.state, *cost, plain(_counts(stage)))
+        table.add_row(plain(stage.stage), stage.state, *cost)
     totals = (_number(found.total(name), True) for name in ("rollout_turns", "tokens", "seconds"))
-    table.add_row("total", "", *totals, "")
+    table.add_row("total", "", *totals)
     print_table(out, table)
     for stage in found.stages:
-        if stage.fault:
-            out.print(plain(stage.fault), soft_wrap=True)
+        if told := stage.fault or _counts(stage):
+            out.print(plain(f"{stage.stage}: {told}"), soft_wrap=True)
     out.print(f"next: {plain(f'{step.why}: {step.command}' if step.command else step.why)}", soft_wrap=True)
 
 
@@ -97,6 +97,6 @@ def _number(value: float | None, begun: bool) -> str:
 
 
 def _counts(stage: StageStatus) -> str:
-    """The numbers among the counts, the first few."""
+    """The first few numbers among the counts."""
     plain_counts = [(name, value) for name, value in stage.counts.items() if isinstance(value, int)]
     return ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in plain_counts[:3])

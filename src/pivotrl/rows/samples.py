@@ -248,14 +248,11 @@ def _completion(sample: GivenSample, turn: Turn, header: SamplesHeader, promptin
         said = chat_message({"role": "assistant", **sample.message}, [])
         action, error = Action(content=said.content, tool_calls=said.tool_calls), None
         text = action_text(action)
+        if not said.tool_calls:  # a server without a tool parser leaves calls in the text
+            action, error = _parsed(text, False, turn, header, prompting)
     else:
         text, is_whole = _text(sample, is_whole, prompting)
-        has_template = header.renderer_sha256 is not None or sample.token_ids is not None
-        if prompting is not None and has_template and header.actions == "auto":
-            action, error = prompting.renderer.parse(text, turn)
-        else:
-            style = "hermes" if header.actions == "auto" else header.actions
-            action, error = parse_completion(text, style, tools=turn.trajectory.tools)
+        action, error = _parsed(text, sample.token_ids is not None, turn, header, prompting)
     if not is_whole:
         action, error = Action(), "truncated"
     return Completion(
@@ -266,6 +263,17 @@ def _completion(sample: GivenSample, turn: Turn, header: SamplesHeader, promptin
         finish_reason="stop" if is_whole else "length",
         parse_error=error,
     )
+
+
+def _parsed(
+    text: str, has_ids: bool, turn: Turn, header: SamplesHeader, prompting: Prompting | None
+) -> tuple[Action, str | None]:
+    """(the action that a text means, what is wrong with it or None)"""
+    has_template = has_ids or header.renderer_sha256 is not None
+    if prompting is not None and has_template and header.actions == "auto":
+        return prompting.renderer.parse(text, turn)
+    style = "hermes" if header.actions == "auto" else header.actions
+    return parse_completion(text, style, tools=turn.trajectory.tools)
 
 
 def _text(sample: GivenSample, is_whole: bool, prompting: Prompting | None) -> tuple[str, bool]:
