@@ -6,7 +6,7 @@ Run alone: python -m pytest tests/test_samples_elsewhere.py
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -240,9 +240,8 @@ def test_options_that_contradict_the_samples_are_refused(run: Path, capsys: pyte
     assert "--temperature 0.5 is not what the samples say (1.0)" in refused(capsys, 2, *given, "--temperature", "0.5")
     assert "leave one out" in refused(capsys, 2, *given, "--sampler", "scripted(script={})")
     assert "leave out --samples" in refused(capsys, 2, *given, "--judge-again")
-    assert "are not parts of one set" in refused(
-        capsys, 2, *given, write(run.parent / "other.jsonl", {**header(run), "model": "x"}, *rows(run)[:1])
-    )
+    other = write(run.parent / "other.jsonl", {**header(run), "model": "x"}, *rows(run)[:1])
+    assert "differ in model" in refused(capsys, 2, "profile", run, "--samples", path, other, "--verifier", "exact")
     assert "cannot read" in refused(capsys, 2, "profile", run, "--samples", run / "none.jsonl")
 
 
@@ -368,9 +367,12 @@ def test_judging_again_goes_on_after_a_kill_at_any_point(profiled: Path, tmp_pat
     # In the middle: a second change of the verifier, interrupted.
     with pytest.raises(KeyboardInterrupt):
         judge_again_stage(profiled, verifier=exact, observer=Interrupts())
+    assert 0 < len(groups_of(profiled)) < len(turns_of(profiled))
+    assert read_manifest(profiled / "profile.manifest.json").status == "running"
     assert call("profile", profiled, "--verifier", f"{OTHER}:verify") == 2  # another verifier does not mix in
     assert call("profile", profiled) == 0
-    assert {v.reason for group in groups_of(profiled) for v in group.verdicts_G} != {"other", "match"}
+    assert {v.reason for group in groups_of(profiled) for v in group.verdicts_G} == {"match", "different_text"}
+    assert len(groups_of(profiled)) == len(turns_of(profiled))
     # Between the move and the new manifest.
     move_aside(profiled, "profile")
     assert not (profiled / "profile.manifest.json").exists()
@@ -399,8 +401,3 @@ def test_there_must_be_a_profile_to_judge_again(run: Path, capsys: pytest.Captur
         capsys, 2, "profile", run, "--samples", samples, "--verifier", "outcome(environment='plancraft')", "--overwrite"
     )
     assert "plays on with the policy" in told and not (run / "replaced").exists()
-
-
-def test_names_of_a_sequence(run: Path) -> None:
-    paths: Sequence[Path] = [samples_of(run)]
-    assert len(profile_samples_stage(run, paths, verifier=exact)) == len(turns_of(run))
