@@ -20,7 +20,8 @@ from pivotrl.rendering import prompt_hash
 from pivotrl.rows.prompts import chat_messages
 from pivotrl.runs.manifest import read_manifest
 from pivotrl.runs.replacing import move_aside
-from pivotrl.stages.judging import judge_again_stage, profile_samples_stage
+from pivotrl.stages.judging import profile_samples_stage
+from pivotrl.stages.judging_again import judge_again_stage
 from pivotrl.stages.profiling import load_turns
 from pivotrl.storage.record_files import read_records
 from pivotrl.turns import TurnOptions

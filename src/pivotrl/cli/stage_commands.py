@@ -31,7 +31,8 @@ from pivotrl.runs.directory import starting_in, working_in
 from pivotrl.runs.layout import of_seed, selection_stage, training_stage
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
-from pivotrl.stages.judging import judge_again_stage, profile_samples_stage
+from pivotrl.stages.judging import profile_samples_stage
+from pivotrl.stages.judging_again import judge_again_stage
 from pivotrl.stages.profiling import profile_stage
 from pivotrl.stages.reading import read_stage
 from pivotrl.stages.selecting import profile_distances, select_stage

@@ -1,4 +1,4 @@
-"""Samples that exist already -> profiles.jsonl: samples made elsewhere, or those of the profile judged again."""
+"""Samples that exist already -> profiles.jsonl. Here come samples made elsewhere."""
 
 from __future__ import annotations
 
@@ -18,26 +18,24 @@ from pivotrl.profiling import ProfileOptions, judge_samples, outcome_counts
 from pivotrl.protocols import InputError, Notice, Sampler, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.reading.alternatives import count_alternatives
-from pivotrl.records import Manifest, SampleGroup, SkippedTurn
+from pivotrl.records import SampleGroup, SkippedTurn
 from pivotrl.rollouts import SampleFaults, continuation_turns, joined
 from pivotrl.rows.prompts import Prompting
 from pivotrl.rows.samples import Samples, SamplesHeader, read_samples
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.layout import REPLACED
-from pivotrl.runs.manifest import find_manifest, verify_outputs
-from pivotrl.runs.replacing import dependents, move_aside
+from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import Stage, require_same
-from pivotrl.storage.record_files import RecordFile, counted, read_records, sha256_of_file, sha256_of_json, write_file
+from pivotrl.storage.record_files import RecordFile, counted, read_records, sha256_of_json, write_file
 from pivotrl.turns import TurnOptions, cut
 
 _NUM_LISTED = 5
-_STAGE, _FILE = "profile", "profiles.jsonl"
+STAGE, FILE = "profile", "profiles.jsonl"
 _COPIED = ("demonstrations.jsonl", "skipped.jsonl")
 """Files of a profile that do not depend on the verifier."""
 
 
 @dataclass(frozen=True)
-class _Judging:
+class Judging:
     """What a profile of given samples is made of, besides the samples."""
 
     turns: Sequence[Turn]
@@ -103,7 +101,7 @@ def profile_samples_stage(
     }
     identity = _identity(samples, prompting)
     skipped += [SkippedTurn(turn_id=name, reason="no_samples") for name in missing]
-    judging = _Judging(
+    judging = Judging(
         turns=[turn for turn in candidates if turn.id in samples.groups],
         settings=settings,
         inputs={"samples": samples.sha256, "policy": sha256_of_json(identity)},
@@ -122,7 +120,7 @@ def profile_samples_stage(
         num_bought=sum(len(group.completions_G) for group in samples.groups.values()),
         skipped=skipped,
     )
-    groups = _judged(directory, samples.groups, judging, verifier, checking, verification, None, overwrite, observer)
+    groups = judged(directory, samples.groups, judging, verifier, checking, verification, None, overwrite, observer)
     if missing:
         listed = ", ".join(missing[:_NUM_LISTED]) + (", ..." if len(missing) > _NUM_LISTED else "")
         warnings.warn(
@@ -134,76 +132,10 @@ def profile_samples_stage(
     return groups
 
 
-def judge_again_stage(
-    directory: Path,
-    *,
-    verifier: Verifier,
-    policy: Sampler | None = None,
-    checking: CheckOptions = CheckOptions(),
-    verification: VerificationOptions = VerificationOptions(),
-    overwrite: bool = False,
-    observer: Observer = SILENT,
-) -> list[SampleGroup]:
-    """Judge the samples of the run's profile by another verifier; nothing is sampled.
-
-    The profile and its selections move to ``replaced/``: the old verdicts are kept and never mixed with the new ones. A
-    profile that this verifier has judged already stays as it is.
-
-    Args:
-        policy: for a verifier that plays on; it must be the policy that made the samples.
-        overwrite: also move aside trainings and evaluations that were made from the old verdicts.
-
-    Raises:
-        InputError: there is no finished profile, or a training was made from it and ``overwrite`` is False.
-    """
-    require_verifier(verifier)
-    old = find_manifest(directory, _STAGE)
-    if old is not None and old.status == "complete" and _judges_alike(old, verifier):
-        warnings.warn(f"{directory / _FILE} was judged by {describe(verifier)} already", Notice, stacklevel=2)
-        return RunFiles(directory).profiles()
-    folder = _source(directory, old)
-    if folder is None:
-        made = RunFiles(directory).finished(_STAGE)
-        users = [name for name in dependents(directory, _STAGE) if not name.startswith("select")]
-        if users and not overwrite:
-            raise InputError(
-                f"made from the verdicts of {made.options['verifier']}: {', '.join(users)}. Add --overwrite to move "
-                f"them to {directory / REPLACED} with the old profile"
-            )
-    else:
-        made = _moved_manifest(folder)
-    _require_policy_of(made, verifier, policy)
-    groups = {group.turn_id: group for group in joined(read_records((folder or directory) / _FILE, SampleGroup))}
-    turns = RunFiles(directory).turns(groups)
-    require_checked(directory, turns, verifier, checking, observer, policy, verification)
-    if folder is None:
-        folder = move_aside(directory, _STAGE)
-        assert folder is not None
-    source = folder / _FILE
-    place = source.relative_to(directory).as_posix()
-    settings = {name: value for name, value in made.options.items() if name != "samples"}
-    settings |= {
-        "verifier": describe(verifier),
-        "judge_again": True,
-        "judged_before_by": made.options["verifier"],
-        "samples_from": place,
-    }
-    judging = _Judging(
-        turns=turns,
-        settings=settings,
-        inputs={"policy": made.inputs["policy"], place: sha256_of_file(source)},
-        acting=made.policy,
-        counts=made.counts,
-        num_bought=made.num_rollout_turns,
-        copied_from=folder,
-    )
-    return _judged(directory, groups, judging, verifier, checking, verification, policy, False, observer)
-
-
-def _judged(
+def judged(
     directory: Path,
     samples: Mapping[str, SampleGroup],
-    judging: _Judging,
+    judging: Judging,
     verifier: Verifier,
     checking: CheckOptions,
     verification: VerificationOptions,
@@ -218,13 +150,13 @@ def _judged(
     told = (*limits, "samples")
     if not overwrite:
         known = {name: value for name, value in judging.settings.items() if name not in told}
-        require_same(directory, _STAGE, known, inputs)
+        require_same(directory, STAGE, known, inputs)
     report, _ = require_checked(directory, judging.turns, verifier, checking, observer, policy, verification)
     if overwrite:
-        move_aside(directory, _STAGE)
+        move_aside(directory, STAGE)
     with Stage(
         directory,
-        _STAGE,
+        STAGE,
         {**judging.settings, **limits},
         inputs,
         told,
@@ -234,7 +166,7 @@ def _judged(
         observer=observer,
     ) as stage:
         if stage.done:
-            return joined(read_records(directory / _FILE, SampleGroup))
+            return joined(read_records(directory / FILE, SampleGroup))
         if judging.copied_from is not None:
             for path in (judging.copied_from / name for name in _COPIED):
                 if path.is_file():
@@ -243,7 +175,7 @@ def _judged(
         skipped.append([skip for skip in judging.skipped if skip.turn_id not in skipped])
         batch_turns = judging.settings["batch_turns"]
         with Verification(verifier, verification, judging.turns, policy) as guarded:
-            groups = judge_samples(judging.turns, samples, guarded, directory / _FILE, batch_turns, observer)
+            groups = judge_samples(judging.turns, samples, guarded, directory / FILE, batch_turns, observer)
         SampleFaults.of(groups).warn("the limit where they were made")
         stage.finish(
             {**judging.counts, **outcome_counts(groups)},
@@ -277,44 +209,3 @@ def _identity(samples: Samples, prompting: Prompting | None) -> dict[str, Any]:
         "renderer_sha256": prompting.sha256 if prompting and samples.uses_tokenizer else None,
         "notes": header.notes,
     }
-
-
-def _judges_alike(made: Manifest, verifier: Verifier) -> bool:
-    code = "verifier code"
-    alike = made.options.get("verifier") == describe(verifier)
-    return alike and made.inputs.get(code) == own_code(verifier).get(code)
-
-
-def _source(directory: Path, manifest: Manifest | None) -> Path | None:
-    """The folder with the samples, if they have been moved aside; None if they are still the run's profile."""
-    if manifest is not None:
-        place = manifest.options.get("samples_from")
-        return (directory / place).parent if manifest.status == "running" and place else None
-    # A kill between the move and the new manifest leaves only the moved profile.
-    moved = sorted((directory / REPLACED).glob("*/profile.manifest.json"), reverse=True)
-    return moved[0].parent if moved and _moved_manifest(moved[0].parent).status == "complete" else None
-
-
-def _moved_manifest(folder: Path) -> Manifest:
-    """Raises:
-    InputError: the moved profile is missing or damaged.
-    """
-    made = find_manifest(folder, _STAGE)
-    if made is None:
-        raise InputError(f"{folder} no longer holds the profile that is judged again; restore it")
-    verify_outputs(folder, _STAGE, made)
-    return made
-
-
-def _require_policy_of(made: Manifest, verifier: Verifier, policy: Sampler | None) -> None:
-    """
-    Raises:
-        InputError: the verifier plays on with another policy than the one that made the samples.
-    """
-    if not needs_policy(verifier):
-        return
-    if policy is None or sha256_of_json(policy.identity) != made.inputs["policy"]:
-        raise InputError(
-            f"the verifier {describe(verifier)} plays on with the policy, but this is not the policy that made the "
-            "samples; name that one with --policy, --model and --adapter"
-        )
