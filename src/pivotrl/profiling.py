@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from pivotrl.options import AtLeast1, NotNegative, check, refuse
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SampleGroup, Sampling, SkippedTurn
-from pivotrl.rollouts import SampleFaults, joined, misfit, sample_groups
+from pivotrl.rollouts import SampleFaults, joined, judged_groups, misfit, sample_groups
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.turns import whole_trajectories
 
@@ -77,20 +77,55 @@ def profile(
     faults = {turn.id: misfit(sampler, turn, options.max_tokens) for turn in turns}
     fitting = [turn for turn in turns if faults[turn.id] is None]
     left_out = [fault for fault in faults.values() if fault is not None]
-    file = RecordFile(path, SampleGroup)
-    batches = whole_trajectories(fitting, options.batch_turns)
-    open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
-    done = len(fitting) - sum(map(len, open_batches))
-    observer.progress("turns profiled", done, len(fitting))
-    for batch in open_batches:
-        drawn = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
-        file.append([group for group in drawn if group.turn_id not in file])
-        done += len(batch)
-        observer.progress("turns profiled", done, len(fitting))
-    by_turn = {group.turn_id: group for group in joined(file)}
-    profiled = [by_turn[turn.id] for turn in fitting]
+
+    def draw(batch: Sequence[Turn]) -> Iterable[SampleGroup]:
+        return sample_groups(batch, sampler, verifier, options.num_samples, sampling)
+
+    profiled = _in_batches(fitting, draw, path, options.batch_turns, observer)
     SampleFaults.of(profiled).warn(f"--max-tokens (now {options.max_tokens})")
     return profiled, left_out
+
+
+def judge_samples(
+    turns: Sequence[Turn],
+    groups: Mapping[str, SampleGroup],
+    verifier: Verifier,
+    path: Path,
+    batch_turns: int = 16,
+    observer: Observer = SILENT,
+) -> list[SampleGroup]:
+    """As :func:`profile`, with samples that exist already; verdicts that they have are replaced.
+
+    Args:
+        groups: by turn id, one for each of the turns.
+    """
+
+    def judge(batch: Sequence[Turn]) -> Iterable[SampleGroup]:
+        return judged_groups(batch, [groups[turn.id] for turn in batch], verifier)
+
+    return _in_batches(turns, judge, path, batch_turns, observer)
+
+
+def _in_batches(
+    turns: Sequence[Turn],
+    make: Callable[[Sequence[Turn]], Iterable[SampleGroup]],
+    path: Path,
+    batch_turns: int,
+    observer: Observer,
+) -> list[SampleGroup]:
+    """The groups of the turns, made and written batch by batch where the file lacks them."""
+    file = RecordFile(path, SampleGroup)
+    batches = whole_trajectories(turns, batch_turns)
+    open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
+    done = len(turns) - sum(map(len, open_batches))
+    observer.progress("turns profiled", done, len(turns))
+    for batch in open_batches:
+        made = make(batch)
+        file.append([group for group in made if group.turn_id not in file])
+        done += len(batch)
+        observer.progress("turns profiled", done, len(turns))
+    by_turn = {group.turn_id: group for group in joined(file)}
+    return [by_turn[turn.id] for turn in turns]
 
 
 def why_none_fits(left_out: Sequence[SkippedTurn], max_tokens: int) -> str:

@@ -38,6 +38,18 @@ def sample_groups(
         group.model_copy(update={"completions_G": tuple(map(storable, group.completions_G))})
         for group in sampled(sampler, turns, num_samples, sampling, first)
     ]
+    yield from judged_groups(turns, groups, verifier)
+
+
+def judged_groups(turns: Sequence[Turn], groups: Sequence[SampleGroup], verifier: Verifier) -> Iterator[SampleGroup]:
+    """The groups with a verdict for each completion, in place of any that they have.
+
+    Args:
+        groups: one per turn, in the order of the turns.
+
+    Raises:
+        InputError: the verifier cannot work as it was set up.
+    """
     cases = [
         (turn, completion) for turn, group in zip(turns, groups, strict=True) for completion in group.completions_G
     ]

@@ -26,6 +26,7 @@ from pivotrl.protocols.observing import told_notices
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": stage_commands.run,
     "read": stage_commands.read,
+    "prompts": view_commands.prompts,
     "profile": stage_commands.profile,
     "select": stage_commands.select,
     "train": stage_commands.train,
@@ -36,6 +37,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": view_commands.check,
     "doctor": view_commands.doctor,
     "show": view_commands.show,
+    "status": view_commands.status,
+    "waver": view_commands.waver,
     "list": view_commands.list_plugins,
 }
 

@@ -31,6 +31,7 @@ _STAGES: dict[str, Callable[[str | None], str]] = {
     "run": lambda name: "run",
     "profile": lambda name: "profile",
     "check": lambda name: "profile",
+    "prompts": lambda name: "profile",
     "train": training_stage,
     "evaluate": lambda name: evaluation_stage(name or "after"),
 }
@@ -39,7 +40,9 @@ _WHO_ACTS = ("policy", "model", "adapter")
 _REPLACES = {
     "--policy": _WHO_ACTS,
     "--model": ("adapter",),
-    "--sampler": (*_WHO_ACTS, "retention", "retention_texts"),  # a sampler scores no texts
+    "--sampler": (*_WHO_ACTS, "retention", "retention_texts", "samples", "judge_again"),  # a sampler scores no texts
+    "--samples": ("judge_again", "num_samples", "temperature", "top_p", "top_k", "max_tokens"),  # they say how
+    "--judge-again": ("samples",),
 }
 """Given option -> remembered options that it replaces: an adapter belongs to its model, a model to its policy."""
 
@@ -155,7 +158,7 @@ def _memory(command: str, arguments: Sequence[str], directory: Path | None) -> d
     if "--overwrite" in arguments:  # the stage starts again, with options of its own
         known = {option: value for option, value in known.items() if option in SHARED}
     for given, replaced in _REPLACES.items():
-        if _given(arguments, given):
+        if given in arguments or _given(arguments, given):
             known = {option: value for option, value in known.items() if option not in replaced}
     method = _given(arguments, "--method")
     if method and "train_environments" in known and not getattr(plugins.load("methods", method), "plays", True):

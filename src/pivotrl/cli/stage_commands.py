@@ -17,6 +17,7 @@ from pivotrl.cli import import_table, tables
 from pivotrl.cli.arguments import options_of
 from pivotrl.cli.choices import HeldOut, PolicyChoice, SamplerChoice, TrainedIn
 from pivotrl.cli.configuration import ConfigWriter
+from pivotrl.cli.prompting import prompting_of
 from pivotrl.cli.watching import Watching
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
@@ -30,6 +31,8 @@ from pivotrl.runs.directory import starting_in, working_in
 from pivotrl.runs.layout import of_seed, selection_stage, training_stage
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
+from pivotrl.stages.judging import profile_samples_stage
+from pivotrl.stages.judging_again import judge_again_stage
 from pivotrl.stages.profiling import profile_stage
 from pivotrl.stages.reading import read_stage
 from pivotrl.stages.selecting import profile_distances, select_stage
@@ -142,6 +145,8 @@ def profile(
     profiling: ProfileOptions,
     watching: Watching,
     verifier: str = "tool_call",
+    samples: tuple[Path, ...] | None = None,
+    judge_again: bool = False,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -150,21 +155,52 @@ def profile(
     Args:
         directory: A run directory with trajectories.
         verifier: Verifier plugin.
+        samples: Files of samples made elsewhere from `pivotrl prompts`; they are verified, and nothing is sampled.
+        judge_again: Judge the samples of the run's profile by this verifier. The old profile moves to replaced/.
         overwrite: Move an earlier profile, and everything made from it, to replaced/.
         json: Print the counts as JSON.
     """
+    if samples is not None and policy.sampler is not None:
+        refuse("samples", samples[0], "were made elsewhere, so no --sampler acts; leave one out")
+    if judge_again and (samples is not None or policy.sampler is not None):
+        refuse("judge_again", "", "takes the samples of the run's profile; leave out --samples and --sampler")
+    judge = plugins.load("verifiers", verifier)
     with working_in(directory), watching.observer() as observer:
-        profile_stage(
-            directory,
-            verifier=plugins.load("verifiers", verifier),
-            sampler=policy.load_late(),
-            turns=turns,
-            profiling=profiling,
-            checking=checking,
-            verification=verification,
-            overwrite=overwrite,
-            observer=observer,
-        )
+        if samples is not None:
+            profile_samples_stage(
+                directory,
+                samples,
+                verifier=judge,
+                prompting=prompting_of(policy),
+                turns=turns,
+                profiling=profiling,
+                checking=checking,
+                verification=verification,
+                overwrite=overwrite,
+                observer=observer,
+            )
+        elif judge_again:
+            judge_again_stage(
+                directory,
+                verifier=judge,
+                policy=policy.load_late(),
+                checking=checking,
+                verification=verification,
+                overwrite=overwrite,
+                observer=observer,
+            )
+        else:
+            profile_stage(
+                directory,
+                verifier=judge,
+                sampler=policy.load_late(),
+                turns=turns,
+                profiling=profiling,
+                checking=checking,
+                verification=verification,
+                overwrite=overwrite,
+                observer=observer,
+            )
     tables.print_stage(directory, "profile", json)
 
 

@@ -9,17 +9,22 @@ from typing import Annotated
 import tyro
 
 from pivotrl import plugins
-from pivotrl.cli import check_table, doctor_table, tables
+from pivotrl.cli import check_table, doctor_table, prompts_table, status_table, tables, waver_table
 from pivotrl.cli.choices import PolicyChoice, Price
 from pivotrl.cli.live_progress import errors, live_progress
+from pivotrl.cli.prompting import prompting_of
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.judging.probes.refusal import fault_of
+from pivotrl.profiling import ProfileOptions
+from pivotrl.protocols import InputError
 from pivotrl.rendering import Renderer
 from pivotrl.report.page import write_report
 from pivotrl.report.summary import summarise
+from pivotrl.report.wavering import Order
 from pivotrl.rows.exporting import ExportOptions
 from pivotrl.rows.exporting import export as export_pivots
+from pivotrl.rows.prompts import write_prompts
 from pivotrl.runs.directory import require_run, working_in
 from pivotrl.stages.profiling import load_turns
 from pivotrl.turns import TurnOptions
@@ -104,6 +109,52 @@ def doctor(sandbox: str = "bwrap", require_cgroup: bool = False, json: bool = Fa
         raise SystemExit(6)
 
 
+def prompts(
+    directory: tyro.conf.Positional[Path],
+    out: Output,
+    policy: PolicyChoice,
+    turns: TurnOptions,
+    profiling: ProfileOptions,
+    json: bool = False,
+) -> None:
+    """Write the candidate turns as prompts for a model that samples elsewhere. Samples nothing and loads no weights.
+
+    Bring the samples back with `pivotrl profile RUN --samples FILE`.
+
+    Args:
+        directory: A run directory with trajectories.
+        out: The file to write: JSON lines, first a header, then one line for each turn.
+        json: Print the counts as JSON.
+    """
+    require_run(directory)
+    candidates, _ = load_turns(directory, turns)
+    prompting = prompting_of(policy)
+    written, skipped = write_prompts(out, candidates, profiling, prompting)
+    prompts_table.print_prompts(out, written, skipped, prompting is not None, json)
+
+
+def status(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
+    """Print the stages of a run, their counts and cost so far, and the command to run next.
+
+    Args:
+        directory: A run directory.
+        json: Print everything as JSON.
+    """
+    require_run(directory)
+    status_table.print_status(directory, json)
+
+
+def waver(directory: tyro.conf.Positional[Path], json: bool = False) -> None:
+    """Print where the profiled agent wavers: by tool, depth, reason of failure, and equal wrong actions.
+
+    Args:
+        directory: A run directory with a profile, finished or not.
+        json: Print the report as JSON.
+    """
+    require_run(directory)
+    waver_table.print_wavering(directory, json)
+
+
 def show(
     directory: tyro.conf.Positional[Path],
     turn_id: tyro.conf.Positional[str | None] = None,
@@ -111,6 +162,9 @@ def show(
     selection: str | None = None,
     model: str | None = None,
     tokens: bool = False,
+    sort: Order | None = None,
+    all: bool = False,
+    json: bool = False,
 ) -> None:
     """Print a turn: the end of its context, the expected action, samples and verdicts. Without a turn, list the pivots.
 
@@ -121,8 +175,16 @@ def show(
         selection: Name of the selection to list; default is the run's selection.
         model: Print the prompt as this model sees it: a Hugging Face id, a folder, or smollm2-135m-instruct.
         tokens: With --model, mark token boundaries.
+        sort: List the turns by variance, pass-rate or depth.
+        all: List all profiled turns, not only the pivots.
+        json: Print the list as JSON, with the reasons and the wrong actions of each turn.
     """
     require_run(directory)
+    if sort is not None or all or json:
+        if turn_id is not None:
+            raise InputError("--sort, --all and --json are for the list of turns; leave out the turn")
+        waver_table.print_turns(directory, sort, all, selection, json)
+        return
     if model is None or turn_id is None:
         tables.print_turn(directory, turn_id, num_messages, selection)
         return

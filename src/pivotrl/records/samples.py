@@ -59,7 +59,8 @@ class Completion(Record):
     """One sampled action: the tokens as sampled, their log-probabilities, and the action they parse to.
 
     ``logprobs_T`` are natural logs under the distribution that was sampled from (after temperature, top-k and top-p).
-    ``token_ids_T`` ends with the stop token unless ``finish_reason`` is ``length``.
+    ``token_ids_T`` ends with the stop token unless ``finish_reason`` is ``length``. Of samples made elsewhere either is
+    empty where it is unknown.
     """
 
     action: Action

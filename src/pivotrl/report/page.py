@@ -183,10 +183,11 @@ def _tokens(
     turns: Mapping[str, Sequence[TurnResult]],
     episodes: Mapping[str, Sequence[EpisodeResult]],
 ) -> dict[str, int]:
-    """Sampled tokens by stage."""
-    profiles = files.profiled()
+    """Sampled tokens by stage; 0, which the page leaves out, where samples made elsewhere came as text."""
+    profiled = [completion for group in files.profiled() for completion in group.completions_G]
+    is_known = all(completion.token_ids_T or not completion.text for completion in profiled)
     return {
-        "profile": sum(len(completion.token_ids_T) for group in profiles for completion in group.completions_G),
+        "profile": sum(len(completion.token_ids_T) for completion in profiled) if is_known else 0,
         "train": round(sum(row.get("samples/total", 0.0) * row.get("samples/mean_tokens", 0.0) for row in metrics)),
         **{
             f"evaluations/{side}": sum(r.num_tokens for r in turns[side]) + sum(e.num_tokens for e in episodes[side])

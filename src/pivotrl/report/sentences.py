@@ -139,6 +139,7 @@ def model_words(manifests: Mapping[str, Manifest]) -> str:
     described = [manifests[stage].policy for stage in ("profile", "train", "evaluations/before") if stage in manifests]
     found = next(filter(None, described), {})
     named = [str(found["model"] if found.get("model") else found.get("policy", ""))]
+    named += [f"samples of {found['made_by']}"] if found.get("made_by") else []
     named += [f"with the adapter {found['adapter']}"] if found.get("adapter") else []
     named += [f"as {found['policy']}"] if found.get("model") and found.get("policy") else []
     named += [str(found[name]) for name in ("dtype", "device") if found.get(name)]

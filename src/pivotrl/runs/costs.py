@@ -50,6 +50,29 @@ def _bought(directory: Path, stage: str) -> int:
     )
 
 
+def tokens_of(directory: Path, stage: str) -> int | None:
+    """Tokens sampled by a stage so far, added up from its files; None if some are unknown: samples that were made
+    elsewhere may come as text alone.
+
+    Raises:
+        ValueError: a file of the stage is damaged.
+    """
+    groups = {"profile": "profiles.jsonl"}.get(stage, f"{stage}/groups.jsonl")
+    total = 0
+    for group in RecordFile(directory / groups, SampleGroup):
+        for completion in group.completions_G:
+            if completion.text and not completion.token_ids_T:
+                return None
+            total += len(completion.token_ids_T)
+    played = (directory / f"{stage}.episodes.jsonl", directory / stage / "episodes.jsonl")
+    return (
+        total
+        + sum(result.num_tokens for result in RecordFile(directory / f"{stage}.turns.jsonl", TurnResult))
+        + sum(walk.num_tokens for walk in RecordFile(directory / f"{stage}.progress.jsonl", ProgressResult))
+        + sum(episode.num_tokens for path in played for episode in RecordFile(path, EpisodeResult))
+    )
+
+
 def describe_cost(directory: Path, stage: str) -> str:
     """``train (3 steps, 192 rollout turns, 5 s)``; unreadable parts are called unknown."""
     try:

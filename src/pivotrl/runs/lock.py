@@ -12,6 +12,19 @@ from pivotrl.storage.folders import remove_leftovers
 NAME = ".lock"
 
 
+def is_held(directory: Path) -> bool:
+    """Whether a process works in the directory now. Changes nothing."""
+    path = directory / NAME
+    if not path.is_file():
+        return False
+    with path.open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 class RunLock:
     """Keeps two processes off one run directory; released when the process ends, however it ends.
 

@@ -27,14 +27,17 @@ _BESIDE = {"read": ("check.json", ".redaction_key")}
 _REPORT = ("report.html", "report.json")
 
 
-def move_aside(directory: Path, stage: str) -> None:
+def move_aside(directory: Path, stage: str) -> Path | None:
     """Move the files of a stage and of everything made from it, what it was made from stays. Says what went, what it
     had cost and where it lies, as a :class:`pivotrl.protocols.Notice`.
+
+    Returns:
+        the folder where they lie; None if there was nothing to move.
 
     Raises:
         OSError: the disk refused; nothing is lost, and the next command ends the move.
     """
-    _move(directory, sorted([stage, *dependents(directory, stage)], key=_rank))
+    return _move(directory, sorted([stage, *dependents(directory, stage)], key=_rank))
 
 
 def move_results_aside(directory: Path, training: str) -> None:
@@ -44,13 +47,13 @@ def move_results_aside(directory: Path, training: str) -> None:
     _move(directory, [stage for stage in made if _measures_the_end(find_manifest(directory, stage))])
 
 
-def _move(directory: Path, stages: Sequence[str]) -> None:
+def _move(directory: Path, stages: Sequence[str]) -> Path | None:
     costs = [describe_cost(directory, name) for name in stages if _files(directory, name)]
     names = [path for name in stages for path in _files(directory, name)]
     if any(name.startswith(("train", "read")) for name in stages):
         names += [name for name in _REPORT if (directory / name).exists()]
     if not names:
-        return
+        return None
     folder = _new_folder(directory / REPLACED)
     write_file(folder / _LIST, json.dumps(names) + "\n")
     _finish(directory, folder)
@@ -60,6 +63,7 @@ def _move(directory: Path, stages: Sequence[str]) -> None:
         Notice,
         stacklevel=2,
     )
+    return folder
 
 
 def finish_moves(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""Answers from a script, for tests, demonstrations and scoring answers made elsewhere."""
+"""Answers from a script, for tests and demonstrations. For answers of a model, see `pivotrl profile --samples`."""
 
 from __future__ import annotations
 

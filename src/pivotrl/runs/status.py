@@ -1,0 +1,87 @@
+"""How far a run is: each stage with its state, its counts and its cost so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pivotrl.protocols import InputError
+from pivotrl.records import Manifest
+from pivotrl.runs import lock
+from pivotrl.runs.costs import cost_of, tokens_of
+from pivotrl.runs.layout import STAGES, known_stages, outputs
+from pivotrl.runs.manifest import find_manifest
+from pivotrl.storage.record_files import examine
+
+State = Literal["done", "running", "stopped", "damaged", "not begun"]
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage. Its cost is None where it is unknown."""
+
+    stage: str
+    state: State
+    counts: dict[str, Any]
+    """Of the manifest; of an unfinished stage, the rows of its files so far."""
+    rollout_turns: int | None = None
+    tokens: int | None = None
+    """Sampled tokens."""
+    seconds: float | None = None
+    fault: str = ""
+    """What is damaged."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """All stages: those of a whole run in order, then those with names."""
+
+    directory: str
+    stages: Sequence[StageStatus]
+
+    def total(self, name: Literal["rollout_turns", "tokens", "seconds"]) -> float | None:
+        """The sum over the stages that have begun; None if one is unknown."""
+        costs = [getattr(stage, name) for stage in self.stages if stage.state != "not begun"]
+        return None if None in costs else sum(costs)
+
+    def as_json(self) -> dict[str, Any]:
+        total = {"rollout_turns": self.total("rollout_turns"), "tokens": self.total("tokens")}
+        return {
+            "directory": self.directory,
+            "stages": [asdict(stage) for stage in self.stages],
+            "total": {**total, "seconds": self.total("seconds")},
+        }
+
+
+def status_of(directory: Path) -> RunStatus:
+    """Reads the files; changes nothing, and may run while another process works in the directory."""
+    is_held = lock.is_held(directory)
+    names = list(dict.fromkeys([*STAGES, *known_stages(directory)]))
+    return RunStatus(str(directory), [_status(directory, name, is_held) for name in names])
+
+
+def _status(directory: Path, stage: str, is_held: bool) -> StageStatus:
+    try:
+        manifest = find_manifest(directory, stage)
+        if manifest is None:
+            return StageStatus(stage, "not begun", {})
+        cost = cost_of(directory, stage, manifest)
+        tokens = tokens_of(directory, stage)
+        counts = manifest.counts if cost.finished else _rows(directory, stage)
+    except (InputError, ValueError) as error:
+        return StageStatus(stage, "damaged", {}, fault=str(error))
+    return StageStatus(stage, _state(manifest, is_held), counts, cost.rollout_turns, tokens, cost.seconds)
+
+
+def _state(manifest: Manifest, is_held: bool) -> State:
+    if manifest.status == "complete":
+        return "done"
+    return "running" if is_held else "stopped"
+
+
+def _rows(directory: Path, stage: str) -> dict[str, int]:
+    """Rows of each record file of an unfinished stage."""
+    files = [directory / name for name in outputs(stage) if name.endswith(".jsonl")]
+    return {path.name: examine(path)[0] for path in files if path.is_file()}
