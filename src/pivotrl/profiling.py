@@ -61,11 +61,12 @@ def profile(
     """Sample and verify K actions at each turn; append the groups to ``path``, one batch at a time.
 
     Turns already in the file are not sampled again. Batches are cut from the whole list of turns, so an
-    interrupted run ends with the same file as an uninterrupted one.
+    interrupted run ends with the same file as an uninterrupted one. A turn whose samples a server did not give is asked
+    once more at the end, then left out.
 
     Returns:
-        the groups in the order of ``turns``, and the turns that do not fit the model's context or that its chat
-        template cannot write.
+        the groups in the order of ``turns``, and the turns that do not fit the model's context, that its chat
+        template cannot write, or that got no samples.
     """
     sampling = Sampling(
         temperature=options.temperature,
@@ -82,13 +83,24 @@ def profile(
     open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
     done = len(fitting) - sum(map(len, open_batches))
     observer.progress("turns profiled", done, len(fitting))
+    is_paid = getattr(sampler, "is_paid", False)
+    missing: dict[str, str] = {}
+
+    def sample(batch: Sequence[Turn]) -> None:
+        asked = [turn for turn in batch if turn.id not in file] if is_paid else batch
+        drawn = list(sample_groups(asked, sampler, verifier, options.num_samples, sampling))
+        file.append([group for group in drawn if group.fault is None and group.turn_id not in file])
+        missing.update({group.turn_id: group.fault for group in drawn if group.fault is not None})
+
     for batch in open_batches:
-        drawn = sample_groups(batch, sampler, verifier, options.num_samples, sampling)
-        file.append([group for group in drawn if group.turn_id not in file])
+        sample(batch)
         done += len(batch)
         observer.progress("turns profiled", done, len(fitting))
+    if missing:
+        sample([turn for turn in fitting if turn.id in missing])
     by_turn = {group.turn_id: group for group in joined(file)}
-    profiled = [by_turn[turn.id] for turn in fitting]
+    profiled = [by_turn[turn.id] for turn in fitting if turn.id in by_turn]
+    left_out += [SkippedTurn(turn_id=turn.id, reason=missing[turn.id]) for turn in fitting if turn.id not in by_turn]
     SampleFaults.of(profiled).warn(f"--max-tokens (now {options.max_tokens})")
     return profiled, left_out
 
