@@ -142,13 +142,14 @@ class Sampler:
         for turn in turns:
             if not self.fits(turn, sampling.max_tokens):
                 raise TurnTooLong(f"{turn.id}: the prompt and {sampling.max_tokens} new tokens exceed the context")
-        questions = [self._question(turn, sampling) for turn in turns]
+        questions = [self.question(turn, sampling) for turn in turns]
         found = self.asking.ask(questions, num_samples, sampling.seed, first, sampling.temperature)
         for turn, group in zip(turns, found, strict=True):
             yield self._group(turn, group, num_samples, first, sampling.max_tokens)
         self._tell(found)
 
-    def _question(self, turn: Turn, sampling: Sampling) -> Question:
+    def question(self, turn: Turn, sampling: Sampling) -> Question:
+        """What is asked at a turn, in the mode of this sampler."""
         body: dict[str, Any] = {
             "model": self.model,
             "temperature": sampling.temperature,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pivotrl.endpoint import Endpoint
+from pivotrl.endpoint import Endpoint, NoAnswer
 from pivotrl.protocols import InputError
 from pivotrl.samplers.openai.answers import Answer, Choice, Faulty, has_ended, read_answer
 from pivotrl.seeding import derive_seed
@@ -107,6 +107,8 @@ class Asking:
     looks_for_copies: bool = True
     faults: Counter[str] = field(default_factory=Counter)
     """Everything that went wrong, mended or not, by reason."""
+    gives_ids: bool = False
+    """Whether the server has given token ids; then a text without them is no sample."""
     _num_failing: int = 0
 
     def ask(
@@ -124,14 +126,19 @@ class Asking:
                 break
             self.budget.require(len(wanted))
             bodies = [self._body(groups[place], numbers, seed, first, attempt) for place, numbers in wanted]
-            optional = (*_OPTIONAL, *(("top_k",) if bodies[0].get("top_k") == -1 else ()))
-            self.budget.num_requests += len(bodies)
-            texts = self.endpoint.post_all(self.path, bodies, optional)
-            for (place, numbers), text in zip(wanted, texts, strict=True):
+            for (place, numbers), text in zip(wanted, self.post(bodies), strict=True):
                 self._take(groups[place], numbers, text)
+            self._drop_bare_texts(groups)
             for group in groups:
                 self._drop_copies(group, temperature)
         return [self._found(group) for group in groups] if self._goes_on(groups) else []
+
+    def post(self, bodies: Sequence[Mapping[str, Any]]) -> list[str | NoAnswer]:
+        """The answers, in order. Fields that only some servers know are left out where they are refused, but never a
+        ``top_k`` that changes the samples."""
+        optional = (*_OPTIONAL, *(("top_k",) if bodies[0].get("top_k") == -1 else ()))
+        self.budget.num_requests += len(bodies)
+        return self.endpoint.post_all(self.path, bodies, optional)
 
     def _wanted(self, groups: Sequence[_Group], attempt: int) -> list[tuple[int, list[int]]]:
         """(group, numbers of samples) of each request, in the order of the groups."""
@@ -179,6 +186,15 @@ class Asking:
         self.faults[reason] += 1
         group.reason = reason
         group.is_lost |= reason in _FINAL
+
+    def _drop_bare_texts(self, groups: Sequence[_Group]) -> None:
+        """Nothing vouches for the text of an answer that lacks the token ids which other answers have."""
+        self.gives_ids |= any(sample and sample.token_ids_T for group in groups for sample in group.samples)
+        for group in groups if self.gives_ids else ():
+            for number, sample in enumerate(group.samples):
+                if sample and sample.token_ids_T is None:
+                    group.samples[number] = None
+                    self._note(group, "server_token_ids_missing")
 
     def _drop_copies(self, group: _Group, temperature: float) -> None:
         """Long samples that are equal were not drawn apart: by one seed on several replicas, or by a server that fills
