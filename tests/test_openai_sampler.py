@@ -93,7 +93,7 @@ def prompts_of(renderer: Renderer, asked: Sequence[Turn]) -> dict[str, str]:
     return {turn.id: prompt_of(list(renderer.prompt(turn))) for turn in asked}
 
 
-@pytest.mark.parametrize(("choices", "number"), [("n", 300), ("single", 250)])
+@pytest.mark.parametrize(("choices", "number"), [("n", 300), ("single", 360)])
 def test_no_group_is_wrong_at_forty_percent_faults(folder: Path, renderer: Renderer, choices: Any, number: int) -> None:
     asked = turns(number)
     with FaultServer(EVERY, 0.4, encode=renderer.encode_text, end_id=renderer.end_id) as server:
@@ -244,7 +244,7 @@ def test_a_turn_without_samples_is_asked_again_at_the_end_and_then_left_out_by_i
     with FaultServer(["refused_400"], 0.8, **options) as server, pytest.warns(match="left out and counted"):
         sampler = served(server, folder)
         groups, left_out = profile(asked, sampler, has_digit, path, ProfileOptions(num_samples=2, max_tokens=40))
-        assert left_out and {skip.reason for skip in left_out} == {"server_refused"}
+        assert left_out and {skip.reason for skip in left_out} <= {"server_refused", "server_token_ids_missing"}
         assert len(groups) + len(left_out) == 20 == len(RecordFile(path, SampleGroup)) + len(left_out)
         server.rate, before = 0.0, len(server.bodies)
         groups, left_out = profile(asked, sampler, has_digit, path, ProfileOptions(num_samples=2, max_tokens=40))

@@ -36,6 +36,9 @@ _REACHED: set[str] = set()
 """Addresses that have answered this process: one that never did is mistaken, one that did is busy or broken."""
 _USERS_MISTAKES = {401: "the key is refused", 403: "access is denied", 404: "there is no such endpoint or model"}
 
+_Body = Mapping[str, Any] | None
+"""None asks with GET."""
+
 
 class NoAnswer(Exception):
     """The server gave no answer. ``reason``: unavailable (busy, broken, out of reach or too slow), refused (the request
@@ -110,9 +113,7 @@ class Endpoint:
             sending.cancel()
             raise
 
-    async def _post_all(
-        self, path: str, bodies: Sequence[Mapping[str, Any] | None], optional: Sequence[str]
-    ) -> list[str | NoAnswer]:
+    async def _post_all(self, path: str, bodies: Sequence[_Body], optional: Sequence[str]) -> list[str | NoAnswer]:
         tasks = [asyncio.ensure_future(self._post(path, body, optional)) for body in bodies]
         try:
             return await asyncio.gather(*tasks)
@@ -120,7 +121,7 @@ class Endpoint:
             for task in tasks:
                 task.cancel()
 
-    async def _post(self, path: str, body: Mapping[str, Any] | None, optional: Sequence[str]) -> str | NoAnswer:
+    async def _post(self, path: str, body: _Body, optional: Sequence[str]) -> str | NoAnswer:
         async with self._connections.one() as client:
             try:
                 async with asyncio.timeout(self.deadline_seconds):
@@ -130,9 +131,7 @@ class Endpoint:
             except NoAnswer as reason:
                 return reason
 
-    async def _try(
-        self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any] | None, optional: Sequence[str]
-    ) -> str:
+    async def _try(self, client: httpx.AsyncClient, path: str, body: _Body, optional: Sequence[str]) -> str:
         fault, tries, pause, started, connected = "", 0, _FIRST_PAUSE, time.monotonic(), False
         while True:
             tries += 1
@@ -178,9 +177,7 @@ class Endpoint:
         would not tell why it passed."""
         return self.deadline_seconds if self.base_url in _REACHED else min(_PATIENCE, self.deadline_seconds / 2)
 
-    async def _send(
-        self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any] | None
-    ) -> tuple[int, httpx.Headers, str]:
+    async def _send(self, client: httpx.AsyncClient, path: str, body: _Body) -> tuple[int, httpx.Headers, str]:
         url, timeout = (
             f"{self.base_url.rstrip('/')}/{path}",
             httpx.Timeout(self.deadline_seconds, connect=self._patience),

@@ -58,11 +58,11 @@ class _Checks:
         self.asked = _turn(_ASK)
 
     def all(self) -> Iterator[Finding]:
-        first, seconds = self._timed([self._body()])
-        if isinstance(first[0], str):
-            yield Finding("answers", "fault", f"the simplest request has no usable answer: {first[0]}")
+        (answer,) = self._ask([self._body()])
+        choice = self._one(answer)
+        if choice is None:
+            yield Finding("answers", "fault", f"the simplest request has no usable answer: {answer}")
             return
-        (choice,) = first[0]
         if self.renderer is None:
             yield Finding("token ids", "warning", "without --tokenizer messages are sent; its own template is trusted")
             has_content = bool(choice.text.strip() or choice.calls)
@@ -72,7 +72,7 @@ class _Checks:
         yield from self._samples()
         yield from self._greedy()
         yield self._stop()
-        yield from self._together(seconds)
+        yield from self._together()
 
     def _tokens(self, choice: Choice) -> Iterator[Finding]:
         renderer = self.renderer
@@ -133,7 +133,8 @@ class _Checks:
             return Finding("stop", "warning", "its token ids lack the token that ended the answer")
         return Finding("stop", "ok", "an answer ends by itself, and it says so")
 
-    def _together(self, alone: float) -> Iterator[Finding]:
+    def _together(self) -> Iterator[Finding]:
+        _, alone = self._timed([self._body(seed=99)])
         answers, seconds = self._timed([self._body(seed=100 + number) for number in range(_AT_ONCE)])
         lost = sum(self._one(answer) is None for answer in answers)
         told = f"of {_AT_ONCE} requests at a time {lost} have no usable answer"
