@@ -21,7 +21,7 @@ from pivotrl.rendering import Renderer, action_text, prompt_hash
 from pivotrl.samplers.openai.answers import Choice
 from pivotrl.samplers.openai.asking import Asking, Budget, Found, Question
 from pivotrl.samplers.openai.messages import chat_messages
-from pivotrl.samplers.openai.models import ServedModel, served_model
+from pivotrl.samplers.openai.models import NOT_REPORTED, ServedModel, served_model
 from pivotrl.samplers.openai.tokens import completion_of_tokens, fault_of_tokens
 from pivotrl.text.tool_call_syntax import function_tool
 
@@ -40,6 +40,7 @@ class Sampler:
         choices: ``n`` asks for the samples of a turn in one request; ``single`` asks for each alone with a seed of its
             own, so that a server that keeps seeds gives the same samples again.
         max_context: tokens of prompt and completion. None: what the server tells, else no limit.
+        lists_models: False for a server that fails to list its models; only their name identifies them then.
         actions, reasoning, style, variables: how turns are written and read, see
             :class:`pivotrl.rendering.Renderer`; without a tokenizer only ``actions`` has an effect.
         extra: more fields for every request.
@@ -63,6 +64,7 @@ class Sampler:
         key_variable: str | None = None,
         choices: Literal["n", "single"] = "n",
         max_context: AtLeast1 | None = None,
+        lists_models: bool = True,
         style: Literal["auto", "chatml", "template"] = "auto",
         reasoning: Literal["template", "keep", "strip"] = "template",
         actions: str = "auto",
@@ -90,7 +92,7 @@ class Sampler:
             Budget(max_requests, max_tokens_total),
             uses_n=choices == "n",
         )
-        self._max_context = max_context
+        self._max_context, self._lists_models = max_context, lists_models
         self._has_warned = False
 
     @cached_property
@@ -100,7 +102,7 @@ class Sampler:
         Raises:
             InputError: the server serves others, or cannot be reached.
         """
-        return served_model(self.endpoint, self.model)
+        return served_model(self.endpoint, self.model) if self._lists_models else NOT_REPORTED
 
     @property
     def identity(self) -> dict[str, Any]:

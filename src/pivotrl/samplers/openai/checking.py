@@ -38,9 +38,12 @@ def is_fit(findings: Sequence[Finding]) -> bool:
 def check_server(sampler: Sampler) -> Iterator[Finding]:
     """The findings, one after the other; after the first that makes the rest meaningless there are no more."""
     try:
-        rows = model_rows(sampler.endpoint)
+        listed = sampler.endpoint.get("models")
+        rows = model_rows(listed)
         yield Finding("reachable", "ok", "the server answers")
-        if rows is None:
+        if isinstance(listed, NoAnswer) and listed.reason == "unavailable":
+            yield Finding("models", "warning", f"it fails to list its models ({listed}); use lists_models=False")
+        elif rows is None:
             yield Finding("models", "warning", "it lists no models, so its weights have no identity but their name")
         elif sampler.model in rows:
             yield Finding("models", "ok", f"it serves {sampler.model!r}")

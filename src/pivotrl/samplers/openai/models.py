@@ -23,14 +23,23 @@ class ServedModel:
     max_context: int | None = None
 
 
+NOT_REPORTED = ServedModel({"models": "not reported"})
+
+
 def served_model(endpoint: Endpoint, model: str) -> ServedModel:
     """
     Raises:
-        InputError: the server serves other models, refuses the key, or cannot be reached.
+        InputError: the server serves other models, fails to list them, refuses the key, or cannot be reached.
     """
-    rows = model_rows(endpoint)
+    text = endpoint.get("models")
+    if isinstance(text, NoAnswer) and text.reason == "unavailable":
+        raise InputError(
+            f"the server at {endpoint.base_url} fails to list its models ({text}); try again, or give "
+            "lists_models=False if it never does"
+        )
+    rows = model_rows(text)
     if rows is None:
-        return ServedModel({"models": "not reported"})
+        return NOT_REPORTED
     row = rows.get(model)
     if row is None:
         listed = ", ".join(list(rows)[:_SHOWN]) or "none"
@@ -40,16 +49,9 @@ def served_model(endpoint: Endpoint, model: str) -> ServedModel:
     return ServedModel(facts, length)
 
 
-def model_rows(endpoint: Endpoint) -> dict[str, Mapping[str, Any]] | None:
-    """What is known of each model, by its name; None if the server does not list them.
-
-    Raises:
-        InputError: as :func:`served_model`.
-    """
-    text = endpoint.get("models")
+def model_rows(text: str | NoAnswer) -> dict[str, Mapping[str, Any]] | None:
+    """What is known of each model, by its name; None if the server does not list them."""
     if isinstance(text, NoAnswer):
-        if text.reason == "unavailable":
-            raise InputError(f"the server at {endpoint.base_url} does not list its models: {text}; try again")
         return None
     try:
         rows = json.loads(text)["data"]
