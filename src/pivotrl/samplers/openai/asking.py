@@ -110,6 +110,8 @@ class Asking:
     gives_ids: bool = False
     """Whether the server has given token ids; then a text without them is no sample."""
     _num_failing: int = 0
+    _has_served: bool = False
+    _failed: set[str] = field(default_factory=set)
 
     def ask(
         self, questions: Sequence[Question], num_samples: int, seed: int, first: int, temperature: float
@@ -223,13 +225,20 @@ class Asking:
             seen[_content(sample)] = number
 
     def _goes_on(self, groups: Sequence[_Group]) -> bool:
-        """
+        """Turns that failed before, and those that the server refuses, tell nothing new of it. Once it has served, what
+        it says at a turn is that turn's fault.
+
         Raises:
             InputError: the server has given nothing for many turns in a row.
         """
-        for group in groups:
-            self._num_failing = self._num_failing + 1 if group.is_lost or group.missing else 0
-        if self._num_failing >= _OUTAGE and all(group.is_lost or group.missing for group in groups):
+        failing = [group for group in groups if group.is_lost or group.missing]
+        if len(failing) < len(groups):
+            self._has_served, self._num_failing = True, 0
+        for group in failing:
+            is_new = group.question.key not in self._failed and group.reason != "server_refused"
+            self._num_failing += is_new and not (self._has_served and group.is_lost)
+            self._failed.add(group.question.key)
+        if self._num_failing >= _OUTAGE and len(failing) == len(groups):
             raise InputError(
                 f"the server at {self.endpoint.base_url} has given no usable samples for {self._num_failing} turns in "
                 f"a row ({groups[-1].reason}). Finished work is kept; look at `pivotrl check-server`, then repeat the "
