@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +35,9 @@ _KEPT_OPEN = 2.0
 _REACHED: set[str] = set()
 """Addresses that have answered this process: one that never did is mistaken, one that did is busy or broken."""
 _USERS_MISTAKES = {401: "the key is refused", 403: "access is denied", 404: "there is no such endpoint or model"}
+
+_Body = Mapping[str, Any] | None
+"""None asks with GET."""
 
 
 class NoAnswer(Exception):
@@ -92,16 +95,25 @@ class Endpoint:
             InputError: the server refuses the key, does not know the path or the model, or was never there. The other
                 requests are given up then.
         """
-        sending = asyncio.run_coroutine_threadsafe(self._post_all(path, bodies, optional), _loop())
+        return self._wait(self._post_all(path, bodies, optional))
+
+    def get(self, path: str) -> str | NoAnswer:
+        """What is at a path, such as ``models``. That there is nothing is an answer too (``refused``).
+
+        Raises:
+            InputError: the server refuses the key, or was never there.
+        """
+        return self._wait(self._post_all(path, [None], ()))[0]
+
+    def _wait(self, asking: Coroutine[Any, Any, list[str | NoAnswer]]) -> list[str | NoAnswer]:
+        sending = asyncio.run_coroutine_threadsafe(asking, _loop())
         try:
             return sending.result()
         except BaseException:
             sending.cancel()
             raise
 
-    async def _post_all(
-        self, path: str, bodies: Sequence[Mapping[str, Any]], optional: Sequence[str]
-    ) -> list[str | NoAnswer]:
+    async def _post_all(self, path: str, bodies: Sequence[_Body], optional: Sequence[str]) -> list[str | NoAnswer]:
         tasks = [asyncio.ensure_future(self._post(path, body, optional)) for body in bodies]
         try:
             return await asyncio.gather(*tasks)
@@ -109,17 +121,17 @@ class Endpoint:
             for task in tasks:
                 task.cancel()
 
-    async def _post(self, path: str, body: Mapping[str, Any], optional: Sequence[str]) -> str | NoAnswer:
+    async def _post(self, path: str, body: _Body, optional: Sequence[str]) -> str | NoAnswer:
         async with self._connections.one() as client:
             try:
                 async with asyncio.timeout(self.deadline_seconds):
-                    return await self._try(client, path, dict(body), optional)
+                    return await self._try(client, path, body, optional)
             except TimeoutError:
                 return NoAnswer("unavailable", f"no answer within {self.deadline_seconds:g} s")
             except NoAnswer as reason:
                 return reason
 
-    async def _try(self, client: httpx.AsyncClient, path: str, body: dict[str, Any], optional: Sequence[str]) -> str:
+    async def _try(self, client: httpx.AsyncClient, path: str, body: _Body, optional: Sequence[str]) -> str:
         fault, tries, pause, started, connected = "", 0, _FIRST_PAUSE, time.monotonic(), False
         while True:
             tries += 1
@@ -133,13 +145,14 @@ class Endpoint:
                 _REACHED.add(self.base_url)
                 if status == 200:
                     return content
-                if status in _USERS_MISTAKES:
+                if status in _USERS_MISTAKES and not (status == 404 and body is None):
+                    model = f"the model {body.get('model')!r} and " if body else ""
                     raise InputError(
                         f"the {self.name} at {self.base_url} answers {status}, {_USERS_MISTAKES[status]}; check its "
-                        f"address, the model {body.get('model')!r} and the environment variable with its key"
+                        f"address, {model}the environment variable with its key"
                     )
                 if status < 500 and status not in (408, 409, 425, 429):
-                    if status in (400, 422) and any(key in body for key in optional):
+                    if body and status in (400, 422) and any(key in body for key in optional):
                         body, tries = {key: value for key, value in body.items() if key not in optional}, tries - 1
                         continue
                     raise NoAnswer("refused", f"status {status}")
@@ -164,14 +177,13 @@ class Endpoint:
         would not tell why it passed."""
         return self.deadline_seconds if self.base_url in _REACHED else min(_PATIENCE, self.deadline_seconds / 2)
 
-    async def _send(
-        self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any]
-    ) -> tuple[int, httpx.Headers, str]:
+    async def _send(self, client: httpx.AsyncClient, path: str, body: _Body) -> tuple[int, httpx.Headers, str]:
         url, timeout = (
             f"{self.base_url.rstrip('/')}/{path}",
             httpx.Timeout(self.deadline_seconds, connect=self._patience),
         )
-        async with client.stream("POST", url, json=body, headers=self._headers(), timeout=timeout) as response:
+        method = "GET" if body is None else "POST"
+        async with client.stream(method, url, json=body, headers=self._headers(), timeout=timeout) as response:
             content = bytearray()
             async for part in response.aiter_bytes():
                 content += part

@@ -146,6 +146,8 @@ class _Playing:
     def act(self, group: SampleGroup) -> Observation:
         """Take the sampled action and return the environment's answer."""
         completion = storable(group.completions_G[0])
+        if completion.fault is not None:
+            return Observation((), None, True, completion.fault)
         action, index = completion.action, len(self.messages)
         self.messages.append(Message(role="assistant", content=action.content, tool_calls=action.tool_calls))
         observation = stepped(self.environment, action)

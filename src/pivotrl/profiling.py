@@ -61,11 +61,12 @@ def profile(
     """Sample and verify K actions at each turn; append the groups to ``path``, one batch at a time.
 
     Turns already in the file are not sampled again. Batches are cut from the whole list of turns, so an
-    interrupted run ends with the same file as an uninterrupted one.
+    interrupted run ends with the same file as an uninterrupted one. A turn whose samples a server did not give is asked
+    once more at the end, then left out.
 
     Returns:
-        the groups in the order of ``turns``, and the turns that do not fit the model's context or that its chat
-        template cannot write.
+        the groups in the order of ``turns``, and the turns that do not fit the model's context, that its chat
+        template cannot write, or that got no samples.
     """
     sampling = Sampling(
         temperature=options.temperature,
@@ -77,11 +78,19 @@ def profile(
     faults = {turn.id: misfit(sampler, turn, options.max_tokens) for turn in turns}
     fitting = [turn for turn in turns if faults[turn.id] is None]
     left_out = [fault for fault in faults.values() if fault is not None]
+    is_paid = getattr(sampler, "is_paid", False)
+    missing: dict[str, str] = {}
 
-    def draw(batch: Sequence[Turn]) -> Iterable[SampleGroup]:
-        return sample_groups(batch, sampler, verifier, options.num_samples, sampling)
+    def draw(batch: Sequence[Turn]) -> list[SampleGroup]:
+        drawn = list(sample_groups(batch, sampler, verifier, options.num_samples, sampling))
+        missing.update({group.turn_id: group.fault for group in drawn if group.fault is not None})
+        return [group for group in drawn if group.fault is None]
 
-    profiled = _in_batches(fitting, draw, path, options.batch_turns, observer)
+    profiled = _in_batches(fitting, draw, path, options.batch_turns, observer, only_missing=is_paid)
+    if missing:
+        profiled = _in_batches(fitting, draw, path, options.batch_turns, observer, only_missing=True)
+    known = {group.turn_id for group in profiled}
+    left_out += [SkippedTurn(turn_id=turn.id, reason=missing[turn.id]) for turn in fitting if turn.id not in known]
     SampleFaults.of(profiled).warn(f"--max-tokens (now {options.max_tokens})")
     return profiled, left_out
 
@@ -112,20 +121,26 @@ def _in_batches(
     path: Path,
     batch_turns: int,
     observer: Observer,
+    only_missing: bool = False,
 ) -> list[SampleGroup]:
-    """The groups of the turns, made and written batch by batch where the file lacks them."""
+    """The groups of the turns, made and written batch by batch where the file lacks them.
+
+    Args:
+        only_missing: make only the groups of a batch that the file lacks, where each costs money. Otherwise a batch is
+            made whole, because what a local model draws may depend on the turns beside it.
+    """
     file = RecordFile(path, SampleGroup)
     batches = whole_trajectories(turns, batch_turns)
     open_batches = [batch for batch in batches if any(turn.id not in file for turn in batch)]
     done = len(turns) - sum(map(len, open_batches))
     observer.progress("turns profiled", done, len(turns))
     for batch in open_batches:
-        made = make(batch)
+        made = make([turn for turn in batch if turn.id not in file] if only_missing else batch)
         file.append([group for group in made if group.turn_id not in file])
         done += len(batch)
         observer.progress("turns profiled", done, len(turns))
     by_turn = {group.turn_id: group for group in joined(file)}
-    return [by_turn[turn.id] for turn in turns]
+    return [by_turn[turn.id] for turn in turns if turn.id in by_turn]
 
 
 def why_none_fits(left_out: Sequence[SkippedTurn], max_tokens: int) -> str:

@@ -125,19 +125,21 @@ def judge_all(cases: Sequence[tuple[Turn, Completion]], verifier: Verifier) -> l
     together = getattr(verifier, "judge_all", None)
     if together is None:
         return [judge(turn, completion, verifier) for turn, completion in cases]
-    actions = [(turn, completion.action) for turn, completion in cases if completion.parse_error is None]
-    verdicts = iter(together(actions))
-    return [
-        next(verdicts) if completion.parse_error is None else Verdict.failed(completion.parse_error)
-        for _, completion in cases
-    ]
+    known = [_verdict_without_verifier(completion) for _, completion in cases]
+    open_cases = zip(cases, known, strict=True)
+    verdicts = iter(together([(turn, completion.action) for (turn, completion), verdict in open_cases if not verdict]))
+    return [verdict or next(verdicts) for verdict in known]
 
 
 def judge(turn: Turn, completion: Completion, verifier: Verifier) -> Verdict:
-    """The verdict on one completion. Text that is no well-formed action fails."""
-    if completion.parse_error is not None:
-        return Verdict.failed(completion.parse_error)
-    return judge_action(turn, completion.action, verifier)
+    """The verdict on one completion. Text that is no well-formed action fails; a sample that nobody drew has none."""
+    return _verdict_without_verifier(completion) or judge_action(turn, completion.action, verifier)
+
+
+def _verdict_without_verifier(completion: Completion) -> Verdict | None:
+    if completion.fault is not None:
+        return Verdict.unknown(completion.fault)
+    return None if completion.parse_error is None else Verdict.failed(completion.parse_error)
 
 
 def judge_action(turn: Turn, action: Action, verifier: Verifier) -> Verdict:

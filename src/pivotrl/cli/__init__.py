@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pivotrl import plugins
-from pivotrl.cli import compare_command, stage_commands, tables, view_commands
+from pivotrl.cli import compare_command, server_command, stage_commands, tables, view_commands
 from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
 from pivotrl.protocols import InputError, NoPivots
@@ -35,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": view_commands.report,
     "export": view_commands.export,
     "check": view_commands.check,
+    "check-server": server_command.check_server,
     "doctor": view_commands.doctor,
     "show": view_commands.show,
     "status": view_commands.status,

@@ -138,6 +138,9 @@ class Sampler(Protocol):
     It may have ``keeping()``, a context manager: inside it the sampler may keep what it computed for an episode, for
     the episode's next turn. Turn ids that agree before their last ``#`` are of one episode. Samples are the same with
     and without it.
+
+    A sampler whose samples cost money has ``is_paid = True``: a profile then asks only for turns that it lacks. Where
+    it gets no samples, it gives completions with a ``fault``.
     """
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pivotrl.records.base import Record
 from pivotrl.records.logs import Action
@@ -55,21 +55,28 @@ class Sampling(Record):
     seed: int = 0
 
 
+Logprob = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A log-probability; NaN if unknown, which JSON writes as null."""
+
+
 class Completion(Record):
     """One sampled action: the tokens as sampled, their log-probabilities, and the action they parse to.
 
     ``logprobs_T`` are natural logs under the distribution that was sampled from (after temperature, top-k and top-p).
-    ``token_ids_T`` ends with the stop token unless ``finish_reason`` is ``length``. Of samples made elsewhere either is
-    empty where it is unknown.
+    ``token_ids_T`` ends with the stop token unless ``finish_reason`` is ``length``. Samples that came as text leave
+    both empty; a server that gives token ids alone leaves log-probabilities of NaN. Such samples can be judged, but
+    not trained on.
     """
 
     action: Action
     text: str
     token_ids_T: tuple[int, ...]
-    logprobs_T: tuple[float, ...]
+    logprobs_T: tuple[Logprob, ...]
     finish_reason: Literal["stop", "length"]
     parse_error: str | None = None
     """Why the text is not a well-formed action; None if it is."""
+    fault: str | None = None
+    """Why there is no sample, such as ``server_unavailable``: it gets no verdict. None for a sample."""
 
 
 class SampleGroup(Record):
@@ -87,6 +94,11 @@ class SampleGroup(Record):
     """Hash of the prompt's token ids: training must render the turn in the same way."""
     step: int | None = None
     """Training step that drew the group; None for profiling and evaluation."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why samples are missing; None if the group is whole."""
+        return next((completion.fault for completion in self.completions_G if completion.fault), None)
 
     @property
     def rewards(self) -> list[float]:
