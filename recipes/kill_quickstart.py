@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/kills"))
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=1500.0, help="about how long one quickstart takes here")
+    parser.add_argument("--seconds", type=float, default=800.0, help="about how long one quickstart takes here")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
