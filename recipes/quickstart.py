@@ -1,6 +1,6 @@
 """From expert trajectories to a better policy and a report, on 2 CPU cores.
 
-    python recipes/quickstart.py            # about 8 minutes; started again, it goes on where it stopped
+    python recipes/quickstart.py            # about 9 minutes; started again, it goes on where it stopped
 
 Model: SmolLM2-135M-Instruct as it was published. Trajectories: an oracle that wins generated TextWorld games (three
 moves each). Held out: turns and whole episodes of other games, and text outside the task.
