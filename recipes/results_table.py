@@ -15,6 +15,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "evidence"))
 import page
+from claims_page import claims
+from pictures_page import pictures
 from theory_page import theory
 
 from pivotrl.reading.audit import DROPS, EXCLUSIONS, LOSSES
@@ -98,7 +100,8 @@ def quickstart_sentence() -> str:
         told = change(row["difference"]).split(", p")[0] + " points" if shares else f"{nats(row['difference'])} nats"
         name = row["name"].replace("retention", "NLL of text outside the task")
         parts.append(f"{name} {before} before, {after} after ({told})")
-    return f"{'; '.join(parts)}. One seed, 95 % intervals."
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}. One seed, 95 % intervals."
 
 
 def compare_table() -> str:
@@ -145,7 +148,7 @@ TABLES = {
     "quickstart": lambda: run_table("quickstart"),
     "quickstart summary": quickstart_sentence,
     "compare": compare_table,
-    "claims": page.claims,
+    "claims": claims,
     "micro summary": lambda: page.summary_of_cells("micro"),
     "micro map": lambda: page.map_of_cells("micro"),
     "micro equal forgetting": lambda: page.at_equal_forgetting("micro"),
@@ -186,7 +189,7 @@ def main() -> None:
             sys.exit(f"{path.name} is not up to date: run python recipes/results_table.py")
         if not arguments.check:
             path.write_text(render(text))
-    for path, picture in page.pictures().items():
+    for path, picture in pictures().items():
         if arguments.check and (not path.is_file() or path.read_text() != picture):
             sys.exit(f"{path.name} is not up to date: run python recipes/results_table.py")
         if not arguments.check:

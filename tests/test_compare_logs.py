@@ -119,6 +119,7 @@ def table(gain: Callable[[str, int], float], harm: Callable[[str, int], float]) 
         ((0.2, 0.2), (0.05, 0.5), "first", "Use PivotRL: the scores do not differ clearly, and it forgets less"),
         ((0.2, 0.2), (0.1, 0.1), "undecided", "No difference that this data can show"),
         ((0.2, 0.3), (0.01, 2.0), "trade-off", "imitation scores higher, and PivotRL forgets less"),
+        ((0.001, 0.3), (0.01, 2.0), "second", "Imitate: it scores higher, and PivotRL shows no gain"),
         ((-0.1, -0.2), (0.1, 0.1), "neither", "Neither method improves"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def test_finished_trials_buy_nothing_again(tmp_path: Path) -> None:
     run_grid(make_setting, tmp_path, trials)
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
     assert len(read_points(tmp_path)) == len(trials) + 1 + sum(bool(trial.what.rule) for trial in trials)
+
+
+def test_a_grid_says_a_notice_once(tmp_path: Path) -> None:
+    trials = crossed({"imitation": (500.0,)}, (0, 1, 2), (1,))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run_grid(make_setting, tmp_path, trials)
+    assert [str(one.message).count("the learning rate 500") for one in told].count(1) == 1
 
 
 def test_two_processes_give_the_points_of_one(tmp_path: Path) -> None:
@@ -260,11 +269,11 @@ def test_arms_that_sample_are_compared_by_what_they_pay(tmp_path: Path) -> None:
     ]
     made = write_comparison(tmp_path, Table(free), ("imitation", "pivots", "end_to_end"))
     (match,) = (one for one in made.matches if one.cost == "rollout turns")
-    assert (match.first, match.second) == (ARMS["pivots"].title, ARMS["end_to_end"].title)
+    assert (match.first, match.second) == ("pivots", "end_to_end")
     assert match.ratio.ratio == pytest.approx(2.0, abs=0.1)
     html = (tmp_path / "comparison.html").read_text()
     assert html.count("<svg") == 3, "the frontier, and score over rollout turns and over seconds"
-    assert "Cost of the same score" in html and f"{match.ratio.ratio:.2f}" in html
+    assert f"{ARMS['pivots'].title} / {ARMS['end_to_end'].title}" in html and f"{match.ratio.ratio:.2f}" in html
 
     priced = write_comparison(tmp_path, Table(free), ("imitation", "pivots"), price_per_hour=7200.0)
     assert priced.as_json()["price_per_hour"] == 7200.0

@@ -21,11 +21,11 @@ from fault_server import BREAKS, CHANGES, LOGPROB, TOKEN_CHANGES, FaultServer, p
 from pivotrl import Action, Message, Trajectory, Turn, Verdict, cut, sample_groups
 from pivotrl.profiling import ProfileOptions, profile
 from pivotrl.protocols import InputError
-from pivotrl.records import SampleGroup, Sampling, Tool, ToolCall
+from pivotrl.records import SampleGroup, Sampling, Tool
 from pivotrl.rendering import Renderer
 from pivotrl.samplers.openai import Sampler, answers, asking, tokens
-from pivotrl.samplers.openai.messages import chat_messages
 from pivotrl.storage.record_files import RecordFile, decode_line, encode_line
+from pivotrl.templates.api_messages import api_messages
 from test_endpoint import direct as direct
 from test_training import logs
 from tiny import save_tiny_model
@@ -345,7 +345,7 @@ def test_a_call_is_read_however_the_server_writes_it(way: str) -> None:
 
 def test_no_group_of_messages_is_wrong_at_forty_percent_faults() -> None:
     asked = turns(300)
-    prompts = {turn.id: prompt_of(chat_messages(turn.context)) for turn in asked}
+    prompts = {turn.id: prompt_of(api_messages(turn.context)) for turn in asked}
     with FaultServer([*CHANGES, *BREAKS], 0.4) as server:
         groups = sampled(served(server), asked, 4)
         # A copy cannot be told from a sample where log-probabilities are unknown, unless the whole group is one.
@@ -355,16 +355,3 @@ def test_no_group_of_messages_is_wrong_at_forty_percent_faults() -> None:
         groups = sampled(served(server), asked, 4)
         assert wrong(server, groups, prompts, 4) == []
         assert sum(group.fault is None for group in groups) > 100
-
-
-def test_results_of_calls_without_ids_are_joined_to_their_calls() -> None:
-    calls = (ToolCall(name="a"), ToolCall(name="b"))
-    rows = chat_messages(
-        [
-            Message(role="assistant", tool_calls=calls, reasoning="secret"),
-            Message(role="tool", content="1"),
-            Message(role="tool", content="2"),
-        ]
-    )
-    assert [call["id"] for call in rows[0]["tool_calls"]] == [row["tool_call_id"] for row in rows[1:]]
-    assert "secret" not in json.dumps(rows)

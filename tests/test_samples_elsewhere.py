@@ -17,13 +17,13 @@ from pivotrl.protocols import Turn
 from pivotrl.protocols.observing import Observer
 from pivotrl.records import Message, SampleGroup, SkippedTurn, ToolCall
 from pivotrl.rendering import prompt_hash
-from pivotrl.rows.prompts import chat_messages
 from pivotrl.runs.manifest import read_manifest
 from pivotrl.runs.replacing import move_aside
 from pivotrl.stages.judging import profile_samples_stage
 from pivotrl.stages.judging_again import judge_again_stage
 from pivotrl.stages.profiling import load_turns
 from pivotrl.storage.record_files import read_records
+from pivotrl.templates.api_messages import api_messages
 from pivotrl.turns import TurnOptions
 from pivotrl.verifiers.exact import verify as exact
 from test_cli import call, refused
@@ -96,13 +96,14 @@ def test_calls_without_ids_get_one_that_their_results_name() -> None:
     calls = (ToolCall(name="look"), ToolCall(name="take", arguments='{"what": "key"}', id="given"))
     context = (
         Message(role="user", content="Go."),
-        Message(role="assistant", tool_calls=calls),
+        Message(role="assistant", tool_calls=calls, reasoning="secret"),
         Message(role="tool", content="a key"),
         Message(role="tool", content="taken", tool_call_id="given"),
     )
-    asked = chat_messages(context)
+    asked = api_messages(context)
     ids = [each["id"] for each in asked[1]["tool_calls"]]
     assert ids == ["call_1_0", "given"] and [row["tool_call_id"] for row in asked[2:]] == ids
+    assert "secret" not in json.dumps(asked)
     assert asked[1]["content"] is None and asked[1]["tool_calls"][1]["function"]["arguments"] == '{"what": "key"}'
 
 

@@ -1,17 +1,15 @@
-"""Tables and pictures of docs/results.md from the packed points; recipes/results_table.py writes them into the page."""
+"""Tables of docs/results.md from the committed points; recipes/results_table.py writes them into the page."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import registered
-from packed import unpack
+from committed import base_level, footer, grid, table_of, verdict
 
 from pivotrl.comparison.choosing import (
     Contest,
@@ -24,12 +22,11 @@ from pivotrl.comparison.choosing import (
 )
 from pivotrl.comparison.matching import paid, times
 from pivotrl.comparison.page import LABELS, amount, told
-from pivotrl.comparison.pictures import curves, frontier
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.predicting import predicts
-from pivotrl.comparison.reaching import Ratio, fastest_rate, matched_level, ratio
+from pivotrl.comparison.reaching import Ratio, matched_level, ratio
 from pivotrl.comparison.table import Table
-from pivotrl.evaluation.differences import Difference, crossed_difference
+from pivotrl.evaluation.differences import crossed_difference
 
 COST_CELL = registered.COST_CELL
 COST_PAIRS = (("pivots", "end_to_end"), ("imitation_then_pivots", "imitation_then_end_to_end"))
@@ -38,34 +35,6 @@ LIMITS = (0.01, 0.03, 0.1)
 """Nats of forgetting; chosen after the first results."""
 SHOWN_ARMS = ("imitation", "weighted_imitation", "self_imitation", "pivots", "end_to_end", "own_states", "routing")
 SHOWN_ARMS += tuple(registered.EXTRA)
-ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).parent / "results"
-PICTURES = ROOT / "docs" / "pictures"
-
-
-@functools.cache
-def grid(name: str) -> tuple[dict[str, Table], dict[str, Any]] | None:
-    """cell -> table, and what was said about the points; None if there are none yet."""
-    path = RESULTS / f"{name}.json.gz"
-    if not path.is_file():
-        return None
-    points, about = unpack(path)
-    cells: dict[str, list[Any]] = {}
-    for point in points:
-        cells.setdefault(point.cell, []).append(point)
-    return {cell: Table(found) for cell, found in cells.items() if any(p.arm == BASE for p in found)}, about
-
-
-def table_of(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def footer(about: dict[str, Any], seeds: Iterable[int]) -> str:
-    return (
-        f"Seeds: {', '.join(map(str, seeds))}. Intervals are for new seeds and new tasks (95 %). "
-        f"Until {about['date'][:10]}, {about['machine']}, `{about['command']}`."
-    )
 
 
 # --- A: in domain, and forgetting -----------------------------------------------------------------------------------
@@ -101,15 +70,15 @@ def map_of_cells(name: str) -> str:
         rows.append(
             (
                 f"`{cell}`",
-                amount(registered.SCORE, _base(cells[cell], registered.SCORE)),
+                amount(registered.SCORE, base_level(cells[cell], registered.SCORE)),
                 told(registered.SCORE, one.second.score),
                 told(registered.SCORE, one.first.score),
                 told(registered.SCORE, one.difference),
                 f"{p_values[f'score {cell}']:.3g}",
-                _verdict(one.difference, 1),
+                verdict(one.difference, 1),
                 "-" if harm is None else told(registered.HARM, harm.difference),
                 "-" if harm is None else f"{p_values[f'harm {cell}']:.3g}",
-                "-" if harm is None else _verdict(harm.difference, -1),
+                "-" if harm is None else verdict(harm.difference, -1),
             )
         )
     head = (
@@ -152,16 +121,6 @@ def summary_of_cells(name: str) -> str:
     return table_of(rows, ("demonstrator, reward, trajectories", "imitation", "PivotRL", "difference"))
 
 
-def _base(table: Table, measure: str) -> float:
-    return float(table.values(None, measure, table.base_seeds, "test").mean())
-
-
-def _verdict(difference: Difference, direction: int) -> str:
-    """Of a claim that the difference has the sign of ``direction``."""
-    low, high = (difference.low, difference.high) if direction > 0 else (-difference.high, -difference.low)
-    return "holds" if low > 0 else "does not hold" if high < 0 else "not decided"
-
-
 def arms_table(name: str, cell: str, arms: Sequence[str]) -> str:
     """Each arm at the config that validation chose for its score, whatever it forgets."""
     made = grid(name)
@@ -183,7 +142,7 @@ def arms_table(name: str, cell: str, arms: Sequence[str]) -> str:
         rows.append(row)
     shown = [LABELS[m] for m in registered.SHOWN if m in table.measures()]
     before = ["before training, level", "", "", ""]
-    before += [amount(m, _base(table, m)) for m in registered.SHOWN if m in table.measures()]
+    before += [amount(m, base_level(table, m)) for m in registered.SHOWN if m in table.measures()]
     text = table_of([before, *rows], ("method", "rate", "step", "seeds", *shown))
     return f"{text}\n\nChanges from before training. {footer(about, sorted(used))}"
 
@@ -328,94 +287,3 @@ def false_alarms(name: str) -> str:
         return "Needs four seeds."
     share = f"{alarms:,} of {total:,} comparisons of an arm with itself ({100 * alarms / total:.1f} %) have p < 0.05"
     return f"{share} ({configs} checkpoints, every division of the seeds in halves)."
-
-
-# --- claims ----------------------------------------------------------------------------------------------------------
-
-
-def claims() -> str:
-    """A row for each claim of the paper and each grid."""
-    rows: list[tuple[str, ...]] = []
-    for name in ("micro", "textworld"):
-        made = grid(name)
-        if made is not None:
-            rows += _claims(name, made[0])
-    return table_of(rows, ("claim of the paper", "grid", "verdict", "where, by how much"))
-
-
-def _claims(name: str, cells: dict[str, Table]) -> list[tuple[str, ...]]:
-    rows = []
-    for claim, question, measure, direction in (
-        ("In domain better than imitation of the same data (+4.17 points)", "score", registered.SCORE, 1),
-        ("Forgets less than imitation (+0.21 against -9.83 points)", "harm", registered.HARM, -1),
-    ):
-        found = contests(cells, question)
-        judged = {cell: (_verdict(one.difference, direction), one.difference) for cell, one in found.items()}
-        verdicts = sorted({verdict for verdict, _ in judged.values()})
-        if judged:
-            where = "; ".join(f"`{cell}` {verdict}: {told(measure, one)}" for cell, (verdict, one) in judged.items())
-            overall = verdicts[0] if len(verdicts) == 1 else "depends on the cell"
-            rows.append((claim, name, overall, where))
-    for claim, cost in (
-        ("4 times fewer rollout turns than end-to-end RL at its score", "rollout turns"),
-        ("5.5 times less wall-clock than end-to-end RL at its score", "seconds"),
-    ):
-        rows += _cost_claim(name, cells, claim, cost, 4.0 if cost == "rollout turns" else 5.5)
-    for claim, arm in (
-        ("The filter helps (+4.13 points over random turns)", "random"),
-        ("The functional reward helps (the paper removes it together with the filter: +6.47)", "all_exact"),
-        ("The functional reward helps, filter kept (the paper's missing cell)", "pivots_exact"),
-    ):
-        table = cells.get(registered.ABLATION_CELL)
-        if table is not None and {"pivots", arm} <= set(table.arms):
-            one = score_within(table, "pivots", arm, registered.SCORE)
-            if one is not None:
-                where = f"`{registered.ABLATION_CELL}`: {told(registered.SCORE, one.difference)}"
-                rows.append((claim, name, _verdict(one.difference, 1), where))
-    return rows
-
-
-def _cost_claim(name: str, cells: dict[str, Table], claim: str, cost: str, factor: float) -> list[tuple[str, ...]]:
-    rows = []
-    for cell, table in cells.items():
-        for start, (first, second) in zip(("from the base", "after a little imitation"), COST_PAIRS, strict=True):
-            if not {first, second} <= set(table.arms) or not table.seeds(first, second):
-                continue
-            level = matched_level(table, first, second, registered.SCORE)
-            made = ratio(table, first, second, registered.SCORE, level, cost)
-            if made is not None:
-                verdict = "holds" if made.low >= factor else "does not hold" if made.high < factor else "not decided"
-                where = f"`{cell}`, episodes at {amount(registered.SCORE, level)} %: {times(made)} times"
-                rows.append((f"{claim}, {start}", name, verdict, where))
-    return rows
-
-
-# --- pictures --------------------------------------------------------------------------------------------------------
-
-
-def pictures() -> dict[Path, str]:
-    """File -> SVG."""
-    found: dict[Path, str] = {}
-    for name in ("micro", "textworld"):
-        made = grid(name)
-        for cell, table in (made[0] if made else {}).items():
-            shown = {
-                arm: registered.title(arm) for arm in registered.FRONTIER if arm in table.arms and table.seeds(arm)
-            }
-            if len(shown) > 1:
-                labels = ("NLL of answers outside the task, change in nats", "held-out episodes, share done")
-                found[PICTURES / f"{name}-{cell}-frontier.svg"] = frontier(
-                    table, shown, registered.SCORE, registered.HARM, labels
-                )
-            both = [arm for arm in ("pivots", "end_to_end") if arm in table.arms and table.seeds(arm)]
-            if len(both) == 2:
-                level = matched_level(table, both[0], both[1], registered.SCORE)
-                seeds = table.seeds(*both)
-                rates = {a: fastest_rate(table, a, registered.SCORE, level, "rollout turns", seeds) for a in both}
-                known = {arm: rate for arm, rate in rates.items() if rate is not None}
-                titles = {arm: registered.title(arm) for arm in known}
-                if known:
-                    found[PICTURES / f"{name}-{cell}-cost.svg"] = curves(
-                        table, known, titles, registered.SCORE, "rollout turns", "held-out episodes, share done"
-                    )
-    return found

@@ -26,7 +26,8 @@ def advise(table: Table, first: str, second: str, titles: dict[str, str], score:
     """Which of two arms this data speaks for.
 
     An arm is chosen if its score is clearly higher, or if the scores do not differ clearly and it forgets clearly less
-    at equal score. Higher score and more forgetting at equal score is a trade-off, which the reader decides.
+    at equal score. Higher score and more forgetting at equal score is a trade-off, which the reader decides. Where the
+    weaker arm shows no gain, equal score is no score worth having, and forgetting there decides nothing.
     """
     one, other = titles[first], titles[second]
     at_best = score_within(table, first, second, score, harm)
@@ -39,6 +40,10 @@ def advise(table: Table, first: str, second: str, titles: dict[str, str], score:
     better, gentler = _sign(at_best), -_sign(at_score)
     name = {1: one, -1: other}
     chosen = {1: "first", -1: "second"}
+    weaker = at_best.second if better > 0 else at_best.first
+    if better and weaker.score.low <= 0:
+        sentence = f"{_imperative(name[better])}: it scores higher, and {name[-better]} shows no gain."
+        return Advice(chosen[better], sentence, at_best, at_score)
     if better and gentler == -better:
         sentence = f"A trade-off: {name[better]} scores higher, and {name[gentler]} forgets less at equal score."
         return Advice("trade-off", sentence, at_best, at_score)

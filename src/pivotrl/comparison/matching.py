@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pivotrl.comparison.arms import ARMS
 from pivotrl.comparison.reaching import COSTS, Ratio, matched_level, ratio
 from pivotrl.comparison.table import Table
 
 
 @dataclass(frozen=True)
 class Match:
-    """What two arms pay in one cost until they reach the same score."""
+    """What two arms, by name, pay in one cost until they reach the same score."""
 
     first: str
     second: str
@@ -41,7 +40,7 @@ def matches(table: Table, arms: Sequence[str], score: str) -> list[Match]:
             level = matched_level(table, first, second, score)
             for cost in COSTS:
                 if made := ratio(table, first, second, score, level, cost):
-                    found.append(Match(ARMS[first].title, ARMS[second].title, cost, made))
+                    found.append(Match(first, second, cost, made))
     return found
 
 

@@ -12,9 +12,8 @@ from typing import Any
 from pivotrl.comparison.advice import Advice, advise
 from pivotrl.comparison.arms import ARMS
 from pivotrl.comparison.choosing import best_within, is_bounded
-from pivotrl.comparison.matching import Match, matches, paid, sampling_arms, times
+from pivotrl.comparison.matching import Match, matches, paid, times
 from pivotrl.comparison.points import BASE
-from pivotrl.comparison.reaching import fastest_rate
 from pivotrl.comparison.table import Table
 from pivotrl.evaluation.differences import Difference, crossed_difference
 from pivotrl.storage.record_files import write_file
@@ -155,14 +154,12 @@ def write_comparison(
     if made.harm is not None:
         picture = frontier(table, titles, made.score, made.harm, (f"{LABELS[made.harm]}, change", LABELS[made.score]))
     cost_pictures = []
-    if made.matches:
-        sampling = sampling_arms(table, arms)
-        seeds = table.seeds(*sampling)
-        for cost in ("rollout turns", "seconds"):
-            level = min(match.ratio.level for match in made.matches)
-            rates = {arm: fastest_rate(table, arm, made.score, level, cost, seeds) for arm in sampling}
-            known = {arm: rate for arm, rate in rates.items() if rate is not None}
-            cost_pictures.append(curves(table, known, titles, made.score, cost, LABELS[made.score]))
+    for cost in ("rollout turns", "seconds"):
+        ratios = {match.second: match.ratio for match in made.matches if match.cost == cost}
+        if ratios:
+            rates = {made.matches[0].first: next(iter(ratios.values())).first.rate}
+            rates |= {arm: ratio.second.rate for arm, ratio in ratios.items()}
+            cost_pictures.append(curves(table, rates, titles, made.score, cost, LABELS[made.score]))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((resources("pivotrl.comparison") / "page.html.jinja").read_text("utf-8"))
     page = template.render(
@@ -172,6 +169,7 @@ def write_comparison(
         told_config=told_config,
         amount=amount,
         times=times,
+        titles=titles,
         paid=paid,
         picture=_svg_of(picture),
         cost_pictures=[_svg_of(one) for one in cost_pictures],

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, NotRenderable, Turn
-from pivotrl.records import Message, SkippedTurn
+from pivotrl.records import SkippedTurn
 from pivotrl.rendering import Renderer, prompt_hash
 from pivotrl.rows.rows import Row, json_text
 from pivotrl.storage.folders import scratch_path
 from pivotrl.storage.record_files import sha256_of_json
 from pivotrl.strict_json import parse_json
-from pivotrl.templates.call_results import answered_calls
+from pivotrl.templates.api_messages import api_messages
 from pivotrl.text.tool_call_syntax import function_tool
 
 VERSION = 1
@@ -87,7 +87,7 @@ def prompt_row(turn: Turn, options: ProfileOptions, prompting: Prompting | None)
     """
     row: Row = {
         "turn_id": turn.id,
-        "messages": chat_messages(turn.context),
+        "messages": api_messages(turn.context),
         "tools": [function_tool(tool) for tool in turn.trajectory.tools],
         "temperature": options.temperature,
         "max_tokens": options.max_tokens,
@@ -102,34 +102,6 @@ def prompt_row(turn: Turn, options: ProfileOptions, prompting: Prompting | None)
             "prompt_sha256": prompt_hash(token_ids),
         }
     return row
-
-
-def chat_messages(context: Sequence[Message]) -> list[Row]:
-    """A context as messages of a chat API, without thoughts. Calls and results that the log left without an id get one
-    by their position, because servers refuse messages without."""
-    answers, rows = answered_calls(context), list[Row]()
-    for index, message in enumerate(context):
-        row: Row = {"role": message.role, "content": message.content}
-        if message.tool_calls:
-            row["tool_calls"] = [
-                {
-                    "id": _call_id(context, index, number),
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments},
-                }
-                for number, call in enumerate(message.tool_calls)
-            ]
-        elif message.content is None:
-            row["content"] = ""
-        if message.role == "tool":
-            known = _call_id(context, *answers[index]) if index in answers else message.tool_call_id
-            row["tool_call_id"] = known or f"call_{index}"
-        rows.append(row)
-    return rows
-
-
-def _call_id(context: Sequence[Message], index: int, number: int) -> str:
-    return context[index].tool_calls[number].id or f"call_{index}_{number}"
 
 
 def write_prompts(

@@ -20,9 +20,9 @@ from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import Renderer, action_text, prompt_hash
 from pivotrl.samplers.openai.answers import Choice
 from pivotrl.samplers.openai.asking import Asking, Budget, Found, Question
-from pivotrl.samplers.openai.messages import chat_messages
 from pivotrl.samplers.openai.models import NOT_REPORTED, ServedModel, served_model
 from pivotrl.samplers.openai.tokens import completion_of_tokens, fault_of_tokens
+from pivotrl.templates.api_messages import api_messages
 from pivotrl.text.tool_call_syntax import function_tool
 
 _MEBIBYTES = 1 << 20
@@ -161,7 +161,7 @@ class Sampler:
             **({"top_k": sampling.top_k} if sampling.top_k else {}),
         }
         if self.renderer is None:
-            body |= {"messages": chat_messages(turn.context)}
+            body |= {"messages": api_messages(turn.context)}
             if turn.trajectory.tools:
                 body["tools"] = [function_tool(tool) for tool in turn.trajectory.tools]
             return Question(turn.id, {**body, **self.extra}, _fault_of_message)

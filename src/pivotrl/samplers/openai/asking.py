@@ -133,7 +133,8 @@ class Asking:
             self._drop_bare_texts(groups)
             for group in groups:
                 self._drop_copies(group, temperature)
-        return [self._found(group) for group in groups] if self._goes_on(groups) else []
+        self._stop_at_outage(groups)
+        return [self._found(group) for group in groups]
 
     def post(self, bodies: Sequence[Mapping[str, Any]]) -> list[str | NoAnswer]:
         """The answers, in order. Fields that only some servers know are left out where they are refused, but never a
@@ -224,7 +225,7 @@ class Asking:
                 self._note(group, "server_sample_repeated")
             seen[_content(sample)] = number
 
-    def _goes_on(self, groups: Sequence[_Group]) -> bool:
+    def _stop_at_outage(self, groups: Sequence[_Group]) -> None:
         """Turns that failed before, and those that the server refuses, tell nothing new of it. Once it has served, what
         it says at a turn is that turn's fault.
 
@@ -244,7 +245,6 @@ class Asking:
                 f"a row ({groups[-1].reason}). Finished work is kept; look at `pivotrl check-server`, then repeat the "
                 "command"
             )
-        return True
 
     def _found(self, group: _Group) -> Found:
         whole = [sample for sample in group.samples if sample is not None]
