@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from pivotrl.intervals import clustered_mean, wilson
-from pivotrl.report.wavering import TurnOutcome, in_order, turn_outcomes, wavering
+from pivotrl.records import Message, Trajectory
+from pivotrl.report.wavering import TurnOutcome, in_order, places_of, turn_outcomes, wavering
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.lock import RunLock
 from pivotrl.runs.status import status_of
@@ -47,6 +48,12 @@ def outcome(name: str, rewards: list[float], **facts: Any) -> TurnOutcome:
         "wrong": {},
     }
     return TurnOutcome(**{**known, **facts})
+
+
+def test_pinned_examples_are_no_turns_of_the_agent() -> None:
+    messages = tuple(Message(role=role, content="x") for _ in range(4) for role in ("user", "assistant"))
+    log = Trajectory(id="a", task_id="a", messages=messages, pinned_messages=4)
+    assert places_of(log) == {5: 1, 7: 2}
 
 
 def test_parts_count_turns_and_never_take_the_unknown_for_zero() -> None:

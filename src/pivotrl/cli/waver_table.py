@@ -28,7 +28,7 @@ def print_wavering(directory: Path, as_json: bool) -> None:
         print(json.dumps(found.as_json(), indent=2))
         return
     _print_parts("tool", found.by_tool, found.total)
-    _print_parts("depth (the agent's turns from 1)", found.by_depth, None)
+    _print_parts("depth", found.by_depth, None)
     if not found.by_reason:
         out.print("every sample passed")
         return

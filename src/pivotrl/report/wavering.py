@@ -15,7 +15,7 @@ from pivotrl.advantages import have_spread
 from pivotrl.intervals import Estimate, clustered_mean
 from pivotrl.parsing import action_text, canonical
 from pivotrl.protocols import Turn
-from pivotrl.records import Action, Completion, Message, SampleGroup
+from pivotrl.records import Action, Completion, SampleGroup, Trajectory
 from pivotrl.runs.files import RunFiles
 
 Order = Literal["variance", "pass-rate", "depth"]
@@ -102,9 +102,7 @@ def turn_outcomes(files: RunFiles) -> list[TurnOutcome]:
     if not groups:
         files.finished("profile")  # says what is missing
     turns = files.turns(group.turn_id for group in groups)
-    depths = {
-        name: _places(messages) for name, messages in {t.trajectory.id: t.trajectory.messages for t in turns}.items()
-    }
+    depths = {name: places_of(log) for name, log in {turn.trajectory.id: turn.trajectory for turn in turns}.items()}
     return [
         _outcome(turn, group, depths[turn.trajectory.id][turn.index]) for turn, group in zip(turns, groups, strict=True)
     ]
@@ -138,9 +136,10 @@ def wavering(outcomes: Sequence[TurnOutcome]) -> Wavering:
     )
 
 
-def _places(messages: Sequence[Message]) -> dict[int, int]:
-    """Index of each of the agent's messages -> its place among them, from 1."""
-    indexes = [index for index, message in enumerate(messages) if message.role == "assistant"]
+def places_of(trajectory: Trajectory) -> dict[int, int]:
+    """Index of each of the agent's messages -> its place among them, from 1. Pinned examples are not the agent's."""
+    own = range(trajectory.pinned_messages, len(trajectory.messages))
+    indexes = [index for index in own if trajectory.messages[index].role == "assistant"]
     return {index: place for place, index in enumerate(indexes, start=1)}
 
 

@@ -1,4 +1,4 @@
-"""Whether a server is fit to be sampled, found out with about thirty small requests before money is spent."""
+"""Whether a server is fit to be sampled, found out with about twenty small requests before money is spent."""
 
 from __future__ import annotations
 
