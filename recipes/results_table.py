@@ -164,6 +164,7 @@ TABLES = {
     "micro predictions": lambda: page.predictions("micro"),
     "micro false alarms": lambda: page.false_alarms("micro"),
     "micro theory": theory,
+    "textworld points": lambda: page.checkpoints("textworld", "far-several-64"),
     "textworld map": lambda: page.map_of_cells("textworld"),
     "textworld arms": lambda: page.arms_table("textworld", "far-several-64", page.SHOWN_ARMS),
 }

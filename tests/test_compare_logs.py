@@ -205,6 +205,10 @@ def test_an_arm_that_was_not_begun_has_no_row(tmp_path: Path) -> None:
     made = write_comparison(tmp_path, Table(points), ("imitation", "pivots"), finished=False)
     assert [(row.title, row.rate, row.seeds) for row in made.rows] == [("imitation", 1.0, 1)]
     assert made.advice is not None and made.advice.choice == "undecided"
+    # A profile that was paid and measured at step 0 is no training, and does not say that none helps.
+    profiled = [p.model_copy(update={"arm": "pivots", "rate": 1.0}) for p in points[:2]]
+    made = write_comparison(tmp_path, Table([*points, *profiled]), ("imitation", "pivots"), finished=False)
+    assert [row.title for row in made.rows] == ["imitation"]
     nothing = write_comparison(tmp_path, Table(points[:2]), ("imitation", "pivots"), finished=False)
     assert not nothing.rows and "Not finished" in (tmp_path / "comparison.html").read_text()
 

@@ -35,10 +35,11 @@ def table_of(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
 
 
 def footer(about: dict[str, Any], seeds: Iterable[int]) -> str:
-    return (
-        f"Seeds: {', '.join(map(str, seeds))}. Intervals are for new seeds and new tasks (95 %). "
-        f"Until {about['date'][:10]}, {about['machine']}, `{about['command']}`."
-    )
+    return f"Seeds: {', '.join(map(str, seeds))}. Intervals are for new seeds and new tasks (95 %). {source(about)}"
+
+
+def source(about: dict[str, Any]) -> str:
+    return f"Until {about['date'][:10]}, {about['machine']}, `{about['command']}`."
 
 
 def base_level(table: Table, measure: str) -> float:

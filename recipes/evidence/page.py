@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import registered
-from committed import base_level, footer, grid, table_of, verdict
+from committed import base_level, footer, grid, source, table_of, verdict
 
 from pivotrl.comparison.choosing import (
     Contest,
@@ -85,6 +85,8 @@ def map_of_cells(name: str) -> str:
         *("cell", "before", "imitation gains", "PivotRL gains", "PivotRL - imitation, points", "p (Holm)", "in domain"),
         *("NLL change at equal score, PivotRL - imitation, nats", "p (Holm)", "less forgetting"),
     )
+    if not rows:
+        return "No committed result yet."
     seeds = sorted({seed for cell in scores for seed in cells[cell].seeds("pivots", "imitation")})
     return f"{table_of(rows, head)}\n\n{footer(about, seeds)}"
 
@@ -145,6 +147,22 @@ def arms_table(name: str, cell: str, arms: Sequence[str]) -> str:
     before += [amount(m, base_level(table, m)) for m in registered.SHOWN if m in table.measures()]
     text = table_of([before, *rows], ("method", "rate", "step", "seeds", *shown))
     return f"{text}\n\nChanges from before training. {footer(about, sorted(used))}"
+
+
+def checkpoints(name: str, cell: str) -> str:
+    """Every checkpoint of a cell, chosen or not: levels on the test half."""
+    made = grid(name)
+    if made is None or cell not in made[0]:
+        return "No committed result yet."
+    table, about = made[0][cell], made[1]
+    measures = [measure for measure in registered.SHOWN if measure in table.measures()]
+    rows = [("before training", "", "", "", *(amount(m, base_level(table, m)) for m in measures))]
+    for config in (config for arm in table.arms for config in table.configs(arm) if config.step):
+        if seeds := table.seeds(config.arm):
+            levels = [amount(m, float(table.values(config, m, seeds, "test").mean())) for m in measures]
+            rows.append((registered.title(config.arm), f"{config.rate:g}", str(config.step), str(len(seeds)), *levels))
+    head = ("method", "rate", "step", "seeds", *(LABELS[measure] for measure in measures))
+    return f"{table_of(rows, head)}\n\nLevels on the test half. {source(about)}"
 
 
 def differences(name: str, asked: Iterable[tuple[str, str, str]]) -> str:

@@ -35,8 +35,8 @@ class Config:
 class Table:
     """The points of one cell, from a finished grid or from one that was interrupted.
 
-    Only seeds that every config of an arm has count, so that the mean over seeds means the same everywhere. An arm that
-    was not begun has no seed.
+    Only seeds that every config of an arm has count, so that the mean over seeds means the same everywhere. An arm of
+    which no update was measured has no seed.
 
     Raises:
         InputError: no point, or no seed whose base was measured.
@@ -56,7 +56,8 @@ class Table:
     def seeds(self, *arms: str) -> list[int]:
         """Seeds that all configs of all these arms and the base have."""
         configs = {arm: self.configs(arm) for arm in arms if arm != BASE}
-        found = set(self.base_seeds) if all(configs.values()) else set()
+        has_begun = all(any(config.step > 0 for config in its) for its in configs.values())
+        found = set(self.base_seeds) if has_begun else set()
         for config in (config for its in configs.values() for config in its):
             found &= {s for s in self.base_seeds if (config.arm, config.rate, config.step, s) in self._points}
         return sorted(found)
