@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-HANG_SECONDS = 0.8
+HANG_SECONDS = 1.5
 LOGPROB = -2.0
 
 
