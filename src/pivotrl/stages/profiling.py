@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pivotrl.evaluation.distance import score_demonstrations
 from pivotrl.evaluation.divergence import can_score
-from pivotrl.judging.guarded import Verification, VerificationOptions
+from pivotrl.judging.guarded import Verification, VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, require_checked
 from pivotrl.options import options_dict
 from pivotrl.plugins.describing import describe, own_code, spec_of
 from pivotrl.plugins.shapes import require_sampler, require_verifier
 from pivotrl.profiling import ProfileOptions, outcome_counts, profile, why_none_fits
+from pivotrl.profiling.adaptive import evidence_of, max_mean_of
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.reading.alternatives import count_alternatives
 from pivotrl.records import SampleGroup, SkippedTurn
-from pivotrl.rollouts import continuation_turns, joined, prompt_tokens
+from pivotrl.rollouts import continuation_turns, joined, misfit, prompt_tokens
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import Stage, require_same
+from pivotrl.selection.stopping import expected_f1
 from pivotrl.storage.record_files import RecordFile, read_records, sha256_of_json
 from pivotrl.turns import TurnOptions, cut
+
+_LIKELY = 0.05
+"""A demonstrated action below this probability says nothing that a few samples do not say."""
 
 
 def load_turns(directory: Path, options: TurnOptions) -> tuple[list[Turn], list[SkippedTurn]]:
@@ -84,7 +92,8 @@ def profile_stage(
         if stage.done:
             return joined(read_records(path, SampleGroup))
         with Verification(verifier, verification, candidates, sampler) as guarded:
-            groups, left_out = profile(candidates, sampler, guarded, path, profiling, observer)
+            at_least = _known_pass_rates(directory, candidates, sampler, guarded, profiling, observer)
+            groups, left_out = profile(candidates, sampler, guarded, path, profiling, observer, at_least)
         if not groups:
             raise InputError(
                 f"none of the {len(candidates)} candidate turns can be sampled: "
@@ -105,6 +114,7 @@ def profile_stage(
                 "skipped": dict(Counter(skip.reason for skip in skipped + left_out)),
                 **count_alternatives({turn.trajectory.id: turn.trajectory for turn in candidates}.values()),
                 **outcome_counts(groups),
+                **_adaptive_counts(groups, profiling, at_least),
                 "prompt_tokens": {"unshared": unshared, "computed": computed},
             },
             num_rollout_turns=sum(len(group.completions_G) for group in groups)
@@ -113,3 +123,44 @@ def profile_stage(
             + guarded.num_rollout_turns,
         )
         return groups
+
+
+def _known_pass_rates(
+    directory: Path,
+    candidates: Sequence[Turn],
+    sampler: Sampler,
+    verifier: Verification,
+    profiling: ProfileOptions,
+    observer: Observer,
+) -> dict[str, float]:
+    """For an adaptive profile: by turn id, the probability of a demonstrated action that the verifier accepts. The pass
+    rate is at least as large. Empty where probabilities are unknown or are not those of the sampled distribution."""
+    is_whole = (profiling.temperature, profiling.top_p, profiling.top_k) == (1.0, 1.0, None)
+    if profiling.adaptive is None or not can_score(sampler) or not is_whole or needs_policy(verifier.wrapped):
+        return {}
+    fitting = [turn for turn in candidates if misfit(sampler, turn, profiling.max_tokens) is None]
+    scores = score_demonstrations(sampler, fitting, directory / "demonstrations.jsonl", profiling.batch_turns, observer)
+    probabilities = {score.turn_id: math.exp(-score.nll) for score in scores if score.nll is not None}
+    likely = [turn for turn in fitting if probabilities.get(turn.id, 0.0) >= _LIKELY]
+    verdicts = verifier.judge_all([(turn, turn.expected_action) for turn in likely])
+    return {
+        turn.id: probabilities[turn.id] * verdict.reward
+        for turn, verdict in zip(likely, verdicts, strict=True)
+        if verdict.reward is not None
+    }
+
+
+def _adaptive_counts(
+    groups: Sequence[SampleGroup], profiling: ProfileOptions, at_least: Mapping[str, float]
+) -> dict[str, Any]:
+    """What an adaptive profile has sampled, against K samples at each of the same turns."""
+    if profiling.adaptive is None:
+        return {}
+    evidence_N = [evidence_of(group, at_least.get(group.turn_id, 0.0)) for group in groups]
+    numbers = Counter(len(group.completions_G) for group in groups)
+    return {
+        "samples": sum(len(group.completions_G) for group in groups),
+        "samples_at_k": profiling.num_samples * len(groups),
+        "expected_f1": expected_f1(evidence_N, profiling.num_samples, max_mean_of(profiling)),
+        "samples_per_turn": {str(number): count for number, count in sorted(numbers.items())},
+    }
