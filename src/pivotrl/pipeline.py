@@ -32,7 +32,7 @@ from pivotrl.stages.profiling import profile_stage
 from pivotrl.stages.reading import nothing_held_out, read_stage
 from pivotrl.stages.selecting import select_stage
 from pivotrl.stages.training import train_stage
-from pivotrl.training import TrainingOptions
+from pivotrl.training import TrainingOptions, needs_pivots
 from pivotrl.turns import TurnOptions
 
 
@@ -115,7 +115,7 @@ def run(
         # 2. Check the verifier and refuse one that accepts wrong actions. Then cut trajectories into turns, let the
         #    reference policy act K times at each, and verify every action. Expensive, so the raw samples are stored.
         #    -> check.json, profiles.jsonl
-        if not training.load_method().plays:  # end-to-end RL needs no pivots
+        if needs_pivots(training.load_method()):
             profile_stage(
                 directory,
                 sampler=policy,
@@ -140,6 +140,7 @@ def run(
             checking=checking,
             verification=verification,
             environments=train_environments,
+            turns=turns,
             observer=observer,
         )
         # 6. Repeat the measurements on the same items. -> evaluations/after.*

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pivotrl.advantages import Estimator, group_advantages
 from pivotrl.options import InputError, flag
@@ -32,7 +32,7 @@ from pivotrl.runs.checkpoints import keep_newest, restore, save_checkpoint
 from pivotrl.seeding import derive_seed
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.training_options import TrainingOptions as TrainingOptions
-from pivotrl.training_options import rate_at, update_options, warn_of_rate, with_learning_rate
+from pivotrl.training_options import rate_at, update_options, warn_of_rate, warn_of_spent_pivots, with_learning_rate
 from pivotrl.turns import in_rounds
 
 _MAX_SKIPPED_IN_A_ROW = 3
@@ -63,6 +63,11 @@ class Step:
     episodes_file: RecordFile[EpisodeResult]
     environments: Mapping[str, Environments]
     """What a method that plays whole episodes plays in, by name."""
+    pool: Sequence[Turn]
+    """Every turn of the training."""
+    memory: dict[str, Any]
+    """What the method keeps from step to step. It is empty when a training begins or resumes, so the method must be
+    able to restore it from the stored groups."""
 
     def sample(self, turns: Sequence[Turn] | None = None) -> list[SampleGroup]:
         """G verified actions of the current policy at each turn. Stored samples are read back; new ones are stored
@@ -152,7 +157,8 @@ class Method(Protocol):
 
     @property
     def plays(self) -> bool:
-        """Whether the method plays environments instead of acting at turns; its steps then have no turns."""
+        """Whether the method plays environments instead of acting at turns; its steps then have no turns. One that does
+        neither need a profile says so with ``needs_pivots = False``."""
         ...
 
     def check(self, options: TrainingOptions) -> None:
@@ -197,16 +203,20 @@ def train(
     if not keeps_all:
         keep_newest(directory / "checkpoints")  # a killed process may have left an older one
     batch_of, objective = _schedule(turns, options), update_options(options, method.objective)
-    num_skipped, has_warned = 0, False
+    num_skipped, has_warned, is_spent, memory = 0, False, False, dict[str, Any]()
+    variances = [row.metrics.get("reward/group_variance") for row in metrics_file][:start]
     observer.progress("steps", start, options.num_steps)
     if start < options.num_steps:
         warn_of_rate(options, policy)
     for number in range(start, options.num_steps):
         began = time.monotonic()
         batch = [] if method.plays else batch_of(number)
-        step = Step(number, batch, policy, verifier, options, groups_file, episodes_file, environments or {})
+        played_in = environments or {}
+        step = Step(number, batch, policy, verifier, options, groups_file, episodes_file, played_in, turns, memory)
         lesson: Lesson = taught(method, step)
         has_warned = has_warned or _warn_of_faults(lesson.metrics, options)
+        variances.append(lesson.metrics.get("reward/group_variance"))
+        is_spent = is_spent or (needs_pivots(method) and warn_of_spent_pivots(variances))
         sampled, metrics = time.monotonic(), dict(lesson.metrics)
         if lesson.teaches:
             metrics |= policy.update(lesson.groups, rate_at(number, options), objective)  # eq. 7
@@ -225,6 +235,11 @@ def train(
             save_checkpoint(policy, directory / "checkpoints", number + 1, keeps_all)
         observer.progress("steps", number + 1, options.num_steps, _note(metrics))
     return list(metrics_file)
+
+
+def needs_pivots(method: Method) -> bool:
+    """Whether a profile and a selection come before the training."""
+    return bool(getattr(method, "needs_pivots", not method.plays))
 
 
 def _schedule(turns: Sequence[Turn], options: TrainingOptions) -> Callable[[int], list[Turn]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,6 +19,8 @@ from pivotrl.plugins.faults import told_of
 from pivotrl.plugins.shapes import require_method
 from pivotrl.protocols import Notice, ObjectiveName, ObjectiveOptions, Policy, UpdateOptions
 
+_SPENT_STEPS = 8
+_SPENT_SHARE = 1 / 3
 _FAR = 10
 """Warn about a learning rate more than this factor above or below the usual one."""
 
@@ -154,3 +158,26 @@ def warn_of_rate(options: TrainingOptions, policy: Policy) -> None:
     assert options.learning_rate is not None
     if usual is not None and (told := rate_complaint(options.learning_rate, usual)):
         warnings.warn(told, Notice, stacklevel=2)
+
+
+def warn_of_spent_pivots(variances: Sequence[float | None]) -> bool:
+    """Issue a notice if the rewards at the pivots vary less than a third as much as at the start: most pivots are
+    mastered, or have become impossible. Returns whether there was one.
+
+    Args:
+        variances: mean variance within the groups at each step so far; None where it is unknown.
+    """
+    known = [value for value in variances if value is not None]
+    if len(known) < 2 * _SPENT_STEPS:
+        return False
+    first, last = statistics.fmean(known[:_SPENT_STEPS]), statistics.fmean(known[-_SPENT_STEPS:])
+    if last >= _SPENT_SHARE * first:
+        return False
+    warnings.warn(
+        f"at step {len(variances)} rewards at the pivots vary less than a third as much as at the start ({last:.3f}, "
+        f"was {first:.3f}): most of them have nothing left to teach. Profile again with the trained policy, or "
+        "train with --method lazy, which looks for new pivots as it goes",
+        Notice,
+        stacklevel=2,
+    )
+    return True

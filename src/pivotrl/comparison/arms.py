@@ -44,6 +44,7 @@ ARMS = {
     "random": Arm("PivotRL, random turns", rule="random"),
     "all": Arm("PivotRL, all turns", rule="all"),
     "all_exact": Arm("PivotRL, all turns, exact reward", rule="all", exact=True),
+    "lazy": Arm("PivotRL, lazy profile", "lazy"),
     "routing": Arm("routing by outcome", "routing", "all"),
     "own_states": Arm("own-state pivots", "own_states"),
     "end_to_end": Arm("end-to-end RL", "episodes"),

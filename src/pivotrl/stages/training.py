@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pivotrl.judging.guarded import Verification, VerificationOptions
@@ -11,8 +12,19 @@ from pivotrl.options import options_dict
 from pivotrl.plugins.describing import describe, own_code, spec_of
 from pivotrl.plugins.environments import describe_environments, make_checked
 from pivotrl.plugins.shapes import require_policy, require_verifier
-from pivotrl.protocols import Environments, InputError, MakeEnvironments, Policy, Turn, Verifier, describe_policy
+from pivotrl.profiling import why_none_fits
+from pivotrl.protocols import (
+    Environments,
+    InputError,
+    MakeEnvironments,
+    Notice,
+    Policy,
+    Turn,
+    Verifier,
+    describe_policy,
+)
 from pivotrl.protocols.observing import SILENT, Observer
+from pivotrl.rollouts import misfit
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import outputs, selection_stage, training_stage
 from pivotrl.runs.manifest import find_manifest
@@ -20,9 +32,9 @@ from pivotrl.runs.replacing import move_aside, move_results_aside
 from pivotrl.runs.stage import CONTINUED, Stage, reopen, require_same
 from pivotrl.selection import require_pivots
 from pivotrl.storage.record_files import sha256_of_json
-from pivotrl.training import Method, TrainingOptions, train
+from pivotrl.training import Method, TrainingOptions, needs_pivots, train
 from pivotrl.training_options import usual_rate, with_learning_rate
-from pivotrl.turns import cut
+from pivotrl.turns import TurnOptions, cut
 
 
 def train_stage(
@@ -37,6 +49,7 @@ def train_stage(
     name: str | None = None,
     selection: str | None = None,
     environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
+    turns: TurnOptions = TurnOptions(),
     observer: Observer = SILENT,
 ) -> None:
     """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
@@ -51,21 +64,27 @@ def train_stage(
         selection: name of the selection to train on; None is the run's selection.
         environments: for a method that plays; such a method needs no selection. If it verifies, too, the verifier is
             tried on the demonstrations of the logs first.
+        turns: the candidates of a method that needs no pivots and is given no selection.
     """
     require_verifier(verifier)
     require_policy(policy)
     files, stage_name = RunFiles(directory), training_stage(name)
-    method, turns, known, read = training.load_method(), list[Turn](), list[Turn](), tuple[str, ...]()
+    method, chosen, known, read = training.load_method(), list[Turn](), list[Turn](), tuple[str, ...]()
+    candidates = dict[str, object]()
     made = _require_environments(method, environments, training.group_size)
-    if not method.plays:
+    if needs_pivots(method) or (selection is not None and not method.plays):
         rows = files.selections(selection)
         require_pivots(rows)
-        turns = known = files.turns(row.turn_id for row in rows if row.selected)
+        chosen = known = files.turns(row.turn_id for row in rows if row.selected)
         read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
+    elif not method.plays:
+        chosen = known = cut(files.trajectories(), turns)[0]
+        candidates, read = options_dict(turns), ("trajectories.jsonl",)
     elif method.verifies:
         known, read = cut(files.trajectories())[0], ("trajectories.jsonl",)
     settings = {
         **options_dict(training),
+        **candidates,
         "verifier": describe(verifier),
         "selection": selection,
         "train_environments": describe_environments(environments),
@@ -83,6 +102,8 @@ def train_stage(
             directory, known, verifier, checking, observer, policy, verification, same_turns=False
         )
         checked = report.num_rollout_turns if is_new else 0
+    if candidates:
+        chosen = known = _fitting(chosen, policy, training.train_max_tokens)
     options = with_learning_rate(training, policy)
     settings |= {**options_dict(options), **policy.training_identity}
     settings.pop("keep_checkpoints")
@@ -108,7 +129,7 @@ def train_stage(
     ) as stage:
         canaries = known if method.verifies and not stage.done else ()
         with Verification(verifier, verification, canaries, policy) as guarded:
-            steps = train(policy, turns, guarded, directory / stage_name, options, observer, made)
+            steps = train(policy, chosen, guarded, directory / stage_name, options, observer, made)
         if stage.done:
             return
         policy.export(directory / stage_name / "policy")
@@ -117,7 +138,7 @@ def train_stage(
         skipped = sum(step.metrics.get("update/skipped", 0.0) for step in steps)
         stage.finish(
             {
-                "pivots": len(turns),
+                ("candidate_turns" if candidates else "pivots"): len(chosen),
                 "steps": len(steps),
                 "skipped_updates": int(skipped),
                 "usual_learning_rate": usual_rate(options, policy),
@@ -142,6 +163,23 @@ def _steps_to_continue(directory: Path, stage: str, training: TrainingOptions) -
             f"cannot go on to {training.num_steps}. Start it again with --overwrite, or train another with --name"
         )
     return was
+
+
+def _fitting(turns: Sequence[Turn], policy: Policy, max_tokens: int) -> list[Turn]:
+    """
+    Raises:
+        InputError: the policy can act at none of the turns.
+    """
+    faults = {turn.id: misfit(policy, turn, max_tokens) for turn in turns}
+    fitting = [turn for turn in turns if faults[turn.id] is None]
+    if not fitting:
+        left_out = [fault for fault in faults.values() if fault is not None]
+        raise InputError(
+            f"the policy can act at none of the {len(turns)} candidate turns: {why_none_fits(left_out, max_tokens)}"
+        )
+    if len(fitting) < len(turns):
+        warnings.warn(f"{len(turns) - len(fitting)} of {len(turns)} candidate turns do not fit", Notice, stacklevel=2)
+    return fitting
 
 
 def _require_environments(
