@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "evidence"))
+sys.path.insert(0, str(Path(__file__).parent / "profiles"))
+import costs
 import page
 from claims_page import claims
 from pictures_page import pictures
@@ -157,6 +159,7 @@ TABLES = {
     "micro detours": lambda: page.arms_table("micro", "detours-several-32", page.SHOWN_ARMS),
     "micro episodes": lambda: page.differences("micro", page.EPISODES),
     "micro again": lambda: page.differences("micro", page.AGAIN),
+    "micro tasks": lambda: page.differences("micro", page.TASKS),
     "micro baselines": lambda: page.differences("micro", page.BASELINES),
     "micro data": lambda: page.differences("micro", page.DATA),
     "micro cost": lambda: page.cost_table("micro", page.COST_CELL, page.COST_PAIRS),
@@ -164,6 +167,8 @@ TABLES = {
     "micro predictions": lambda: page.predictions("micro"),
     "micro false alarms": lambda: page.false_alarms("micro"),
     "micro theory": theory,
+    "profile costs": costs.table,
+    "profiles and training": lambda: page.cost_table("micro", page.COST_CELL, page.PROFILE_PAIRS),
     "textworld points": lambda: page.checkpoints("textworld", "far-several-64"),
     "textworld map": lambda: page.map_of_cells("textworld"),
     "textworld arms": lambda: page.arms_table("textworld", "far-several-64", page.SHOWN_ARMS),
@@ -184,7 +189,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    for path in (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "formats.md"):
+    for path in (
+        ROOT / "README.md",
+        ROOT / "docs" / "results.md",
+        ROOT / "docs" / "formats.md",
+        ROOT / "docs" / "profiling.md",
+    ):
         text = path.read_text()
         if arguments.check and render(text) != text:
             sys.exit(f"{path.name} is not up to date: run python recipes/results_table.py")

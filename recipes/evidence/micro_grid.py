@@ -1,6 +1,7 @@
 """The micro model on Errands: every part of the evidence, in minutes. See README.md.
 
-Cells are named demonstrator-accepted-trajectories, such as far-several-32.
+Cells are named demonstrator-accepted-trajectories, such as far-several-32. In near-several-32+128 methods that play have
+128 tasks.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def trajectories(split: str, demonstrator: Any, first: int, count: int) -> list[
 
 def make_setting(cell: str) -> Setting:
     demonstrator, accepted, number = cell.split("-")
-    count, max_tokens = int(number), MAX_TOKENS.get(demonstrator, 16)
+    demonstrated, _, played = number.partition("+")
+    count, max_tokens = int(demonstrated), MAX_TOKENS.get(demonstrator, 16)
     held_out = trajectories("test", "near", 0, NUM_HELD_OUT)
     strict = functools.partial(verify, accepted="one")
 
@@ -51,7 +53,8 @@ def make_setting(cell: str) -> Setting:
         return cut(trajectories("train", demonstrator, 1000 * seed, count), TurnOptions())[0]
 
     def to_play(seed: int) -> Any:
-        made = functools.partial(make_environments, split="train", first=1000 * seed, tasks=count, **PLAYED)
+        tasks = int(played or demonstrated)
+        made = functools.partial(make_environments, split="train", first=1000 * seed, tasks=tasks, **PLAYED)
         return make_checked({"errands": made})
 
     return Setting(
@@ -108,6 +111,11 @@ AGAIN = {
 }
 """The second attempt, written after part D had missed its target at six seeds."""
 
+PROFILED = {
+    "pivots_16": Arm(registered.EXTRA["pivots_16"], rule="mixed", samples=16),
+    "pivots_adaptive": Arm(registered.EXTRA["pivots_adaptive"], rule="mixed", samples=16, adaptive=0.9),
+}
+
 
 def _steps(arm: str) -> tuple[int, ...]:
     if "end_to_end" in arm or "own_states" in arm:
@@ -116,7 +124,7 @@ def _steps(arm: str) -> tuple[int, ...]:
 
 
 def _crossed(cells: Sequence[str], arms: Sequence[str], rates: Sequence[float], seed: int) -> list[Trial]:
-    own = STARTED | AGAIN
+    own = STARTED | AGAIN | PROFILED
     return [Trial(arm, rate, seed, _steps(arm), cell, own.get(arm)) for cell in cells for arm in arms for rate in rates]
 
 
@@ -133,6 +141,8 @@ def trials(parts: Sequence[str] | None = None) -> list[Trial]:
             "D": _crossed(cost, ("own_states", "routing", *STARTED), few, seed),
             "again": _crossed(cost, tuple(AGAIN), few, seed) + _crossed(detours, ("own_states",), few, seed),
             "baselines": _crossed(registered.CELLS[1:4], ("weighted_imitation", "self_imitation"), few, seed),
+            "tasks": _crossed([registered.TASKS_CELL], ("imitation", "own_states", "best_then_own_states"), few, seed),
+            "profiles": _crossed([*cost, *detours], registered.PROFILES, few, seed),
             "data": _crossed(registered.MORE_CELLS, ("imitation", "pivots"), few, seed),
         }
         for part in parts or by_part:

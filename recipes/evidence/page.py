@@ -204,9 +204,11 @@ ABLATIONS = [(registered.ABLATION_CELL, "pivots", arm) for arm in registered.ABL
 EPISODES = [(NEAR, arm, other) for arm in registered.EPISODES for other in ("imitation", "pivots")]
 AGAIN = [(NEAR, arm, "imitation") for arm in registered.AGAIN]
 AGAIN += [(DETOURS, "own_states", other) for other in ("imitation", "pivots")]
+TASKS = [(registered.TASKS_CELL, arm, "imitation") for arm in ("own_states", "best_then_own_states")]
 BASELINES = [
     (cell, "pivots", arm) for cell in registered.CELLS[1:4] for arm in ("weighted_imitation", "self_imitation")
 ]
+PROFILE_PAIRS = [("lazy", "pivots"), ("lazy", "pivots_16"), ("pivots_adaptive", "pivots_16")]
 DATA = [(cell, "pivots", "imitation") for cell in registered.MORE_CELLS]
 
 

@@ -29,6 +29,10 @@ EPISODES = ("own_states", "routing", "imitation_then_pivots", "imitation_then_en
 """Part D."""
 AGAIN = ("best_then_pivots", "best_then_own_states")
 """Its second attempt."""
+PROFILES = ("pivots_16", "pivots_adaptive", "lazy")
+"""How turns are profiled; `pivots` takes 8 samples a turn."""
+TASKS_CELL = "near-several-32+128"
+"""Its third attempt: methods that play have four times as many tasks as there are demonstrations."""
 ABLATION_CELL = COST_CELL = "near-several-32"
 MATCHED = ("episodes/greedy", "turns/sampled")
 COSTS = ("rollout turns", "prefilled tokens", "decoded tokens", "trained tokens", "seconds")
@@ -49,6 +53,8 @@ def title(arm: str) -> str:
 EXTRA = {
     "imitation_then_pivots": "imitation, then PivotRL",
     "imitation_then_end_to_end": "imitation, then end-to-end RL",
+    "pivots_16": "PivotRL, profile of 16 samples",
+    "pivots_adaptive": "PivotRL, adaptive profile",
     "best_then_pivots": "imitation at its best, then PivotRL",
     "best_then_own_states": "imitation at its best, then own-state pivots",
 }

@@ -28,6 +28,10 @@ class Arm:
     """Which profiled turns are trained on; None: all turns, and no profile is drawn or paid for."""
     exact: bool = False
     """Reward only the demonstrated action itself (the paper's r_strict), in the profile and in training."""
+    samples: int | None = None
+    """Samples a turn of its profile; None: as the comparison says."""
+    adaptive: float | None = None
+    """Its profile is adaptive with this F1 score as its target, and takes at most ``samples`` a turn."""
     first: First | None = None
     """A training that goes before, such as a little imitation."""
 

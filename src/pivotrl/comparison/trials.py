@@ -15,7 +15,7 @@ from pivotrl.comparison.measuring import measure
 from pivotrl.comparison.points import BASE, Costs, Point
 from pivotrl.comparison.settings import Setting
 from pivotrl.options import InputError
-from pivotrl.profiling import profile
+from pivotrl.profiling import ProfileOptions, profile
 from pivotrl.protocols import Policy, Turn, Verifier
 from pivotrl.records import Record, SampleGroup, StepMetrics
 from pivotrl.rollouts import continuation_turns, judge, prompt_tokens
@@ -134,8 +134,9 @@ class _Phase:
         turns = list(self.setting.turns(self.trial.seed))
         if self.arm.rule is None:
             return turns, Costs()
-        folder = self.root / self.trial.cell / "profiles" / f"seed{self.trial.seed}"
-        groups, costs = _profiled(self.setting, policy, turns, folder, self.trial.seed)
+        options, name = self._profiling()
+        folder = self.root / self.trial.cell / name / f"seed{self.trial.seed}"
+        groups, costs = _profiled(self.setting, policy, turns, folder, options)
         if self.arm.exact:
             groups = _judged_again(turns, groups, self.verifier)
         selection = dataclasses.replace(self.setting.selection, rule=self.arm.rule, selection_seed=self.trial.seed)
@@ -143,6 +144,20 @@ class _Phase:
         require_pivots(rows)
         kept = {row.turn_id for row in rows if row.selected}
         return [turn for turn in turns if turn.id in kept], costs
+
+    def _profiling(self) -> tuple[ProfileOptions, str]:
+        """How the arm profiles, and a name for the folder that arms with such a profile share."""
+        arm, setting = self.arm, self.setting
+        options = dataclasses.replace(setting.profiling, profile_seed=self.trial.seed)
+        if arm.samples is None and arm.adaptive is None:
+            return options, "profiles"
+        options = dataclasses.replace(
+            options,
+            num_samples=arm.samples or options.num_samples,
+            adaptive=arm.adaptive,
+            adaptive_max_mean=None if arm.adaptive is None else setting.selection.max_mean,
+        )
+        return options, f"profiles-{options.num_samples}" + (f"-{arm.adaptive:g}" if arm.adaptive else "")
 
 
 class _Seconds(Record):
@@ -157,12 +172,11 @@ class _Seconds(Record):
 
 
 def _profiled(
-    setting: Setting, policy: Policy, turns: Sequence[Turn], folder: Path, seed: int
+    setting: Setting, policy: Policy, turns: Sequence[Turn], folder: Path, options: ProfileOptions
 ) -> tuple[list[SampleGroup], Costs]:
     """The profile of a seed, which all its arms share and each pays for."""
     with held(folder):
         timing = RecordFile(folder / "seconds.jsonl", _Seconds)
-        options = dataclasses.replace(setting.profiling, profile_seed=seed)
         began, path = time.monotonic(), folder / "profiles.jsonl"
         known = len(RecordFile(path, SampleGroup))
         try:
