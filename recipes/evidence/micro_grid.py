@@ -1,7 +1,7 @@
 """The micro model on Errands: every part of the evidence, in minutes. See README.md.
 
-Cells are named demonstrator-accepted-trajectories, such as far-several-32. In near-several-32+128 there are 128 tasks for
-methods that play.
+Cells are named demonstrator-accepted-trajectories, such as far-several-32. In near-several-32+128 there are 128 tasks
+for methods that play.
 """
 
 from __future__ import annotations
