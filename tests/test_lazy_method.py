@@ -160,3 +160,19 @@ def test_spent_pivots_are_noticed_once(tmp_path: Path) -> None:
 
     assert len(notices(tmp_path / "pivots", method="pivotrl")) == 1
     assert not notices(tmp_path / "lazy"), "it looks for new ones by itself"
+
+
+def test_a_profile_of_another_policy_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_logs(tmp_path / "logs.jsonl", 10)
+    folder = str(tmp_path / "run")
+    assert pivotrl("read", str(tmp_path / "logs.jsonl"), "-o", folder) == 0
+    assert pivotrl("profile", folder, "--policy", "tabular(spread=1.0)", "--verifier", "exact") == 0
+    assert pivotrl("select", folder) == 0
+    small = ["--num-steps", "2", "--turns-per-step", "4"]
+    assert pivotrl("train", folder, "--policy", "tabular(spread=1.0)", *small, "--name", "same") == 0
+    assert "made by another policy" not in capsys.readouterr().err
+    assert pivotrl("train", folder, "--policy", "tabular(spread=2.0)", *small) == 0
+    assert "the profile was made by another policy; different: spread" in capsys.readouterr().err
+    assert RunFiles(Path(folder)).finished("train").counts["profile_differs_in"] == ["spread"]
+    assert pivotrl("report", folder) == 0
+    assert "The profile was made by another policy" in (tmp_path / "run" / "report.html").read_text()

@@ -217,7 +217,7 @@ def _differences(old: Manifest, new: Manifest, told: Collection[str]) -> list[st
     for name in sorted(old.inputs.keys() | new.inputs.keys()):
         if _same_input(name, old, new):
             continue
-        if name == "policy" and (facts := _policy_differences(old, new)):
+        if name == "policy" and (facts := policy_differences(old.policy, new.policy)):
             found += facts
         else:
             place = f" ({new.options[name]})" if name in told and new.options.get(name) else ""
@@ -239,8 +239,9 @@ def _same_input(name: str, old: Manifest, new: Manifest) -> bool:
     return name not in old.inputs or (name not in new.inputs and old.inputs[name] in new.inputs.values())
 
 
-def _policy_differences(old: Manifest, new: Manifest) -> list[str]:
-    was, now = (manifest.policy.get("identity", {}) for manifest in (old, new))
+def policy_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The facts in which two policies differ, as manifests describe them; none where one is not described."""
+    was, now = old.get("identity", {}), new.get("identity", {})
     if not was or not now:
         return []
     return [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
@@ -29,12 +31,14 @@ from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import outputs, selection_stage, training_stage
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.replacing import move_aside, move_results_aside
-from pivotrl.runs.stage import CONTINUED, Stage, reopen, require_same
+from pivotrl.runs.stage import CONTINUED, Stage, policy_differences, reopen, require_same
 from pivotrl.selection import require_pivots
 from pivotrl.storage.record_files import sha256_of_json
 from pivotrl.training import Method, TrainingOptions, needs_pivots, train
 from pivotrl.training_options import usual_rate, with_learning_rate
 from pivotrl.turns import TurnOptions, cut
+
+_SHOWN_FACTS = 3
 
 
 def train_stage(
@@ -116,6 +120,7 @@ def train_stage(
         reopen(directory, stage_name, {"num_steps": training.num_steps})
     limits = {**options_dict(checking), **options_dict(verification), **keeping}
     acting = describe_policy(policy)
+    foreign = _foreign_facts(directory, acting) if needs_pivots(method) and method.verifies else []
     with Stage(
         directory,
         stage_name,
@@ -142,6 +147,7 @@ def train_stage(
                 "steps": len(steps),
                 "skipped_updates": int(skipped),
                 "usual_learning_rate": usual_rate(options, policy),
+                "profile_differs_in": foreign,
             },
             num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
@@ -163,6 +169,24 @@ def _steps_to_continue(directory: Path, stage: str, training: TrainingOptions) -
             f"cannot go on to {training.num_steps}. Start it again with --overwrite, or train another with --name"
         )
     return was
+
+
+def _foreign_facts(directory: Path, acting: Mapping[str, Any]) -> list[str]:
+    """The facts in which the policy differs from the one that made the profile; a notice names them."""
+    made = find_manifest(directory, "profile")
+    now = json.loads(json.dumps(acting, default=str))
+    found = policy_differences(made.policy, now) if made is not None else []
+    facts = [fact.partition(":")[0].removeprefix("policy, ") for fact in found]
+    if facts:
+        more = len(facts) - _SHOWN_FACTS
+        shown = ", ".join(facts[:_SHOWN_FACTS]) + (f" and {more} more" if more > 0 else "")
+        warnings.warn(
+            f"the profile was made by another policy; different: {shown}. Turns that are mixed for one policy may be "
+            "too easy or impossible for another: profile this policy in a run of its own, or train with --method lazy",
+            Notice,
+            stacklevel=3,
+        )
+    return facts
 
 
 def _fitting(turns: Sequence[Turn], policy: Policy, max_tokens: int) -> list[Turn]:
