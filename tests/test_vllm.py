@@ -1,7 +1,6 @@
 """A real vLLM on the CPU: fit, and its log-probabilities are those of the local model.
 
-Its CPU build needs an environment of its own (benchmarks/peers/vllm_server.py says how). Run alone:
-VLLM_PYTHON=.venv-vllm/bin/python python -m pytest -m slow tests/test_vllm.py
+Its CPU build needs an environment of its own, which `make test-vllm` makes.
 """
 
 from __future__ import annotations
