@@ -240,6 +240,11 @@ def test_prompts_timed_alone_tell_their_share_of_the_time() -> None:
     assert speed.sampling(exactly(1_000), exactly(500), exactly(50)).mean == pytest.approx(12)
 
 
+def test_a_server_that_cannot_be_timed_in_parts_goes_by_sampled_tokens() -> None:
+    speed = measured([time_of("samples", 90_000, 500, 50, 25.0)], False, False)
+    assert speed is not None and (speed.per_prompt_token, speed.per_sampled_token) == (0, pytest.approx(0.05))
+
+
 def test_a_profile_that_scored_its_demonstrations_computed_its_prompts_twice() -> None:
     speed = measured([time_of("samples", 1_000, 500, 50, 25.0)], True, True)
     assert speed is not None and speed.per_sampled_token == pytest.approx(25 / 2_500)

@@ -83,7 +83,7 @@ def _print_ways(plan: Plan, memory: Memory | None) -> None:
     )
     if memory is not None:
         print_text(
-            f"memory of training here: about {_bytes(memory.total)} "
+            f"memory for tensors in training: about {_bytes(memory.total)} "
             f"(weights {_bytes(memory.weights + memory.reference)}, gradients and Adam {_bytes(memory.states)}, "
             f"activations {_bytes(memory.activations)}, work {_bytes(memory.work)})"
         )
@@ -107,8 +107,11 @@ def _print_notes(plan: Plan, sampled: Pilot, price_per_hour: float | None) -> No
     if plan.speed is None:
         notes.append("times are unknown: the samples were made elsewhere")
     else:
-        notes.append(f"an update is taken to last as long as {UPDATE_FORWARDS} forwards")
-        if not plan.speed.is_split:
+        if plan.speed.per_prompt_token:
+            notes.append(f"an update is taken to last as long as {UPDATE_FORWARDS} forwards")
+        else:
+            notes.append("time goes by sampled tokens, and updates are left out")
+        if plan.speed.per_prompt_token and not plan.speed.is_split:
             notes.append("prompts were not timed alone: a prompt token is taken to cost as much as a sampled one")
     if not sampled.is_profile:
         notes.append("`pivotrl profile` samples the turns of the pilot again")

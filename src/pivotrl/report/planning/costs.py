@@ -25,7 +25,8 @@ class Speed:
     scores_demonstrations: bool
     """A profile also puts the demonstrated actions through the model, which takes its prompts once more."""
     is_split: bool
-    """Whether prompts were timed alone. If not, a prompt token is taken to cost as much as a sampled one."""
+    """Whether prompts were timed alone. If not, a prompt token of a profile is taken to cost as much as a sampled one;
+    one of a pilot, as on a server, nothing, because a pilot's prompts share less than those of a profile."""
 
     def sampling(self, prompt_tokens: Range, sampled_tokens: Range, num_samples: Range) -> Range:
         """Seconds to compute these prompts and sample."""
@@ -52,7 +53,9 @@ def measured(times: Sequence[BatchTime], scores_demonstrations: bool, is_profile
         # Where prompts took longer alone than with samples, nothing is known of the samples but their least share.
         rest = max(seconds - per_prompt * prompts, 0.1 * seconds)
         return Speed(min(per_prompt, 0.9 * seconds / prompts), rest / sampled, 0.0, scores_demonstrations, True)
-    passes = 2 if is_profile and scores_demonstrations else 1
+    if not is_profile:
+        return Speed(0.0, seconds / sampled, 0.0, scores_demonstrations, False)
+    passes = 2 if scores_demonstrations else 1
     each = seconds / (passes * prompts + sampled)
     return Speed(each, each, 0.0, scores_demonstrations, False)
 
