@@ -144,7 +144,7 @@ def pilot_stage(
     wanted = pilot.num_turns(len(candidates))
     old = find_manifest(directory, PILOT)
     if old is not None:
-        had = old.counts.get("asked_turns", 0)
+        had = int(old.options.get("pilot_turns") or 0)
         if old.status == "complete" and wanted > had:
             reopen(directory, PILOT, {"pilot_turns": wanted})
         wanted = max(wanted, had)
