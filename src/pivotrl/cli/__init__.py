@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pivotrl import plugins
-from pivotrl.cli import compare_command, server_command, stage_commands, tables, view_commands
+from pivotrl.cli import compare_command, plan_command, server_command, stage_commands, tables, view_commands
 from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
 from pivotrl.protocols import InputError, NoPivots
@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": stage_commands.run,
     "read": stage_commands.read,
     "prompts": view_commands.prompts,
+    "plan": plan_command.plan,
     "profile": stage_commands.profile,
     "select": stage_commands.select,
     "train": stage_commands.train,

@@ -23,7 +23,7 @@ from pivotrl import plugins
 from pivotrl.cli.configuration import read_config
 from pivotrl.options import flag
 from pivotrl.protocols import InputError, Notice
-from pivotrl.runs.layout import evaluation_stage, of_seed, training_stage
+from pivotrl.runs.layout import PILOT, evaluation_stage, of_seed, training_stage
 from pivotrl.runs.manifest import manifest_path
 from pivotrl.runs.memory import SHARED, as_text, differing, remembered, unnamed_verifier
 
@@ -32,6 +32,7 @@ _STAGES: dict[str, Callable[[str | None], str]] = {
     "profile": lambda name: "profile",
     "check": lambda name: "profile",
     "prompts": lambda name: "profile",
+    "plan": lambda name: PILOT,
     "train": training_stage,
     "evaluate": lambda name: evaluation_stage(name or "after"),
 }

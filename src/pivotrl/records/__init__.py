@@ -35,6 +35,7 @@ from pivotrl.records.samples import Sampling as Sampling
 from pivotrl.records.samples import Selection as Selection
 from pivotrl.records.samples import SkippedTurn as SkippedTurn
 from pivotrl.records.samples import Verdict as Verdict
+from pivotrl.records.stages import BatchTime as BatchTime
 from pivotrl.records.stages import Manifest as Manifest
 from pivotrl.records.stages import Output as Output
 from pivotrl.records.stages import StepMetrics as StepMetrics

@@ -20,6 +20,24 @@ class StepMetrics(Record):
         return str(self.step)
 
 
+class BatchTime(Record):
+    """What sampling a batch of a pilot took."""
+
+    kind: Literal["samples", "prompts"]
+    """prompts: the prompts again, with one sampled token each."""
+    first_turn: str
+    num_turns: int
+    num_samples: int
+    computed_tokens: int
+    """Prompt tokens that went through the model."""
+    sampled_tokens: int
+    seconds: float
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}/{self.first_turn}"
+
+
 class Output(Record):
     """A file that a stage wrote, as it was when the stage finished."""
 

@@ -17,7 +17,7 @@ from pivotrl.report.evaluations import IN_TASK, Score, mean_kl, scores_of
 from pivotrl.report.pooling import Pooled, measured_step, measured_training, pooled_scores
 from pivotrl.runs.costs import Cost, cost_of
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.layout import STAGES, known_stages
+from pivotrl.runs.layout import PILOT, STAGES, known_stages
 from pivotrl.runs.manifest import manifest_path, read_manifest
 
 
@@ -116,8 +116,8 @@ class Summary:
 
 
 def is_for_training(stage: str) -> bool:
-    """Whether a stage counts as a cost of training: profiling and every training do."""
-    return stage in ("profile", "train") or stage.startswith("trainings/")
+    """Whether a stage counts as a cost of training: profiling, its pilot and every training do."""
+    return stage in (PILOT, "profile", "train") or stage.startswith("trainings/")
 
 
 def read_manifests(directory: Path) -> dict[str, Manifest]:

@@ -9,11 +9,13 @@ from pivotrl.protocols import InputError
 
 STAGES = ("read", "profile", "select", "evaluations/before", "train", "evaluations/after")
 """The stages of a whole run, in order. Further selections, trainings and evaluations have names."""
+PILOT = "plan/pilot"
+"""The stage that samples a few turns for `pivotrl plan`."""
 REPLACED = "replaced"
 """Where ``--overwrite`` moves what it replaces."""
 
 _NAME = re.compile(r"\w[\w-]{0,63}\Z")
-_RESERVED = {"selections": ("default",), "trainings": ("default",), "evaluations": ()}
+_RESERVED = {"selections": ("default",), "trainings": ("default",), "evaluations": (), "plan": ()}
 
 
 def selection_stage(name: str | None = None) -> str:
@@ -58,6 +60,8 @@ def outputs(stage: str) -> tuple[str, ...]:
         return tuple(
             f"{stage}/{part}" for part in ("groups.jsonl", "episodes.jsonl", "metrics.jsonl", "checkpoints", "policy")
         )
+    if stage == PILOT:
+        return tuple(f"{stage}/{part}.jsonl" for part in ("groups", "times", "skipped"))
     return {
         "read": ("trajectories.jsonl", "heldout.jsonl", "dropped.jsonl", "refused.jsonl"),
         "profile": ("profiles.jsonl", "demonstrations.jsonl", "skipped.jsonl"),

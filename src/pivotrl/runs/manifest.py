@@ -191,5 +191,6 @@ def again(directory: Path, stage: str, manifest: Manifest | None = None) -> str:
         "selections": ["select", place, "--name", name],
         "trainings": ["train", place, "--name", name],
         "evaluations": ["evaluate", place, "--name", name],
+        "plan": ["plan", place],
     }[folder]
     return shlex.join(["pivotrl", *words, "--overwrite"])

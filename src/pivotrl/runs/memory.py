@@ -9,7 +9,7 @@ from typing import Any
 from pivotrl.plugins import parse_spec
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest
-from pivotrl.runs.layout import STAGES
+from pivotrl.runs.layout import PILOT, STAGES
 from pivotrl.runs.manifest import find_manifest
 
 SHARED = ("policy", "model", "adapter", "verifier", "environments", "retention", "retention_texts", "answers", "domain")
@@ -24,7 +24,7 @@ def remembered(directory: Path, stage: str, training: str | None = None) -> dict
 
     All options of the stage itself are taken, so that it continues as it began, and all of stages of the same kind, so
     that a second training or evaluation differs only in the options given. Other stages contribute the options in
-    :data:`SHARED`. Values of None are left out.
+    :data:`SHARED`. A profile and its pilot share all. Values of None are left out.
 
     Args:
         stage: name of a stage (:mod:`pivotrl.runs.layout`), or ``run`` for a whole run.
@@ -35,12 +35,12 @@ def remembered(directory: Path, stage: str, training: str | None = None) -> dict
         InputError: a manifest is damaged.
     """
     found: dict[str, Any] = {}
-    for name in STAGES:
+    for name in (PILOT, *STAGES):
         manifest = find_manifest(directory, name)
         if manifest is None:
             continue
         options = options_of(manifest)
-        takes_all = stage == "run" or _kind(stage) == _kind(name)
+        takes_all = stage == "run" or _kind(stage) == _kind(name) or {stage, name} == {PILOT, "profile"}
         found |= {
             option: value for option, value in options.items() if (takes_all and option not in _OWN) or option in SHARED
         }

@@ -15,14 +15,22 @@ from pivotrl.protocols import InputError, Notice
 from pivotrl.records import Manifest
 from pivotrl.runs import lock
 from pivotrl.runs.costs import describe_cost
-from pivotrl.runs.layout import REPLACED, evaluation_stage, known_stages, outputs, selection_stage, training_stage
+from pivotrl.runs.layout import (
+    PILOT,
+    REPLACED,
+    evaluation_stage,
+    known_stages,
+    outputs,
+    selection_stage,
+    training_stage,
+)
 from pivotrl.runs.manifest import SUFFIX, find_manifest
 from pivotrl.storage.folders import sync_directory
 from pivotrl.storage.record_files import timestamp, write_file
 from pivotrl.strict_json import parse_json
 
 _LIST = ".moving.json"
-_ORDER = ("evaluations", "trainings", "train", "selections", "select", "profile", "read")
+_ORDER = ("plan", "evaluations", "trainings", "train", "selections", "select", "profile", "read")
 _BESIDE = {"read": ("check.json", ".redaction_key")}
 _REPORT = ("report.html", "report.json")
 
@@ -96,7 +104,7 @@ def _made_from(directory: Path, stage: str) -> str | None:
         return selection_stage(options.get("selection"))
     if kind == "evaluations":
         return training_stage(options.get("training")) if _needs_training(stage, manifest) else "read"
-    return "read" if stage == "profile" else "profile"
+    return "read" if stage in ("profile", PILOT) else "profile"
 
 
 def _needs_training(stage: str, manifest: Manifest | None) -> bool:

@@ -1,0 +1,191 @@
+"""`pivotrl plan`: what a profile and a training will find and cost, from a pilot or by formula."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_format
+import os
+from pathlib import Path
+
+import tyro
+
+from pivotrl import plugins
+from pivotrl.cli import hardware_table, plan_table
+from pivotrl.cli.choices import Price, SamplerChoice
+from pivotrl.cli.watching import Watching
+from pivotrl.judging.guarded import VerificationOptions
+from pivotrl.judging.lint import CheckOptions
+from pivotrl.profiling import ProfileOptions
+from pivotrl.protocols import InputError
+from pivotrl.report.planning.costs import TokenPrice, measured
+from pivotrl.report.planning.hardware import (
+    HardwareOptions,
+    HardwarePlan,
+    Load,
+    Memory,
+    hardware_plan,
+    here,
+)
+from pivotrl.report.planning.pilot import pilot_turns
+from pivotrl.report.planning.planned import Plan, candidates_of, plan_of
+from pivotrl.report.planning.shapes import shape_of, shape_of_folder
+from pivotrl.report.planning.ways import PlannedTraining
+from pivotrl.runs.directory import require_run, working_in
+from pivotrl.runs.layout import PILOT
+from pivotrl.runs.manifest import find_manifest
+from pivotrl.stages.planning import Pilot, PilotOptions, pilot_stage, profile_as_pilot
+from pivotrl.training_options import TrainingOptions
+from pivotrl.turns import TurnOptions
+
+_PROMPT, _ACTION, _TURNS = 4_000, 200, 10_000
+"""Of the table by formula where neither an option nor a run says otherwise."""
+
+
+def plan(
+    policy: SamplerChoice,
+    turns: TurnOptions,
+    checking: CheckOptions,
+    verification: VerificationOptions,
+    profiling: ProfileOptions,
+    pilot: PilotOptions,
+    training: PlannedTraining,
+    price: Price,
+    token_price: TokenPrice,
+    hardware: HardwareOptions,
+    watching: Watching,
+    directory: tyro.conf.Positional[Path | None] = None,
+    verifier: str = "tool_call",
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Plan a profile and a training: usable pivots, tokens, time, money and memory, with 95 % intervals, and warnings.
+
+    Takes the profile of the run, finished or not. Without one it samples a pilot of a few candidate turns. With
+    --model-size it prints a table by formula for hardware that you do not have; this needs no run.
+
+    Args:
+        directory: A run directory with trajectories.
+        verifier: Verifier plugin.
+        overwrite: Move an earlier pilot to replaced/ and sample again.
+        json: Print the plan as JSON.
+    """
+    if directory is None and hardware.model_size is None:
+        raise InputError("give the directory of a run, or --model-size for a table by formula")
+    found = memory = None
+    if directory is not None:
+        sampled = _sampled(
+            directory, policy, turns, checking, verification, profiling, pilot, verifier, overwrite, watching
+        )
+        found = _planned(sampled, training, price, token_price)
+        memory = _memory_here(directory, policy, found)
+    by_formula = None if hardware.model_size is None else _by_formula(hardware, training, profiling, found)
+    if json:
+        parts = {"plan": found and found.as_json(), "memory": memory, "hardware": by_formula}
+        print(json_format.dumps({name: plan_table.plain_json(part) for name, part in parts.items()}, indent=2))
+        return
+    if found is not None:
+        assert directory is not None
+        plan_table.print_plan(found, memory, sampled, price.price_per_hour)
+    if by_formula is not None:
+        hardware_table.print_hardware(by_formula, price.price_per_hour, from_run=found is not None)
+
+
+def _sampled(
+    directory: Path,
+    policy: SamplerChoice,
+    turns: TurnOptions,
+    checking: CheckOptions,
+    verification: VerificationOptions,
+    profiling: ProfileOptions,
+    pilot: PilotOptions,
+    verifier: str,
+    overwrite: bool,
+    watching: Watching,
+) -> Pilot:
+    """The profile of the run, or a pilot."""
+    require_run(directory)
+    if pilot.pilot is None and not overwrite and (profiled := profile_as_pilot(directory)) is not None:
+        return profiled
+    judge = plugins.load("verifiers", verifier)
+    with working_in(directory), watching.observer() as observer:
+        return pilot_stage(
+            directory,
+            sampler=policy.load_late(),
+            verifier=judge,
+            turns=turns,
+            profiling=profiling,
+            pilot=pilot,
+            checking=checking,
+            verification=verification,
+            overwrite=overwrite,
+            observer=observer,
+        )
+
+
+def _planned(sampled: Pilot, training: PlannedTraining, price: Price, token_price: TokenPrice) -> Plan:
+    together = TrainingOptions.turns_per_trajectory
+    batch_turns = sampled.profiling.batch_turns
+    return plan_of(
+        pilot_turns(sampled.asked, sampled.groups, training.max_mean),
+        candidates_of(sampled.candidates, batch_turns, training.turns_per_step, together),
+        num_samples=sampled.profiling.num_samples,
+        max_tokens=sampled.profiling.max_tokens,
+        training=training,
+        speed=measured(sampled.times, sampled.scores_demonstrations, sampled.is_profile),
+        price_per_hour=price.price_per_hour,
+        token_price=token_price,
+        is_random=sampled.is_random,
+    )
+
+
+def _memory_here(directory: Path, policy: SamplerChoice, found: Plan) -> Memory | None:
+    """Peak memory of training the run's policy on this machine; None for a policy without a known shape."""
+    manifest = find_manifest(directory, "profile") or find_manifest(directory, PILOT)
+    named = manifest.policy if manifest else {}
+    spec = str(named.get("policy") or policy.policy)
+    name, options = plugins.parse_spec(spec)
+    model = options.get("model") or named.get("model") or policy.model
+    if name != "hf" or model is None or policy.sampler is not None or found.comparison is None:
+        return None
+    from pivotrl.engine.locating import locate
+
+    with contextlib.suppress(InputError):
+        shape = shape_of_folder(locate(str(model)), str(model))
+        default = plugins.options_of(plugins.find("policies", "hf"))["lora_rank"].default
+        return here(
+            shape,
+            lora_rank=int(options.get("lora_rank", default)),
+            is_half=named.get("dtype") in ("bfloat16", "float16"),
+            update_tokens=_update_tokens(found),
+            machine_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        )
+    return None
+
+
+def _update_tokens(found: Plan) -> float:
+    """Tokens of one update: the prompts and samples of its mixed groups."""
+    prompt, each, comparison = found.found.training_prompt, found.found.tokens_per_sample, found.comparison
+    assert comparison is not None
+    groups = comparison.mixed_groups.mean / found.training.num_steps
+    of_group = (prompt.mean if prompt else 0.0) + found.training.group_size * (each.mean if each else 0.0)
+    return groups * of_group
+
+
+def _by_formula(
+    hardware: HardwareOptions, training: PlannedTraining, profiling: ProfileOptions, found: Plan | None
+) -> HardwarePlan:
+    assert hardware.model_size is not None
+    known = found.found if found else None
+    prompts = known and known.prompt_tokens
+    per_prompt = prompts.mean / known.num_candidates if known and prompts else None
+    per_action = known.tokens_per_sample.mean if known and known.tokens_per_sample else None
+    load = Load(
+        candidate_turns=hardware.candidate_turns or (known.num_candidates if known else _TURNS),
+        num_samples=known.num_samples if known else profiling.num_samples,
+        prompt_length=hardware.prompt_length or per_prompt or _PROMPT,
+        action_length=hardware.action_length or per_action or _ACTION,
+        num_steps=training.num_steps,
+        turns_per_step=training.turns_per_step,
+        group_size=training.group_size,
+    )
+    return hardware_plan(shape_of(hardware.model_size), hardware, load)
