@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pivotrl.profiling.drawing import judge_samples as judge_samples
+from pivotrl.profiling.drawing import profile as profile
 from pivotrl.profiling.options import ProfileOptions as ProfileOptions
 from pivotrl.profiling.outcomes import outcome_counts as outcome_counts
 from pivotrl.profiling.outcomes import why_none_fits as why_none_fits
-from pivotrl.profiling.profile import judge_samples as judge_samples
-from pivotrl.profiling.profile import profile as profile

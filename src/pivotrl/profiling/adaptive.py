@@ -17,7 +17,7 @@ from pivotrl.selection.pass_rates import Evidence, PassRates, chance_of_pivot
 from pivotrl.selection.stopping import is_pivot, undecided
 
 Draw = Callable[[Sequence[Turn], int, int], list[SampleGroup]]
-"""(turns, number of the first sample, samples) -> a group for each turn, see :mod:`pivotrl.profiling.profile`."""
+"""(turns, number of the first sample, samples) -> a group for each turn, see :mod:`pivotrl.profiling.drawing`."""
 
 ROUND = 4
 """Samples of a turn in a round. Fewer save some samples, but compute the prompts more often."""

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pivotrl.options import AtLeast1, Share, check
+from pivotrl.profiling.adaptive import ROUND
 from pivotrl.report.planning.pilot import PilotTurn
 from pivotrl.report.planning.projection import Projection, Range
 from pivotrl.selection import SelectionOptions
@@ -27,8 +28,6 @@ from pivotrl.training_options import TrainingOptions
 
 Array = npt.NDArray[np.float64]
 
-ROUND = 4
-"""Samples that a turn gets in each round of an adaptive profile."""
 MIN_F1 = 0.95
 """An adaptive profile ends when its decisions are expected to agree this well with those of K samples."""
 _SIMULATED = 500
