@@ -97,6 +97,8 @@ class Cluster:
             self._folder = tempfile.mkdtemp(prefix="pivotrl-ray-", dir="/tmp" if Path("/tmp").is_dir() else None)  # noqa: S108
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": _STORE_BYTES}
             options["_temp_dir"] = self._folder
+            with contextlib.suppress(AttributeError):  # where ray was imported before the environment said so
+                self._ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
         try:
             with _signal_handlers_kept():
                 self._ray.init(**options)

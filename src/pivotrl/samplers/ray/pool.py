@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pivotrl.protocols import InputError, Notice
@@ -212,7 +214,8 @@ class Pool:
 
     def _start(self, seat: _Seat) -> None:
         seat.actor, seat.job = self._cluster.start(), None
-        self._ask(seat, "start", self._kind, seat.spec, self._cluster.needs.gpus > 0)
+        places = str(Path.cwd()), sys.path
+        self._ask(seat, "start", self._kind, seat.spec, self._cluster.needs.gpus > 0, *places)
 
     def _ask(self, seat: _Seat, question: str, *arguments: Any) -> None:
         seat.ref, seat.since = self._cluster.ask(seat.actor, question, *arguments), time.monotonic()

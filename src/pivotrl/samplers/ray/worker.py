@@ -5,8 +5,10 @@ Plain texts and numbers go over the wire, no objects of ours, so that what Ray p
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import sys
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -50,8 +52,16 @@ class Worker:
                     kind, answer = "broken", f"{kind}: {answer} ({place.filename}:{place.lineno})"
         return kind, answer, [str(notice.message) for notice in told]
 
-    def start(self, kind: str, spec: str, has_gpu: bool) -> dict[str, Any]:
-        """Load the policy or sampler; facts about it and about this process."""
+    def start(self, kind: str, spec: str, has_gpu: bool, folder: str, paths: Sequence[str]) -> dict[str, Any]:
+        """Load the policy or sampler; facts about it and about this process.
+
+        Args:
+            folder, paths: where the command was called and where it finds modules, for relative paths and the user's
+                own plugins. Another machine may lack them.
+        """
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+        sys.path += [path or folder for path in paths if path not in sys.path]
         if not has_gpu:  # ``device='auto'`` would take one that belongs to others
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         name, options = plugins.parse_spec(spec)
