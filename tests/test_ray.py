@@ -183,10 +183,13 @@ def test_a_worker_that_always_dies_is_left_out_and_the_others_finish(
     spread = sampler(sampler=specs, max_restarts=2)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        profile(turns * 1, spread, verify, tmp_path / "spread.jsonl", OPTIONS)
+        profile(turns, spread, verify, tmp_path / "spread.jsonl", OPTIONS)
+        until = time.monotonic() + 120
+        while spread._pool.num_workers == 2 and time.monotonic() < until:
+            list(spread.sample(turns, 1, Sampling()))
     assert (tmp_path / "spread.jsonl").read_bytes() == undisturbed(turns, tmp_path)
-    if len(bought(tmp_path / "bad")) > 2:
-        assert "worker 1 of 2" in told(found) and "go on without it" in told(found)
+    assert len((tmp_path / "bad").read_text().splitlines()) == 3
+    assert "after 3 failures in a row. The other workers go on without it" in told(found)
 
 
 def test_no_worker_left_names_each_with_its_fault(
@@ -254,7 +257,7 @@ def test_what_cannot_start_says_why(
         InputError, match=r"3 workers with 0 CPUs each need|3 workers with 64 GPUs each need 192, .*fewer"
     ):
         sampler(sampler=draws(tmp_path / "log"), workers=3, cpus=0, gpus=64)
-    with pytest.raises(InputError, match="would draw other samples: its sampler is 'b', that of the first worker 'a'"):
+    with pytest.raises(InputError, match="would draw other samples: its sampler is '[ab]', that of the first worker"):
         sampler(sampler=[draws(tmp_path / "log", name=name) for name in "ab"])
 
 
@@ -322,10 +325,6 @@ def test_a_run_killed_with_all_workers_goes_on_with_another_number_of_them(tmp_p
         first.kill()
     kept = len(RecordFile(path, SampleGroup))
     assert kept and not (tmp_path / "spread" / "profile.manifest.json").read_text().count('"done"')
-    until = time.monotonic() + 60
-    while (alive := {pid for pid in children if Path(f"/proc/{pid}").exists()}) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not alive, "nothing of the cluster outlives the command"
     done = {line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}
     last = subprocess.run(spread(1), env=environment, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
@@ -333,3 +332,7 @@ def test_a_run_killed_with_all_workers_goes_on_with_another_number_of_them(tmp_p
     twice = {name for name, number in bought(tmp_path / "log").items() if number > 1}
     assert len(twice) <= 9 and twice <= done and max(bought(tmp_path / "log").values()) <= 2
     assert "ray" not in last.stderr.lower() and "raylet" not in last.stdout
+    until = time.monotonic() + 120  # two helpers of Ray's take a minute to notice
+    while (alive := {pid for pid in children if Path(f"/proc/{pid}").exists()}) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not alive, "nothing of the cluster outlives the command that was killed"
