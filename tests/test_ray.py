@@ -55,6 +55,13 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def address(cluster: Cluster) -> str:
+    import ray  # after the cluster has said where it listens
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+@pytest.fixture
 def sampler(cluster: Cluster) -> Iterator[Callable[..., Sampler]]:
     made: list[Sampler] = []
 
@@ -248,15 +255,16 @@ def test_each_worker_has_its_server_and_one_server_may_go_away(
         assert len(leaves.bodies) >= 5 and len(stays.bodies) > len(turns) / 2
 
 
-def test_what_cannot_start_says_why(
-    tmp_path: Path, cluster: Cluster, sampler: Callable[..., Sampler], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(InputError, match=r"worker 1 of 2 .*cannot start: .*nowhere"):
+def test_what_cannot_start_says_why(tmp_path: Path, address: str, sampler: Callable[..., Sampler]) -> None:
+    with pytest.raises(InputError, match=r"worker \d of 2 .*cannot start: .*nowhere"):
         sampler(policy="hf(model='nowhere/at-all')")
+    log = tmp_path / "log"
     with pytest.raises(
-        InputError, match=r"3 workers with 0 CPUs each need|3 workers with 64 GPUs each need 192, .*fewer"
+        InputError, match=r"3 workers with 64 GPUs each need 192, and there are 0 on this machine; give"
     ):
-        sampler(sampler=draws(tmp_path / "log"), workers=3, cpus=0, gpus=64)
+        sampler(sampler=draws(log), workers=3, cpus=0, gpus=64)
+    with pytest.raises(InputError, match=r"cannot start: it did not start within 2 s \(2 workers with 64 CPUs each"):
+        sampler(sampler=draws(log), cpus=64, start_seconds=2, address=address)
     with pytest.raises(InputError, match="would draw other samples: its sampler is '[ab]', that of the first worker"):
         sampler(sampler=[draws(tmp_path / "log", name=name) for name in "ab"])
 
@@ -303,7 +311,9 @@ def command(run: Path, *more: str) -> list[str]:
     return [*base, "--batch-turns", "9", *more]
 
 
-def test_a_run_killed_with_all_workers_goes_on_with_another_number_of_them(tmp_path: Path) -> None:
+def test_a_run_killed_with_all_workers_goes_on_elsewhere_with_another_number_of_them(
+    tmp_path: Path, address: str
+) -> None:
     source = str(write_logs(tmp_path / "logs.jsonl", 12))
     for name in ("alone", "spread"):
         main(["read", source, "-o", str(tmp_path / name), "--reader", "chat"])
@@ -311,12 +321,15 @@ def test_a_run_killed_with_all_workers_goes_on_with_another_number_of_them(tmp_p
     alone = command(tmp_path / "alone", "--sampler", draws(tmp_path / "alone.log"))
     subprocess.run(alone, env=environment, check=True, capture_output=True)
 
-    def spread(number: int) -> list[str]:
-        inner = draws(tmp_path / "log", seconds=0.05)
-        return command(tmp_path / "spread", "--sampler", f"ray(sampler={inner!r}, workers={number}, cpus=0.25)")
+    def spread(**options: Any) -> list[str]:
+        given = {"sampler": draws(tmp_path / "log", seconds=0.05), "cpus": 0.25, **options}
+        named = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        return command(tmp_path / "spread", "--sampler", f"ray({named})")
 
     path = tmp_path / "spread" / "profiles.jsonl"
-    with subprocess.Popen(spread(2), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+    with subprocess.Popen(
+        spread(workers=2), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as first:
         until = time.monotonic() + 300
         while first.poll() is None and time.monotonic() < until and (not path.exists() or not path.read_bytes()):
             time.sleep(0.01)
@@ -326,7 +339,7 @@ def test_a_run_killed_with_all_workers_goes_on_with_another_number_of_them(tmp_p
     kept = len(RecordFile(path, SampleGroup))
     assert kept and not (tmp_path / "spread" / "profile.manifest.json").read_text().count('"done"')
     done = {line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}
-    last = subprocess.run(spread(1), env=environment, capture_output=True, text=True)
+    last = subprocess.run(spread(workers=1, address=address), env=environment, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     assert path.read_bytes() == (tmp_path / "alone" / "profiles.jsonl").read_bytes()
     twice = {name for name, number in bought(tmp_path / "log").items() if number > 1}

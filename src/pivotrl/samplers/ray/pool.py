@@ -145,8 +145,8 @@ class Pool:
             job = seat.job
             if ref in ready:
                 fault, answer = self._answer(seat)
-            elif late := self._lateness(seat):
-                fault, answer = self._lost(seat, late), None
+            elif late := self._lateness(seat):  # a place that is not free now would not be free at once
+                fault, answer = (self._retired if job is None else self._lost)(seat, late), None
             else:
                 continue
             if job is not None:
