@@ -219,7 +219,7 @@ def test_a_worker_that_hangs_counts_as_dead(tmp_path: Path, sampler: Callable[..
     spread = sampler(sampler=specs, max_restarts=0, timeout_seconds=3)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        with pytest.raises(InputError, match=r"1 workers failed at .*no answer within 3 s"):
+        with pytest.raises(InputError, match=r"1 worker failed at .*no answer within 3 s"):
             profile(turns, spread, verify, tmp_path / "spread.jsonl", OPTIONS)
         profile(turns, spread, verify, tmp_path / "spread.jsonl", OPTIONS)
     assert "go on without it" in told(found)

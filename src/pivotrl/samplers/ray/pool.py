@@ -15,6 +15,7 @@ from typing import Any
 from pivotrl.protocols import InputError, Notice
 from pivotrl.samplers.ray.cluster import Cluster, Died
 from pivotrl.samplers.ray.worker import PASSED
+from pivotrl.storage.record_files import counted
 
 _POLL_SECONDS = 1.0
 
@@ -114,8 +115,8 @@ class Pool:
                         num_ended[job] += 1
                         if num_ended[job] > self._max_restarts:
                             raise InputError(
-                                f"{num_ended[job]} workers failed at {jobs[job].name}, last {fault}. Finished work is "
-                                "kept; mend the cause, such as too little memory for long turns, and repeat the command"
+                                f"{counted(num_ended[job], 'worker')} failed at {jobs[job].name}, last {fault}. Finished "
+                                "work is kept; mend the cause, such as too little memory for long turns, and repeat the command"
                             )
             finally:
                 for seat in self._seats:
