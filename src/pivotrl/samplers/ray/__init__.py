@@ -16,6 +16,7 @@ from pivotrl.protocols import InputError, Notice, NotRenderable, Turn
 from pivotrl.records import Action, Completion, SampleGroup, Sampling, Trajectory
 from pivotrl.samplers.ray.cluster import Cluster, Needs, require_ray
 from pivotrl.samplers.ray.pool import Job, Pool
+from pivotrl.storage.record_files import counted
 from pivotrl.turns import whole_trajectories
 
 
@@ -144,8 +145,8 @@ class Sampler:
     def _tell_of_idle_workers(self, num_units: int) -> None:
         if not self._has_warned and num_units < self._pool.num_workers:
             warnings.warn(
-                f"a batch is dealt in {num_units} parts, so only as many of the {self._pool.num_workers} workers have "
-                "work: raise --batch-turns (of profile) or --eval-batch (of evaluate)",
+                f"a batch makes only {counted(num_units, 'part')} for {self._pool.num_workers} workers: raise "
+                "--batch-turns (of profile) or --eval-batch (of evaluate)",
                 Notice,
                 stacklevel=3,
             )

@@ -114,9 +114,10 @@ class Pool:
                         left.appendleft(job)
                         num_ended[job] += 1
                         if num_ended[job] > self._max_restarts:
+                            failed = f"{counted(num_ended[job], 'worker')} failed at {jobs[job].name}, last {fault}"
                             raise InputError(
-                                f"{counted(num_ended[job], 'worker')} failed at {jobs[job].name}, last {fault}. Finished "
-                                "work is kept; mend the cause, such as too little memory for long turns, and repeat the command"
+                                f"{failed}. Finished work is kept; mend the cause, such as too little memory for long "
+                                "turns, and repeat the command"
                             )
             finally:
                 for seat in self._seats:
