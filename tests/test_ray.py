@@ -265,7 +265,9 @@ def test_what_cannot_start_says_why(tmp_path: Path, address: str, sampler: Calla
         sampler(sampler=draws(log), workers=3, cpus=0, gpus=64)
     with pytest.raises(InputError, match=r"cannot start: it did not start within 2 s \(2 workers with 64 CPUs each"):
         sampler(sampler=draws(log), cpus=64, start_seconds=2, address=address)
-    with pytest.raises(InputError, match="would draw other samples: its sampler is '[ab]', that of the first worker"):
+    with pytest.raises(
+        InputError, match="cannot start: it would draw other samples: its sampler is '[ab]', that of the first worker"
+    ):
         sampler(sampler=[draws(tmp_path / "log", name=name) for name in "ab"])
 
 

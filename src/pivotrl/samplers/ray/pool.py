@@ -164,9 +164,9 @@ class Pool:
             warnings.warn(f"{self._name(seat)}: {notice}" if len(self._seats) > 1 else notice, Notice, stacklevel=5)
         if kind == "ok":
             if is_start:
-                self._started(seat, answer)
-            else:
-                seat.num_failures = 0
+                fault = self._started(seat, answer)
+                return (self._retired(seat, fault) if fault else ""), None
+            seat.num_failures = 0
             return "", answer
         if kind in PASSED:
             raise PASSED[kind](answer)
@@ -174,16 +174,19 @@ class Pool:
             return self._retired(seat, answer), None
         return self._lost(seat, answer), None
 
-    def _started(self, seat: _Seat, facts: dict[str, Any]) -> None:
+    def _started(self, seat: _Seat, facts: dict[str, Any]) -> str:
+        """How the worker differs from the first one; "" if it does not."""
         seat.where = f"{facts['host']}, process {facts['pid']}"
         self.facts = self.facts or facts
         was, now = self.facts["identity"], facts["identity"]
-        if different := sorted(name for name in {*was, *now} if was.get(name) != now.get(name)):
-            name = different[0]
-            raise InputError(
-                f"{self._name(seat)} would draw other samples: its {name} is {now.get(name)!r:.80}, that of the first "
-                f"worker {was.get(name)!r:.80}. Give all workers the same model, on the same kind of device"
-            )
+        different = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
+        if not different:
+            return ""
+        name = different[0]
+        return (
+            f"it would draw other samples: its {name} is {now.get(name)!r:.80}, that of the first worker "
+            f"{was.get(name)!r:.80}. Give all workers the same model, on the same kind of device"
+        )
 
     def _lateness(self, seat: _Seat) -> str:
         seconds = self._start_seconds if seat.job is None else self._timeout_seconds
