@@ -29,6 +29,7 @@ EXTRAS = {
     "pyarrow": "formats",
     "zstandard": "formats",
     "math_verify": "answers",
+    "ray": "ray",
     "httpx": "judge",
     "tree_sitter": "code",
     "tree_sitter_bash": "code",
