@@ -180,6 +180,7 @@ class Selection(Record):
     entropy: float | None = None
     """Entropy of the distinct actions, nats, corrected for the number of samples (``selection.actions.entropy``)."""
     route: Route | None = None
+    """A turn without a verdict is left alone."""
     group_tokens: float | None = None
     """Tokens that a group of G is expected to sample: G times the mean length here."""
 

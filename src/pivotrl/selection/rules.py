@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from pivotrl.advantages import have_spread
 from pivotrl.protocols import NoPivots
@@ -54,6 +55,16 @@ def decide(
 
 
 def _row(draw: Draw, known: TurnEvidence | None, reason: str, options: SelectionOptions) -> Selection:
+    found: dict[str, Any] = {"route": "leave"}
+    if known is not None:
+        found = {
+            "pass_rate": _rounded(known.pass_rate),
+            "pass_rate_low": _rounded(known.low),
+            "pass_rate_high": _rounded(known.high),
+            "chance_mixed": _rounded(known.chance_mixed),
+            "deviation": _rounded(known.deviation),
+            "route": known.route,
+        }
     return Selection(
         turn_id=draw.group.turn_id,
         selected=reason == "pivot",
@@ -61,14 +72,9 @@ def _row(draw: Draw, known: TurnEvidence | None, reason: str, options: Selection
         reward_mean=draw.mean,
         reward_variance=draw.variance,
         num_scored=len(draw.rewards),
-        pass_rate=_rounded(known and known.pass_rate),
-        pass_rate_low=_rounded(known and known.low),
-        pass_rate_high=_rounded(known and known.high),
-        chance_mixed=_rounded(known and known.chance_mixed),
-        deviation=_rounded(known and known.deviation),
         entropy=_rounded(action_entropy(draw.completions)),
-        route=known and known.route,
         group_tokens=_rounded(group_tokens(draw.group, options.selection_group_size)),
+        **found,
     )
 
 

@@ -79,8 +79,8 @@ def second_draw(groups: Sequence[SampleGroup], options: SelectionOptions, facts:
         chosen = _selected([Draw.of(group, first) for group in groups], options, facts)
         selecting += chosen
         fresh += [Draw.of(draw.group, second) for draw in chosen]
-    sizes = [place.stop - place.start for place in ways[0]]
-    found = SecondDraw(*sizes, len(ways), num_turns=len(selecting))
+    num_selecting, num_fresh = (place.stop - place.start for place in ways[0])
+    found = SecondDraw(num_selecting, num_fresh, len(ways), num_turns=len(selecting))
     known = [place for place, draw in enumerate(fresh) if len(draw.rewards) >= _LEAST]
     found = dataclasses.replace(found, num_unknown=len(selecting) - len(known))
     if not known:
