@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl.cli.fitting_table import new_table, print_table
-from pivotrl.cli.tables import out, plain, print_distances
+from pivotrl.cli.tables import out, plain
 from pivotrl.evaluation.distance import Distances
+from pivotrl.intervals import Estimate
 from pivotrl.runs.manifest import manifest_path, read_manifest
+from pivotrl.selection import SelectionOptions
 from pivotrl.selection.rules import WORDS
+from pivotrl.storage.record_files import counted
 
 _EVIDENCE = {
-    "pass_rate": "pass rate",
-    "chance_mixed": "chance that a group of {} is mixed",
+    "pass_rate": "pass rate, posterior",
+    "chance_mixed": "probability that a group of {} is mixed",
     "deviation": "deviation of the reward (signal)",
     "entropy": "entropy of the actions, nats",
 }
@@ -31,11 +34,14 @@ def print_selection(directory: Path, stage: str, distances: Distances, as_json: 
     counts = manifest.counts
     _print_reasons(counts)
     if "routes" in counts:
-        _print_routes(counts, float(manifest.options.get("min_mixed", 0.5)))
-        _print_evidence(counts)
+        default = SelectionOptions()
+        size = manifest.options.get("selection_group_size", default.selection_group_size)
+        least = manifest.options.get("min_mixed", default.min_mixed)
+        _print_routes(counts["routes"], size, least)
+        _print_evidence(counts["evidence"], size)
         _print_visit(counts["one_visit"])
         _print_second_draw(counts["second_draw"])
-    print_distances(distances)
+    _print_distances(distances)
 
 
 def _print_reasons(counts: Mapping[str, Any]) -> None:
@@ -49,13 +55,12 @@ def _print_reasons(counts: Mapping[str, Any]) -> None:
     print_table(out, table)
 
 
-def _print_routes(counts: Mapping[str, Any], min_mixed: float) -> None:
-    routes, size = counts["routes"], counts["group_size"]
-    table = new_table(f"advice, by groups of {size}", "turns")
+def _print_routes(routes: Mapping[str, int], group_size: int, min_mixed: float) -> None:
+    table = new_table(f"advice, by groups of {group_size}", "turns")
     words = {
         "practise": f"practise: mixed with probability {min_mixed:g} or more",
-        "imitate": "imitate: nearly always fails",
-        "leave": "leave: nearly always succeeds",
+        "imitate": "imitate: most groups have no pass",
+        "leave": "leave: most groups pass throughout",
         "no_verdict": "leave: no verdict, so unknown",
     }
     for route, told in words.items():
@@ -63,11 +68,11 @@ def _print_routes(counts: Mapping[str, Any], min_mixed: float) -> None:
     print_table(out, table)
 
 
-def _print_evidence(counts: Mapping[str, Any]) -> None:
-    table = new_table("mean of each turn's posterior", "all turns", "pivots")
+def _print_evidence(evidence: Mapping[str, Mapping[str, float | None]], group_size: int) -> None:
+    table = new_table("mean over turns", "all turns", "pivots")
     for name, told in _EVIDENCE.items():
-        values = (counts["evidence"][turns][name] for turns in ("all_turns", "pivots"))
-        table.add_row(told.format(counts["group_size"]), *("unknown" if v is None else f"{v:.3f}" for v in values))
+        values = (evidence[turns][name] for turns in ("all_turns", "pivots"))
+        table.add_row(told.format(group_size), *("unknown" if v is None else f"{v:.3f}" for v in values))
     print_table(out, table)
 
 
@@ -99,3 +104,30 @@ def _print_second_draw(found: Mapping[str, Any]) -> None:
     out.print(f"{ways}Trust the fresh samples: those that selected a turn flatter it.")
     if found["num_unknown"]:
         out.print(f"{found['num_unknown']:,} of {found['num_turns']:,} selected turns have no two fresh verdicts.")
+
+
+def _print_distances(found: Distances) -> None:
+    """How far the reference is from accepted actions and from demonstrations, and what follows from it."""
+    table = new_table("the reference would have to move", "nats [95 %]", "turns")
+    rows = (
+        ("to accepted actions (PivotRL), mean -ln P", found.rl),
+        ("to demonstrations (imitation), mean -ln p", found.sft),
+        ("the latter in full", found.sft_in_full),
+        ("difference", found.difference),
+    )
+    for told, estimate in rows:
+        if estimate is not None:
+            table.add_row(told, _nats(estimate), f"{estimate.num_items:,}")
+    if table.row_count:
+        print_table(out, table)
+    if found.rl is None:
+        out.print(
+            plain(f"Mean -ln P of accepted actions is unknown: {found.why_not or 'too few tasks with verdicts'}.")
+        )
+    if found.sft_in_full is None:
+        out.print("Mean -ln p: not scored. The sampler cannot score actions, or an older version profiled.")
+    out.print(f"{counted(found.num_without_pass, 'turn')} without a pass. {found.sentence}")
+
+
+def _nats(estimate: Estimate) -> str:
+    return f"{estimate.mean:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"

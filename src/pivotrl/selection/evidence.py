@@ -3,8 +3,8 @@
 Rewards between 0 and 1 count as shares of a pass. A graded reward varies less than a pass or failure of the same mean,
 so the posterior of a graded pass rate is wider than it need be, and three numbers take the grades into account:
 
-- a group is mixed unless all its rewards are equal. With graded rewards that is estimated from how often the most
-  frequent reward occurred;
+- a group is mixed unless all its rewards are equal: for each reward that occurred, the probability that a whole group
+  gets it is estimated from how often it occurred;
 - the deviation is multiplied by that of the samples, relative to passes and failures of the same mean;
 - the noise of continuations is taken out of the deviation (:func:`pivotrl.selection.draws.signal_variance`).
 """
@@ -19,7 +19,15 @@ from dataclasses import dataclass
 from pivotrl.records import Route, SampleGroup
 from pivotrl.selection.draws import Draw
 from pivotrl.selection.options import SelectionOptions
-from pivotrl.selection.pass_rates import Evidence, PassRates, chance_mixed, deviation, interval, mean
+from pivotrl.selection.pass_rates import (
+    Evidence,
+    PassRates,
+    chance_all_pass,
+    chance_mixed,
+    deviation,
+    interval,
+    mean,
+)
 
 _EPSILON = 1e-6
 _DECIMALS = 2
@@ -50,6 +58,7 @@ class _Known:
     low: float
     high: float
     chance_mixed: float
+    chance_all_pass: float
     deviation: float
 
 
@@ -66,6 +75,7 @@ def evidence_of(draws: Sequence[Draw], options: SelectionOptions) -> list[TurnEv
                 mean(posterior_P),
                 *interval(posterior_P),
                 chance_mixed(posterior_P, options.selection_group_size),
+                chance_all_pass(posterior_P, options.selection_group_size),
                 deviation(posterior_P),
             )
         return known[evidence]
@@ -74,7 +84,8 @@ def evidence_of(draws: Sequence[Draw], options: SelectionOptions) -> list[TurnEv
         known = look_up(evidence)
         chance, spread = known.chance_mixed, known.deviation
         if _is_graded(draw.rewards):
-            chance, spread = look_up(_agreement(draw.rewards)).chance_mixed, spread * _relative_deviation(draw)
+            chance = max(0.0, 1 - math.fsum(look_up(one).chance_all_pass for one in _kinds(draw.rewards)))
+            spread *= _relative_deviation(draw)
         if chance >= options.min_mixed:
             route: Route = "practise"
         else:
@@ -89,10 +100,10 @@ def _count(rewards: Sequence[float]) -> Evidence | None:
     return Evidence(float(passes), len(rewards)) if rewards else None
 
 
-def _agreement(rewards: Sequence[float]) -> Evidence:
-    """The most frequent reward against all others, as passes and failures."""
+def _kinds(rewards: Sequence[float]) -> list[Evidence]:
+    """Each different reward against all others, as passes and failures."""
     counts = Counter(round(reward, 6) for reward in rewards)
-    return Evidence(float(max(counts.values())), counts.total())
+    return [Evidence(float(count), len(rewards)) for count in counts.values()]
 
 
 def _is_graded(rewards: Sequence[float]) -> bool:

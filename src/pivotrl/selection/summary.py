@@ -28,7 +28,6 @@ def counts_of(
     return {
         "pivots": len(pivots),
         "reasons": dict(Counter(row.reason for row in rows)),
-        "group_size": options.selection_group_size,
         "routes": {
             **{route: routes[route] for route in ("imitate", "practise", "leave")},
             "no_verdict": sum(row.pass_rate is None for row in rows),
