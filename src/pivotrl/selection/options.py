@@ -58,6 +58,10 @@ class SelectionOptions:
             refuse("order", self.order, "does not fit the rule random, which draws; use --rule mixed or likely_mixed")
 
     @property
+    def needs_posteriors(self) -> bool:
+        return self.rule in ("likely_mixed", "imitate") or self.order != "random"
+
+    @property
     def needs_tools(self) -> bool:
         return self.max_per_tool is not None or self.max_messages is not None
 

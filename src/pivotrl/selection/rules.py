@@ -41,7 +41,7 @@ def decide(
     """The reason of each turn, as :func:`select`; that of a pivot is ``pivot``.
 
     Args:
-        known: of :func:`pivotrl.selection.evidence.evidence_of`.
+        known: of :func:`pivotrl.selection.evidence.evidence_of`; may be None where no posterior is needed.
     """
     reasons = [_reason(draw, evidence, options) for draw, evidence in zip(draws, known, strict=True)]
     accepted = [draw.group for draw, reason in zip(draws, reasons, strict=True) if reason == "pivot"]
@@ -84,17 +84,18 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _reason(draw: Draw, known: TurnEvidence | None, options: SelectionOptions) -> str:
-    if draw.mean is None or known is None:
+    if draw.mean is None:
         return "no_verdict"
     if options.rule in ("random", "all"):
         return "pivot"
-    if options.rule == "imitate":
-        return "pivot" if known.route == "imitate" else known.route
     if options.rule == "mean_only":
         return "pivot" if draw.mean <= options.max_mean else "too_easy"
-    if options.rule == "likely_mixed":
-        return _likely_mixed_reason(draw, known, options)
-    return _mixed_reason(draw, options.max_mean)
+    if options.rule == "mixed":
+        return _mixed_reason(draw, options.max_mean)
+    assert known is not None
+    if options.rule == "imitate":
+        return "pivot" if known.route == "imitate" else known.route
+    return _likely_mixed_reason(draw, known, options)
 
 
 def _likely_mixed_reason(draw: Draw, known: TurnEvidence, options: SelectionOptions) -> str:

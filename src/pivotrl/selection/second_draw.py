@@ -114,7 +114,8 @@ def _ways(groups: Sequence[SampleGroup]) -> list[tuple[slice, slice]]:
 
 
 def _selected(draws: Sequence[Draw], options: SelectionOptions, facts: Facts) -> list[Draw]:
-    reasons = decide(draws, evidence_of(draws, options), options, facts)
+    known = evidence_of(draws, options) if options.needs_posteriors else [None] * len(draws)
+    reasons = decide(draws, known, options, facts)
     return [draw for draw, reason in zip(draws, reasons, strict=True) if reason == "pivot"]
 
 
