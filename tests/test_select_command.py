@@ -55,6 +55,9 @@ def test_it_prints_evidence_advice_and_a_second_draw_in_80_columns(
         "to accepted actions (PivotRL)",
     ):
         assert words in told
+    assert call("report", run) == 0
+    page = (run / "report.html").read_text()
+    assert "imitate: most groups have no pass" in page and "in 4 fresh ones" in page
     counts = read_manifest(run / "select.manifest.json").counts
     found = rows(run)
     assert counts["routes"]["imitate"] == sum(row.route == "imitate" for row in found)

@@ -31,7 +31,7 @@ class SelectionOptions:
     """Least probability that the next group of a turn has both passes and failures, for the rule likely_mixed and for
     the routes; it is computed from all samples of the profile (docs/selection.md)."""
     selection_group_size: Annotated[int, Field(ge=2, le=100_000)] = 16
-    """G: the samples of such a group, and of a visit to a pivot in budgets. Give the --group-size of the training."""
+    """G: the samples of such a group, and of a visit to a pivot in budgets. Give the group size of the training."""
     order: Order = "random"
     """Which turns stay under a limit: drawn at random, those with the greatest expected signal (Theorem 3.2), or with
     the greatest signal for each token that a visit costs."""
