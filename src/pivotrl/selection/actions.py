@@ -24,12 +24,15 @@ def action_entropy(completions: Sequence[Completion]) -> float | None:
     Actions are equal if their texts without outer blanks, their tools and the values of their arguments are equal.
     Malformed ones are equal if their errors are.
     """
-    drawn = [completion for completion in completions if completion.fault is None]
-    if len(drawn) < 2:
-        return None
-    if drawn[0].text and all(completion.text == drawn[0].text for completion in drawn):
-        return 0.0
-    return entropy(list(Counter(map(_meaning, drawn)).values()))
+    by_text: dict[str, Hashable] = {}  # equal texts are equal actions; samples of some servers come without a text
+    counts: Counter[Hashable] = Counter()
+    for completion in completions:
+        if completion.fault is None:
+            meaning = by_text.get(completion.text) if completion.text else None
+            if meaning is None:
+                meaning = by_text[completion.text] = _meaning(completion)
+            counts[meaning] += 1
+    return entropy(list(counts.values())) if counts.total() >= 2 else None
 
 
 def _meaning(completion: Completion) -> Hashable:
