@@ -117,6 +117,15 @@ def test_messages_can_be_capped(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert "51 are beyond a limit per trajectory, tool or message. Raise --max-per-trajectory" in told
 
 
+def test_a_selection_of_nothing_still_says_what_the_profile_advises(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("select", run, "--max-mean", "0") == 3
+    told = capsys.readouterr()
+    assert "imitate: most groups have no pass" in told.out and "A second draw is unknown: 4 samples" in told.out
+    assert "0 of 51 turns are pivots" in told.err
+
+
 def as_an_older_version_wrote_it(run: Path, stage: str = "select", file: str = "selection.jsonl") -> bytes:
     """Rows without evidence, a manifest with the four options and the two counts of then."""
     data = b"".join(encode_line(row.without_evidence()) for row in read_records(run / file, Selection))

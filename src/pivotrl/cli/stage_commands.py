@@ -27,6 +27,7 @@ from pivotrl.options import refuse
 from pivotrl.pipeline import run as run_pipeline
 from pivotrl.plugins.shapes import require_policy
 from pivotrl.profiling import ProfileOptions
+from pivotrl.protocols import NoPivots
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.runs.directory import starting_in, working_in
 from pivotrl.runs.files import RunFiles
@@ -221,10 +222,15 @@ def select(
         overwrite: Move an earlier selection, and the trainings made from it, to replaced/.
         json: Print the counts and all numbers as JSON.
     """
-    files = RunFiles(directory)
+    files, nothing = RunFiles(directory), None
     with working_in(directory):
-        select_stage(directory, selection=selection, name=name, overwrite=overwrite, files=files)
+        try:
+            select_stage(directory, selection=selection, name=name, overwrite=overwrite, files=files)
+        except NoPivots as error:
+            nothing = error
     print_selection(directory, selection_stage(name), profile_distances(directory, files), json)
+    if nothing is not None:
+        raise nothing
 
 
 def train(
