@@ -27,7 +27,7 @@ def drawn(generator: np.random.Generator, rate: float, count: int) -> list[float
 SAMPLE, VERDICTS = completion(), {0.0: Verdict.failed("r"), 1.0: Verdict.passed()}
 
 
-def world(seed: int, num_turns: int = 120, num_samples: int = 8) -> list[SampleGroup]:
+def world(seed: int, num_turns: int = 200, num_samples: int = 8) -> list[SampleGroup]:
     generator = np.random.default_rng(seed)
     return [
         SampleGroup.model_construct(  # tens of thousands of them
@@ -56,14 +56,14 @@ def test_the_intervals_hold_the_truth_and_the_samples_that_selected_miss_it() ->
     true, options = truth(4, 0.6), SelectionOptions()
     covered: dict[str, list[bool]] = {name: [] for name in true}
     naive: dict[str, list[bool]] = {name: [] for name in true}
-    for seed in range(300):
+    for seed in range(500):
         found = second_draw(world(seed), options)
         for name, value in true.items():
             compared = getattr(found, name)
             covered[name].append(compared.fresh.low <= value <= compared.fresh.high)
             naive[name].append(compared.fresh.low <= compared.selecting <= compared.fresh.high)
     for name in true:
-        assert 0.93 <= np.mean(covered[name]) <= 0.985, name
+        assert 0.93 <= np.mean(covered[name]) <= 0.98, name
     assert np.mean(naive["mixed"]) == np.mean(naive["variance"]) == 0  # the twin: every turn looked mixed
 
 
