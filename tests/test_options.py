@@ -43,6 +43,8 @@ MEANINGFUL = {
     **dict.fromkeys(("heldout_turns", "eval_temperature", "turn_temperature", "max_mean", "warmup_steps"), (0,)),
     **dict.fromkeys(("kl_coefficient", "weight_decay", "heldout_fraction", "validation_fraction"), (0,)),
     "max_false_pass": (0,),
+    "max_messages": (0,),
+    "min_mixed": (0,),
     "progress_trajectories": (0,),
     "min_reward": (0, -1),
     **{f"{name}_seed": (0, -1) for name in ("check", "draw", "eval", "profile", "selection", "split", "train")},

@@ -18,6 +18,7 @@ from pivotrl.cli.arguments import options_of
 from pivotrl.cli.choices import HeldOut, PolicyChoice, SamplerChoice, TrainedIn
 from pivotrl.cli.configuration import ConfigWriter
 from pivotrl.cli.prompting import prompting_of
+from pivotrl.cli.selection_table import print_selection
 from pivotrl.cli.watching import Watching
 from pivotrl.evaluation import EvaluationOptions
 from pivotrl.judging.guarded import VerificationOptions
@@ -26,8 +27,10 @@ from pivotrl.options import refuse
 from pivotrl.pipeline import run as run_pipeline
 from pivotrl.plugins.shapes import require_policy
 from pivotrl.profiling import ProfileOptions
+from pivotrl.protocols import NoPivots
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.runs.directory import starting_in, working_in
+from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import of_seed, selection_stage, training_stage
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
@@ -211,19 +214,23 @@ def select(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Choose pivots from the profile. Never samples, so changing thresholds costs nothing.
+    """Choose pivots from the profile, and print what its samples say of them. Never samples: it costs nothing.
 
     Args:
         directory: A run directory with a profile.
         name: Save as selections/<name>.jsonl instead of as the run's selection; use it with `train --selection`.
         overwrite: Move an earlier selection, and the trainings made from it, to replaced/.
-        json: Print the counts as JSON.
+        json: Print the counts and all numbers as JSON.
     """
+    files, nothing = RunFiles(directory), None
     with working_in(directory):
-        select_stage(directory, selection=selection, name=name, overwrite=overwrite)
-    tables.print_stage(directory, selection_stage(name), json)
-    if not json:
-        tables.print_distances(profile_distances(directory))
+        try:
+            select_stage(directory, selection=selection, name=name, overwrite=overwrite, files=files)
+        except NoPivots as error:
+            nothing = error
+    print_selection(directory, selection_stage(name), profile_distances(directory, files), json)
+    if nothing is not None:
+        raise nothing
 
 
 def train(

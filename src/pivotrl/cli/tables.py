@@ -15,7 +15,6 @@ from rich.padding import Padding
 
 from pivotrl import plugins
 from pivotrl.cli.fitting_table import new_table, print_table
-from pivotrl.evaluation.distance import Distances
 from pivotrl.intervals import Estimate, PairedDifference
 from pivotrl.protocols import InputError, NotRenderable, Turn
 from pivotrl.records import Message, Selection
@@ -196,26 +195,6 @@ def print_stages(directory: Path, stages: Sequence[str], as_json: bool) -> None:
         return
     for stage in stages:
         print_stage(directory, stage, as_json)
-
-
-def print_distances(found: Distances) -> None:
-    """Print how far the reference is from accepted actions and from demonstrations, and what follows from it."""
-    without = f"{counted(found.num_without_pass, 'turn')} without a pass"
-    rl = f"{_nats(found.rl)}; {without}" if found.rl else found.why_not or "too few tasks with verdicts"
-    sft = "not scored: the sampler cannot score actions, or an older version profiled"
-    if found.sft_in_full:
-        sft = f"in full {_nats(found.sft_in_full)}"
-        sft = f"{_nats(found.sft)}; {sft}" if found.sft else sft
-    out.print("How far the reference would have to move, as far as the profile's samples can see:")
-    out.print(plain(f"  to accepted actions (PivotRL), mean -ln P: {rl}"), soft_wrap=True)
-    out.print(plain(f"  to demonstrations (imitation), mean -ln p: {sft}"), soft_wrap=True)
-    if found.difference is not None:
-        out.print(plain(f"  difference: {_nats(found.difference)}. {found.sentence}"), soft_wrap=True)
-
-
-def _nats(estimate: Estimate) -> str:
-    over = counted(estimate.num_items, "turn")
-    return f"{estimate.mean:.2f} [{estimate.low:.2f}, {estimate.high:.2f}] nats over {over}"
 
 
 def print_turn(directory: Path, turn_id: str | None, num_messages: int, selection: str | None = None) -> None:

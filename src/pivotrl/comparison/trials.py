@@ -20,7 +20,8 @@ from pivotrl.protocols import Policy, Turn, Verifier
 from pivotrl.records import Record, SampleGroup, StepMetrics
 from pivotrl.rollouts import continuation_turns, judge, prompt_tokens
 from pivotrl.runs.checkpoints import remove_later
-from pivotrl.selection import require_pivots, select
+from pivotrl.selection import Facts, require_pivots, select
+from pivotrl.selection.actions import tools_called
 from pivotrl.storage.folders import remove_folder
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.training import train
@@ -140,7 +141,8 @@ class _Phase:
         if self.arm.exact:
             groups = _judged_again(turns, groups, self.verifier)
         selection = dataclasses.replace(self.setting.selection, rule=self.arm.rule, selection_seed=self.trial.seed)
-        rows = select(groups, selection)
+        facts = Facts({turn.id: tools_called(turn.expected_action) for turn in turns})
+        rows = select(groups, selection, facts)
         require_pivots(rows)
         kept = {row.turn_id for row in rows if row.selected}
         return [turn for turn in turns if turn.id in kept], costs

@@ -151,8 +151,16 @@ class SampleGroup(Record):
         return f"{name}~{self.first}" if self.first else name
 
 
+Route = Literal["imitate", "practise", "leave"]
+"""What a profile advises for a turn: imitate the demonstration, practise it by RL, or leave it alone."""
+
+
 class Selection(Record):
-    """Whether a candidate turn became a pivot, and why (not)."""
+    """Whether a candidate turn became a pivot, and why (not).
+
+    The fields from ``pass_rate`` on are None where they are unknown, and in files of older versions. G is the option
+    ``selection_group_size``.
+    """
 
     turn_id: str
     selected: bool
@@ -160,6 +168,25 @@ class Selection(Record):
     reward_mean: float | None
     reward_variance: float | None
     num_scored: int
+    pass_rate: float | None = None
+    """Mean of the posterior of the pass rate, under a prior fitted to all turns of the profile."""
+    pass_rate_low: float | None = None
+    pass_rate_high: float | None = None
+    """The 95 % interval of the posterior."""
+    chance_mixed: float | None = None
+    """Probability that the next group of G samples has both passes and failures."""
+    deviation: float | None = None
+    """Expected standard deviation of the reward, to which the signal is proportional (Theorem 3.2)."""
+    entropy: float | None = None
+    """Entropy of the distinct actions, nats, corrected for the number of samples (``selection.actions.entropy``)."""
+    route: Route | None = None
+    """A turn without a verdict is left alone."""
+    group_tokens: float | None = None
+    """Tokens that a group of G is expected to sample: G times the mean length here."""
+
+    def without_evidence(self) -> Selection:
+        """The row as versions without these fields wrote it."""
+        return Selection(**{name: getattr(self, name) for name in list(Selection.model_fields)[:6]})
 
     @property
     def key(self) -> str:

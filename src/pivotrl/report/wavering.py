@@ -15,8 +15,9 @@ from pivotrl.advantages import have_spread
 from pivotrl.intervals import Estimate, clustered_mean
 from pivotrl.parsing import action_text, canonical
 from pivotrl.protocols import Turn
-from pivotrl.records import Action, Completion, SampleGroup, Trajectory
+from pivotrl.records import Completion, SampleGroup, Trajectory
 from pivotrl.runs.files import RunFiles
+from pivotrl.selection.actions import tools_called
 
 Order = Literal["variance", "pass-rate", "depth"]
 
@@ -154,7 +155,7 @@ def _outcome(turn: Turn, group: SampleGroup, depth: int) -> TurnOutcome:
     return TurnOutcome(
         turn_id=turn.id,
         task_id=turn.trajectory.task_id,
-        tool=_tools(turn.expected_action),
+        tool=tools_called(turn.expected_action),
         depth=depth,
         num_samples=len(group.completions_G),
         num_scored=len(rewards),
@@ -164,10 +165,6 @@ def _outcome(turn: Turn, group: SampleGroup, depth: int) -> TurnOutcome:
         reasons=dict(reasons),
         wrong=dict(wrong),
     )
-
-
-def _tools(action: Action) -> str:
-    return " + ".join(dict.fromkeys(call.name for call in action.tool_calls)) or "(message)"
 
 
 def _written(completion: Completion) -> str:

@@ -45,6 +45,7 @@ class RunFiles:
         self._records_verified: set[str] = set()
         self._hashes: dict[str, str] = {}
         self._opened: dict[str, RecordFile[Any]] = {}
+        self._profiles: list[SampleGroup] | None = None
 
     def finished(self, stage: str) -> Manifest:
         """The manifest of a stage that is complete, and whose files are what it wrote."""
@@ -103,7 +104,9 @@ class RunFiles:
     def profiles(self) -> list[SampleGroup]:
         """One group a turn; samples that were added later are part of it."""
         self.finished("profile")
-        return joined(read_records(self.directory / "profiles.jsonl", SampleGroup))
+        if self._profiles is None:
+            self._profiles = joined(read_records(self.directory / "profiles.jsonl", SampleGroup))
+        return self._profiles
 
     def selections(self, name: str | None = None) -> list[Selection]:
         """Every row of a selection, chosen or not."""

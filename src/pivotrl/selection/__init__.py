@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pivotrl.selection.rules import Rule as Rule
-from pivotrl.selection.rules import SelectionOptions as SelectionOptions
+from pivotrl.selection.draws import signal_variance as signal_variance
+from pivotrl.selection.limits import Facts as Facts
+from pivotrl.selection.options import Order as Order
+from pivotrl.selection.options import Rule as Rule
+from pivotrl.selection.options import SelectionOptions as SelectionOptions
 from pivotrl.selection.rules import require_pivots as require_pivots
 from pivotrl.selection.rules import select as select
-from pivotrl.selection.rules import signal_variance as signal_variance

@@ -115,6 +115,11 @@ def chance_mixed(posterior_P: Array, group_size: int) -> float:
     return float(posterior_P @ (1 - GRID_P**group_size - (1 - GRID_P) ** group_size))
 
 
+def chance_all_pass(posterior_P: Array, group_size: int) -> float:
+    """Probability that all of a new group of G samples pass."""
+    return float(posterior_P @ GRID_P**group_size)
+
+
 def deviation(posterior_P: Array) -> float:
     """Expected standard deviation of the reward, to which the signal of a turn is proportional (Theorem 3.2)."""
     return float(posterior_P @ np.sqrt(GRID_P * (1 - GRID_P)))
