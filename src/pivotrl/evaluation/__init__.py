@@ -16,11 +16,13 @@ from pivotrl.evaluation.divergence import draw_reference as draw_reference
 from pivotrl.evaluation.divergence import kl_per_action as kl_per_action
 from pivotrl.evaluation.divergence import kl_per_token as kl_per_token
 from pivotrl.evaluation.divergence import task_kl as task_kl
-from pivotrl.evaluation.divergence import text_turns as text_turns
 from pivotrl.evaluation.episodes import evaluate_episodes as evaluate_episodes
 from pivotrl.evaluation.options import Draw as Draw
 from pivotrl.evaluation.options import EvaluationOptions as EvaluationOptions
 from pivotrl.evaluation.progress import evaluate_progress as evaluate_progress
+from pivotrl.evaluation.questions import answer_verifier as answer_verifier
+from pivotrl.evaluation.questions import load_questions as load_questions
+from pivotrl.evaluation.questions import text_turns as text_turns
 from pivotrl.evaluation.scores import compare as compare
 from pivotrl.evaluation.scores import compare_answers as compare_answers
 from pivotrl.evaluation.scores import compare_episodes as compare_episodes
