@@ -144,8 +144,8 @@ class HeldOut:
     retention_texts: AtLeast1 | None = None
     """How many reference texts to use, from the first; None uses all."""
     answers: Path | None = None
-    """JSON Lines file of questions outside the task whose answers can be checked (id, source, prompt; answer, answer and
-    options, instructions, or reasoning_gym)."""
+    """JSON Lines file of questions outside the task whose answers can be checked (fields id, source, prompt, and one of
+    answer, answer with options, instructions, reasoning_gym)."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -67,6 +67,8 @@ def _question(entry: Any) -> dict[str, Any]:
         given = entry["reasoning_gym"]
         if not isinstance(given, dict) or not {"dataset", "seed", "index"} <= set(given):
             raise ValueError("'reasoning_gym' is not an object with dataset, seed and index")
+        if not all(type(given[key]) is int and given[key] >= 0 for key in ("seed", "index")):
+            raise ValueError("'seed' and 'index' of 'reasoning_gym' must be whole numbers, 0 or more")
         question["reasoning_gym"] = given
     return question
 

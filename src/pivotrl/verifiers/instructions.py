@@ -55,10 +55,9 @@ def verify(turn: Turn, action: Action, *, mode: Literal["strict", "loose"] = "st
 @functools.cache
 def _checkers() -> tuple[Callable[..., Any], Mapping[str, Any]]:
     """The package's check of a message, and its checkers by instruction."""
-    common, ifeval = (
-        load_package(f"if_verifiable.{part}", "the verifier 'instructions'") for part in ("common", "ifeval")
-    )
-    load_package("langdetect", "the verifier 'instructions'").DetectorFactory.seed = 0  # it guesses at random otherwise
+    name = "the verifier 'instructions'"
+    common, ifeval = (load_package(f"if_verifiable.{part}", name) for part in ("common", "ifeval"))
+    load_package("langdetect", name).DetectorFactory.seed = 0  # it guesses at random otherwise
     return common.evaluate_instructions, ifeval.INSTRUCTION_DICT
 
 
@@ -83,7 +82,7 @@ def _checked(given: str) -> tuple[list[str], list[dict[str, Any]]]:
         except LookupError as error:
             raise InputError(
                 f"{name!r} needs data of NLTK that are not here; load them with `python -m nltk.downloader punkt "
-                f"punkt_tab`, or leave the instruction out ({str(error).strip().splitlines()[0]})"
+                f"punkt_tab`, or leave the instruction out"
             ) from error
         except Exception as error:
             raise InputError(f"{name!r} cannot be checked with {its}: {type(error).__name__}: {error}") from error
