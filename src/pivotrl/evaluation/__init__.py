@@ -7,6 +7,7 @@ need neither a run directory nor a guarded verifier: any sampler, verifier and p
 from pivotrl.evaluation.answers import accuracy_by_source as accuracy_by_source
 from pivotrl.evaluation.answers import answer_accuracy as answer_accuracy
 from pivotrl.evaluation.answers import evaluate_answers as evaluate_answers
+from pivotrl.evaluation.answers import finer_score as finer_score
 from pivotrl.evaluation.distance import Distances as Distances
 from pivotrl.evaluation.distance import distances as distances
 from pivotrl.evaluation.distance import score_demonstrations as score_demonstrations
@@ -26,6 +27,7 @@ from pivotrl.evaluation.questions import text_turns as text_turns
 from pivotrl.evaluation.scores import compare as compare
 from pivotrl.evaluation.scores import compare_answers as compare_answers
 from pivotrl.evaluation.scores import compare_episodes as compare_episodes
+from pivotrl.evaluation.scores import compare_finer as compare_finer
 from pivotrl.evaluation.scores import compare_progress as compare_progress
 from pivotrl.evaluation.scores import compare_retention as compare_retention
 from pivotrl.evaluation.scores import compare_turns as compare_turns

@@ -93,10 +93,27 @@ def _result(question: Question, group: SampleGroup | None, fault: SkippedTurn | 
     )
 
 
+FINER = {
+    "margin": ("margin of the right option", "nats"),
+    "right_per_token": ("right by the mean per token", "share right"),
+    "loose": ("instructions followed loosely", "share right"),
+    "share": ("instructions followed", "share of instructions"),
+    "partial": ("marks for generated tasks", "share of marks"),
+}
+"""Finer measures of an answer (:attr:`pivotrl.records.AnswerResult.scores`): what each is, and its unit."""
+
+
 def answer_accuracy(results: Sequence[AnswerResult]) -> Estimate | None:
     """Mean reward over questions with a verdict, all sources pooled; None if there are none."""
     scored = [(result.reward, result.item_id) for result in results if result.reward is not None]
     return clustered_mean([r for r, _ in scored], [i for _, i in scored]) if scored else None
+
+
+def finer_score(results: Sequence[AnswerResult], name: str) -> Estimate | None:
+    """Mean of a finer measure over the questions that have it; None for fewer than two."""
+    scored = [(result.scores[name], result.item_id) for result in results if name in result.scores]
+    bounded = FINER[name][1].startswith("share")
+    return clustered_mean([s for s, _ in scored], [i for _, i in scored], bounded=bounded) if len(scored) > 1 else None
 
 
 def accuracy_by_source(results: Sequence[AnswerResult]) -> dict[str, Estimate]:
