@@ -76,4 +76,5 @@ def _of_task(task: str, content: dict[str, Any]) -> Iterator[dict[str, Any] | No
                 "answer": right[0],
                 "options": list(scores),
                 "expected": right[0],
+                "canary": content["canary"],
             }

@@ -33,10 +33,6 @@ REQUESTS = (
     "Describe your favourite season in two sentences.",
     "Write a short review of a small bakery.",
     "Explain in two sentences why we recycle paper.",
-    "Describe a walk on the beach in two sentences.",
-    "Tell me in two sentences how a bicycle works.",
-    "Write a short birthday wish for a colleague.",
-    "Explain in two sentences what a budget is.",
 )
 INSTRUCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "no_comma": ("Do not use any commas.", {"id": "punctuation:no_comma"}),
@@ -53,10 +49,6 @@ INSTRUCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "Answer with exactly 3 bullet points, each on a line that begins with an asterisk: * This is a point.",
         {"id": "detectable_format:number_bullet_lists", "num_bullets": 3},
     ),
-    "paragraphs": (
-        "Write exactly 2 paragraphs, with *** between them.",
-        {"id": "length_constraints:number_paragraphs", "num_paragraphs": 2},
-    ),
     "title": (
         "Begin with a title in double angular brackets, such as <<A title>>.",
         {"id": "detectable_format:title"},
@@ -71,10 +63,6 @@ INSTRUCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {"id": "keywords:existence", "keywords": ["morning", "friend"]},
     ),
     "forbidden": ("Do not use the word and.", {"id": "keywords:forbidden_words", "forbidden_words": ["and"]}),
-    "placeholders": (
-        "Use at least 1 placeholder in square brackets, such as [name].",
-        {"id": "detectable_content:number_placeholders", "num_placeholders": 1},
-    ),
     "json": ("Give your whole answer as JSON.", {"id": "detectable_format:json_format"}),
 }
 MAX_TOKENS = 80

@@ -29,7 +29,7 @@ def chosen() -> str:
     ]
     head = ["| kind | right in the half that chose, % | right in the other half, % | chance there, % | questions |"]
     again = sum(kind["second"]["above_chance"][0] > 0 for kind in kept.values())
-    told = f"{len(kept)} of {len(kinds)} kinds were kept; {again} of them are clearly above chance in the other half too."
+    told = f"{len(kept)} of {len(kinds)} kinds were kept; {again} of them are clearly above chance in the other half."
     return "\n".join([*head, "| --- | --- | --- | --- | --- |", *rows, "", told]) + "\n"
 
 

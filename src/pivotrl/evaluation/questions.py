@@ -7,12 +7,13 @@ A question has the fields ``id``, ``source`` and ``prompt``, and one way to be j
 - ``instructions``: instructions that a program can check, see :mod:`pivotrl.verifiers.instructions`.
 - ``reasoning_gym``: the place of a generated task, see :mod:`pivotrl.verifiers.reasoning_gym`.
 
-``max_tokens`` limits the answer in place of ``--eval-max-tokens``.
+``max_tokens`` limits the answer in place of ``--eval-max-tokens``. ``examples``, a list of objects with ``prompt`` and
+``answer``, come first in the chat and show the form of an answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,11 @@ def _question(entry: Any) -> dict[str, Any]:
     question: dict[str, Any] = text_of(entry, texts)
     if "options" in entry:
         question["options"] = _options(entry["options"], question.get("answer"))
+    if "examples" in entry:
+        given = entry["examples"]
+        if not isinstance(given, list):
+            raise ValueError("'examples' is not a list of objects with prompt and answer")
+        question["examples"] = [text_of(example, ("prompt", "answer")) for example in given]
     if "max_tokens" in entry:
         question["max_tokens"] = entry["max_tokens"]
         if type(question["max_tokens"]) is not int or question["max_tokens"] < 1:
@@ -86,26 +92,30 @@ def _options(options: Any, answer: str | None) -> list[str]:
 
 
 def text_turns(questions: Sequence[Question]) -> list[Turn]:
-    """Each question as a turn: a user asks. A right answer, if there is one, is the expected action; how the answer is
-    checked stands in the trajectory's metadata. The task is the question's id."""
+    """Each question as a turn: after the examples a user asks. A right answer, if there is one, is the expected action;
+    how it is checked stands in the trajectory's metadata. The task is the question's id."""
     return [
         Turn(
             Trajectory(
                 id=f"{question['source']}/{question['id']}",
                 task_id=question["id"],
-                messages=(
-                    Message(role="user", content=question["prompt"]),
-                    *([Message(role="assistant", content=question["answer"])] if "answer" in question else []),
-                ),
+                messages=tuple(_messages(question)),
                 metadata={
                     "source": question["source"],
                     **{field: question[field] for field in CHECKED if field in question},
                 },
             ),
-            1,
+            2 * len(question.get("examples", ())) + 1,
         )
         for question in questions
     ]
+
+
+def _messages(question: Question) -> Iterator[Message]:
+    for exchange in (*question.get("examples", ()), question):
+        yield Message(role="user", content=exchange["prompt"])
+        if "answer" in exchange:
+            yield Message(role="assistant", content=exchange["answer"])
 
 
 @dataclass(frozen=True)
