@@ -6,6 +6,7 @@ Run alone: python -m pytest tests/test_questions.py
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,17 @@ def test_a_question_may_limit_its_answer(folder: Path, tmp_path: Path) -> None:
     assert [result.num_tokens for result in results] == [3, 5, 9] and all(result.num_cut_off for result in results)
 
 
+def test_examples_come_first_in_the_chat_and_are_not_judged(folder: Path, tmp_path: Path) -> None:
+    shown = [{"prompt": "1+1", "answer": "2"}, {"prompt": "2+2", "answer": "4"}]
+    questions = [{**QUESTIONS[0], "examples": shown}, QUESTIONS[0]]
+    turn, bare = text_turns(questions)
+    said = [(message.role, message.content) for message in turn.context]
+    assert said[:4] == [("user", "1+1"), ("assistant", "2"), ("user", "2+2"), ("assistant", "4")]
+    assert said[4:] == [("user", QUESTIONS[0]["prompt"])] and turn.expected_action == bare.expected_action
+    with_examples, without = (ask(policy_of(folder), tmp_path / f"{n}.jsonl", [q])[0] for n, q in enumerate(questions))
+    assert with_examples.option_logprobs_O != pytest.approx(without.option_logprobs_O, abs=1e-3)
+
+
 def test_a_sampler_that_cannot_score_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text("{}")
     with pytest.raises(InputError, match="cannot tell how likely an option is; give a policy"):
@@ -186,6 +198,8 @@ ROW = {"id": "1", "source": "s", "prompt": "p"}
         ({**ROW, "answer": "a", "options": ["b", "c"]}, "'answer' 'a' is not among the options"),
         ({**ROW, "answer": 4}, "'answer' is not a string"),
         ({**ROW, "answer": "a", "max_tokens": 0}, "'max_tokens' is not a whole number above 0"),
+        ({**ROW, "answer": "a", "examples": {"prompt": "p"}}, "'examples' is not a list of objects"),
+        ({**ROW, "answer": "a", "examples": [{"prompt": "p"}]}, "'answer' is missing"),
         ({**ROW, "instructions": []}, "'instructions' is not a list of objects with an 'id' each"),
         ({**ROW, "instructions": ["punctuation:no_comma"]}, "'instructions' is not a list"),
         ({**ROW, "reasoning_gym": {"dataset": "gcd"}}, "'reasoning_gym' is not an object with dataset, seed and index"),
@@ -350,6 +364,11 @@ def test_the_command_measures_options_and_the_report_shows_them(
     assert '<section id="outside">' in page and "margin of the right option, nats" in page and "colours/1" in page
     main(["evaluate", str(run), "--as-given", "--model", str(other), *given])
     assert len((run / "evaluations/after.answers.jsonl").read_text().splitlines()) == len(QUESTIONS)
+
+
+def test_the_tables_of_the_page_are_those_of_the_committed_results() -> None:
+    page = BATTERY.parent / "page.py"
+    assert subprocess.run([sys.executable, str(page), "--check"]).returncode == 0, "run recipes/questions/page.py"
 
 
 def test_the_committed_battery_is_small_and_holds_only_kinds_that_were_kept() -> None:

@@ -33,6 +33,18 @@ REQUESTS = (
     "Describe your favourite season in two sentences.",
     "Write a short review of a small bakery.",
     "Explain in two sentences why we recycle paper.",
+    "Describe a walk on the beach in two sentences.",
+    "Tell me in two sentences how a bicycle works.",
+    "Write a short birthday wish for a colleague.",
+    "Explain in two sentences what a budget is.",
+    "Describe an old bridge in two sentences.",
+    "Write a short message that asks for a day off.",
+    "Tell me in two sentences what the moon is.",
+    "Explain in two sentences how plants grow.",
+    "Describe a school kitchen in two sentences.",
+    "Write a short welcome for new members of a chess club.",
+    "Tell me in two sentences why the sea is salty.",
+    "Describe a good breakfast in two sentences.",
 )
 INSTRUCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "no_comma": ("Do not use any commas.", {"id": "punctuation:no_comma"}),

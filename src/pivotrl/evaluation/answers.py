@@ -42,14 +42,16 @@ def evaluate_answers(
             "take the questions with 'options' out of the file"
         )
     file = RecordFile(path, AnswerResult)
-    observer.progress("questions", len(file), len(questions))
+    done = sum(question["id"] in file for question in questions)
+    observer.progress("questions", done, len(questions))
     for start in range(0, len(questions), options.eval_batch):
         batch = [question for question in questions[start : start + options.eval_batch] if question["id"] not in file]
         chosen = score_options(sampler, [question for question in batch if "options" in question])
         said = _ask(sampler, [question for question in batch if "options" not in question], verifier, options)
         known = {result.item_id: result for result in (*chosen, *said)}
         file.append([known[question["id"]] for question in batch])
-        observer.progress("questions", len(file), len(questions))
+        done += len(batch)
+        observer.progress("questions", done, len(questions))
     found = list(file)
     asked = [result for result in found if not result.option_tokens_O]
     faults_of_all = SampleFaults(total=len(asked), cut_off=sum(result.num_cut_off for result in asked))
