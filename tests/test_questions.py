@@ -259,6 +259,13 @@ def test_an_instruction_is_followed_or_not(given: dict[str, Any], follows: str, 
     assert judge("").reason == "empty_action"
 
 
+def test_an_answer_that_is_cut_off_counts_as_0_in_the_finer_scores_too(folder: Path, tmp_path: Path) -> None:
+    """Left out, it would make the score of a policy that never ends better than it is."""
+    pytest.importorskip("if_verifiable", reason="needs the extra 'battery'")
+    (result,) = ask(policy_of(folder), tmp_path / "a.jsonl", [{**ROW, "instructions": [NO_COMMA], "max_tokens": 2}])
+    assert result.num_cut_off and result.reward == 0.0 and result.scores == {"loose": 0.0, "share": 0.0}
+
+
 def test_all_instructions_must_be_followed_and_the_loose_check_forgives_a_wrapper() -> None:
     judge = following(NO_COMMA, FEW)
     half = judge("Rain falls from clouds onto every roof here.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pivotrl.evaluation.divergence import can_score
 from pivotrl.evaluation.option_scores import score_options
 from pivotrl.evaluation.options import EvaluationOptions
-from pivotrl.evaluation.questions import Question, text_turns
+from pivotrl.evaluation.questions import CHECKED, Question, text_turns
 from pivotrl.intervals import Estimate, clustered_mean
 from pivotrl.protocols import InputError, Sampler, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
@@ -55,7 +55,7 @@ def evaluate_answers(
     found = list(file)
     asked = [result for result in found if not result.option_tokens_O]
     faults_of_all = SampleFaults(total=len(asked), cut_off=sum(result.num_cut_off for result in asked))
-    faults_of_all.warn(f"--eval-max-tokens (now {options.eval_max_tokens})")
+    faults_of_all.warn(f"--eval-max-tokens (now {options.eval_max_tokens}), or max_tokens in the file of questions")
     return found
 
 
@@ -83,6 +83,9 @@ def _result(question: Question, group: SampleGroup | None, fault: SkippedTurn | 
             item_id=question["id"], source=question["source"], reward=None, reason=fault.reason, text="", num_tokens=0
         )
     completion, verdict = group.completions_G[0], group.verdicts_G[0]
+    scores = verdict.details.get("scores", {})
+    if verdict.outcome == "fail" and not scores:  # cut off or empty: the verifier did not come to its scores
+        scores = {name: 0.0 for field, names in CHECKED.items() if field in question for name in names}
     return AnswerResult(
         item_id=question["id"],
         source=question["source"],
@@ -91,7 +94,7 @@ def _result(question: Question, group: SampleGroup | None, fault: SkippedTurn | 
         text=completion.text,
         num_tokens=len(completion.token_ids_T),
         num_cut_off=group.num_cut_off,
-        scores=verdict.details.get("scores", {}),
+        scores=scores,
     )
 
 

@@ -23,8 +23,8 @@ from pivotrl.evaluation.texts import read_rows, text_of
 from pivotrl.protocols import InputError, Turn, Verifier
 from pivotrl.records import Action, Message, Trajectory, Verdict
 
-CHECKED = ("instructions", "reasoning_gym")
-"""Fields that say how an answer is checked. Each is also the verifier's name."""
+CHECKED = {"instructions": ("loose", "share"), "reasoning_gym": ("partial",)}
+"""Fields that say how an answer is checked. Each is also the verifier's name; with it the finer scores it gives."""
 
 Question = Mapping[str, Any]
 
