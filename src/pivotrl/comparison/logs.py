@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from pivotrl import plugins
 from pivotrl.comparison.arms import arms_named
 from pivotrl.comparison.grids import crossed, read_points, run_grid
 from pivotrl.comparison.measuring import HeldOutItems, Measuring
@@ -20,7 +19,8 @@ from pivotrl.comparison.points import BASE
 from pivotrl.comparison.settings import Setting
 from pivotrl.comparison.table import Table, split_of
 from pivotrl.comparison.trials import Trial
-from pivotrl.evaluation import EvaluationOptions
+from pivotrl.evaluation import EvaluationOptions, answer_verifier
+from pivotrl.evaluation.questions import Question
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.judging.lint import CheckOptions, require_checked
 from pivotrl.options import AtLeast1, Positive, check, flag, options_dict, refuse
@@ -76,7 +76,7 @@ def compare_logs(
     environments: Mapping[str, MakeEnvironments] | None = None,
     train_environments: Mapping[str, MakeEnvironments] | None = None,
     retention: Sequence[dict[str, str]] = (),
-    answers: Sequence[dict[str, str]] = (),
+    answers: Sequence[Question] = (),
     grid: GridOptions = GridOptions(),
     reading: ReadOptions = ReadOptions(),
     turns: TurnOptions = TurnOptions(),
@@ -93,7 +93,7 @@ def compare_logs(
 
     Args:
         make_policy: seed -> a fresh policy.
-        answers: questions, judged by the verifier ``answer``.
+        answers: questions outside the task, see :func:`pivotrl.evaluation.load_questions`.
         evaluation: turns and episodes are measured greedily and at temperature 1; ``heldout_turns``, ``turn_samples``,
             ``episodes_per_task``, ``eval_max_tokens``, ``eval_batch`` and ``eval_seed`` apply, and
             ``progress_trajectories`` if it is not 0.
@@ -150,7 +150,7 @@ def compare_logs(
                 environments=made,
                 texts=retention,
                 questions=answers,
-                answer_verifier=plugins.load("verifiers", "answer") if answers else None,
+                answer_verifier=answer_verifier(answers),
             ),
             training=training,
             profiling=profiling,

@@ -16,7 +16,8 @@ from pivotrl.evaluation import (
     evaluate_retention,
     evaluate_turns,
 )
-from pivotrl.evaluation.divergence import can_score, draw_reference, task_kl, text_turns
+from pivotrl.evaluation.divergence import can_score, draw_reference, task_kl
+from pivotrl.evaluation.questions import Question, text_turns
 from pivotrl.options import AtLeast1, check
 from pivotrl.protocols import Environments, Policy, Turn, Verifier
 
@@ -57,8 +58,8 @@ class HeldOutItems:
     environments: Mapping[str, Environments] = field(default_factory=dict)
     texts: Sequence[dict[str, str]] = ()
     """Reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`."""
-    questions: Sequence[dict[str, str]] = ()
-    """Questions outside the task, in the same form."""
+    questions: Sequence[Question] = ()
+    """Questions outside the task, see :mod:`pivotrl.evaluation.questions`."""
     answer_verifier: Verifier | None = None
 
 

@@ -15,30 +15,10 @@ from pivotrl.intervals import Estimate, clustered_mean
 from pivotrl.plugins.shapes import sampled
 from pivotrl.protocols import InputError, Policy, Sampler, ScoresActions, Turn
 from pivotrl.protocols.observing import SILENT, Observer
-from pivotrl.records import KlResult, Message, SampleGroup, Trajectory
+from pivotrl.records import KlResult, SampleGroup
 from pivotrl.rollouts import misfit, storable
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.turns import whole_trajectories
-
-
-def text_turns(texts: Sequence[dict[str, str]]) -> list[Turn]:
-    """The prompts of reference texts as turns: a user asks, the answer is the expected action. Their task is the
-    text's id."""
-    return [
-        Turn(
-            Trajectory(
-                id=f"{text['source']}/{text['id']}",
-                task_id=text["id"],
-                messages=(
-                    Message(role="user", content=text["prompt"]),
-                    Message(role="assistant", content=text["answer"]),
-                ),
-                metadata={"source": text["source"]},
-            ),
-            1,
-        )
-        for text in texts
-    ]
 
 
 def draw_reference(

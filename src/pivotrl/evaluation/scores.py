@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from pivotrl.evaluation.answers import FINER
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean, paired_difference
 from pivotrl.records import AnswerResult, EpisodeResult, ProgressResult, RetentionResult, TurnResult
 
@@ -78,6 +79,14 @@ def compare_episodes(before: Sequence[EpisodeResult], after: Sequence[EpisodeRes
 def compare_answers(before: Sequence[AnswerResult], after: Sequence[AnswerResult]) -> PairedDifference | None:
     """Paired by question."""
     return compare(before, after, lambda r: r.key, lambda r: r.reward, lambda r: r.item_id)
+
+
+def compare_finer(before: Sequence[AnswerResult], after: Sequence[AnswerResult], name: str) -> PairedDifference | None:
+    """Change of a finer measure of answers, paired by question; None for fewer than two."""
+    if len(before) < 2:
+        return None
+    bounded = FINER[name][1].startswith("share")
+    return compare(before, after, lambda r: r.key, lambda r: r.scores.get(name), lambda r: r.item_id, bounded=bounded)
 
 
 def compare_retention(before: Sequence[RetentionResult], after: Sequence[RetentionResult]) -> PairedDifference | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,34 +64,52 @@ def load_retention(path: Path, max_texts: int | None = None) -> ReferenceTexts:
     """
     if max_texts is not None and max_texts < 1:
         raise InputError(f"{flag('retention_texts')} must be at least 1, not {max_texts}; leave it out to take all")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give a JSON Lines file with id, source, prompt and answer")
-    texts: dict[str, dict[str, str]] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            text = _reference_text(parse_json(line))
-            if text["id"] in texts:
-                raise ValueError(f"the id {text['id']!r} occurs twice")
-        except ValueError as error:  # covers JSON and UTF-8
-            raise InputError(f"{path}:{number} is not a reference text: {error}. Fix or remove the line") from error
-        texts[text["id"]] = text
-    if not texts:
-        raise InputError(f"{path} holds no reference text; give one JSON object per line")
-    found = ReferenceTexts(list(texts.values())[:max_texts])
+    found = ReferenceTexts(read_rows(path, "reference text", lambda entry: text_of(entry, _TEXT_KEYS))[:max_texts])
     found.path = str(path)
     return found
 
 
-def _reference_text(entry: Any) -> dict[str, str]:
+def read_rows(path: Path, what: str, read: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a JSON Lines file, each with an ``id`` of its own. Only a line feed ends a line.
+
+    Args:
+        what: what a row is called in messages.
+        read: makes a row of a JSON value, or raises a ValueError that says what is wrong with it.
+
+    Raises:
+        InputError: the file is missing or empty, or a line is bad.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give a JSON Lines file with id, source, prompt and answer")
+    rows: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = read(parse_json(line))
+            if row["id"] in rows:
+                raise ValueError(f"the id {row['id']!r} occurs twice")
+        except ValueError as error:  # covers JSON and UTF-8
+            raise InputError(f"{path}:{number} is not a {what}: {error}. Fix or remove the line") from error
+        rows[row["id"]] = row
+    if not rows:
+        raise InputError(f"{path} holds no {what}; give one JSON object per line")
+    return list(rows.values())
+
+
+def text_of(entry: Any, keys: Sequence[str]) -> dict[str, str]:
+    """These fields of a JSON object.
+
+    Raises:
+        ValueError: it is no object, or a field is missing, no string or empty.
+    """
     if not isinstance(entry, dict):
-        raise ValueError(f"not an object with {', '.join(_TEXT_KEYS)}")
-    for key in _TEXT_KEYS:
+        raise ValueError(f"not an object with {', '.join(keys)}")
+    for key in keys:
         if key not in entry:
             raise ValueError(f"{key!r} is missing")
         if not isinstance(entry[key], str):
             raise ValueError(f"{key!r} is not a string")
         if not entry[key].strip():
             raise ValueError(f"{key!r} is empty")
-    return {key: entry[key] for key in _TEXT_KEYS}
+    return {key: entry[key] for key in keys}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
+
+from pivotrl.options import InputError
 
 EXTRAS = {
     "torch": "hf",
@@ -30,6 +34,9 @@ EXTRAS = {
     "zstandard": "formats",
     "math_verify": "answers",
     "ray": "ray",
+    "if_verifiable": "battery",
+    "langdetect": "battery",
+    "reasoning_gym": "battery",
     "httpx": "judge",
     "tree_sitter": "code",
     "tree_sitter_bash": "code",
@@ -47,3 +54,16 @@ def install_hint(extra: str) -> str:
     if (clone / "pyproject.toml").is_file():
         return f'pip install -e ".[{extra}]" in {clone}'
     return f'pip install "pivotrl[{extra}]"'
+
+
+def load_package(module: str, needed_by: str) -> Any:
+    """A module of an extra, for code that imports it only when it is used, because the import takes seconds.
+
+    Raises:
+        InputError: a package is missing; the message tells how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS[module.partition(".")[0]]
+        raise InputError(f"{needed_by} needs {error.name}: {install_hint(extra)}") from error

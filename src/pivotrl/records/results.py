@@ -248,7 +248,7 @@ class DemonstrationScore(Record):
 
 
 class AnswerResult(Record):
-    """A policy's greedy answer to one question outside the task."""
+    """A policy's greedy answer to one question outside the task; or, of a question with options, how likely each is."""
 
     item_id: str
     source: str
@@ -256,9 +256,17 @@ class AnswerResult(Record):
     """None if there was no verdict, or if the question does not fit the model."""
     reason: str
     text: str
+    """What the policy wrote; or its most likely option."""
     num_tokens: int
+    """Sampled; 0 where the options were scored."""
     num_cut_off: int = 0
     """1 if the answer hit the token limit."""
+    scores: dict[str, float] = Field(default_factory=dict)
+    """Finer measures of the same answer, by name, such as ``margin`` (nats)."""
+    option_logprobs_O: tuple[float, ...] = ()
+    """log-probability of each option as the whole answer, with the token that ends it; in the question's order."""
+    option_tokens_O: tuple[int, ...] = ()
+    """Their numbers of tokens."""
 
     @property
     def key(self) -> str:

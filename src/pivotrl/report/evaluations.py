@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +11,18 @@ from pivotrl.evaluation import (
     answer_accuracy,
     compare_answers,
     compare_episodes,
+    compare_finer,
     compare_progress,
     compare_retention,
     compare_turns,
     episode_success,
+    finer_score,
     own_history_progress,
     turn_accuracy,
 )
+from pivotrl.evaluation.answers import FINER
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean
-from pivotrl.records import Manifest, RetentionResult
+from pivotrl.records import AnswerResult, Manifest, RetentionResult
 from pivotrl.runs.files import RunFiles
 
 
@@ -116,6 +120,8 @@ ANSWERS = Measure(
     compare_answers,
     lambda answer: (answer.reward, answer.item_id),
 )
+DETAIL = "answers, "
+"""Begins the kinds that tell the answers apart."""
 IN_TASK = ("held-out turns", "own-history progress", "held-out episodes")
 """Kinds that measure the task itself; the others look for forgetting."""
 _OPTIONS = {"held-out turns": ("turn_temperature", "eval_temperature"), "held-out episodes": ("eval_temperature",)}
@@ -155,18 +161,38 @@ def scores_of(
                         measure.higher_is_better,
                     )
                 )
-    answers, before_answers = (list(files.answer_results(one)) for one in (name, "before"))
-    for source in (None, *sorted({answer.source for answer in answers})):
-        mine = [answer for answer in answers if source in (None, answer.source)]
-        estimate = answer_accuracy(mine)
-        if estimate is not None:
-            kind = ANSWERS.kind if source is None else f"answers, {source}"
-            change = compare_answers(before_answers, mine) if name != "before" else None
-            found.append(Score(kind, kind, ANSWERS.unit, None, estimate, change, True))
+    old_answers = list(files.answer_results("before")) if name != "before" else []
+    found += answer_scores(list(files.answer_results(name)), old_answers)
     kl = mean_kl(list(files.retention_results(name)))
     if kl is not None and name != "before":
         found.append(Score("KL to the reference", "KL to the reference", "nats per token", None, kl, None, False))
     return tuple(found)
+
+
+def answer_scores(answers: Sequence[AnswerResult], before: Sequence[AnswerResult]) -> list[Score]:
+    """Accuracy on questions outside the task: of all, the finer measures, of each family (what a source has before its
+    first ``/``), and of each source."""
+    found = []
+
+    def add(kind: str, unit: str, estimate: Estimate | None, change: PairedDifference | None) -> None:
+        if estimate is not None:
+            found.append(Score(kind, kind, unit, None, estimate, change, True))
+
+    def add_source(kind: str, mine: Sequence[AnswerResult]) -> None:
+        add(kind, ANSWERS.unit, answer_accuracy(mine), compare_answers(before, mine))
+
+    if answers:
+        add_source(ANSWERS.kind, answers)
+    for name in sorted({name for answer in answers for name in answer.scores} & set(FINER), key=list(FINER).index):
+        words, unit = FINER[name]
+        add(f"{DETAIL}{words}", unit, finer_score(answers, name), compare_finer(before, answers, name))
+    sources = sorted({answer.source for answer in answers})
+    families = Counter(source.partition("/")[0] for source in sources)
+    for family in sorted(family for family, count in families.items() if count > 1):
+        add_source(f"{DETAIL}{family}", [answer for answer in answers if answer.source.partition("/")[0] == family])
+    for source in sources:
+        add_source(f"{DETAIL}{source}", [answer for answer in answers if answer.source == source])
+    return found
 
 
 def _items(measure: Measure, files: RunFiles, name: str, manifest: Manifest | None) -> list[Any]:

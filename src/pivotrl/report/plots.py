@@ -99,7 +99,7 @@ def figures(
         return [Mark(e.mean, e.low, e.high, f"{name} {amount(e.mean, unit)}", name) for name, e in pair]
 
     found = {}
-    shares = [c for c in summary.comparisons if c.unit.startswith("share")]
+    shares = [c for c in summary.comparisons if c.unit.startswith("share") and not c.is_detail]
     if shares:
         rows = [(_capital(c.name), sides(c, c.unit)) for c in shares]
         rows += [(_short(plain(f"Episodes, {row.tag} {row.value}")), sides(row, "share")) for row in breakdowns]

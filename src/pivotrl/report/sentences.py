@@ -155,7 +155,7 @@ def missing_stages(manifests: Mapping[str, Manifest]) -> list[str]:
 
 def verdicts(summary: Summary) -> list[str]:
     """The sentences at the top of the report; the first is the verdict."""
-    told = [sentence(comparison, summary) for comparison in summary.comparisons]
+    told = [sentence(comparison, summary) for comparison in summary.comparisons if not comparison.is_detail]
     if not told and summary.complete:
         told = ["Nothing was measured on held-out tasks, so we do not know whether training helped."]
     if not told:

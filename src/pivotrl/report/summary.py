@@ -13,7 +13,7 @@ from pivotrl.evaluation import episode_success
 from pivotrl.intervals import Estimate, PairedDifference, holm
 from pivotrl.protocols import InputError
 from pivotrl.records import EpisodeResult, Manifest
-from pivotrl.report.evaluations import IN_TASK, Score, mean_kl, scores_of
+from pivotrl.report.evaluations import DETAIL, IN_TASK, Score, mean_kl, scores_of
 from pivotrl.report.pooling import Pooled, measured_step, measured_training, pooled_scores
 from pivotrl.runs.costs import Cost, cost_of
 from pivotrl.runs.files import RunFiles
@@ -37,6 +37,11 @@ class Comparison:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", self.kind or self.name)
+
+    @property
+    def is_detail(self) -> bool:
+        """Whether it is part of another comparison: one source of questions outside the task, or a finer measure."""
+        return self.kind.startswith(DETAIL)
 
 
 @dataclass(frozen=True)

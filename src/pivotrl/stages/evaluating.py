@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from pivotrl import plugins
 from pivotrl.evaluation import (
     EvaluationOptions,
+    answer_verifier,
     evaluate_answers,
     evaluate_episodes,
     evaluate_progress,
     evaluate_retention,
     evaluate_turns,
 )
+from pivotrl.evaluation.questions import Question
 from pivotrl.judging.guarded import Verification, VerificationOptions
 from pivotrl.options import options_dict
 from pivotrl.plugins.describing import describe, own_code, spec_of
@@ -45,7 +46,7 @@ def evaluate_stage(
     evaluation: EvaluationOptions = EvaluationOptions(),
     environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     retention: Sequence[dict[str, str]] = (),
-    answers: Sequence[dict[str, str]] = (),
+    answers: Sequence[Question] = (),
     verification: VerificationOptions = VerificationOptions(),
     overwrite: bool = False,
     training: str | None = None,
@@ -61,7 +62,7 @@ def evaluate_stage(
         name: ``before`` measures the policy before training; any other name, after it.
         policy: a sampler is enough, unless ``load_weights`` or ``retention`` is given.
         environments: a maker of environments, or several by name.
-        answers: questions outside the task with one right answer, which the verifier ``answer`` judges.
+        answers: questions outside the task, see :func:`pivotrl.evaluation.load_questions`.
         overwrite: move an earlier evaluation of this name aside as soon as the new one can begin.
         training: name of the training that the policy comes from; None is the run's training.
         load_weights: load the final weights of the training into the policy.
@@ -88,6 +89,7 @@ def evaluate_stage(
     candidates, skipped = cut(files.heldout(), TurnOptions(domain=turns.domain))
     drawn = draw_by_task(candidates, None, evaluation.heldout_turns, evaluation.eval_seed)
     made = make_checked(environments, evaluation.episodes_per_task) if environments else {}
+    judge = answer_verifier(answers)
     walked = _walked(candidates, evaluation)
     if not (drawn or walked or made or retention or answers or may_be_empty):
         raise InputError(f"nothing to evaluate in {directory}: {_why_empty(directory, skipped)}")
@@ -152,8 +154,7 @@ def evaluate_stage(
             walks = evaluate_progress(policy, walked, guarded, path("progress"), evaluation, observer) if walked else []
         episodes = evaluate_episodes(policy, made, path("episodes"), evaluation, observer) if made else []
         texts = evaluate_retention(cast(Policy, policy), retention, path("retention"), observer) if retention else []
-        judge = plugins.load("verifiers", "answer") if answers else None
-        answered = evaluate_answers(policy, answers, judge, path("answers"), evaluation, observer) if judge else []
+        answered = evaluate_answers(policy, answers, judge, path("answers"), evaluation, observer) if answers else []
         if not (turn_results or walks or episodes or texts or answered or may_be_empty):
             raise InputError(
                 f"none of the {len(drawn)} held-out turns fits the model's context with --eval-max-tokens "
