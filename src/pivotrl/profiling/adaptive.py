@@ -22,7 +22,7 @@ Draw = Callable[[Sequence[Turn], int, int], list[SampleGroup]]
 ROUND = 4
 """Samples of a turn in a round. Fewer save some samples, but compute the prompts more often."""
 MAX_MEAN = 0.6
-_CHUNK = 256
+_CHUNK = 64
 """About how many turns are decided together where not all of them may be needed."""
 _SURELY = 1e-3
 """A turn is not sampled at all if its demonstration leaves it less than this chance of being a pivot."""
