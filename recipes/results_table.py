@@ -168,7 +168,10 @@ TABLES = {
     "micro false alarms": lambda: page.false_alarms("micro"),
     "micro theory": theory,
     "profile costs": costs.table,
-    "profiles and training": lambda: page.cost_table("micro", page.COST_CELL, page.PROFILE_PAIRS),
+    "profiles and training": lambda: page.cost_table(
+        "micro", page.COST_CELL, page.PROFILE_PAIRS, ("rollout turns", "decoded tokens", "seconds")
+    ),
+    "profiles at their best": lambda: page.differences("micro", page.PROFILES),
     "textworld points": lambda: page.checkpoints("textworld", "far-several-64"),
     "textworld map": lambda: page.map_of_cells("textworld"),
     "textworld arms": lambda: page.arms_table("textworld", "far-several-64", page.SHOWN_ARMS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -209,13 +210,14 @@ BASELINES = [
     (cell, "pivots", arm) for cell in registered.CELLS[1:4] for arm in ("weighted_imitation", "self_imitation")
 ]
 PROFILE_PAIRS = [("lazy", "pivots"), ("lazy", "pivots_16"), ("pivots_adaptive", "pivots_16")]
+PROFILES = [(cell, arm, "pivots") for cell in (NEAR, DETOURS) for arm in registered.PROFILES]
 DATA = [(cell, "pivots", "imitation") for cell in registered.MORE_CELLS]
 
 
 # --- B: cost --------------------------------------------------------------------------------------------------------
 
 
-def cost_table(name: str, cell: str, pairs: Sequence[tuple[str, str]]) -> str:
+def cost_table(name: str, cell: str, pairs: Sequence[tuple[str, str]], costs: Sequence[str] = registered.COSTS) -> str:
     made = grid(name)
     if made is None or cell not in made[0]:
         return "No committed result yet."
@@ -226,7 +228,7 @@ def cost_table(name: str, cell: str, pairs: Sequence[tuple[str, str]]) -> str:
             continue
         for measure in registered.MATCHED:
             level = matched_level(table, first, second, measure)
-            for cost in registered.COSTS:
+            for cost in costs:
                 made_ratio = ratio(table, first, second, measure, level, cost)
                 if made_ratio is not None:
                     rows.append(_cost_row(first, second, measure, cost, made_ratio))
@@ -281,8 +283,11 @@ def predictions(name: str) -> str:
     return table_of(rows, ("predicts", "what", "R2", "where", "checkpoints", "seeds"))
 
 
+_MAX_DIVISIONS = 20
+
+
 def false_alarms(name: str) -> str:
-    """A/A: an arm at one config against itself, for every way to divide its seeds in halves; how often is p < 0.05?"""
+    """A/A: an arm at one config against itself, for ways to divide its seeds in halves; how often is p < 0.05?"""
     made = grid(name)
     if made is None:
         return "No committed result yet."
@@ -297,7 +302,8 @@ def false_alarms(name: str) -> str:
                 if config.step == 0:
                     continue
                 configs += 1
-                for others in itertools.combinations(seeds[1:], len(seeds) // 2 - 1):
+                divisions = list(itertools.combinations(seeds[1:], len(seeds) // 2 - 1))
+                for others in divisions[:: math.ceil(len(divisions) / _MAX_DIVISIONS)]:
                     half = [seeds[0], *others]
                     rest = [seed for seed in seeds if seed not in half]
                     gains = [table.gain(config, registered.SCORE, some, "test") for some in (half, rest)]
@@ -306,4 +312,4 @@ def false_alarms(name: str) -> str:
     if not total:
         return "Needs four seeds."
     share = f"{alarms:,} of {total:,} comparisons of an arm with itself ({100 * alarms / total:.1f} %) have p < 0.05"
-    return f"{share} ({configs} checkpoints, every division of the seeds in halves)."
+    return f"{share} ({configs} checkpoints, each with up to {_MAX_DIVISIONS} divisions of its seeds in halves)."
