@@ -236,6 +236,15 @@ def server() -> Iterator[str]:
         found.shutdown()
 
 
+def cheaply(command: str) -> None:
+    """A command that samples a model, in a run of its own, with a table in place of the model."""
+    if not Path("runs/few").exists():
+        assert call("read", "logs.jsonl", "-o", "runs/few") == 0
+    given = [*shlex.split(command.replace("runs/mine", "runs/few")), "--policy", "tabular", "--verifier", "exact"]
+    given += ["--num-steps", "2", "--turns-per-step", "4"] if given[0] == "train" else []
+    assert call(*given) == 0
+
+
 def test_the_commands_of_the_page_work_in_order(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +263,9 @@ def test_the_commands_of_the_page_work_in_order(
             assert sampled.returncode == 0, sampled.stderr
             continue
         for command in re.findall(r"^    pivotrl (.*)$", part, re.MULTILINE):
+            if "--adaptive" in command or "--method lazy" in command:
+                cheaply(command)
+                continue
             assert call(*shlex.split(command)) == 0, (command, capsys.readouterr().err)
     told = capsys.readouterr().out
     assert "I do not know." in told and "judged" not in told
