@@ -156,3 +156,27 @@ def test_options_that_need_it_are_refused_without_it(tmp_path: Path) -> None:
     assert pivotrl(*command) == 0
     told = json.loads((tmp_path / "run" / "profile.manifest.json").read_text())
     assert told["options"]["adaptive"] == 0.95
+
+
+def test_whoever_reads_it_sees_each_turn_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_logs(tmp_path / "logs.jsonl", 20)
+    folder = str(tmp_path / "run")
+    assert pivotrl("read", str(tmp_path / "logs.jsonl"), "-o", folder) == 0
+    command = ["profile", folder, "--policy", "tabular(spread=2.0)", "--verifier", "exact"]
+    assert pivotrl(*command, "--adaptive", "0.95", "--num-samples", "32") == 0
+    groups = RunFiles(tmp_path / "run").profiles()
+    capsys.readouterr()
+    assert pivotrl("waver", folder, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["total"]["num_turns"] == len(groups)
+    most = max(groups, key=lambda group: len(group.completions_G))
+    assert len(most.completions_G) > 4
+    assert pivotrl("show", folder, "--all", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(groups)
+    assert pivotrl("plan", folder) == 2
+    assert "is adaptive" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{"num_samples": 1}, {"num_samples": 8, "adaptive_max_mean": 0.1}])
+def test_a_profile_that_cannot_have_pivots_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="--adaptive .* leaves no pivots"):
+        ProfileOptions(adaptive=0.9, **options)

@@ -176,3 +176,21 @@ def test_a_profile_of_another_policy_is_named(tmp_path: Path, capsys: pytest.Cap
     assert RunFiles(Path(folder)).finished("train").counts["profile_differs_in"] == ["spread"]
     assert pivotrl("report", folder) == 0
     assert "The profile was made by another policy" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_step_larger_than_the_pool_does_not_end_the_training(tmp_path: Path) -> None:
+    _, steps = trained(tmp_path, verifier=verify, num_steps=6, turns_per_step=100, learning_rate=0.5)
+    sampled = [step.metrics["groups/sampled"] for step in steps]
+    assert sampled[0] == 60
+    assert all(number >= 30 for number in sampled), "every step goes round again"
+
+
+def test_a_whole_run_is_complete_without_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_logs(tmp_path / "logs.jsonl", 10)
+    given = ["--policy", "tabular(spread=1.0)", "--verifier", "exact", "--num-steps", "2", "--turns-per-step", "4"]
+    given += ["--max-pivots", "5", "--method", "lazy"]
+    assert pivotrl("run", str(tmp_path / "logs.jsonl"), "-o", str(tmp_path / "run"), *given) == 0
+    told = capsys.readouterr()
+    assert "not finished" not in told.out + told.err
+    assert "options of the selection have no effect" in told.err
+    assert "Not final" not in (tmp_path / "run" / "report.html").read_text()

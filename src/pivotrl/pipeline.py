@@ -129,6 +129,9 @@ def run(
             )
             # 3. Select turns with mixed outcomes that are still hard as pivots. Free; never samples. -> selection.jsonl
             select_stage(directory, selection=selection, repairs=False, observer=observer)
+        elif selection != SelectionOptions() or profiling.adaptive is not None:
+            told = f"{training.method} takes no pivots: options of the selection have no effect"
+            warnings.warn(told, Notice, stacklevel=2)
         # 4. Measure the policy on held-out tasks before training. -> evaluations/before.*
         measure("before")
         # 5. Let the current policy act at pivots, verify its actions, and learn from the differences within each group.

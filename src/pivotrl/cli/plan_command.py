@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json as json_format
 import os
+import warnings
 from pathlib import Path
 
 import tyro
@@ -16,7 +18,7 @@ from pivotrl.cli.watching import Watching
 from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
 from pivotrl.profiling import ProfileOptions
-from pivotrl.protocols import InputError
+from pivotrl.protocols import InputError, Notice
 from pivotrl.report.planning.costs import TokenPrice, measured
 from pivotrl.report.planning.hardware import (
     HardwareOptions,
@@ -29,7 +31,7 @@ from pivotrl.report.planning.hardware import (
 from pivotrl.report.planning.pilot import pilot_turns
 from pivotrl.report.planning.planned import Plan, candidates_of, plan_of
 from pivotrl.report.planning.shapes import shape_of, shape_of_folder
-from pivotrl.report.planning.ways import PlannedTraining
+from pivotrl.report.planning.ways import MIN_F1, PlannedTraining
 from pivotrl.runs.directory import require_run, working_in
 from pivotrl.runs.layout import PILOT
 from pivotrl.runs.manifest import find_manifest
@@ -69,6 +71,13 @@ def plan(
         overwrite: Move an earlier pilot to replaced/ and sample again.
         json: Print the plan as JSON.
     """
+    if profiling.adaptive is not None:  # perhaps remembered from a profile; a pilot gives every turn K samples
+        profiling = dataclasses.replace(profiling, adaptive=None, adaptive_max_mean=None, wanted_pivots=None)
+        warnings.warn(
+            f"a pilot takes K samples at each of its turns; the adaptive way is told for an F1 score of {MIN_F1}",
+            Notice,
+            stacklevel=2,
+        )
     if directory is None and hardware.model_size is None:
         raise InputError("give the directory of a run, or --model-size for a table by formula")
     found = memory = None

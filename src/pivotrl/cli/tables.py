@@ -222,7 +222,7 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
     out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
     groups = files.profiled()
     if turn_id in groups:
-        group = groups.get(turn_id)
+        group = groups[turn_id]
         table = new_table("sample", "verdict", "reward", "times")
         seen: dict[tuple[str, str, float | None], int] = defaultdict(int)
         for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True):

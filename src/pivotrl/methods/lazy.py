@@ -84,14 +84,13 @@ class _Walk:
     def next(self, count: int, visited: set[str]) -> list[Turn]:
         """The next turns that do not rest; fewer if there are no more than those visited in this step already."""
         found: dict[str, Turn] = {}
-        passes_left = 1 + max(self._rests_until.values(), default=self._pass) - self._pass
         while len(found) < count:
             turn = next(self._ahead, None)
             if turn is None:
-                if passes_left <= 0:
+                left = [turn.id for turn in self._pool if turn.id not in visited and turn.id not in found]
+                if not left:
                     break
-                passes_left -= 1
-                self._pass += 1
+                self._pass = max(self._pass + 1, min(self._rests_until.get(name, 0) for name in left))
                 self._ahead = self._order()
             elif turn.id not in visited and turn.id not in found and self._rests_until.get(turn.id, 0) <= self._pass:
                 found[turn.id] = turn

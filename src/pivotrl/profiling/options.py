@@ -45,6 +45,10 @@ class ProfileOptions:
         for name in ("adaptive_max_mean", "wanted_pivots"):
             if self.adaptive is None and getattr(self, name) is not None:
                 refuse(name, getattr(self, name), f"has an effect only with {flag('adaptive')}, such as 0.95")
+        max_mean = 0.6 if self.adaptive_max_mean is None else self.adaptive_max_mean
+        if self.adaptive is not None and max_mean * self.num_samples <= 1:
+            told = f"with a largest mean of {max_mean:g} leaves no pivots among turns with {self.num_samples} samples"
+            refuse("adaptive", self.adaptive, f"{told}: a single pass is too many. Raise {flag('num_samples')}")
 
     @property
     def sampling(self) -> Sampling:

@@ -184,7 +184,7 @@ def _tokens(
     episodes: Mapping[str, Sequence[EpisodeResult]],
 ) -> dict[str, int]:
     """Sampled tokens by stage; 0, which the page leaves out, where samples made elsewhere came as text."""
-    profiled = [completion for group in files.profiled() for completion in group.completions_G]
+    profiled = [completion for group in files.profiled().values() for completion in group.completions_G]
     is_known = all(completion.token_ids_T or not completion.text for completion in profiled)
     return {
         "profile": sum(len(completion.token_ids_T) for completion in profiled) if is_known else 0,
@@ -228,10 +228,11 @@ def _pivots(files: RunFiles, chosen: Sequence[Selection]) -> list[dict[str, Any]
     for row in chosen:
         if row.turn_id not in profiles:
             raise InputError(
-                f"{profiles.path} lacks {row.turn_id!r} of selection.jsonl: the two belong to different profiles. "
-                f"Restore the file, or select again with `pivotrl select {files.directory} --overwrite`"
+                f"{files.directory / 'profiles.jsonl'} lacks {row.turn_id!r} of selection.jsonl: the two belong to "
+                "different profiles. Restore the file, or select again with "
+                f"`pivotrl select {files.directory} --overwrite`"
             )
-        group = profiles.get(row.turn_id)
+        group = profiles[row.turn_id]
         samples = Counter(
             (completion.text, verdict.outcome, verdict.reason, verdict.reward)
             for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True)

@@ -19,7 +19,7 @@ from pivotrl.records import Manifest, TurnResult
 from pivotrl.report.evaluations import IN_TASK
 from pivotrl.report.summary import Comparison, Summary
 from pivotrl.rollouts import SampleFaults
-from pivotrl.runs.layout import STAGES
+from pivotrl.runs.status import stages_needed
 from pivotrl.storage.record_files import counted
 from pivotrl.training_options import rate_complaint
 
@@ -148,7 +148,8 @@ def model_words(manifests: Mapping[str, Manifest]) -> str:
 
 def missing_stages(manifests: Mapping[str, Manifest]) -> list[str]:
     """The stages that are not complete, in words."""
-    states = {stage: manifests[stage].status if stage in manifests else "not started" for stage in STAGES}
+    needed = stages_needed(manifests)
+    states = {stage: manifests[stage].status if stage in manifests else "not started" for stage in needed}
     words = {"running": "not finished", "not started": "not started"}
     return [f"{STAGE_WORDS[stage]} ({words[state]})" for stage, state in states.items() if state != "complete"]
 

@@ -19,6 +19,7 @@ from pivotrl.runs.costs import Cost, cost_of
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import PILOT, STAGES, known_stages
 from pivotrl.runs.manifest import manifest_path, read_manifest
+from pivotrl.runs.status import stages_needed
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,9 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
     costs = {stage: cost_of(directory, stage, manifest) for stage, manifest in manifests.items()}
     return Summary(
         directory=str(directory),
-        complete=all(stage in manifests and manifests[stage].status == "complete" for stage in STAGES),
+        complete=all(
+            stage in manifests and manifests[stage].status == "complete" for stage in stages_needed(manifests)
+        ),
         counts={stage: manifest.counts for stage, manifest in manifests.items()},
         comparisons=tuple(comparisons),
         adjusted_p_values=holm(p_values) if p_values else {},

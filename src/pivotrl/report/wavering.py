@@ -99,7 +99,7 @@ def turn_outcomes(files: RunFiles) -> list[TurnOutcome]:
     Raises:
         InputError: there is no profile, or a file is damaged.
     """
-    groups = list(files.profiled())
+    groups = list(files.profiled().values())
     if not groups:
         files.finished("profile")  # says what is missing
     turns = files.turns(group.turn_id for group in groups)

@@ -144,9 +144,10 @@ class RunFiles:
     def skipped(self) -> RecordFile[SkippedTurn]:
         return self._file("profile", "skipped.jsonl", SkippedTurn)
 
-    def profiled(self) -> RecordFile[SampleGroup]:
-        """Groups of the profile, by turn id."""
-        return self._file("profile", "profiles.jsonl", SampleGroup)
+    def profiled(self) -> dict[str, SampleGroup]:
+        """Groups of the profile so far, by turn id; samples that were added later are part of them."""
+        groups = joined(self._file("profile", "profiles.jsonl", SampleGroup))
+        return {group.turn_id: group for group in groups}
 
     def demonstrations(self) -> RecordFile[DemonstrationScore]:
         """How likely the reference finds the demonstrated actions; empty where it could not score them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,3 +85,11 @@ def _rows(directory: Path, stage: str) -> dict[str, int]:
     """Rows of each record file of an unfinished stage."""
     files = [directory / name for name in outputs(stage) if name.endswith(".jsonl")]
     return {path.name: examine(path)[0] for path in files if path.is_file()}
+
+
+def stages_needed(manifests: Mapping[str, Manifest]) -> list[str]:
+    """The stages of a whole run; without profile and selection if its training was made from no selection."""
+    train = manifests.get("train")
+    is_done = train is not None and train.status == "complete"
+    has_pivots = train is None or any("selection" in name for name in train.inputs)
+    return [stage for stage in STAGES if has_pivots or not is_done or stage not in ("profile", "select")]

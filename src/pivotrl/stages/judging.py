@@ -190,6 +190,8 @@ def _require_same_sampling(samples: Samples, profiling: ProfileOptions) -> None:
         InputError: an option was given that says something else than the samples.
     """
     default, header = ProfileOptions(), samples.header
+    if profiling.adaptive is not None:
+        refuse("adaptive", profiling.adaptive, "has no effect on samples that exist already; leave it out")
     told = {
         "num_samples": samples.num_samples,
         **{name: getattr(header, name) for name in ("temperature", "top_p", "top_k", "max_tokens")},

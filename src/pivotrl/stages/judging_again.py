@@ -80,7 +80,7 @@ def judge_again_stage(
         settings=settings,
         inputs={"policy": made.inputs["policy"], place: sha256_of_file(source)},
         acting=made.policy,
-        counts=made.counts,
+        counts={name: count for name, count in made.counts.items() if name != "expected_f1"},
         num_bought=made.num_rollout_turns,
         copied_from=folder,
     )

@@ -22,7 +22,7 @@ from pivotrl.profiling import ProfileOptions, outcome_counts, why_none_fits
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import BatchTime, SampleGroup, Sampling, SkippedTurn
-from pivotrl.rollouts import continuation_turns, joined, misfit, sample_groups
+from pivotrl.rollouts import continuation_turns, misfit, sample_groups
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import PILOT
 from pivotrl.runs.manifest import find_manifest
@@ -253,9 +253,14 @@ def profile_as_pilot(directory: Path) -> Pilot | None:
     """The profile of a run, finished or not, in place of a pilot; None if nothing has been profiled."""
     manifest = find_manifest(directory, "profile")
     files = RunFiles(directory)
-    groups = {group.turn_id: group for group in joined(files.profiled())} if manifest else {}
+    groups = files.profiled() if manifest else {}
     if manifest is None or not groups:
         return None
+    if manifest.options.get("adaptive") is not None:
+        raise InputError(
+            f"the profile of {directory} is adaptive, so its turns have different numbers of samples and say less of "
+            "the others; give --pilot N, which samples a pilot of its own"
+        )
     is_complete = manifest.status == "complete"
     candidates, _ = cut(files.trajectories(), _options(TurnOptions, manifest.options))
     asked = candidates if is_complete else [turn for turn in candidates if turn.id in groups]

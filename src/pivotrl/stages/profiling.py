@@ -114,7 +114,7 @@ def profile_stage(
                 "skipped": dict(Counter(skip.reason for skip in skipped + left_out)),
                 **count_alternatives({turn.trajectory.id: turn.trajectory for turn in candidates}.values()),
                 **outcome_counts(groups),
-                **_adaptive_counts(groups, profiling, at_least),
+                **_adaptive_counts(groups, left_out, profiling, at_least),
                 "prompt_tokens": {"unshared": unshared, "computed": computed},
             },
             num_rollout_turns=sum(len(group.completions_G) for group in groups)
@@ -151,16 +151,21 @@ def _known_pass_rates(
 
 
 def _adaptive_counts(
-    groups: Sequence[SampleGroup], profiling: ProfileOptions, at_least: Mapping[str, float]
+    groups: Sequence[SampleGroup],
+    left_out: Sequence[SkippedTurn],
+    profiling: ProfileOptions,
+    at_least: Mapping[str, float],
 ) -> dict[str, Any]:
-    """What an adaptive profile has sampled, against K samples at each of the same turns."""
+    """What an adaptive profile has sampled, against K samples at each turn that it could have sampled."""
     if profiling.adaptive is None:
         return {}
     evidence_N = [evidence_of(group, at_least.get(group.turn_id, 0.0)) for group in groups]
+    spared = sum(skip.reason in ("too_likely", "not_needed") for skip in left_out)
+    f1 = expected_f1(evidence_N, profiling.num_samples, max_mean_of(profiling))
     numbers = Counter(len(group.completions_G) for group in groups)
     return {
         "samples": sum(len(group.completions_G) for group in groups),
-        "samples_at_k": profiling.num_samples * len(groups),
-        "expected_f1": expected_f1(evidence_N, profiling.num_samples, max_mean_of(profiling)),
+        "samples_at_k": profiling.num_samples * (len(groups) + spared),
+        "expected_f1": None if f1 is None else round(f1, 3),
         "samples_per_turn": {str(number): count for number, count in sorted(numbers.items())},
     }

@@ -147,7 +147,7 @@ def train_stage(
                 "steps": len(steps),
                 "skipped_updates": int(skipped),
                 "usual_learning_rate": usual_rate(options, policy),
-                "profile_differs_in": foreign,
+                **({"profile_differs_in": foreign} if foreign else {}),
             },
             num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
