@@ -40,6 +40,8 @@ def remembered(directory: Path, stage: str, training: str | None = None) -> dict
         if manifest is None:
             continue
         options = options_of(manifest)
+        if "policy" in options:  # a model belongs to its policy
+            found = {option: value for option, value in found.items() if option not in _WHO_ACTS}
         takes_all = stage == "run" or _kind(stage) == _kind(name) or {stage, name} == {PILOT, "profile"}
         found |= {
             option: value for option, value in options.items() if (takes_all and option not in _OWN) or option in SHARED
