@@ -34,7 +34,7 @@ class ProfileOptions:
     """Stop sampling turns once the pivots are expected to agree with those of K samples to this F1 score, such as 0.95.
     None: K samples at every turn."""
     adaptive_max_mean: Share | None = None
-    """With --adaptive, the --max-mean for which pivots will be selected; None: 0.6."""
+    """With --adaptive, the largest mean reward that pivots will be selected with; None: 0.6."""
     wanted_pivots: AtLeast1 | None = None
     """With --adaptive, stop once about this many pivots are found; trajectories are then taken in random order."""
 
