@@ -180,3 +180,14 @@ def test_whoever_reads_it_sees_each_turn_once(tmp_path: Path, capsys: pytest.Cap
 def test_a_profile_that_cannot_have_pivots_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="--adaptive .* leaves no pivots"):
         ProfileOptions(adaptive=0.9, **options)
+
+
+def test_a_run_decides_by_the_rule_that_it_selects_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_logs(tmp_path / "logs.jsonl", 12)
+    folder, given = str(tmp_path / "run"), ["--policy", "tabular(spread=1.0)", "--verifier", "exact"]
+    given += ["--adaptive", "0.9", "--max-mean", "0.8", "--num-steps", "1", "--turns-per-step", "4"]
+    assert pivotrl("run", str(tmp_path / "logs.jsonl"), "-o", folder, *given) == 0
+    assert RunFiles(tmp_path / "run").finished("profile").options["adaptive_max_mean"] == 0.8
+    assert "may have too few samples" not in capsys.readouterr().err
+    assert pivotrl("select", folder, "--name", "strict", "--max-mean", "0.5") == 0
+    assert "the rule mixed with --max-mean 0.8 was decided" in capsys.readouterr().err

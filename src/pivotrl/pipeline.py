@@ -9,6 +9,7 @@ directory. With ``resume=True`` finished stages are skipped and an interrupted o
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,6 +117,8 @@ def run(
         # 2. Check the verifier and refuse one that accepts wrong actions. Then cut trajectories into turns, let the
         #    reference policy act K times at each, and verify every action. Expensive, so the raw samples are stored.
         #    -> check.json, profiles.jsonl
+        if profiling.adaptive is not None and profiling.adaptive_max_mean is None:
+            profiling = dataclasses.replace(profiling, adaptive_max_mean=selection.max_mean)
         if needs_pivots(training.load_method()):
             profile_stage(
                 directory,

@@ -50,7 +50,6 @@ class Method:
         visited, samples = self._tried(walk, step)
         _, metrics = step.weigh(samples, visited)
         mixed = [place for place, group in enumerate(samples) if have_spread(group.rewards)]
-        mixed = mixed[: step.options.turns_per_step]
         lesson = step.practise([samples[place] for place in mixed], [visited[place] for place in mixed])
         return dataclasses.replace(lesson, metrics=metrics | walk.metrics())
 

@@ -21,9 +21,9 @@ Draw = Callable[[Sequence[Turn], int, int], list[SampleGroup]]
 
 ROUND = 4
 """Samples of a turn in a round. Fewer save some samples, but compute the prompts more often."""
-MAX_MEAN = 0.6
-_CHUNK = 64
-"""About how many turns are decided together where not all of them may be needed."""
+_CHUNK, _GROWTH = 64, 4
+"""Where not all turns may be needed, about so many are decided together; later a quarter of those before, so that the
+decisions, which look at all turns, take little time in all."""
 _SURELY = 1e-3
 """A turn is not sampled at all if its demonstration leaves it less than this chance of being a pivot."""
 
@@ -37,12 +37,11 @@ def draw_as_needed(
     Args:
         at_least: by turn id, a pass rate that the turn certainly has.
     """
-    max_mean = max_mean_of(options)
     jeffreys = PassRates.fit([])
     open_turns, skipped = list[Turn](), list[SkippedTurn]()
     for turn in turns:
         told = Evidence(0, 0, _rounded(at_least.get(turn.id, 0.0)))
-        if chance_of_pivot(told, jeffreys.posterior(told), options.num_samples, max_mean) < _SURELY:
+        if chance_of_pivot(told, jeffreys.posterior(told), options.num_samples, options.max_mean) < _SURELY:
             detail = f"the policy takes the demonstrated action with probability {at_least[turn.id]:.3f}"
             skipped.append(SkippedTurn(turn_id=turn.id, reason="too_likely", detail=detail))
         else:
@@ -50,16 +49,12 @@ def draw_as_needed(
     groups = dict[str, SampleGroup]()
     for chunk in _chunks(open_turns, options):
         if options.wanted_pivots is not None:
-            found = sum(is_pivot(evidence_of(group), max_mean) for group in groups.values())
+            found = sum(is_pivot(evidence_of(group), options.max_mean) for group in groups.values())
             if found >= options.wanted_pivots:
                 skipped += [SkippedTurn(turn_id=turn.id, reason="not_needed") for turn in chunk]
                 continue
         _decide(chunk, groups, draw, options, at_least)
     return [groups[turn.id] for turn in turns if turn.id in groups], skipped
-
-
-def max_mean_of(options: ProfileOptions) -> float:
-    return MAX_MEAN if options.adaptive_max_mean is None else options.adaptive_max_mean
 
 
 def evidence_of(group: SampleGroup, at_least: float = 0.0) -> Evidence:
@@ -87,7 +82,7 @@ def _decide(
                 groups[group.turn_id] = known.with_more(group) if known else group
             stuck |= {turn.id for turn in together if _num_drawn(turn, groups) == first}
         evidence_N = [evidence_of(group, at_least.get(name, 0.0)) for name, group in groups.items()]
-        places = undecided(evidence_N, options.num_samples, max_mean_of(options), options.adaptive)
+        places = undecided(evidence_N, options.num_samples, options.max_mean, options.adaptive)
         names = list(groups)
         go_on = {names[place] for place in places} - stuck  # samples that did not come are not asked for again
         active = [turn for turn in chunk if turn.id in go_on and _num_drawn(turn, groups) < options.num_samples]
@@ -112,8 +107,10 @@ def _chunks(turns: Sequence[Turn], options: ProfileOptions) -> list[list[Turn]]:
     piles = [list(pile) for _, pile in itertools.groupby(turns, key=lambda turn: turn.trajectory.id)]
     piles.sort(key=lambda pile: derive_seed(options.profile_seed, "chunk", pile[0].trajectory.id))
     chunks: list[list[Turn]] = [[]]
+    before = 0
     for pile in piles:
-        if len(chunks[-1]) >= _CHUNK:
+        if len(chunks[-1]) >= max(_CHUNK, before // _GROWTH):
+            before += len(chunks[-1])
             chunks.append([])
         chunks[-1] += pile
     return chunks

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pivotrl.options import AtLeast1, NotNegative, Share, check, flag, refuse
 from pivotrl.records import Sampling
+from pivotrl.selection import SelectionOptions
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class ProfileOptions:
     """Stop sampling turns once the pivots are expected to agree with those of K samples to this F1 score, such as 0.95.
     None: K samples at every turn."""
     adaptive_max_mean: Share | None = None
-    """With --adaptive, the largest mean reward that pivots will be selected with; None: 0.6."""
+    """With --adaptive, the largest mean reward that pivots will be selected with; None: 0.6, or that of the selection
+    where one command does both."""
     wanted_pivots: AtLeast1 | None = None
     """With --adaptive, stop once about this many pivots are found; trajectories are then taken in random order."""
 
@@ -45,10 +47,16 @@ class ProfileOptions:
         for name in ("adaptive_max_mean", "wanted_pivots"):
             if self.adaptive is None and getattr(self, name) is not None:
                 refuse(name, getattr(self, name), f"has an effect only with {flag('adaptive')}, such as 0.95")
-        max_mean = 0.6 if self.adaptive_max_mean is None else self.adaptive_max_mean
-        if self.adaptive is not None and max_mean * self.num_samples <= 1:
-            told = f"with a largest mean of {max_mean:g} leaves no pivots among turns with {self.num_samples} samples"
+        if self.adaptive is not None and self.max_mean * self.num_samples <= 1:
+            told = (
+                f"with a largest mean of {self.max_mean:g} leaves no pivots among turns with {self.num_samples} samples"
+            )
             refuse("adaptive", self.adaptive, f"{told}: a single pass is too many. Raise {flag('num_samples')}")
+
+    @property
+    def max_mean(self) -> float:
+        """Mean reward below which an adaptive profile takes a mixed turn for a pivot."""
+        return SelectionOptions.max_mean if self.adaptive_max_mean is None else self.adaptive_max_mean
 
     @property
     def sampling(self) -> Sampling:

@@ -21,7 +21,7 @@ from pivotrl.plugins.shapes import require_sampler, require_verifier
 from pivotrl.profiling import ProfileOptions, outcome_counts, why_none_fits
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
-from pivotrl.records import BatchTime, SampleGroup, Sampling, SkippedTurn
+from pivotrl.records import BatchTime, SampleGroup, SkippedTurn
 from pivotrl.rollouts import continuation_turns, misfit, sample_groups
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import PILOT
@@ -202,13 +202,6 @@ def _sample(
     observer: Observer,
 ) -> list[SkippedTurn]:
     """Sample the turns that the file lacks; what each batch took is stored beside it. Returns the turns left out."""
-    sampling = Sampling(
-        temperature=options.temperature,
-        top_p=options.top_p,
-        top_k=options.top_k,
-        max_tokens=options.max_tokens,
-        seed=options.profile_seed,
-    )
     misfits = [found for turn in asked if (found := misfit(sampler, turn, options.max_tokens)) is not None]
     unfit = {skip.turn_id for skip in misfits}
     fitting = [turn for turn in asked if turn.id not in unfit]
@@ -219,7 +212,7 @@ def _sample(
     done = len(fitting) - len(missing)
     for batch in batches:
         began = time.monotonic()
-        groups = list(sample_groups(batch, sampler, verifier, options.num_samples, sampling))
+        groups = list(sample_groups(batch, sampler, verifier, options.num_samples, options.sampling))
         seconds = time.monotonic() - began
         faults += [SkippedTurn(turn_id=group.turn_id, reason=group.fault) for group in groups if group.fault]
         kept = [group for group in groups if group.fault is None]
@@ -230,7 +223,7 @@ def _sample(
     if batches and not getattr(sampler, "is_paid", False):
         batch = batches[-1]
         began = time.monotonic()
-        alone = list(sampler.sample(batch, 1, sampling.model_copy(update={"max_tokens": 1})))
+        alone = list(sampler.sample(batch, 1, options.sampling.model_copy(update={"max_tokens": 1})))
         times.append([_time("prompts", batch, alone, time.monotonic() - began)])
     skipped = RecordFile(folder / "skipped.jsonl", SkippedTurn)
     skipped.append([skip for skip in (*misfits, *faults) if skip.turn_id not in skipped])

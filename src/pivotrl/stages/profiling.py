@@ -16,7 +16,7 @@ from pivotrl.options import options_dict
 from pivotrl.plugins.describing import describe, own_code, spec_of
 from pivotrl.plugins.shapes import require_sampler, require_verifier
 from pivotrl.profiling import ProfileOptions, outcome_counts, profile, why_none_fits
-from pivotrl.profiling.adaptive import evidence_of, max_mean_of
+from pivotrl.profiling.adaptive import evidence_of
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.reading.alternatives import count_alternatives
@@ -161,7 +161,7 @@ def _adaptive_counts(
         return {}
     evidence_N = [evidence_of(group, at_least.get(group.turn_id, 0.0)) for group in groups]
     spared = sum(skip.reason in ("too_likely", "not_needed") for skip in left_out)
-    f1 = expected_f1(evidence_N, profiling.num_samples, max_mean_of(profiling))
+    f1 = expected_f1(evidence_N, profiling.num_samples, profiling.max_mean)
     numbers = Counter(len(group.completions_G) for group in groups)
     return {
         "samples": sum(len(group.completions_G) for group in groups),

@@ -52,6 +52,7 @@ def select_stage(
     files, stage_name = files or RunFiles(directory), selection_stage(name)
     path = directory / outputs(stage_name)[0]
     groups = files.profiles()
+    _warn_of_other_rule(files.finished("profile"), selection)
     facts = _facts(files, groups)
     selections = select(groups, selection, facts)
     settings, inputs = settings_of(selection), {"profiles.jsonl": files.sha256("profiles.jsonl")}
@@ -72,6 +73,20 @@ def select_stage(
             stage.finish(counts_of(selections, groups, selection, facts))
     require_pivots(selections)
     return selections
+
+
+def _warn_of_other_rule(profile: Manifest, selection: SelectionOptions) -> None:
+    """An adaptive profile stopped where the rule mixed with one lambda was decided. For others it may know too little."""
+    if profile.options.get("adaptive") is None:
+        return
+    max_mean = profile.options.get("adaptive_max_mean") or SelectionOptions.max_mean
+    if (selection.rule, selection.max_mean) != ("mixed", max_mean):
+        warnings.warn(
+            f"the profile is adaptive: it stopped where the rule mixed with --max-mean {max_mean:g} was decided, so it "
+            "may have too few samples for another selection",
+            Notice,
+            stacklevel=3,
+        )
 
 
 def _repair(directory: Path, stage: str, selections: Sequence[Selection]) -> None:
