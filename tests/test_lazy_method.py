@@ -194,3 +194,5 @@ def test_a_whole_run_is_complete_without_a_profile(tmp_path: Path, capsys: pytes
     assert "not finished" not in told.out + told.err
     assert "options of the selection have no effect" in told.err
     assert "Not final" not in (tmp_path / "run" / "report.html").read_text()
+    assert pivotrl("status", str(tmp_path / "run")) == 0
+    assert "not begun" not in capsys.readouterr().out

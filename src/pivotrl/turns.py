@@ -143,7 +143,15 @@ def in_rounds(turns: Sequence[Turn], seed: int, max_rounds: int | None = None, t
         max_rounds: how often a task may appear.
         together: how many turns of one trajectory are adjacent each time.
     """
-    generator = random.Random(seed)  # noqa: S311
+    shares = [_shares(pile, together) for pile in shuffled_by_task(turns, random.Random(seed))]  # noqa: S311
+    rounds = max(map(len, shares), default=0)
+    if max_rounds is not None:
+        rounds = min(rounds, max_rounds)
+    return [turn for i in range(rounds) for pile in shares if i < len(pile) for turn in pile[i]]
+
+
+def shuffled_by_task(turns: Sequence[Turn], generator: random.Random) -> list[list[Turn]]:
+    """The turns of each task; tasks and the turns of each are shuffled."""
     by_task: dict[str, list[Turn]] = {}
     for turn in turns:
         by_task.setdefault(turn.trajectory.task_id, []).append(turn)
@@ -151,11 +159,7 @@ def in_rounds(turns: Sequence[Turn], seed: int, max_rounds: int | None = None, t
     generator.shuffle(piles)
     for pile in piles:
         generator.shuffle(pile)
-    shares = [_shares(pile, together) for pile in piles]
-    rounds = max(map(len, shares), default=0)
-    if max_rounds is not None:
-        rounds = min(rounds, max_rounds)
-    return [turn for i in range(rounds) for pile in shares if i < len(pile) for turn in pile[i]]
+    return piles
 
 
 def _shares(turns: Sequence[Turn], size: int) -> list[list[Turn]]:

@@ -40,10 +40,13 @@ def print_status(directory: Path, as_json: bool) -> None:
         print(json.dumps({**found.as_json(), "next": step._asdict()}, indent=2))
         return
     table = new_table("stage", "state", "rollout turns", "tokens", "seconds")
+    has_trained = any(stage.stage == "train" and stage.state == "done" for stage in found.stages)
+    spared = _NEEDED_FOR_PIVOTS if has_trained else ()
     for stage in found.stages:
         begun = stage.state != "not begun"
         cost = (_number(value, begun) for value in (stage.rollout_turns, stage.tokens, stage.seconds))
-        table.add_row(plain(stage.stage), stage.state, *cost)
+        is_spared = stage.stage in spared and not begun
+        table.add_row(plain(stage.stage), "not needed" if is_spared else stage.state, *cost)
     totals = (_number(found.total(name), True) for name in ("rollout_turns", "tokens", "seconds"))
     table.add_row("total", "", *totals)
     print_table(out, table)

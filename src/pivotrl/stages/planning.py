@@ -29,7 +29,7 @@ from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import CONTINUED, Stage, reopen, require_same, seconds_spent
 from pivotrl.storage.record_files import RecordFile, sha256_of_json
-from pivotrl.turns import TurnOptions, cut, whole_trajectories
+from pivotrl.turns import TurnOptions, cut, shuffled_by_task, whole_trajectories
 
 T = TypeVar("T")
 
@@ -84,14 +84,8 @@ def in_pilot_order(turns: Sequence[Turn], seed: int) -> list[Turn]:
     start; each point takes the turn where it falls.
     """
     generator = random.Random(seed)  # noqa: S311
-    by_task: dict[str, list[Turn]] = {}
-    for turn in turns:
-        by_task.setdefault(turn.trajectory.task_id, []).append(turn)
-    tasks = list(by_task.values())
-    generator.shuffle(tasks)
-    for task in tasks:
-        generator.shuffle(task)
-    circle, start = [turn for task in tasks for turn in task], generator.random()
+    circle = [turn for task in shuffled_by_task(turns, generator) for turn in task]
+    start = generator.random()
     num_bits = max(1, (len(circle) - 1).bit_length())
     points = (int(f"{number:0{num_bits}b}"[::-1], 2) / 2**num_bits for number in range(2**num_bits))
     places = dict.fromkeys(int((point + start) % 1 * len(circle)) for point in points)

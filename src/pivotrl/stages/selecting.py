@@ -76,7 +76,8 @@ def select_stage(
 
 
 def _warn_of_other_rule(profile: Manifest, selection: SelectionOptions) -> None:
-    """An adaptive profile stopped where the rule mixed with one lambda was decided. For others it may know too little."""
+    """An adaptive profile stopped where the rule mixed with one lambda was decided; for others it may know too
+    little."""
     if profile.options.get("adaptive") is None:
         return
     max_mean = profile.options.get("adaptive_max_mean") or SelectionOptions.max_mean
