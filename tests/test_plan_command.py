@@ -176,3 +176,9 @@ def test_nothing_is_wider_than_80_columns(
     assert call("plan", run, *FLAGS, *more) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 20 and max(map(len, lines)) <= 80
+
+
+def test_hardware_without_a_model_size_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("plan", run, "--gpus", 8) == 2
+    assert "--gpus 8 belongs to the table by formula; give --model-size" in capsys.readouterr().err
+    assert call("plan", "--model-size", "8B", "--gpus", 8) == 0

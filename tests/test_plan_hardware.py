@@ -174,9 +174,3 @@ def test_weights_that_do_not_fit_one_gpu_are_sampled_from_several():
     assert plan.gpus_per_replica == 4 and plan.rows > 1
     assert 2 * plan.shape.parameters / 4 + plan.cache <= 80 * GIB
     assert math.isfinite(sum(work.seconds for work in plan.works))
-
-
-def test_hardware_without_a_model_size_is_refused() -> None:
-    with pytest.raises(InputError, match="--gpus 8 belongs to the table by formula; give --model-size"):
-        HardwareOptions(gpus=8)
-    HardwareOptions(model_size="8B", gpus=8)

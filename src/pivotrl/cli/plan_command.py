@@ -17,6 +17,7 @@ from pivotrl.cli.choices import Price, SamplerChoice
 from pivotrl.cli.watching import Watching
 from pivotrl.judging.guarded import VerificationOptions
 from pivotrl.judging.lint import CheckOptions
+from pivotrl.options import refuse
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Notice
 from pivotrl.report.planning.costs import TokenPrice, measured
@@ -78,6 +79,10 @@ def plan(
             Notice,
             stacklevel=2,
         )
+    if hardware.model_size is None:
+        for field in dataclasses.fields(hardware):
+            if (value := getattr(hardware, field.name)) != field.default:
+                refuse(field.name, value, "belongs to the table by formula; give --model-size too, such as 8B")
     if directory is None and hardware.model_size is None:
         raise InputError("give the directory of a run, or --model-size for a table by formula")
     found = memory = None

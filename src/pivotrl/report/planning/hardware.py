@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
-from pivotrl.options import AtLeast0, AtLeast1, NotNegative, Positive, check, refuse
+from pivotrl.options import AtLeast0, AtLeast1, NotNegative, Positive, check
 from pivotrl.report.planning.shapes import ModelShape
 
 GIB = float(1 << 30)
@@ -65,10 +64,6 @@ class HardwareOptions:
 
     def __post_init__(self) -> None:
         check(self)
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if self.model_size is None and value != field.default:
-                refuse(field.name, value, "belongs to the table by formula; give --model-size too, such as 8B")
 
 
 @dataclass(frozen=True)
