@@ -21,6 +21,7 @@ from claims_page import claims
 from pictures_page import pictures
 from theory_page import theory
 
+import pilots
 from pivotrl.reading.audit import DROPS, EXCLUSIONS, LOSSES
 
 ROOT = Path(__file__).parents[1]
@@ -167,6 +168,7 @@ TABLES = {
     "micro predictions": lambda: page.predictions("micro"),
     "micro false alarms": lambda: page.false_alarms("micro"),
     "micro theory": theory,
+    "pilots": pilots.table,
     "profile costs": costs.table,
     "profiles and training": lambda: page.cost_table(
         "micro", page.COST_CELL, page.PROFILE_PAIRS, ("rollout turns", "decoded tokens", "seconds")
@@ -197,6 +199,7 @@ def main() -> None:
         ROOT / "docs" / "results.md",
         ROOT / "docs" / "formats.md",
         ROOT / "docs" / "profiling.md",
+        ROOT / "docs" / "planning.md",
     ):
         text = path.read_text()
         if arguments.check and render(text) != text:

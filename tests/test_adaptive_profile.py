@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dying import Dying, Killed
 from pivotrl import InputError, ProfileOptions, Turn, cut, profile, select
 from pivotrl.policies.tabular import Policy
 from pivotrl.profiling.adaptive import evidence_of
@@ -78,20 +79,8 @@ def test_a_killed_profile_ends_as_an_undisturbed_one(after: int, wanted: int | N
     options = ProfileOptions(num_samples=32, adaptive=0.95, wanted_pivots=wanted)
     undisturbed, skipped = profile(turns(), spread_out(), verify, tmp_path / "a.jsonl", options)
 
-    class Killed(BaseException):
-        pass
-
-    class Dying(Policy):
-        calls = 0
-
-        def sample(self, *arguments: Any, **options: Any) -> Any:
-            self.calls += 1
-            if self.calls > after:
-                raise Killed
-            return super().sample(*arguments, **options)
-
     with pytest.raises(Killed):
-        profile(turns(), Dying(spread=2.0), verify, tmp_path / "b.jsonl", options)
+        profile(turns(), Dying(after, spread=2.0), verify, tmp_path / "b.jsonl", options)
     assert profile(turns(), spread_out(), verify, tmp_path / "b.jsonl", options) == (undisturbed, skipped)
     assert (tmp_path / "b.jsonl").read_bytes() == (tmp_path / "a.jsonl").read_bytes()
 

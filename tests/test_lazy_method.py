@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dying import Dying, Killed
 from pivotrl import Action, InputError, TrainingOptions, Turn, Verdict, cut, run, train
 from pivotrl.policies.tabular import Policy
 from pivotrl.readers.chat import read
@@ -81,20 +82,8 @@ def test_the_reward_rises_and_mastered_turns_retire(tmp_path: Path) -> None:
 def test_a_killed_training_ends_as_an_undisturbed_one(after: int, tmp_path: Path) -> None:
     policy, steps = trained(tmp_path / "a")
 
-    class Killed(BaseException):
-        pass
-
-    class Dying(Policy):
-        calls = 0
-
-        def sample(self, *arguments: Any, **options: Any) -> Any:
-            self.calls += 1
-            if self.calls > after:
-                raise Killed
-            return super().sample(*arguments, **options)
-
     with pytest.raises(Killed):
-        train(Dying(spread=1.0), turns(), some_never_pass, tmp_path / "b", TrainingOptions(**OPTIONS))
+        train(Dying(after, spread=1.0), turns(), some_never_pass, tmp_path / "b", TrainingOptions(**OPTIONS))
     resumed, again = trained(tmp_path / "b")
     assert (tmp_path / "b" / "groups.jsonl").read_bytes() == (tmp_path / "a" / "groups.jsonl").read_bytes()
     chances = [[list(one.probabilities(turn)) for turn in turns()] for one in (policy, resumed)]
