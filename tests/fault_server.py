@@ -141,6 +141,9 @@ class FaultServer(ThreadingHTTPServer):
         refuses: fields that it does not know, and refuses with 400.
         speak: (hash of the prompt, serial number) -> text of a sample.
         message: text -> message of the chat API.
+        is_processed: its log-probabilities are those after temperature.
+        adapters: how it takes LoRA adapters: "well"; "unlisted"; "unused", it answers as the base model; "kept", also
+            after it was told to unload them. None: it knows no adapters.
     """
 
     daemon_threads = True
@@ -160,6 +163,8 @@ class FaultServer(ThreadingHTTPServer):
         refuses: Sequence[str] = (),
         speak: Callable[[str, int], str] | None = None,
         message: Callable[[str], dict[str, Any]] | None = None,
+        is_processed: bool = False,
+        adapters: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -167,6 +172,7 @@ class FaultServer(ThreadingHTTPServer):
         self.lists_models, self.drift, self.fixed_seed, self.refuses = lists_models, drift, fixed_seed, refuses
         self.speak = speak or (lambda prompt, serial: f"{prompt[:8]} answers {serial:06d}" + " so" * (serial % 5))
         self.message = message or (lambda text: {"role": "assistant", "content": text})
+        self.is_processed, self.adapters, self.loaded = is_processed, adapters, set[str]()
         self.drawn: dict[str, Sample] = {}
         self.bodies: list[dict[str, Any]] = []
         self.happened: Counter[str] = Counter()
@@ -183,6 +189,10 @@ class FaultServer(ThreadingHTTPServer):
             self.bodies.append(body)
             if any(field in body for field in self.refuses):
                 raise Refused(400, {})
+            if "lora_name" in body:
+                return None, self._adapter(path, body["lora_name"])
+            if self.adapters and body["model"] not in {self.model, *self.loaded}:
+                raise Refused(404, {})
             fault = self._dice.choice(self.faults) if self.faults and self._dice.random() < self.rate else None
             answer = self._drawn(body, is_chat=path.endswith("chat/completions"))
             if fault:
@@ -194,8 +204,20 @@ class FaultServer(ThreadingHTTPServer):
             raise Refused(int(fault.rpartition("_")[2]), {"Retry-After": "0"})
         return fault if fault in BREAKS else None, answer
 
+    def _adapter(self, path: str, name: str) -> Answer:
+        if self.adapters is None:
+            raise Refused(404, {})
+        if path.endswith("/load_lora_adapter"):
+            self.loaded.add(name)
+        elif self.adapters != "kept":
+            self.loaded.discard(name)
+        return {}
+
     def _drawn(self, body: dict[str, Any], is_chat: bool) -> Answer:
         prompt = prompt_of(body["messages"] if is_chat else body["prompt"])
+        if body["model"] in self.loaded and self.adapters != "unused":
+            prompt = prompt_of([prompt])
+        logprob = LOGPROB / body["temperature"] if self.is_processed and body["temperature"] else LOGPROB
         choices, num_tokens = [], 0
         for index in range(body.get("n", 1)):
             self._serial += 1
@@ -211,10 +233,10 @@ class FaultServer(ThreadingHTTPServer):
                 if self.encode and body.get("return_token_ids"):
                     choice["token_ids"] = list(sample.ids)
                     choice["prompt_token_ids"] = [1, *body["prompt"]] if self.drift else body["prompt"]
-                    choice["logprobs"] = {"token_logprobs": [LOGPROB] * len(sample.ids)}
+                    choice["logprobs"] = {"token_logprobs": [logprob] * len(sample.ids)}
             choices.append(choice)
         usage = {"prompt_tokens": len(body.get("prompt", ())) or 30, "completion_tokens": num_tokens}
-        return {"model": self.model, "choices": choices, "usage": usage}
+        return {"model": body["model"], "choices": choices, "usage": usage}
 
     def _sample(self, prompt: str, serial: int, max_tokens: int) -> Sample:
         text = self.speak(prompt, serial)
@@ -240,9 +262,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        row = {"id": self.server.model, "object": "model", "max_model_len": 2048}
+        names = {self.server.model, *(() if self.server.adapters == "unlisted" else self.server.loaded)}
+        rows = [{"id": name, "object": "model", "max_model_len": 2048} for name in sorted(names)]
         if self.server.lists_models:
-            self._send(200, json.dumps({"object": "list", "data": [row]}), {})
+            self._send(200, json.dumps({"object": "list", "data": rows}), {})
         else:
             self._send(404, "no", {})
 

@@ -13,7 +13,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import peft
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from pivotrl import cut
 from pivotrl.engine.locating import locate
@@ -39,6 +42,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = probe.getsockname()[1]
     options = f"--served-model-name m --host 127.0.0.1 --port {port} --dtype float32 --generation-config vllm"
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": ""}
+    environment |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    options += " --enable-lora --max-lora-rank 16 --enable-auto-tool-choice --tool-call-parser hermes"
     environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(locate(MODEL)), *options.split()]
     command += ["--max-model-len", "2048", "--enforce-eager"]
@@ -58,10 +63,30 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait(30)
 
 
-def test_it_is_fit_without_warnings(url: str) -> None:
-    findings = list(check_server(Sampler(base_url=url, model="m", tokenizer=MODEL)))
-    assert len(findings) >= 14
-    assert [finding for finding in findings if finding.status != "ok" and finding.name not in ("latency", "n")] == []
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter with noise in it, as peft saves it."""
+    base = AutoModelForCausalLM.from_pretrained(locate(MODEL))
+    model = peft.get_peft_model(base, peft.LoraConfig(r=8, target_modules=["q_proj", "v_proj"]))
+    torch.manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    folder = tmp_path_factory.mktemp("adapter")
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_it_is_fit_without_warnings(url: str, adapter: Path) -> None:
+    findings = list(check_server(Sampler(base_url=url, model="m", tokenizer=MODEL), str(adapter)))
+    assert len(findings) >= 19
+    may_warn = ("latency", "n", "tool calls")  # the small model may write no call
+    assert [finding for finding in findings if finding.status != "ok" and finding.name not in may_warn] == []
+
+
+def test_messages_with_tools_are_taken(url: str) -> None:
+    findings = {finding.name: finding for finding in check_server(Sampler(base_url=url, model="m"))}
+    assert findings["text"].status == "ok" and findings["tool calls"].status != "fault"
 
 
 def test_its_logprobs_are_those_of_the_local_model(url: str) -> None:

@@ -20,10 +20,11 @@ def check_server(
     model: str,
     tokenizer: str | None = None,
     key_variable: str | None = None,
+    lora: str | None = None,
     deadline_seconds: float = 120.0,
     json: bool = False,
 ) -> None:
-    """Test whether an OpenAI-compatible server is fit for sampling, with about twenty small requests.
+    """Test whether an OpenAI-compatible server is fit for sampling, with about forty small requests.
 
     The last line is the verdict. The exit code is 2 if the server is not fit.
 
@@ -32,6 +33,7 @@ def check_server(
         model: Name of the model on the server.
         tokenizer: The model's tokenizer, a Hugging Face id or a folder; prompts are then sent as token ids.
         key_variable: Name of the environment variable that holds the key.
+        lora: A LoRA adapter to load, use and unload, as a folder on the server's machine.
         deadline_seconds: Longest time that a request may take, retries included.
         json: Print the findings as JSON.
     """
@@ -42,7 +44,7 @@ def check_server(
     sampler = sampler_class(
         base_url=url, model=model, tokenizer=tokenizer, key_variable=key_variable, deadline_seconds=deadline_seconds
     )
-    findings = list(examine(sampler))
+    findings = list(examine(sampler, lora))
     if json:
         rows = [dataclasses.asdict(finding) for finding in findings]
         print(

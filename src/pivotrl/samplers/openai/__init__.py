@@ -43,6 +43,9 @@ class Sampler:
         lists_models: False for a server that fails to list its models; only their name identifies them then.
         actions, reasoning, style, variables: how turns are written and read, see
             :class:`pivotrl.rendering.Renderer`; without a tokenizer only ``actions`` has an effect.
+        logprobs: which log-probabilities the server gives: ``raw`` are the model's own, ``processed`` those after
+            temperature, top-k and top-p. Raw ones are kept at temperature 1 without top-k and top-p alone, where both
+            are the same; elsewhere they would not be those of the samples, so they are unknown.
         extra: more fields for every request.
         max_requests: how many requests this process may make.
         max_tokens_total: how many tokens, prompts and completions, the server may count; the batch that reaches it is
@@ -69,6 +72,7 @@ class Sampler:
         reasoning: Literal["template", "keep", "strip"] = "template",
         actions: str = "auto",
         variables: Mapping[str, Any] | None = None,
+        logprobs: Literal["raw", "processed"] = "raw",
         extra: Mapping[str, Any] | None = None,
         max_requests: AtLeast1 | None = None,
         max_tokens_total: AtLeast1 | None = None,
@@ -79,7 +83,7 @@ class Sampler:
         check_arguments(Sampler, locals())
         if actions != "auto" and actions not in style_names():
             raise InputError(f"no style of actions called {actions!r}; there are auto, {', '.join(style_names())}")
-        self.model, self.choices, self.actions = model, choices, actions
+        self.model, self.choices, self.actions, self.logprobs = model, choices, actions, logprobs
         self.extra = _checked_extra(extra or {})
         self.renderer = _renderer(tokenizer, style, reasoning, actions, variables) if tokenizer else None
         self.endpoint = Endpoint(
@@ -113,6 +117,7 @@ class Sampler:
             "model": self.model,
             "served": self.served.facts,
             "choices": self.choices,
+            **({"logprobs": "processed"} if self.logprobs == "processed" else {}),
             **({"extra": self.extra} if self.extra else {}),
         }
         if self.renderer is None:
@@ -147,7 +152,7 @@ class Sampler:
         questions = [self.question(turn, sampling) for turn in turns]
         found = self.asking.ask(questions, num_samples, sampling.seed, first, sampling.temperature)
         for turn, group in zip(turns, found, strict=True):
-            yield self._group(turn, group, num_samples, first, sampling.max_tokens)
+            yield self._group(turn, group, num_samples, first, sampling)
         self._tell(found)
 
     def question(self, turn: Turn, sampling: Sampling) -> Question:
@@ -183,14 +188,18 @@ class Sampler:
             lambda choice: fault_of_tokens(choice, renderer, prompt, turn.id, sampling.max_tokens),
         )
 
-    def _group(self, turn: Turn, found: Found, num_samples: int, first: int, max_tokens: int) -> SampleGroup:
+    def _group(self, turn: Turn, found: Found, num_samples: int, first: int, sampling: Sampling) -> SampleGroup:
         renderer = self.renderer
+        knows_logprobs = self.logprobs == "processed" or _is_plain(sampling)
         if found.fault is not None:
             completions = (_none(found.fault),) * num_samples
         elif renderer is None:
             completions = tuple(self._said(turn, choice) for choice in found.samples)
         else:
-            completions = tuple(completion_of_tokens(choice, renderer, turn, max_tokens) for choice in found.samples)
+            completions = tuple(
+                completion_of_tokens(choice, renderer, turn, sampling.max_tokens, knows_logprobs)
+                for choice in found.samples
+            )
         prompt = () if renderer is None else renderer.prompt(turn)
         return SampleGroup(
             turn_id=turn.id,
@@ -228,6 +237,11 @@ class Sampler:
                 Notice,
                 stacklevel=3,
             )
+
+
+def _is_plain(sampling: Sampling) -> bool:
+    """Whether the samples come from the model's own distribution."""
+    return sampling.temperature == 1.0 and sampling.top_p == 1.0 and sampling.top_k is None
 
 
 def _fault_of_message(choice: Choice) -> str | None:

@@ -74,15 +74,18 @@ def _without_end(text: str, renderer: Renderer) -> str:
     )
 
 
-def completion_of_tokens(choice: Choice, renderer: Renderer, turn: Turn, max_tokens: int) -> Completion:
-    """The sample with its action. Log-probabilities that do not match the ids are unknown."""
+def completion_of_tokens(
+    choice: Choice, renderer: Renderer, turn: Turn, max_tokens: int, knows_logprobs: bool = True
+) -> Completion:
+    """The sample with its action. Log-probabilities that do not match the ids are unknown, and so are those of another
+    distribution than the one sampled from."""
     ids = choice.token_ids_T or ()
     if ids:
         text = renderer.decode(ids)
         stopped = ids[-1] in renderer.stop_ids or (choice.finish_reason != "length" and len(ids) < max_tokens)
     else:
         text, stopped = _without_end(choice.text, renderer), choice.finish_reason != "length"
-    logprobs = choice.logprobs_T or ()
+    logprobs = (choice.logprobs_T or ()) if knows_logprobs else ()
     action, error = renderer.parse(text, turn) if stopped else (Action(), "truncated")
     return Completion(
         action=action,
