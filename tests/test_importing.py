@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +307,14 @@ def test_where_every_task_would_be_held_out_one_is_trained_on_and_stays_there(tm
     (tmp_path / "all").mkdir()
     with pytest.raises(InputError, match="--heldout-fraction must be less than 1"):
         imported(tmp_path / "all", [row(0), row(1)], ReadOptions(heldout_fraction=1.0))
+
+
+def test_reading_a_log_loads_no_game_and_no_model(tmp_path: Path) -> None:
+    """They cost seconds, and some are not installed."""
+    code = (
+        "import sys; from pivotrl.cli import main\n"
+        f"main(['read', {str(TAU)!r}, '-o', {str(tmp_path / 'run')!r}])\n"
+        "print([name for name in ('torch', 'transformers', 'textworld', 'tau2', 'bfcl_eval') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

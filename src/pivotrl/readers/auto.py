@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,7 +123,7 @@ def _claimed(path: Path) -> list[str]:
 def _modules(question: str) -> tuple[tuple[str, ModuleType], ...]:
     """The readers that define this function and whose packages are installed."""
     found = []
-    for name in plugins.names("readers"):
+    for name in filter(functools.partial(_mentions, question), plugins.names("readers")):
         try:
             module = sys.modules[plugins.find("readers", name).__module__]
         except InputError:
@@ -130,6 +131,12 @@ def _modules(question: str) -> tuple[tuple[str, ModuleType], ...]:
         if hasattr(module, question):
             found.append((name, module))
     return tuple(found)
+
+
+def _mentions(question: str, name: str) -> bool:
+    """Whether the reader may define the function. Readers that play games import large packages, which no log needs."""
+    spec = importlib.util.find_spec(f"pivotrl.readers.{name}")
+    return spec is None or spec.origin is None or question.encode() in Path(spec.origin).read_bytes()
 
 
 def _units(directory: Path) -> Iterator[Path | Refusal]:
