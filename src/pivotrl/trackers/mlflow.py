@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pivotrl.plugins.extras import load_package
-from pivotrl.protocols.tracking import StageTracker, TrackedStage, Value
+from pivotrl.runs.tracking import StageTracker, TrackedStage, Value
 
 _TAG = "pivotrl.stage_id"
 _LONGEST_NOTE = 5_000

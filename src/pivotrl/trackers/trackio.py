@@ -10,7 +10,7 @@ from typing import Any
 
 from pivotrl.options import InputError
 from pivotrl.plugins.extras import load_package
-from pivotrl.protocols.tracking import StageTracker, TrackedStage, Value
+from pivotrl.runs.tracking import StageTracker, TrackedStage, Value
 
 
 class Tracker(StageTracker):

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pivotrl.plugins.extras import load_package
-from pivotrl.protocols.tracking import StageTracker, TrackedStage, Value
-from pivotrl.storage.record_files import write_file
+from pivotrl.runs.tracking import StageTracker, TrackedStage, Value
 
 
 class Tracker(StageTracker):
     """Each stage is a run of W&B; the runs of one directory are a group.
 
-    Offline, nothing leaves the machine: ``wandb sync`` sends the folders later. The machine's name, the code and the
-    console are never recorded.
+    Offline, nothing leaves the machine; ``wandb sync`` sends a finished run. A run that resumes offline is written anew
+    from its beginning, since W&B cannot continue a file; the former file moves to ``wandb/superseded``. Neither code
+    nor console output is recorded.
 
     Args:
         project: of W&B.
@@ -52,11 +52,15 @@ class Tracker(StageTracker):
     def begin(self, stage: TrackedStage) -> int:
         folder = Path(self._directory_given) if self._directory_given else stage.directory or Path()
         folder.mkdir(parents=True, exist_ok=True)
-        self._marker = folder / "wandb" / f"{stage.id}.step"
+        if self._mode != "online":
+            for former in folder.glob(f"wandb/offline-run-*-{stage.id}"):
+                (folder / "wandb" / "superseded").mkdir(exist_ok=True)
+                former.rename(folder / "wandb" / "superseded" / former.name)
         settings = self._wandb.Settings(
             console="off",
             disable_code=True,
             disable_git=True,
+            x_transaction_log_flush_interval=1.0,
             save_code=False,
             silent=True,
             init_timeout=self._timeout,
@@ -77,11 +81,10 @@ class Tracker(StageTracker):
             settings=settings,
         )
         self._run.config.update(dict(stage.config), allow_val_change=True)
-        return int(self._marker.read_text()) if self._marker.is_file() else -1  # offline, W&B does not know
+        return int(self._run.starting_step) - 1 if self._run.resumed else -1
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=step, commit=True)  # else it is written when the next one comes
-        write_file(self._marker, str(step))
 
     def text(self, notice: str) -> None:
         self._run.write_logs(f"{notice}\n")

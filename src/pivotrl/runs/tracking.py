@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pivotrl.protocols.observing import Observer
-from pivotrl.records import Manifest
+from pivotrl.records import Manifest, StepMetrics
+from pivotrl.storage.record_files import RecordFile
 
 Value = str | int | float | bool | None
 
@@ -48,8 +49,9 @@ class StageTracker(Observer):
     """Turns the events of a run into calls of an experiment tracker. A subclass writes :meth:`begin`, :meth:`log`,
     :meth:`text` and :meth:`end`.
 
-    A training that was killed repeats the steps since its last checkpoint with the same result. Those that the tracker
-    already has are not sent again.
+    A training that was killed repeats the steps since its last checkpoint, with the same result. What the tracker has
+    of them is not sent again, and what it has not, because it was lost on the way, is sent from ``metrics.jsonl``. So
+    each step is sent once.
     """
 
     _directory: Path | None = None
@@ -80,6 +82,9 @@ class StageTracker(Observer):
         self.close()
         config = {**flat(manifest.options), **flat({"policy": manifest.policy})}
         self._begin(TrackedStage(manifest.id or uuid.uuid4().hex, stage, config, self._directory))
+        if self._directory:
+            for row in RecordFile(self._directory / stage / "metrics.jsonl", StepMetrics):
+                self.step(row.step, row.metrics)
 
     def step(self, number: int, metrics: Mapping[str, float]) -> None:
         if not self._is_open:
