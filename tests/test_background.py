@@ -99,8 +99,8 @@ def test_a_command_with_trackers_that_fail_ends_well_and_tells_why(
 ) -> None:
     broken = ["test_background:Raising", "test_background:Hanging"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])}
-    script = "import pivotrl.protocols.background as b; b._PATIENCE_SECONDS = 1.0; from pivotrl.cli import main; main()"
-    script = script.replace("b._PATIENCE_SECONDS = 1.0", "b.Background.__init__.__defaults__ = (1.0, 2000)")
+    script = "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (1.0, 2000)\n"
+    script += "from pivotrl.cli import main; main()"
     command = [sys.executable, "-c", script, "run", write_logs(tmp_path / "logs.jsonl"), "-o", tmp_path / "run", *FAST]
     done = subprocess.run(
         [*command, "--tracker", *broken], env=environment, capture_output=True, text=True, timeout=120

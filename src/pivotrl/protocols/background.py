@@ -41,8 +41,10 @@ class Background(Observer):
         capacity: int = _CAPACITY,
     ) -> None:
         self._name, self._patience, self._events = name, patience_seconds, Queue[tuple[str, tuple[Any, ...]]](capacity)
-        self._is_deaf, self._has_warned, self._fault = False, False, ""
+        self._is_deaf, self._fault = False, ""
         self._moved, self._busy_with = time.monotonic(), ""
+        self._told_of = 0.0
+        """When the event began that the last notice was about."""
         made = Queue[BaseException | None](1)
         self._thread = threading.Thread(target=self._work, args=(make, made), name=f"tracker {name}", daemon=True)
         self._thread.start()
@@ -74,7 +76,8 @@ class Background(Observer):
             self._thread.join(0.05)
             if self._waited() > self._patience:
                 self._is_deaf = True
-                self._say(f"is still busy with {self._busy_with!r}; {self._left()} not passed on")
+                if self._told_of != self._moved:
+                    self._say(f"is still busy with {self._busy_with!r}; {self._left()} not passed on")
         if self._fault and not self._is_deaf:
             self._is_deaf = True
             self._say(self._fault)
@@ -86,8 +89,8 @@ class Background(Observer):
             self._is_deaf = True
             self._say(self._fault)
             return
-        if self._waited() > self._patience and not self._has_warned:
-            self._has_warned = True
+        if self._waited() > self._patience and self._told_of != self._moved:
+            self._told_of = self._moved
             self._say(f"has been busy with {self._busy_with!r} for {self._waited():.0f} s; the run goes on meanwhile")
         try:
             self._events.put_nowait((event, facts))
