@@ -2,8 +2,8 @@
 
     python recipes/guard_rails.py runs/evidence runs/quickstart
 
-Each folder is searched for ``metrics.jsonl``. Trainings that sample nothing have none of the watched metrics and are not
-counted. The committed numbers are in recipes/results/guard_rails.json.
+Each folder is searched for ``metrics.jsonl``. Trainings that sample nothing are not counted: they have none of the
+watched metrics. The committed numbers are in recipes/results/guard_rails.json.
 """
 
 from __future__ import annotations

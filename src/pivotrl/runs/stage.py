@@ -87,7 +87,8 @@ class Stage:
                 self.manifest = old
             else:
                 noted = {option: fresh.options[option] for option in told if option in fresh.options}
-                self.is_moved = any(old.options.get(option) != value for option, value in noted.items())
+                moved = {option for option, value in noted.items() if old.options.get(option) != value}
+                self.is_moved = bool(moved - {TRACKER})
                 update = {
                     "options": {**old.options, **noted},
                     "resumed_at": now,

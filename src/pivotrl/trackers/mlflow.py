@@ -33,12 +33,13 @@ class Tracker(StageTracker):
         self._experiment, self._artifacts = experiment, artifacts
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would connect whatever the store is
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-        for name in ("mlflow", "alembic"):  # they tell of every table that a new database gets
-            logging.getLogger(name).setLevel(logging.WARNING)
         if uri.startswith("sqlite"):
             load_package("sqlalchemy", "the tracker 'mlflow'")
         self._entities = load_package("mlflow.entities", "the tracker 'mlflow'")
-        self._client: Any = load_package("mlflow.tracking", "the tracker 'mlflow'").MlflowClient(tracking_uri=uri)
+        tracking = load_package("mlflow.tracking", "the tracker 'mlflow'")
+        for name in ("mlflow.store.db.utils", "alembic"):  # they tell of every table that a new database gets
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._client: Any = tracking.MlflowClient(tracking_uri=uri)
 
     def begin(self, stage: TrackedStage) -> int:
         client = self._client
