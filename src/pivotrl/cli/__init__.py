@@ -3,8 +3,8 @@
 Progress goes to stderr, results to stdout.
 
 Exit codes: 0 done; 2 unusable input or options; 3 nothing to train on; 4 disk error; 5 imported, but some records could
-not be read; 6 the sandbox does not hold; 130 interrupted (finished work is kept; continue with the same command, and
---resume for run and read).
+not be read; 6 the sandbox does not hold; 7 a guard rail ended the training; 130 interrupted (finished work is kept;
+continue with the same command, and --resume for run and read).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pivotrl import plugins
 from pivotrl.cli import compare_command, plan_command, server_command, stage_commands, tables, view_commands
 from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
-from pivotrl.protocols import InputError, NoPivots
+from pivotrl.protocols import Collapsed, InputError, NoPivots
 from pivotrl.protocols.observing import told_notices
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -58,6 +58,8 @@ def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
             yield
     except NoPivots as error:
         _fail(str(error), 3)
+    except Collapsed as error:
+        _fail(str(error), 7)
     except InputError as error:
         _fail(str(error), 2)
     except KeyboardInterrupt:

@@ -69,7 +69,10 @@ def next_step(directory: Path, status: RunStatus) -> Next:
         if stage.state == "stopped":
             command = again(directory, stage.stage, find_manifest(directory, stage.stage)).removesuffix(" --overwrite")
             command += " --resume" if stage.stage == "read" else ""
-            return Next(f"continue {stage.stage}", resume if is_whole and stage.stage in STAGES else command)
+            command = resume if is_whole and stage.stage in STAGES else command
+            if stage.fault:
+                return Next("train it again otherwise, or go on without guard rails", f"{command} --guard-steps 0")
+            return Next(f"continue {stage.stage}", command)
     missing = [stage for stage in STAGES if by_name[stage].state == "not begun"]
     if by_name["train"].state == "done":
         missing = [stage for stage in missing if stage not in _NEEDED_FOR_PIVOTS]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from pivotrl import plugins
 from pivotrl.cli.live_progress import live_progress
 from pivotrl.options import InputError
+from pivotrl.protocols.background import Background
 from pivotrl.protocols.observing import Observer, Observers, told_notices
 
 
@@ -17,7 +19,8 @@ class Watching:
     """Who observes the run besides the terminal."""
 
     tracker: tuple[str, ...] = ()
-    """Tracker plugins with options, such as "jsonl(path='events.jsonl')". See `pivotrl list trackers`."""
+    """Trackers with options, such as tensorboard or "wandb(project='mine')". A resumed stage keeps its own. See `pivotrl
+    list trackers`."""
 
     @contextmanager
     def observer(self, *others: Observer) -> Iterator[Observer]:
@@ -29,12 +32,12 @@ class Watching:
         trackers: list[Observer] = []
         try:
             for spec in self.tracker:
-                trackers.append(_loaded(spec))
+                trackers.append(Background(plugins.parse_spec(spec)[0], partial(_loaded, spec)))
         except BaseException:
             Observers(trackers).close()
             raise
         with live_progress() as terminal:
-            watchers = Observers([terminal, *trackers, *others])
+            watchers = Observers([terminal, *trackers, *others], self.tracker)
             try:
                 with told_notices(watchers):
                     yield watchers

@@ -35,7 +35,7 @@ from pivotrl.selection import SelectionOptions
 from pivotrl.stages.reading import read_stage
 from pivotrl.storage.record_files import sha256_of_json, write_file
 from pivotrl.training import TrainingOptions
-from pivotrl.training_options import usual_rate
+from pivotrl.training_options import guard_rails, usual_rate
 from pivotrl.turns import TurnOptions, cut, draw_by_task
 
 
@@ -130,6 +130,7 @@ def compare_logs(
     )
     policy = make_policy(0)
     settings = {name: value for options in fixed for name, value in options_dict(options).items()}
+    settings = {name: value for name, value in settings.items() if name not in guard_rails.OPTIONS}
     settings |= {"verifier": describe(verifier), "exact_verifier": exact_verifier and describe(exact_verifier)}
     settings |= {"environments": describe_environments(environments), "policy": policy.identity}
     settings |= {"train_environments": describe_environments(train_environments)}
@@ -201,6 +202,8 @@ def _require_effect(groups: Sequence[Any]) -> None:
                 refuse(field.name, value, "does nothing here: turns and episodes are measured at 0 and at 1")
             if field.name == "eval_temperatures" and value not in (None, (0.0, 1.0)):
                 refuse(field.name, " ".join(map(str, value)), "must be 0 1: both are measured")
+            if field.name in guard_rails.OPTIONS and value != field.default:
+                refuse(field.name, value, "has no effect in a comparison, which measures every training to its end")
             if field.name == "decay" and value != field.default:
                 refuse(field.name, value, "has no meaning in a comparison, whose checkpoints share one training")
 

@@ -127,6 +127,7 @@ class _Phase:
             return self.profiled
         settled: dict[str, Any] = {"method": self.arm.method, "learning_rate": self.rate, "train_seed": self.trial.seed}
         settled |= {"num_steps": num_steps, "checkpoint_every": num_steps}
+        settled |= {"guard_steps": 0}  # a collapse is a result, too
         options = dataclasses.replace(self.setting.training, **settled)
         steps = train(policy, self.turns, self.verifier, self.folder, options, environments=self.environments)
         return _sum(self.profiled, _costs(steps[:num_steps]))

@@ -426,3 +426,7 @@ class Notice(UserWarning):
 
 class NoPivots(InputError):
     """The selection is empty: there is nothing to train on."""
+
+
+class Collapsed(InputError):
+    """A guard rail ended a training."""

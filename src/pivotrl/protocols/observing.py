@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pivotrl.protocols import Notice
@@ -17,8 +18,15 @@ from pivotrl.records import Manifest
 class Observer:
     """Receives the events of a run. Every method does nothing here: override those you need.
 
-    Events come in order and from one thread. An observer must not change its arguments.
+    Events come in order and from one thread; on the command line each tracker is made and told in a thread of its own
+    (:mod:`pivotrl.protocols.background`). An observer must not change its arguments.
     """
+
+    specs: Sequence[str] = ()
+    """The command line's names of trackers, which the stages note so that a resumed command uses them again."""
+
+    def opened(self, directory: Path) -> None:
+        """The directory of the run whose stage begins next. Sent before each ``started``."""
 
     def started(self, stage: str, manifest: Manifest) -> None:
         """A stage begins or continues; the manifest holds its options, inputs and policy. Skipped stages send no
@@ -53,10 +61,13 @@ SILENT = Observer()
 class Observers(Observer):
     """Several observers as one. If one raises, a notice names it, it gets no more events, and the run continues."""
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._listening = list(observers)
+    def __init__(self, observers: Sequence[Observer], specs: Sequence[str] = ()) -> None:
+        self._listening, self.specs = list(observers), specs
         self._busy: list[Observer] = []
         """Observers that are receiving an event. One that issues a notice then does not get its own."""
+
+    def opened(self, directory: Path) -> None:
+        self._tell("opened", directory)
 
     def started(self, stage: str, manifest: Manifest) -> None:
         self._tell("started", stage, manifest)
@@ -85,12 +96,13 @@ class Observers(Observer):
                 getattr(observer, event)(*facts)
             except (Exception, SystemExit) as error:  # a user's tracker, whose server may be gone
                 self._listening = [other for other in self._listening if other is not observer]
-                self.notice(f"{type(observer).__name__} failed in {event} and gets no more events: {_fault(error)}")
+                self.notice(f"{type(observer).__name__} failed in {event} and gets no more events: {fault_of(error)}")
             finally:
                 self._busy.pop()
 
 
-def _fault(error: BaseException) -> str:
+def fault_of(error: BaseException) -> str:
+    """``ValueError: the first line of its message``."""
     name = type(error).__name__
     try:
         return f"{name}: {error}".splitlines()[0][:200]

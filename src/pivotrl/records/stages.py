@@ -53,6 +53,9 @@ class Manifest(Record):
     schema_version: int = SCHEMA_VERSION
     """Of the manifest and of the stage's record files. Runs of older versions are read; one of a newer version is
     refused."""
+    id: str = ""
+    """Drawn when the stage begins, kept when it resumes: experiment trackers continue their run by it. "" in manifests
+    of older versions."""
     stage: str
     status: Literal["running", "complete"]
     options: dict[str, Any]

@@ -22,6 +22,7 @@ from pivotrl.rollouts import SampleFaults
 from pivotrl.runs.status import stages_needed
 from pivotrl.storage.record_files import counted
 from pivotrl.training_options import rate_complaint
+from pivotrl.training_options.guard_rails import stopped_by
 
 Direction = Literal["up", "down", "none"]
 
@@ -301,6 +302,8 @@ def caveats(
             )
     totals = metric_totals(metrics)
     told += _sample_faults(manifests, totals, results)
+    if "train" in manifests and (stopped := stopped_by(manifests["train"].options, metrics)):
+        told.append(f"A guard rail ended the training: {stopped}.")
     if "train" in manifests and (rate_told := _rate_complaint(manifests["train"])):
         told.append(rate_told)
     if totals["groups/with_signal"] < 0.5 * totals["groups/sampled"]:

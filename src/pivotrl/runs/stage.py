@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import json
 import time
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,8 @@ from pivotrl.storage.record_files import package_versions, timestamp
 
 CONTINUED = "continued_from"
 """The option that notes what a continued stage was made with before."""
+TRACKER = "tracker"
+"""The option that notes who watches the stage."""
 _NAMED = ("select", "train", "evaluations/")
 
 
@@ -61,7 +64,7 @@ class Stage:
         plugins: Mapping[str, str | None] | None = None,
         observer: Observer = SILENT,
     ) -> None:
-        self._observer = observer
+        self._observer, told = observer, {*told, TRACKER}
         self.directory, self.name, self.path = directory, name, manifest_path(directory, name)
         self._start, now = time.monotonic(), timestamp()
         self.is_moved = False
@@ -70,8 +73,11 @@ class Stage:
             update={"plugins": dict(plugins or {}), "started_at": now, "resumed_at": now}
         )
         old = find_manifest(directory, name)
+        if observer.specs or (old is not None and TRACKER in old.options):
+            fresh = fresh.model_copy(update={"options": {**fresh.options, TRACKER: list(observer.specs)}})
         if old is None:
             require_no_strangers(directory, name)
+            fresh = fresh.model_copy(update={"id": uuid.uuid4().hex})
             self.manifest = write_manifest(self.path, fresh)
         else:
             _refuse(directory, name, _differences(old, fresh, told))
@@ -81,7 +87,8 @@ class Stage:
                 self.manifest = old
             else:
                 noted = {option: fresh.options[option] for option in told if option in fresh.options}
-                self.is_moved = any(old.options.get(option) != value for option, value in noted.items())
+                moved = {option for option, value in noted.items() if old.options.get(option) != value}
+                self.is_moved = bool(moved - {TRACKER})
                 update = {
                     "options": {**old.options, **noted},
                     "resumed_at": now,
@@ -90,6 +97,7 @@ class Stage:
                 self.manifest = write_manifest(self.path, old.model_copy(update=update))
         self.done = self.manifest.status == "complete"
         if not self.done:
+            observer.opened(directory)
             observer.started(name, self.manifest)
 
     def finish(self, counts: dict[str, Any], num_rollout_turns: int = 0) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pivotrl.protocols import InputError
-from pivotrl.records import Manifest
+from pivotrl.records import Manifest, StepMetrics
 from pivotrl.runs import lock
 from pivotrl.runs.costs import cost_of, tokens_of
 from pivotrl.runs.layout import STAGES, known_stages, outputs
 from pivotrl.runs.manifest import find_manifest
-from pivotrl.storage.record_files import examine
+from pivotrl.storage.record_files import RecordFile, examine
+from pivotrl.training_options.guard_rails import stopped_by
 
 State = Literal["done", "running", "stopped", "damaged", "not begun"]
 
@@ -31,7 +32,7 @@ class StageStatus:
     """Sampled tokens."""
     seconds: float | None = None
     fault: str = ""
-    """What is damaged."""
+    """What is damaged, or why a guard rail ended the training."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,18 @@ def _status(directory: Path, stage: str, is_held: bool) -> StageStatus:
         counts = manifest.counts if cost.finished else _rows(directory, stage)
     except (InputError, ValueError) as error:
         return StageStatus(stage, "damaged", {}, fault=str(error))
-    return StageStatus(stage, _state(manifest, is_held), counts, cost.rollout_turns, tokens, cost.seconds)
+    state = _state(manifest, is_held)
+    fault = guard_rail_of(directory, stage, manifest) if state == "stopped" else ""
+    return StageStatus(stage, state, counts, cost.rollout_turns, tokens, cost.seconds, fault)
+
+
+def guard_rail_of(directory: Path, stage: str, manifest: Manifest) -> str:
+    """Why a guard rail ended an unfinished training; "" if none did."""
+    rows = RecordFile(directory / stage / "metrics.jsonl", StepMetrics)
+    if manifest.status == "complete" or not len(rows):
+        return ""
+    told = stopped_by(manifest.options, [row.metrics for row in rows])
+    return told and f"a guard rail ended it: {told}"
 
 
 def _state(manifest: Manifest, is_held: bool) -> State:

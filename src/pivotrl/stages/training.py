@@ -35,10 +35,12 @@ from pivotrl.runs.stage import CONTINUED, Stage, policy_differences, reopen, req
 from pivotrl.selection import require_pivots
 from pivotrl.storage.record_files import sha256_of_json
 from pivotrl.training import Method, TrainingOptions, needs_pivots, train
-from pivotrl.training_options import usual_rate, with_learning_rate
+from pivotrl.training_options import guard_rails, usual_rate, with_learning_rate
 from pivotrl.turns import TurnOptions, cut
 
 _SHOWN_FACTS = 3
+_MAY_CHANGE = ("keep_checkpoints", *guard_rails.OPTIONS)
+"""Options that may differ when a training continues: they do not change what is learned."""
 
 
 def train_stage(
@@ -96,7 +98,7 @@ def train_stage(
     if training.learning_rate is None:
         del settings["learning_rate"]  # the policy sets it, and the policy is loaded last
     inputs = {**{file: files.sha256(file) for file in read}, **own_code(verifier)}
-    keeping = {"keep_checkpoints": settings.pop("keep_checkpoints")}
+    keeping = {name: settings.pop(name) for name in _MAY_CHANGE}
     was = None if overwrite else _steps_to_continue(directory, stage_name, training)
     if not overwrite:
         require_same(directory, stage_name, settings | ({"num_steps": was} if was else {}), inputs)
@@ -110,7 +112,7 @@ def train_stage(
         chosen = known = _fitting(chosen, policy, training.train_max_tokens)
     options = with_learning_rate(training, policy)
     settings |= {**options_dict(options), **policy.training_identity}
-    settings.pop("keep_checkpoints")
+    settings = {name: value for name, value in settings.items() if name not in _MAY_CHANGE}
     inputs["policy"] = sha256_of_json(policy.identity)
     if overwrite:
         move_aside(directory, stage_name)

@@ -18,6 +18,7 @@ from pivotrl.plugins.describing import describe
 from pivotrl.plugins.faults import told_of
 from pivotrl.plugins.shapes import require_method
 from pivotrl.protocols import Notice, ObjectiveName, ObjectiveOptions, Policy, UpdateOptions
+from pivotrl.training_options.guard_rails import GuardRails
 
 _SPENT_STEPS = 8
 _SPENT_SHARE = 1 / 3
@@ -26,7 +27,7 @@ _FAR = 10
 
 
 @dataclass(frozen=True)
-class TrainingOptions(ObjectiveOptions):
+class TrainingOptions(GuardRails, ObjectiveOptions):
     """Options of the loop and its objective. Defaults are those of the published run (docs/method.md)."""
 
     method: str = "pivotrl"
