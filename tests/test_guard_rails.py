@@ -24,7 +24,7 @@ from pivotrl.verifiers.exact import verify
 from test_continuing import copy, pivotrl, weights
 from test_pipeline import write_logs
 
-OFF: dict[str, Any] = {"guard_entropy": 0.0, **dict.fromkeys(OPTIONS[2:])}
+OFF: dict[str, Any] = dict.fromkeys(OPTIONS[1:])
 BASE = TrainingOptions(
     **{**OFF, "guard_steps": 5},
     num_steps=40,
