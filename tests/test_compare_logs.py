@@ -80,6 +80,7 @@ def test_the_grid_may_grow_but_nothing_else_may_change(tmp_path: Path, capsys: p
         (["--train-seed", "7"], "--seeds says it"),
         (["--turn-temperature", "1"], "are measured at 0 and at 1"),
         (["--decay", "linear"], "share one training"),
+        (["--guard-kl", "1"], "--guard-kl 1.0 has no effect in a comparison, which measures every training to its end"),
         (["--warmup-steps", "3"], "more than the first checkpoint, 2"),
         (["--verifier", "outcome(environment='plancraft')"], "plays on with the policy"),
     ],

@@ -24,7 +24,7 @@ from pivotrl.verifiers.exact import verify
 from test_continuing import copy, pivotrl, weights
 from test_pipeline import write_logs
 
-OFF: dict[str, Any] = {"guard_entropy": 0.0, **dict.fromkeys(OPTIONS[2:])}
+OFF: dict[str, Any] = dict.fromkeys(OPTIONS[1:])
 BASE = TrainingOptions(
     **{**OFF, "guard_steps": 5},
     num_steps=40,
@@ -94,6 +94,11 @@ def test_each_rail_ends_a_training_that_collapses(
         )
         healthy = train(Table(spread=0.5), turns, verify, tmp_path / "healthy", guarded)
     assert len(freely) == len(healthy) == 40
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)
+        shorter = dataclasses.replace(guarded, num_steps=len(rows))
+        complete = train(policy.reference, turns, verify, tmp_path / "guarded", shorter)
+    assert len(complete) == len(rows), "at its last step a training ends anyway"
     untimed = [
         [{k: v for k, v in row.items() if not k.startswith("time/")} for row in side]
         for side in (rows, [row.metrics for row in freely][: len(rows)])

@@ -226,7 +226,8 @@ def train(
         if str(number) not in metrics_file:
             metrics_file.append([StepMetrics(step=number, metrics=metrics)])
         observer.step(number, metrics)
-        guard_rail.look(metrics)
+        if number + 1 < options.num_steps:
+            guard_rail.look(metrics)
         if (number + 1) % options.checkpoint_every == 0 or number + 1 == options.num_steps:
             save_checkpoint(policy, directory / "checkpoints", number + 1, keeps_all)
         observer.progress("steps", number + 1, options.num_steps, _note(metrics))

@@ -19,8 +19,8 @@ class Watching:
     """Who observes the run besides the terminal."""
 
     tracker: tuple[str, ...] = ()
-    """Trackers with options, such as tensorboard or "wandb(project='mine')". A resumed stage keeps its own. See `pivotrl
-    list trackers`."""
+    """Trackers with options, such as tensorboard or "wandb(project='mine')". A resumed stage keeps its own. See
+    `pivotrl list trackers`."""
 
     @contextmanager
     def observer(self, *others: Observer) -> Iterator[Observer]:

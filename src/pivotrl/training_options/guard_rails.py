@@ -21,7 +21,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from pivotrl.options import AtLeast0, Positive, Share, check, flag
+from pivotrl.options import AtLeast0, Positive, check, flag
 from pivotrl.protocols import Collapsed, Notice
 
 _MAX_SKIPPED = 3
@@ -38,8 +38,8 @@ class GuardRails:
 
     guard_steps: AtLeast0 = 10
     """Steps in a row beyond one of the limits below that end the training. 0: they never do."""
-    guard_entropy: Share = 0.05
-    """Least entropy per token, as a share of that at the start."""
+    guard_entropy: Annotated[float, Field(gt=0, le=1)] | None = 0.05
+    """Least entropy per token, as a share of that at the start. None: no limit."""
     guard_dead_groups: Annotated[float, Field(gt=0, le=1)] | None = 1.0
     """Largest share of groups without signal. None: no limit."""
     guard_malformed: Annotated[float, Field(gt=0, le=1)] | None = 0.5
@@ -129,7 +129,8 @@ def _faults(options: GuardRails, rows: Sequence[Mapping[str, float]], in_a_row: 
         return
     seen, span = _Seen(rows, options.guard_steps, in_a_row), f"in {in_a_row} steps in a row, up to step {len(rows)}"
     entropy = seen.window([row.get("policy/entropy") for row in rows])
-    if entropy and max(entropy.values) < (limit := options.guard_entropy * entropy.start) and not seen.gained(entropy):
+    limit = (options.guard_entropy or 0.0) * entropy.start if entropy else 0.0
+    if entropy and max(entropy.values) < limit and not seen.gained(entropy):
         words = f"entropy was below {limit:.3g} nats per token {span} (at the start {entropy.start:.3g})"
         yield _Fault("guard_entropy", words)
     malformed = seen.window(_shares(rows, "samples/malformed", "samples/total"))
