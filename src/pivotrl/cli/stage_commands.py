@@ -210,6 +210,7 @@ def profile(
 def select(
     directory: tyro.conf.Positional[Path],
     selection: SelectionOptions,
+    labels: Path | None = None,
     name: str | None = None,
     overwrite: bool = False,
     json: bool = False,
@@ -218,6 +219,7 @@ def select(
 
     Args:
         directory: A run directory with a profile.
+        labels: Labels exported from the page of `pivotrl view`: turns to drop, further right actions, notes.
         name: Save as selections/<name>.jsonl instead of as the run's selection; use it with `train --selection`.
         overwrite: Move an earlier selection, and the trainings made from it, to replaced/.
         json: Print the counts and all numbers as JSON.
@@ -225,10 +227,10 @@ def select(
     files, nothing = RunFiles(directory), None
     with working_in(directory):
         try:
-            select_stage(directory, selection=selection, name=name, overwrite=overwrite, files=files)
+            select_stage(directory, selection=selection, labels=labels, name=name, overwrite=overwrite, files=files)
         except NoPivots as error:
             nothing = error
-    print_selection(directory, selection_stage(name), profile_distances(directory, files), json)
+    print_selection(directory, selection_stage(name), profile_distances(directory, files, name), json)
     if nothing is not None:
         raise nothing
 

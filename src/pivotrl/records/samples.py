@@ -193,6 +193,21 @@ class Selection(Record):
         return self.turn_id
 
 
+class Label(Record):
+    """What a person said of a turn of the logs; it belongs to a selection."""
+
+    turn_id: str
+    drop: bool = False
+    """The turn becomes no pivot."""
+    accept: tuple[Action, ...] = ()
+    """Other actions that are right there, too."""
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
+
 class SkippedTurn(Record):
     """An assistant turn that did not become a candidate."""
 

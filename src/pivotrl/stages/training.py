@@ -26,9 +26,10 @@ from pivotrl.protocols import (
     describe_policy,
 )
 from pivotrl.protocols.observing import SILENT, Observer
-from pivotrl.rollouts import misfit
+from pivotrl.records import Label
+from pivotrl.rollouts import misfit, turns_bought
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.layout import outputs, selection_stage, training_stage
+from pivotrl.runs.layout import training_stage
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.replacing import move_aside, move_results_aside
 from pivotrl.runs.stage import CONTINUED, Stage, policy_differences, reopen, require_same
@@ -74,13 +75,14 @@ def train_stage(
     require_policy(policy)
     files, stage_name = RunFiles(directory), training_stage(name)
     method, chosen, known, read = training.load_method(), list[Turn](), list[Turn](), tuple[str, ...]()
-    candidates = dict[str, object]()
+    candidates, labels = dict[str, object](), list[Label]()
     made = _require_environments(method, environments, training.group_size)
     if needs_pivots(method) or (selection is not None and not method.plays):
         rows = files.selections(selection)
         require_pivots(rows)
-        chosen = known = files.turns(row.turn_id for row in rows if row.selected)
-        read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
+        labels = files.labels(selection)
+        chosen = known = files.turns((row.turn_id for row in rows if row.selected), labels)
+        read = (*files.selection_files(selection), "trajectories.jsonl")
     elif not method.plays:
         chosen = known = cut(files.trajectories(), turns)[0]
         candidates, read = options_dict(turns), ("trajectories.jsonl",)
@@ -106,6 +108,9 @@ def train_stage(
             directory, known, verifier, checking, observer, policy, verification, same_turns=False
         )
         checked = report.num_rollout_turns if is_new else 0
+        if overwrite or find_manifest(directory, stage_name) is None:
+            accepted = files.turns((label.turn_id for label in labels if label.accept), labels)
+            checked += _require_accepted(accepted, labels, verifier, verification, policy)
     if candidates:
         chosen = known = _fitting(chosen, policy, training.train_max_tokens)
     options = with_learning_rate(training, policy)
@@ -187,6 +192,52 @@ def _foreign_facts(directory: Path, acting: Mapping[str, Any]) -> list[str]:
             stacklevel=3,
         )
     return facts
+
+
+def _require_accepted(
+    turns: Sequence[Turn],
+    labels: Sequence[Label],
+    verifier: Verifier,
+    verification: VerificationOptions,
+    policy: Policy,
+) -> int:
+    """Try the verifier on the actions that labels accept: one that looks at the demonstration alone, or at effects,
+    knows nothing of them.
+
+    Returns:
+        rollout turns that the verifier bought.
+
+    Raises:
+        InputError: it fails such an action.
+    """
+    accepted = {label.turn_id: label.accept for label in labels}
+    cases = [(turn, action) for turn in turns for action in accepted[turn.id]]
+    if not cases:
+        return 0
+    with Verification(verifier, verification, (), policy) as guarded:
+        verdicts = guarded.judge_all(cases)
+    told = [
+        (verdict.outcome, f"{turn.id} ({verdict.reason})") for (turn, _), verdict in zip(cases, verdicts, strict=True)
+    ]
+    if failed := [place for outcome, place in told if outcome == "fail"]:
+        raise InputError(
+            f"the verifier {describe(verifier)} fails actions that the labels of the selection accept: "
+            f"{_listed(failed)}. It does not look at accepted actions, so training would punish them. Train with one "
+            "that does (docs/verifiers.md), or select without these labels"
+        )
+    if unknown := [place for outcome, place in told if outcome == "no_verdict"]:
+        warnings.warn(
+            f"the verifier {describe(verifier)} gives no verdict on actions that labels accept: {_listed(unknown)}. "
+            "Such samples are left out of training",
+            Notice,
+            stacklevel=3,
+        )
+    return turns_bought(verdicts)
+
+
+def _listed(facts: Sequence[str]) -> str:
+    more = len(facts) - _SHOWN_FACTS
+    return ", ".join(facts[:_SHOWN_FACTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _fitting(turns: Sequence[Turn], policy: Policy, max_tokens: int) -> list[Turn]:
