@@ -36,6 +36,7 @@ from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
 from pivotrl.stages.judging import profile_samples_stage
 from pivotrl.stages.judging_again import judge_again_stage
+from pivotrl.stages.profile_identity import Kind
 from pivotrl.stages.profiling import profile_stage
 from pivotrl.stages.reading import read_stage
 from pivotrl.stages.selecting import profile_distances, select_stage
@@ -64,6 +65,7 @@ def run(
     reader: str = "auto",
     verifier: str = "tool_call",
     heldout: str | None = None,
+    profile_may_differ_in: tuple[Kind, ...] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     json: bool = False,
@@ -76,6 +78,7 @@ def run(
         reader: Reader plugin; auto detects the format from the content. See `pivotrl list readers`.
         verifier: Verifier plugin with options, such as tool_call or command. See `pivotrl list verifiers`.
         heldout: A second source, held out for evaluation.
+        profile_may_differ_in: What the run's profile may differ in from this training; anything else is refused.
         resume: Continue an interrupted run.
         overwrite: Move an existing run in the directory to its replaced/ folder and start again.
         json: Print the summary as JSON.
@@ -101,6 +104,7 @@ def run(
             selection=selection,
             training=training,
             evaluation=evaluation,
+            profile_may_differ_in=profile_may_differ_in or (),
             resume=resume,
             overwrite=overwrite,
             observer=observer,
@@ -247,6 +251,7 @@ def train(
     selection: str | None = None,
     name: str | None = None,
     seeds: tuple[int, ...] | None = None,
+    profile_may_differ_in: tuple[Kind, ...] | None = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -258,6 +263,7 @@ def train(
         selection: Name of the selection to train on; default is the run's selection.
         name: Save in trainings/<name>/ instead of as the run's training; use it with `evaluate --training`.
         seeds: Train once for each of these seeds, in trainings/seed0/ or <name>-seed0/ and so on.
+        profile_may_differ_in: What the run's profile may differ in from this training; anything else is refused.
         overwrite: Move an earlier training, and its evaluations, to replaced/.
         json: Print the counts as JSON.
     """
@@ -277,6 +283,7 @@ def train(
                 name=one,
                 selection=selection,
                 environments=trained_in.make_environments(),
+                profile_may_differ_in=profile_may_differ_in or (),
                 observer=observer,
             )
     tables.print_stages(directory, [training_stage(one) for one in names], json)

@@ -53,6 +53,8 @@ def print_status(directory: Path, as_json: bool) -> None:
     for stage in found.stages:
         if told := stage.fault or _counts(stage):
             out.print(plain(f"{stage.stage}: {told}"), soft_wrap=True)
+        for difference in stage.counts.get("profile_differs_in", ()):
+            out.print(plain(f"{stage.stage}: accepted a profile that differs in {difference}"), soft_wrap=True)
     out.print(f"next: {plain(f'{step.why}: {step.command}' if step.command else step.why)}", soft_wrap=True)
 
 

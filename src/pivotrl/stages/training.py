@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import training_stage
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.replacing import move_aside, move_results_aside
-from pivotrl.runs.stage import CONTINUED, Stage, policy_differences, reopen, require_same
+from pivotrl.runs.stage import CONTINUED, Stage, reopen, require_same
 from pivotrl.selection import require_pivots
+from pivotrl.stages.profile_identity import Difference, Kind, profile_differences, refuse_profile
 from pivotrl.storage.record_files import sha256_of_json
 from pivotrl.training import Method, TrainingOptions, needs_pivots, train
 from pivotrl.training_options import usual_rate, with_learning_rate
@@ -55,6 +56,7 @@ def train_stage(
     selection: str | None = None,
     environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     turns: TurnOptions = TurnOptions(),
+    profile_may_differ_in: Collection[Kind] = (),
     observer: Observer = SILENT,
 ) -> None:
     """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
@@ -70,6 +72,10 @@ def train_stage(
         environments: for a method that plays; such a method needs no selection. If it verifies, too, the verifier is
             tried on the demonstrations of the logs first.
         turns: the candidates of a method that needs no pivots and is given no selection.
+        profile_may_differ_in: what the run's profile may differ in from this training; the manifest notes what does.
+
+    Raises:
+        InputError: the profile differs in anything else (:mod:`pivotrl.stages.profile_identity`).
     """
     require_verifier(verifier)
     require_policy(policy)
@@ -102,15 +108,28 @@ def train_stage(
     was = None if overwrite else _steps_to_continue(directory, stage_name, training)
     if not overwrite:
         require_same(directory, stage_name, settings | ({"num_steps": was} if was else {}), inputs)
+    takes_profile = needs_pivots(method) and method.verifies
+    is_new = overwrite or find_manifest(directory, stage_name) is None
+
+    def differences(acting: Mapping[str, Any] | None) -> list[Difference]:
+        code = own_code(verifier)
+        return profile_differences(files, training, describe(verifier), code, verification, acting)
+
+    if takes_profile and is_new and any(one.kind not in profile_may_differ_in for one in differences(None)):
+        refuse_profile(directory, differences(_as_json(describe_policy(policy))), profile_may_differ_in)
     checked = 0
     if method.verifies:
-        report, is_new = require_checked(
+        report, is_new_report = require_checked(
             directory, known, verifier, checking, observer, policy, verification, same_turns=False
         )
-        checked = report.num_rollout_turns if is_new else 0
-        if overwrite or find_manifest(directory, stage_name) is None:
+        checked = report.num_rollout_turns if is_new_report else 0
+        if is_new:
             accepted = files.turns((label.turn_id for label in labels if label.accept), labels)
             checked += _require_accepted(accepted, labels, verifier, verification, policy)
+    acting = describe_policy(policy)
+    differing = differences(_as_json(acting)) if takes_profile else []
+    if is_new:
+        refuse_profile(directory, differing, profile_may_differ_in)
     if candidates:
         chosen = known = _fitting(chosen, policy, training.train_max_tokens)
     options = with_learning_rate(training, policy)
@@ -124,14 +143,14 @@ def train_stage(
         move_results_aside(directory, stage_name)
         reopen(directory, stage_name, {"num_steps": training.num_steps})
     limits = {**options_dict(checking), **options_dict(verification), **keeping}
-    acting = describe_policy(policy)
-    foreign = _foreign_facts(directory, acting) if needs_pivots(method) and method.verifies else []
+    if profile_may_differ_in:
+        limits["profile_may_differ_in"] = sorted(profile_may_differ_in)
     with Stage(
         directory,
         stage_name,
         {**settings, **limits},
         inputs,
-        (*limits, CONTINUED),
+        (*limits, CONTINUED, "profile_may_differ_in"),
         acting,
         is_verified=True,
         plugins={"verifier": spec_of(verifier)},
@@ -152,7 +171,7 @@ def train_stage(
                 "steps": len(steps),
                 "skipped_updates": int(skipped),
                 "usual_learning_rate": usual_rate(options, policy),
-                **({"profile_differs_in": foreign} if foreign else {}),
+                **({"profile_differs_in": [*map(str, differing)]} if differing else {}),
             },
             num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
@@ -176,22 +195,10 @@ def _steps_to_continue(directory: Path, stage: str, training: TrainingOptions) -
     return was
 
 
-def _foreign_facts(directory: Path, acting: Mapping[str, Any]) -> list[str]:
-    """The facts in which the policy differs from the one that made the profile; a notice names them."""
-    made = find_manifest(directory, "profile")
-    now = json.loads(json.dumps(acting, default=str))
-    found = policy_differences(made.policy, now) if made is not None else []
-    facts = [fact.partition(":")[0].removeprefix("policy, ") for fact in found]
-    if facts:
-        more = len(facts) - _SHOWN_FACTS
-        shown = ", ".join(facts[:_SHOWN_FACTS]) + (f" and {more} more" if more > 0 else "")
-        warnings.warn(
-            f"the profile was made by another policy; different: {shown}. Turns that are mixed for one policy may be "
-            "too easy or impossible for another: profile this policy in a run of its own, or train with --method lazy",
-            Notice,
-            stacklevel=3,
-        )
-    return facts
+def _as_json(acting: Mapping[str, Any]) -> dict[str, Any]:
+    """As a manifest holds it."""
+    found: dict[str, Any] = json.loads(json.dumps(acting, default=str))
+    return found
 
 
 def _require_accepted(
