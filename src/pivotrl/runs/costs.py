@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pivotrl.protocols import InputError
 from pivotrl.records import EpisodeResult, Manifest, ProgressResult, SampleGroup, StepMetrics, TurnResult
-from pivotrl.rollouts import continuation_turns
+from pivotrl.rollouts import rollout_turns
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.stage import seconds_spent
 from pivotrl.storage.record_files import RecordFile, counted
@@ -42,8 +42,7 @@ def _bought(directory: Path, stage: str) -> int:
     played = (directory / f"{stage}.episodes.jsonl", directory / stage / "episodes.jsonl")
     episodes = [episode for path in played for episode in RecordFile(path, EpisodeResult)]
     return (
-        sum(len(group.completions_G) for group in found)
-        + continuation_turns(found)
+        rollout_turns(found)
         + sum(result.num_samples + result.num_continuation_turns for result in turns)
         + sum(walk.num_sampled + walk.num_continuation_turns for walk in walks)
         + sum(episode.num_turns for episode in episodes)
@@ -60,7 +59,7 @@ def tokens_of(directory: Path, stage: str) -> int | None:
     groups = {"profile": "profiles.jsonl"}.get(stage, f"{stage}/groups.jsonl")
     total = 0
     for group in RecordFile(directory / groups, SampleGroup):
-        for completion in group.completions_G:
+        for completion in group.completions_G[group.num_taken :]:
             if completion.text and not completion.token_ids_T:
                 return None
             total += len(completion.token_ids_T)
