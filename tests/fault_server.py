@@ -169,6 +169,7 @@ class FaultServer(ThreadingHTTPServer):
         self.message = message or (lambda text: {"role": "assistant", "content": text})
         self.drawn: dict[str, Sample] = {}
         self.bodies: list[dict[str, Any]] = []
+        self.usages: list[dict[str, int]] = []
         self.happened: Counter[str] = Counter()
         self._dice, self._lock, self._serial = random.Random(seed), threading.Lock(), 0
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -214,6 +215,7 @@ class FaultServer(ThreadingHTTPServer):
                     choice["logprobs"] = {"token_logprobs": [LOGPROB] * len(sample.ids)}
             choices.append(choice)
         usage = {"prompt_tokens": len(body.get("prompt", ())) or 30, "completion_tokens": num_tokens}
+        self.usages.append(usage)
         return {"model": self.model, "choices": choices, "usage": usage}
 
     def _sample(self, prompt: str, serial: int, max_tokens: int) -> Sample:

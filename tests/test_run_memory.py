@@ -52,7 +52,8 @@ def test_a_second_training_differs_in_what_it_is_told_alone(run: Path) -> None:
 
 def test_what_is_taken_and_what_differs_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert call("train", run, "--name", "b", "--verifier", "exact(compare_text=False)") == 0
+    allowed = ("--profile-may-differ-in", "verifier")
+    assert call("train", run, "--name", "b", "--verifier", "exact(compare_text=False)", *allowed) == 0
     told = " ".join(capsys.readouterr().err.split())
     assert "--verifier exact(compare_text=False): this run was made with exact" in told
     assert "--policy tabular" in told and "--num-steps 3" in told

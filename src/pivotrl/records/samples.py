@@ -94,6 +94,8 @@ class SampleGroup(Record):
     """Hash of the prompt's token ids: training must render the turn in the same way."""
     step: int | None = None
     """Training step that drew the group; None for profiling and evaluation."""
+    cost: float | None = None
+    """Money that a server took for these samples, requests of no use included; None if unknown or free."""
     num_taken: int = Field(default=0, ge=0)
     """How many of the samples, the first ones, were drawn and paid for by the pilot of `pivotrl plan`."""
 
@@ -145,6 +147,7 @@ class SampleGroup(Record):
                 "verdicts_G": self.verdicts_G + group.verdicts_G,
                 "num_prefilled_tokens": self.num_prefilled_tokens + group.num_prefilled_tokens,
                 "num_taken": self.num_taken + group.num_taken,
+                "cost": group.cost if self.cost is None else self.cost + (group.cost or 0.0),
             }
         )
 
@@ -160,6 +163,7 @@ class SampleGroup(Record):
                 "verdicts_G": self.verdicts_G[place],
                 "num_prefilled_tokens": 0,
                 "num_taken": len(completions),
+                "cost": None,
             }
         )
 

@@ -162,10 +162,11 @@ class _Checks:
         started = time.perf_counter()
         return self._ask(bodies), time.perf_counter() - started
 
-    @staticmethod
-    def _read(text: str | NoAnswer, num_asked: int) -> list[Choice | None] | str:
+    def _read(self, text: str | NoAnswer, num_asked: int) -> list[Choice | None] | str:
         try:
-            samples = list(read_answer(text, num_asked).samples)
+            answer = read_answer(text, num_asked)
+            self.sampler.asking.budget.take(answer.usage)
+            samples = list(answer.samples)
         except Faulty as fault:
             return f"{fault}, {text}" if isinstance(text, NoAnswer) else str(fault)
         return samples if any(samples) else "server_samples_missing"
