@@ -72,6 +72,18 @@ def test_a_rate_that_nobody_chose_is_not_kept_for_another_policy(
     assert "--learning-rate" not in capsys.readouterr().err
 
 
+def test_a_run_that_stopped_early_keeps_the_options_of_later_stages(run: Path) -> None:
+    """No manifest knows them yet; run.toml does."""
+    wanted = read_manifest(manifest_path(run, "train")).options
+    for made in ("select", "evaluations/before", "train", "evaluations/after"):
+        manifest_path(run, made).unlink()
+    for folder in ("train", "evaluations"):
+        shutil.rmtree(run / folder)
+    (run / "selection.jsonl").unlink()
+    assert call("run", "-o", run, "--resume") == 0
+    assert read_manifest(manifest_path(run, "train")).options == wanted
+
+
 def test_resume_needs_no_options(run: Path) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*.jsonl")}
     assert call("run", "-o", run, "--resume") == 0
