@@ -34,8 +34,9 @@ cases: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto tests/test_cases.py
 
 # SIGKILL, a full disk and a failing one at the file events of a run and at random moments, on three policies. Minutes.
+# NUM_KILLS=5000 goes on until that many struck at random moments: hours.
 kills: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto -m slow -rP tests/test_kills.py
+	NUM_KILLS=$(NUM_KILLS) $(BIN)/python -m pytest -n auto -m slow -rP tests/test_kills.py
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
@@ -67,6 +68,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_verifiers.py
 	$(BIN)/python benchmarks/bench_verification.py
 	$(BIN)/python benchmarks/bench_sandbox.py
+	$(BIN)/python benchmarks/bench_store.py
 	$(BIN)/python benchmarks/bench_update.py --loads S M W5
 	$(BIN)/python benchmarks/bench_iteration.py --loads S W5
 	$(BIN)/python benchmarks/bench_decode.py --loads S W5

@@ -175,6 +175,7 @@ class FaultServer(ThreadingHTTPServer):
         self.is_processed, self.adapters, self.loaded = is_processed, adapters, set[str]()
         self.drawn: dict[str, Sample] = {}
         self.bodies: list[dict[str, Any]] = []
+        self.usages: list[dict[str, int]] = []
         self.happened: Counter[str] = Counter()
         self._dice, self._lock, self._serial = random.Random(seed), threading.Lock(), 0
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -236,6 +237,7 @@ class FaultServer(ThreadingHTTPServer):
                     choice["logprobs"] = {"token_logprobs": [logprob] * len(sample.ids)}
             choices.append(choice)
         usage = {"prompt_tokens": len(body.get("prompt", ())) or 30, "completion_tokens": num_tokens}
+        self.usages.append(usage)
         return {"model": body["model"], "choices": choices, "usage": usage}
 
     def _sample(self, prompt: str, serial: int, max_tokens: int) -> Sample:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,3 +122,26 @@ def test_scratch_names_are_found_again(tmp_path: Path) -> None:
         scratch_path(tmp_path / "a.b", kind).mkdir()
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.b"]  # what was being replaced is put back
+
+
+def test_leftovers_are_removed_while_another_process_moves_folders(tmp_path: Path) -> None:
+    """An export into the run's directory holds no lock. `rglob` would fail when a folder that it listed is gone."""
+    ends = threading.Event()
+
+    def moves() -> None:
+        while not ends.is_set():
+            for number in range(20):
+                (tmp_path / f"a{number}" / "b").mkdir(parents=True, exist_ok=True)
+            for number in range(20):
+                (tmp_path / f"a{number}" / "b").rmdir()
+                (tmp_path / f"a{number}").rmdir()
+
+    mover = threading.Thread(target=moves)
+    mover.start()
+    try:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            remove_leftovers(tmp_path)
+    finally:
+        ends.set()
+        mover.join()

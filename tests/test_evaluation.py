@@ -5,9 +5,10 @@ Run alone: python -m pytest tests/test_evaluation.py
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -244,3 +245,45 @@ def test_own_calls_take_over_the_ids_that_the_logged_answers_refer_to(tmp_path: 
     assert result.progress == 1.0
     (own,) = seen[-1][1].tool_calls
     assert (own.id, own.arguments) == ("logged-1", '{"at":"a"}')
+
+
+class Faulty(Policy):
+    """A paid server that gives nothing for the first calls at some turns, or dies."""
+
+    is_paid = True
+
+    def __init__(self, failures: dict[str, int], lives: int = 1000) -> None:
+        super().__init__()
+        self.failures, self.lives, self.asked = dict(failures), lives, Counter[str]()
+
+    def sample(self, turns: Any, num_samples: int, sampling: Any, first: int = 0) -> Any:
+        self.lives -= 1
+        if self.lives < 0:
+            raise KeyboardInterrupt
+        self.asked.update(turn.id for turn in turns)
+        for group in super().sample(turns, num_samples, sampling, first):
+            if self.failures.get(group.turn_id, 0) > 0:
+                self.failures[group.turn_id] -= 1
+                lost = [c.model_copy(update={"fault": "server_unavailable"}) for c in group.completions_G]
+                group = group.model_copy(update={"completions_G": tuple(lost)})
+            yield group
+
+
+def test_a_turn_without_samples_is_asked_once_more_at_the_end(tmp_path: Path) -> None:
+    turns = cut([talk(f"t{n}", ["a", "b"]) for n in range(4)])[0]
+    once, always = turns[1].id, turns[4].id
+    options = EvaluationOptions(eval_batch=2)
+    sampler = Faulty({once: 1, always: 99})
+    found = {r.turn_id: r for r in evaluate_turns(sampler, turns, verify, tmp_path / "a.jsonl", options)}
+    assert found[once].reward is not None
+    assert (found[always].reward, found[always].reason) == (None, "server_unavailable")
+    assert sampler.asked == {turn.id: 2 if turn.id in (once, always) else 1 for turn in turns}
+
+    dying = Faulty({once: 1}, lives=3)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_turns(dying, turns, verify, tmp_path / "b.jsonl", options)
+    healthy = Faulty({})
+    again = {r.turn_id: r for r in evaluate_turns(healthy, turns, verify, tmp_path / "b.jsonl", options)}
+    assert again[once].reward == found[once].reward, "a fault is not stored while there is another try"
+    assert (dying.asked + healthy.asked)[once] == 2, "it is asked again, and its neighbour is not paid for again"
+    assert (dying.asked + healthy.asked)[turns[0].id] == 1

@@ -160,11 +160,23 @@ def test_a_profile_of_another_policy_is_named(tmp_path: Path, capsys: pytest.Cap
     small = ["--num-steps", "2", "--turns-per-step", "4"]
     assert pivotrl("train", folder, "--policy", "tabular(spread=1.0)", *small, "--name", "same") == 0
     assert "made by another policy" not in capsys.readouterr().err
-    assert pivotrl("train", folder, "--policy", "tabular(spread=2.0)", *small) == 0
-    assert "the profile was made by another policy; different: spread" in capsys.readouterr().err
-    assert RunFiles(Path(folder)).finished("train").counts["profile_differs_in"] == ["spread"]
+    assert pivotrl("train", folder, "--policy", "tabular(spread=2.0)", *small) == 2
+    told = capsys.readouterr().err
+    assert "policy, spread: was 1.0, now 2.0" in told and "--profile-may-differ-in policy" in told
+    assert not (tmp_path / "run" / "train.manifest.json").exists()
+    allowed = ["--profile-may-differ-in", "policy"]
+    assert pivotrl("train", folder, "--policy", "tabular(spread=2.0)", *small, *allowed) == 0
+    manifest = RunFiles(Path(folder)).finished("train")
+    assert manifest.counts["profile_differs_in"] == ["policy, spread: was 1.0, now 2.0"]
+    assert manifest.options["profile_may_differ_in"] == ["policy"]
+    assert pivotrl("train", folder) == 0, "a finished training stays as it is"
+    capsys.readouterr()
+    assert pivotrl("train", folder, "--policy", "tabular(spread=2.0)", *small, "--name", "again") == 2, "each says it"
     assert pivotrl("report", folder) == 0
-    assert "The profile was made by another policy" in (tmp_path / "run" / "report.html").read_text()
+    assert "The profile does not belong to this training" in (tmp_path / "run" / "report.html").read_text()
+    capsys.readouterr()
+    assert pivotrl("status", folder) == 0
+    assert "train: accepted a profile that differs in policy, spread: was 1.0" in capsys.readouterr().out
 
 
 def test_a_step_larger_than_the_pool_does_not_end_the_training(tmp_path: Path) -> None:

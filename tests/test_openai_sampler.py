@@ -24,7 +24,9 @@ from pivotrl.profiling import ProfileOptions, profile
 from pivotrl.protocols import InputError
 from pivotrl.records import SampleGroup, Sampling, Tool
 from pivotrl.rendering import Renderer
+from pivotrl.runs.costs import money_of
 from pivotrl.samplers.openai import Sampler, answers, asking, tokens
+from pivotrl.samplers.openai.money import Prices, read_usage
 from pivotrl.storage.record_files import RecordFile, decode_line, encode_line
 from pivotrl.templates.api_messages import api_messages
 from test_endpoint import direct as direct
@@ -284,6 +286,81 @@ def test_a_spent_budget_stops_and_a_larger_one_goes_on(
         assert len(RecordFile(path, SampleGroup)) == 10 and len(server.bodies) <= 15
         groups, _ = profile(asked, served(server, folder, **{limit: 10**6}), has_digit, path, profiling)
         assert len(groups) == 30 == len(server.bodies)
+
+
+PRICES = {"input_price": 2000.0, "output_price": 5000.0}
+
+
+def money(server: FaultServer) -> float:
+    """What the server would charge for all that it answered."""
+    return sum(2000.0 * used["prompt_tokens"] + 5000.0 * used["completion_tokens"] for used in server.usages) / 1e6
+
+
+def test_money_is_counted_bounded_and_outlives_a_resume(folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    asked, path = turns(30), tmp_path / "profiles.jsonl"
+    profiling = ProfileOptions(num_samples=2, max_tokens=40, batch_turns=10)
+    with FaultServer(encode=renderer.encode_text, end_id=renderer.end_id) as server:
+        with pytest.raises(InputError, match=r"budget of 0.001 in money is spent: .* are used.*raise max_cost and"):
+            profile(asked, served(server, folder, **PRICES, max_cost=0.001), has_digit, path, profiling)
+        assert len(RecordFile(path, SampleGroup)) == 10, "the batch that reached it is finished"
+        assert money_of(tmp_path, "profile") == pytest.approx(money(server)) and money(server) > 0.001
+        groups, _ = profile(asked, served(server, folder, **PRICES, max_cost=1e6), has_digit, path, profiling)
+        assert len(groups) == 30 == len(server.bodies)
+        assert money_of(tmp_path, "profile") == pytest.approx(money(server))
+        profile(asked, served(server, folder), has_digit, tmp_path / "free.jsonl", profiling)
+    assert all(group.cost is None for group in RecordFile(tmp_path / "free.jsonl", SampleGroup)), "unknown is not 0"
+
+
+def test_answers_of_no_use_cost_money_too(folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    asked, path = turns(20), tmp_path / "profiles.jsonl"
+    profiling = ProfileOptions(num_samples=3, max_tokens=40)
+    with FaultServer(["short"], 0.5, encode=renderer.encode_text, end_id=renderer.end_id) as server:
+        groups, left_out = profile(asked, served(server, folder, **PRICES), has_digit, path, profiling)
+        assert server.happened["short"] and not left_out
+    assert sum(group.cost or 0 for group in groups) == pytest.approx(money(server))
+
+
+def test_a_server_that_counts_no_tokens_has_no_budget_in_money(
+    folder: Path, renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiling = ProfileOptions(num_samples=2, max_tokens=40, batch_turns=10)
+    read = "pivotrl.samplers.openai.answers.read_usage"
+    monkeypatch.setattr(read, lambda told: read_usage(None))
+    with FaultServer(encode=renderer.encode_text, end_id=renderer.end_id) as server:
+        sampler = served(server, folder, **PRICES, max_cost=1e6)
+        with pytest.raises(InputError, match="does not count the tokens"):
+            profile(turns(30), sampler, has_digit, tmp_path / "p.jsonl", profiling)
+        assert len(server.bodies) == 10
+    assert all(group.cost is None for group in RecordFile(tmp_path / "p.jsonl", SampleGroup))
+
+
+@pytest.mark.parametrize(
+    ("told", "cost"),
+    [
+        ({"prompt_tokens": 1000, "completion_tokens": 10}, 2.05),
+        ({"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 400}}, 1.65),
+        ({"prompt_tokens": 1000, "completion_tokens": 10, "prompt_cache_hit_tokens": 400}, 1.65),
+        ({"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": None}, 2.05),
+        ({"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 9999}}, 1.05),
+        ({"prompt_tokens": 1000}, None),
+        ({"prompt_tokens": -1, "completion_tokens": True}, None),
+        ("many", None),
+    ],
+)
+def test_money_of_a_request(told: Any, cost: float | None) -> None:
+    found = Prices(input_price=2000.0, output_price=5000.0, cached_price=1000.0).cost(read_usage(told))
+    assert found == (None if cost is None else pytest.approx(cost))
+
+
+def test_prices_without_which_there_is_no_money_are_asked_for() -> None:
+    for options, told in (
+        ({"max_cost": 5.0}, "max_cost.* needs input_price and output_price"),
+        ({"input_price": 1.0, "max_cost": 5.0}, "output_price.*is missing"),
+        ({"cached_price": 1.0}, "cached_price.*only with"),
+        ({"input_price": -1.0, "output_price": 1.0}, "input_price"),
+    ):
+        with pytest.raises(InputError, match=told.replace("_", "[_-]")):
+            Sampler(base_url="http://127.0.0.1:1/v1", model="m", **options)  # type: ignore[arg-type]
 
 
 def test_the_identity_knows_model_and_mode_but_not_the_address(folder: Path, renderer: Renderer) -> None:

@@ -52,7 +52,8 @@ def test_a_second_training_differs_in_what_it_is_told_alone(run: Path) -> None:
 
 def test_what_is_taken_and_what_differs_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert call("train", run, "--name", "b", "--verifier", "exact(compare_text=False)") == 0
+    allowed = ("--profile-may-differ-in", "verifier")
+    assert call("train", run, "--name", "b", "--verifier", "exact(compare_text=False)", *allowed) == 0
     told = " ".join(capsys.readouterr().err.split())
     assert "--verifier exact(compare_text=False): this run was made with exact" in told
     assert "--policy tabular" in told and "--num-steps 3" in told
@@ -69,6 +70,18 @@ def test_a_rate_that_nobody_chose_is_not_kept_for_another_policy(
     capsys.readouterr()
     assert call("train", tmp_path / "run", "--name", "b") == 0
     assert "--learning-rate" not in capsys.readouterr().err
+
+
+def test_a_run_that_stopped_early_keeps_the_options_of_later_stages(run: Path) -> None:
+    """No manifest knows them yet; run.toml does."""
+    wanted = read_manifest(manifest_path(run, "train")).options
+    for made in ("select", "evaluations/before", "train", "evaluations/after"):
+        manifest_path(run, made).unlink()
+    for folder in ("train", "evaluations"):
+        shutil.rmtree(run / folder)
+    (run / "selection.jsonl").unlink()
+    assert call("run", "-o", run, "--resume") == 0
+    assert read_manifest(manifest_path(run, "train")).options == wanted
 
 
 def test_resume_needs_no_options(run: Path) -> None:

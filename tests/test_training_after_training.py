@@ -28,7 +28,23 @@ def run(tmp_path: Path, logs: Path) -> Path:
     rate = ["--learning-rate", "0.01"]
     assert call("train", directory, *SHORT, *rate, "--method", "sft", "--name", "first") == 0
     first = directory / "trainings/first/policy"
-    assert call("train", directory, *SHORT, *rate, "--method", "routing", "--name", "second", "--adapter", first) == 0
+    assert (
+        call(
+            "train",
+            directory,
+            *SHORT,
+            *rate,
+            "--method",
+            "routing",
+            "--name",
+            "second",
+            "--adapter",
+            first,
+            "--profile-may-differ-in",
+            "policy",
+        )
+        == 0
+    )
     return directory
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pivotrl.evaluation import EvaluationOptions
@@ -30,6 +30,7 @@ from pivotrl.runs.directory import starting_in
 from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
+from pivotrl.stages.profile_identity import Kind, require_same_sampling
 from pivotrl.stages.profiling import profile_stage
 from pivotrl.stages.reading import nothing_held_out, read_stage
 from pivotrl.stages.selecting import select_stage
@@ -58,6 +59,7 @@ def run(
     selection: SelectionOptions = SelectionOptions(),
     training: TrainingOptions = TrainingOptions(),
     evaluation: EvaluationOptions = EvaluationOptions(),
+    profile_may_differ_in: Collection[Kind] = (),
     resume: bool = False,
     overwrite: bool = False,
     observer: Observer = SILENT,
@@ -77,6 +79,7 @@ def run(
         train_environments: where a method plays that trains on whole episodes (``episodes``).
         retention: reference texts outside the task, see :func:`pivotrl.evaluation.load_retention`.
         answers: questions outside the task, see :func:`pivotrl.evaluation.load_questions`.
+        profile_may_differ_in: see :func:`pivotrl.stages.training.train_stage`.
         observer: receives progress, metrics, finished stages and notices, see :mod:`pivotrl.protocols.observing`.
 
     Raises:
@@ -90,6 +93,7 @@ def run(
         require_environments(environments, evaluation.episodes_per_task)
     if train_environments:
         require_environments(train_environments, training.group_size)
+    require_same_sampling(profiling, training, profile_may_differ_in)
     require_packages()  # the report needs them: better to fail now than after hours of training
     with starting_in(directory, resume, overwrite), told_notices(observer):
         # 1. Read logs of any format as trajectories and split them by task. -> trajectories.jsonl, heldout.jsonl
@@ -148,6 +152,7 @@ def run(
             verification=verification,
             environments=train_environments,
             turns=turns,
+            profile_may_differ_in=profile_may_differ_in,
             observer=observer,
         )
         # 6. Repeat the measurements on the same items. -> evaluations/after.*

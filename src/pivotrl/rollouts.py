@@ -110,6 +110,15 @@ def combined_details(said: Sequence[Verdict], taken: Verdict | None) -> dict[str
     return details
 
 
+def rollout_turns(groups: Iterable[SampleGroup]) -> int:
+    """Actions that were bought for these groups: samples, and those of continuations. What a pilot paid for is left
+    out."""
+    return sum(
+        len(group.completions_G) - group.num_taken + turns_bought(group.verdicts_G[group.num_taken :])
+        for group in groups
+    )
+
+
 def continuation_turns(groups: Sequence[SampleGroup]) -> int:
     """:func:`turns_bought` over all samples of the groups."""
     return turns_bought(verdict for group in groups for verdict in group.verdicts_G)

@@ -20,7 +20,7 @@ import tyro
 from pydantic import TypeAdapter, ValidationError
 
 from pivotrl import plugins
-from pivotrl.cli.configuration import read_config
+from pivotrl.cli.configuration import NAME, read_config
 from pivotrl.options import flag
 from pivotrl.protocols import InputError, Notice
 from pivotrl.runs.layout import PILOT, evaluation_stage, of_seed, training_stage
@@ -66,11 +66,11 @@ def parse(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str] 
         raise InputError(f"{other[0]} belongs to a policy, but --sampler replaces the policy; leave one out")
     configured = _read_config(config, commands) if config else {}
     guess = _directory(chosen, arguments)
-    known = _memory(chosen, arguments, guess)
+    known = _memory(commands, chosen, arguments, guess)
     bound = _bound(commands, chosen, arguments, known | configured)
     directory = getattr(bound, "keywords", {}).get("directory")
     if guess is not None and directory not in (None, guess):  # an option's value is the name of another run
-        known = _memory(chosen, arguments, directory if _holds_run(directory) else None)
+        known = _memory(commands, chosen, arguments, directory if _holds_run(directory) else None)
         bound = _bound(commands, chosen, arguments, known | configured)
     if chosen != "run":
         if directory is not None and known and "verifier" not in known:
@@ -147,7 +147,9 @@ def _read_config(path: Path, commands: Mapping[str, Callable[..., None]]) -> dic
     return read_config(path, sorted({name for command in commands.values() for name in _options(command)}))
 
 
-def _memory(command: str, arguments: Sequence[str], directory: Path | None) -> dict[str, Any]:
+def _memory(
+    commands: Mapping[str, Callable[..., None]], command: str, arguments: Sequence[str], directory: Path | None
+) -> dict[str, Any]:
     """The run's values for options that the arguments leave out."""
     if command not in _STAGES or directory is None:
         return {}
@@ -156,6 +158,8 @@ def _memory(command: str, arguments: Sequence[str], directory: Path | None) -> d
     if seed is not None and seed.lstrip("-").isdecimal():  # the first of several trainings speaks for all
         name = of_seed(name, int(seed))
     known = remembered(directory, _STAGES[command](name), training_stage(training) if training else None)
+    if command == "run" and (directory / NAME).is_file():  # it also knows options of stages that have not begun
+        known = _read_config(directory / NAME, commands) | known
     if "--overwrite" in arguments:  # the stage starts again, with options of its own
         known = {option: value for option, value in known.items() if option in SHARED}
     for given, replaced in _REPLACES.items():

@@ -114,7 +114,7 @@ def _print_notes(plan: Plan, sampled: Pilot, price_per_hour: float | None) -> No
         if plan.speed.per_prompt_token and not plan.speed.is_split:
             notes.append("prompts were not timed alone: a prompt token is taken to cost as much as a sampled one")
     if not sampled.is_profile:
-        notes.append("`pivotrl profile` samples the turns of the pilot again")
+        notes.append("`pivotrl profile` takes over the samples of the pilot")
     for note in notes:
         print_text(f"- {note}", "  ")
 

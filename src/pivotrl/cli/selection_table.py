@@ -33,6 +33,8 @@ def print_selection(directory: Path, stage: str, distances: Distances, as_json: 
         return
     counts = manifest.counts
     _print_reasons(counts)
+    if "labels" in counts:
+        _print_labels(counts["labels"])
     if "routes" in counts:
         default = SelectionOptions()
         size = manifest.options.get("selection_group_size", default.selection_group_size)
@@ -53,6 +55,13 @@ def _print_reasons(counts: Mapping[str, Any]) -> None:
     for name, number in rows:
         table.add_row(plain(WORDS.get(name, name)), f"{number:,}", f"{100 * number / total:.1f} %" if total else "")
     print_table(out, table)
+
+
+def _print_labels(counts: Mapping[str, int]) -> None:
+    actions = f"{counted(counts['accepted_actions'], 'further action')} accepted"
+    samples = f"taken by {counted(counts['samples_accepted'], 'sample')} of the profile that had not passed"
+    turns = f"Labels of {counted(counts['turns'], 'turn')}: {counts['dropped']:,} dropped"
+    out.print(f"{turns}; {actions}, {samples}; {counted(counts['notes'], 'note')}.")
 
 
 def _print_routes(routes: Mapping[str, int], group_size: int, min_mixed: float) -> None:

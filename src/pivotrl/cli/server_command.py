@@ -22,6 +22,8 @@ def check_server(
     key_variable: str | None = None,
     lora: str | None = None,
     deadline_seconds: float = 120.0,
+    input_price: float | None = None,
+    output_price: float | None = None,
     json: bool = False,
 ) -> None:
     """Test whether an OpenAI-compatible server is fit for sampling, with about forty small requests.
@@ -35,6 +37,8 @@ def check_server(
         key_variable: Name of the environment variable that holds the key.
         lora: A LoRA adapter to load, use and unload, as a folder on the server's machine.
         deadline_seconds: Longest time that a request may take, retries included.
+        input_price: Price of a million tokens of prompts, to tell what the test cost.
+        output_price: Price of a million sampled tokens.
         json: Print the findings as JSON.
     """
     sampler_class = plugins.find("samplers", "openai")  # says which extra is missing
@@ -42,7 +46,13 @@ def check_server(
     from pivotrl.samplers.openai.checking import is_fit
 
     sampler = sampler_class(
-        base_url=url, model=model, tokenizer=tokenizer, key_variable=key_variable, deadline_seconds=deadline_seconds
+        base_url=url,
+        model=model,
+        tokenizer=tokenizer,
+        key_variable=key_variable,
+        deadline_seconds=deadline_seconds,
+        input_price=input_price,
+        output_price=output_price,
     )
     findings = list(examine(sampler, lora))
     if json:
@@ -60,5 +70,9 @@ def check_server(
         num_warnings = sum(finding.status == "warning" for finding in findings)
         notes = f", with {num_warnings} warning{'s' * (num_warnings != 1)}" if num_warnings else ""
         out.print(f"the server is fit{notes}" if is_fit(findings) else "[bold red]the server is not fit[/]")
+        if input_price is not None:
+            not_counted = sampler.asking.budget.num_not_counted
+            unknown = f"; {not_counted} answers came without a count of tokens" if not_counted else ""
+            out.print(f"this test cost {sampler.asking.budget.cost:.4g}{unknown}")
     if not is_fit(findings):
         raise SystemExit(2)

@@ -36,6 +36,7 @@ from pivotrl.selection import SelectionOptions
 from pivotrl.stages.evaluating import evaluate_stage
 from pivotrl.stages.judging import profile_samples_stage
 from pivotrl.stages.judging_again import judge_again_stage
+from pivotrl.stages.profile_identity import Kind
 from pivotrl.stages.profiling import profile_stage
 from pivotrl.stages.reading import read_stage
 from pivotrl.stages.selecting import profile_distances, select_stage
@@ -64,6 +65,7 @@ def run(
     reader: str = "auto",
     verifier: str = "tool_call",
     heldout: str | None = None,
+    profile_may_differ_in: tuple[Kind, ...] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     json: bool = False,
@@ -76,6 +78,7 @@ def run(
         reader: Reader plugin; auto detects the format from the content. See `pivotrl list readers`.
         verifier: Verifier plugin with options, such as tool_call or command. See `pivotrl list verifiers`.
         heldout: A second source, held out for evaluation.
+        profile_may_differ_in: What the run's profile may differ in from this training; anything else is refused.
         resume: Continue an interrupted run.
         overwrite: Move an existing run in the directory to its replaced/ folder and start again.
         json: Print the summary as JSON.
@@ -101,6 +104,7 @@ def run(
             selection=selection,
             training=training,
             evaluation=evaluation,
+            profile_may_differ_in=profile_may_differ_in or (),
             resume=resume,
             overwrite=overwrite,
             observer=observer,
@@ -210,6 +214,7 @@ def profile(
 def select(
     directory: tyro.conf.Positional[Path],
     selection: SelectionOptions,
+    labels: Path | None = None,
     name: str | None = None,
     overwrite: bool = False,
     json: bool = False,
@@ -218,6 +223,7 @@ def select(
 
     Args:
         directory: A run directory with a profile.
+        labels: Labels exported from the page of `pivotrl view`: turns to drop, further right actions, notes.
         name: Save as selections/<name>.jsonl instead of as the run's selection; use it with `train --selection`.
         overwrite: Move an earlier selection, and the trainings made from it, to replaced/.
         json: Print the counts and all numbers as JSON.
@@ -225,10 +231,10 @@ def select(
     files, nothing = RunFiles(directory), None
     with working_in(directory):
         try:
-            select_stage(directory, selection=selection, name=name, overwrite=overwrite, files=files)
+            select_stage(directory, selection=selection, labels=labels, name=name, overwrite=overwrite, files=files)
         except NoPivots as error:
             nothing = error
-    print_selection(directory, selection_stage(name), profile_distances(directory, files), json)
+    print_selection(directory, selection_stage(name), profile_distances(directory, files, name), json)
     if nothing is not None:
         raise nothing
 
@@ -245,6 +251,7 @@ def train(
     selection: str | None = None,
     name: str | None = None,
     seeds: tuple[int, ...] | None = None,
+    profile_may_differ_in: tuple[Kind, ...] | None = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -256,6 +263,7 @@ def train(
         selection: Name of the selection to train on; default is the run's selection.
         name: Save in trainings/<name>/ instead of as the run's training; use it with `evaluate --training`.
         seeds: Train once for each of these seeds, in trainings/seed0/ or <name>-seed0/ and so on.
+        profile_may_differ_in: What the run's profile may differ in from this training; anything else is refused.
         overwrite: Move an earlier training, and its evaluations, to replaced/.
         json: Print the counts as JSON.
     """
@@ -275,6 +283,7 @@ def train(
                 name=one,
                 selection=selection,
                 environments=trained_in.make_environments(),
+                profile_may_differ_in=profile_may_differ_in or (),
                 observer=observer,
             )
     tables.print_stages(directory, [training_stage(one) for one in names], json)

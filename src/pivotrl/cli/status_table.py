@@ -39,20 +39,24 @@ def print_status(directory: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**found.as_json(), "next": step._asdict()}, indent=2))
         return
-    table = new_table("stage", "state", "rollout turns", "tokens", "seconds")
+    paid = found.as_json()["total"]["money"]
+    table = new_table("stage", "state", "rollout turns", "tokens", "seconds", *(["money"] if paid is not None else []))
     has_trained = any(stage.stage == "train" and stage.state == "done" for stage in found.stages)
     spared = _NEEDED_FOR_PIVOTS if has_trained else ()
     for stage in found.stages:
         begun = stage.state != "not begun"
         cost = (_number(value, begun) for value in (stage.rollout_turns, stage.tokens, stage.seconds))
+        money = [_money(stage.money)] if paid is not None else []
         is_spared = stage.stage in spared and not begun
-        table.add_row(plain(stage.stage), "not needed" if is_spared else stage.state, *cost)
+        table.add_row(plain(stage.stage), "not needed" if is_spared else stage.state, *cost, *money)
     totals = (_number(found.total(name), True) for name in ("rollout_turns", "tokens", "seconds"))
-    table.add_row("total", "", *totals)
+    table.add_row("total", "", *totals, *([_money(paid)] if paid is not None else []))
     print_table(out, table)
     for stage in found.stages:
         if told := stage.fault or _counts(stage):
             out.print(plain(f"{stage.stage}: {told}"), soft_wrap=True)
+        for difference in stage.counts.get("profile_differs_in", ()):
+            out.print(plain(f"{stage.stage}: accepted a profile that differs in {difference}"), soft_wrap=True)
     out.print(f"next: {plain(f'{step.why}: {step.command}' if step.command else step.why)}", soft_wrap=True)
 
 
@@ -100,6 +104,10 @@ def _number(value: float | None, begun: bool) -> str:
     if value is None:
         return "unknown" if begun else ""
     return f"{value:,.0f}"
+
+
+def _money(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}" if value >= 1 else f"{value:.4g}"
 
 
 def _counts(stage: StageStatus) -> str:

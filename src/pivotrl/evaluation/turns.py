@@ -23,7 +23,8 @@ def evaluate_turns(
     observer: Observer = SILENT,
 ) -> list[TurnResult]:
     """Sample and verify actions at each held-out turn, as often and at the temperatures that ``options.turn_draws``
-    says. Turns already in the file are skipped.
+    says. Turns already in the file are skipped. A turn whose samples a server did not give is asked once more at the
+    end; if it still gives none, the turn has no reward, and its reason says why.
 
     Returns:
         one result per turn and temperature.
@@ -32,18 +33,25 @@ def evaluate_turns(
     file = RecordFile(path, TurnResult, key=lambda result: _key(result.turn_id, result.temperature, draws[0]))
     fitting = [turn for turn in turns if misfit(sampler, turn, options.eval_max_tokens) is None]
     batches = [(draw, batch) for draw in draws for batch in whole_trajectories(fitting, options.eval_batch)]
-    open_batches = [
-        (draw, batch) for draw, batch in batches if any(_key(turn.id, draw.temperature) not in file for turn in batch)
-    ]
+
+    def missing(draw: Draw, batch: Sequence[Turn]) -> list[Turn]:
+        return [turn for turn in batch if _key(turn.id, draw.temperature) not in file]
+
     total = len(draws) * len(fitting)
-    done = total - sum(len(batch) for _, batch in open_batches)
+    done = total - sum(len(missing(draw, batch)) for draw, batch in batches)
     observer.progress("held-out turns", done, total)
-    for draw, batch in open_batches:
-        groups = sample_groups(batch, sampler, verifier, draw.num_samples, options.sampling(draw.temperature))
-        results = [_turn_result(turn, group, draw) for turn, group in zip(batch, groups, strict=True)]
-        file.append([result for result in results if result.key not in file])
-        done += len(batch)
-        observer.progress("held-out turns", done, total)
+    for is_last_try in (False, True):
+        for draw, batch in batches:
+            if not (still := missing(draw, batch)):
+                continue
+            # What a local model draws may depend on the turns beside it, so it gets whole batches.
+            asked = still if is_last_try or getattr(sampler, "is_paid", False) else batch
+            groups = sample_groups(asked, sampler, verifier, draw.num_samples, options.sampling(draw.temperature))
+            made = [pair for pair in zip(asked, groups, strict=True) if is_last_try or pair[1].fault is None]
+            results = [_turn_result(turn, group, draw) for turn, group in made]
+            file.append([result for result in results if result.key not in file])
+            done += len(still) - len(missing(draw, batch))
+            observer.progress("held-out turns", done, total)
     found = list(file)
     SampleFaults.of_results(found).warn(f"--eval-max-tokens (now {options.eval_max_tokens})")
     return found
@@ -69,6 +77,7 @@ def _turn_result(turn: Turn, group: SampleGroup, draw: Draw) -> TurnResult:
         num_tokens=sum(len(completion.token_ids_T) for completion in group.completions_G),
         num_cut_off=group.num_cut_off,
         num_continuation_turns=continuation_turns([group]),
+        cost=group.cost,
         prompt_sha256=group.prompt_sha256,
         token_ids_T=group.completions_G[0].token_ids_T,
         logprobs_T=group.completions_G[0].logprobs_T,

@@ -24,6 +24,7 @@ def profile(
     options: ProfileOptions = ProfileOptions(),
     observer: Observer = SILENT,
     at_least: Mapping[str, float] | None = None,
+    given: Mapping[str, SampleGroup] | None = None,
 ) -> tuple[list[SampleGroup], list[SkippedTurn]]:
     """Sample and verify K actions at each turn; append the groups to ``path``, one batch at a time.
 
@@ -34,6 +35,7 @@ def profile(
     Args:
         at_least: by turn id, a pass rate that the turn certainly has. An adaptive profile samples no turn that is too
             easy for that reason.
+        given: by turn id, first samples with their verdicts that exist already; they are not drawn again.
 
     Returns:
         the groups in the order of ``turns``, and the turns without one: they do not fit the model's context, its chat
@@ -42,7 +44,7 @@ def profile(
     faults = {turn.id: misfit(sampler, turn, options.max_tokens) for turn in turns}
     fitting = [turn for turn in turns if faults[turn.id] is None]
     left_out = [fault for fault in faults.values() if fault is not None]
-    asking = _Asking(sampler, verifier, RecordFile(path, SampleGroup), options, observer)
+    asking = _Asking(sampler, verifier, RecordFile(path, SampleGroup), options, observer, given or {})
     if options.adaptive is None:
         profiled = asking.draw(fitting, 0, options.num_samples)
     else:
@@ -65,6 +67,8 @@ class _Asking:
     file: RecordFile[SampleGroup]
     options: ProfileOptions
     observer: Observer
+    given: Mapping[str, SampleGroup] = field(default_factory=dict)
+    """Turn id -> samples that exist already."""
     missing: dict[str, str] = field(default_factory=dict)
     """Turn id -> why samples are missing."""
 
@@ -73,7 +77,7 @@ class _Asking:
         stored. Turns whose samples are missing after the second try are left out."""
 
         def make(batch: Sequence[Turn]) -> list[SampleGroup]:
-            drawn = list(sample_groups(batch, self.sampler, self.verifier, count, self.options.sampling, first))
+            drawn = self._sample(batch, first, count)
             self.missing.update({group.turn_id: group.fault for group in drawn if group.fault is not None})
             return [group for group in drawn if group.fault is None]
 
@@ -83,6 +87,18 @@ class _Asking:
         if len(groups) < len(turns):
             groups = in_batches(turns, make, self.file, size, self.observer, True, first, what)
         return groups
+
+    def _sample(self, batch: Sequence[Turn], first: int, count: int) -> list[SampleGroup]:
+        """The samples that are given, and what they lack from the sampler."""
+        parts = {turn.id: self.given[turn.id].taken(first, count) for turn in batch if turn.id in self.given}
+        have = {turn.id: len(parts[turn.id].completions_G) if turn.id in parts else 0 for turn in batch}
+        found = {name: part for name, part in parts.items() if have[name] == count}
+        for number in sorted(set(have.values()) - {count}):
+            together = [turn for turn in batch if have[turn.id] == number]
+            rest, begin = count - number, first + number
+            for group in sample_groups(together, self.sampler, self.verifier, rest, self.options.sampling, begin):
+                found[group.turn_id] = parts[group.turn_id].with_more(group) if number else group
+        return [found[turn.id] for turn in batch]
 
 
 def judge_samples(

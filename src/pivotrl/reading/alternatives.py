@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pivotrl.reading.chat_messages import chat_message
-from pivotrl.records import Action, Message, ToolCall, Trajectory
+from pivotrl.records import Action, Label, Message, ToolCall, Trajectory
 from pivotrl.strict_json import parse_json
 
 MAX_ALTERNATIVES = 8
@@ -36,10 +36,30 @@ def with_alternatives(trajectories: Sequence[Trajectory], min_reward: float | No
         if min_reward is None or trajectory.reward is None or trajectory.reward >= min_reward:
             for index, place in places.items():
                 action = _action(trajectory.messages[index])
-                key = _key(action)
+                key = action_key(action)
                 if key is not None and index not in trajectory.excluded:
                     shared.setdefault(place, {}).setdefault(key, action)
     return [_with(t, places, shared) for t, places in zip(trajectories, runs, strict=True)]
+
+
+def with_labels(trajectories: Iterable[Trajectory], labels: Iterable[Label]) -> list[Trajectory]:
+    """The same trajectories; what labels accept comes before the other alternatives of a turn. All of it is kept."""
+    accepted: dict[str, dict[int, tuple[Action, ...]]] = {}
+    for label in labels:
+        name, _, index = label.turn_id.rpartition("#")
+        if label.accept:
+            accepted.setdefault(name, {})[int(index)] = label.accept
+    return [_labelled(t, accepted[t.id]) if t.id in accepted else t for t in trajectories]
+
+
+def _labelled(trajectory: Trajectory, accepted: dict[int, tuple[Action, ...]]) -> Trajectory:
+    found = dict(trajectory.alternatives)
+    for index, actions in accepted.items():
+        offered = [*actions, *found.get(index, ())]
+        kept = {key: action for action in reversed(offered) if (key := action_key(action)) is not None}
+        kept.pop(action_key(_action(trajectory.messages[index])) or "", None)
+        found[index] = tuple(reversed(kept.values()))
+    return trajectory.model_copy(update={"alternatives": found})
 
 
 def count_alternatives(trajectories: Iterable[Trajectory]) -> dict[str, int]:
@@ -79,8 +99,8 @@ def _with(trajectory: Trajectory, places: dict[int, bytes], shared: dict[bytes, 
     for index in sorted({*places, *given, *trajectory.alternatives}):
         others = shared.get(places.get(index, b""), {}).values()
         offered = [*trajectory.alternatives.get(index, ()), *given.get(index, ()), *others]
-        kept = {key: action for action in reversed(offered) if (key := _key(action)) is not None}
-        kept.pop(_key(_action(trajectory.messages[index])) or "", None)
+        kept = {key: action for action in reversed(offered) if (key := action_key(action)) is not None}
+        kept.pop(action_key(_action(trajectory.messages[index])) or "", None)
         if kept:
             found[index] = tuple(reversed(kept.values()))[:MAX_ALTERNATIVES]
     return trajectory.model_copy(update={"alternatives": found}) if found or trajectory.alternatives else trajectory
@@ -105,7 +125,7 @@ def _action(message: Message) -> Action:
     return Action(content=message.content, tool_calls=message.tool_calls)
 
 
-def _key(action: Action) -> str | None:
+def action_key(action: Action) -> str | None:
     """Equal for equal actions; None if it is empty or its arguments are not a JSON object."""
     calls = _calls(action)
     if action.is_empty or any(not isinstance(arguments, dict) for _, arguments in calls):

@@ -31,6 +31,8 @@ class TurnResult(Record):
     """Samples that hit the token limit."""
     num_continuation_turns: int = 0
     """Actions that the verifier sampled to continue episodes."""
+    cost: float | None = None
+    """As in :class:`SampleGroup`."""
     prompt_sha256: str = ""
     token_ids_T: tuple[int, ...] = ()
     logprobs_T: tuple[float, ...] = ()

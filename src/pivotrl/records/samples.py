@@ -94,6 +94,10 @@ class SampleGroup(Record):
     """Hash of the prompt's token ids: training must render the turn in the same way."""
     step: int | None = None
     """Training step that drew the group; None for profiling and evaluation."""
+    cost: float | None = None
+    """Money that a server took for these samples, requests of no use included; None if unknown or free."""
+    num_taken: int = Field(default=0, ge=0)
+    """How many of the samples, the first ones, were drawn and paid for by the pilot of `pivotrl plan`."""
 
     @property
     def fault(self) -> str | None:
@@ -142,6 +146,24 @@ class SampleGroup(Record):
                 "completions_G": self.completions_G + group.completions_G,
                 "verdicts_G": self.verdicts_G + group.verdicts_G,
                 "num_prefilled_tokens": self.num_prefilled_tokens + group.num_prefilled_tokens,
+                "num_taken": self.num_taken + group.num_taken,
+                "cost": group.cost if self.cost is None else self.cost + (group.cost or 0.0),
+            }
+        )
+
+    def taken(self, first: int, count: int) -> SampleGroup:
+        """Those of the samples ``first`` to ``first + count - 1`` that the group has, for a stage that does not pay for
+        them."""
+        place = slice(max(0, first - self.first), max(0, first - self.first + count))
+        completions = self.completions_G[place]
+        return self.model_copy(
+            update={
+                "first": first,
+                "completions_G": completions,
+                "verdicts_G": self.verdicts_G[place],
+                "num_prefilled_tokens": 0,
+                "num_taken": len(completions),
+                "cost": None,
             }
         )
 
@@ -187,6 +209,21 @@ class Selection(Record):
     def without_evidence(self) -> Selection:
         """The row as versions without these fields wrote it."""
         return Selection(**{name: getattr(self, name) for name in list(Selection.model_fields)[:6]})
+
+    @property
+    def key(self) -> str:
+        return self.turn_id
+
+
+class Label(Record):
+    """What a person said of a turn of the logs; it belongs to a selection."""
+
+    turn_id: str
+    drop: bool = False
+    """The turn becomes no pivot."""
+    accept: tuple[Action, ...] = ()
+    """Other actions that are right there, too."""
+    note: str = ""
 
     @property
     def key(self) -> str:

@@ -31,6 +31,7 @@ from pivotrl.rendering import action_text
 from pivotrl.report import sentences
 from pivotrl.report.run_command import resume_command
 from pivotrl.report.summary import Breakdown, Summary, is_for_training, read_manifests, summarise
+from pivotrl.runs.costs import money_of
 from pivotrl.runs.files import RunFiles
 from pivotrl.storage.record_files import write_file
 
@@ -118,6 +119,7 @@ def _render(files: RunFiles, summary: Summary) -> str:
         selected=Counter(row.reason for row in selections),
         skipped=Counter(row.reason for row in skipped),
         tokens=_tokens(files, rows, turns, episodes),
+        money={stage: paid for stage in manifests if (paid := money_of(files.directory, stage)) is not None},
         sharing=_sharing(summary, sentences.metric_totals(rows)),
         examples=_pivots(files, _drawn(pivots, _NUM_PIVOTS, lambda row: row.turn_id)),
         flips=_flips(files, turns),

@@ -15,11 +15,12 @@ from pivotrl.options import check
 from pivotrl.plugins.describing import describe
 from pivotrl.protocols import InputError
 from pivotrl.reading.privacy.redaction import find_secrets
-from pivotrl.records import Manifest, Selection, SkippedTurn
+from pivotrl.records import Label, Manifest, Selection, SkippedTurn
 from pivotrl.rows.rows import Pivots, ProfiledTurn
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.layout import outputs, selection_stage
+from pivotrl.runs.layout import selection_stage
 from pivotrl.runs.manifest import write_manifest
+from pivotrl.selection.labels import with_labels
 from pivotrl.storage.folders import atomic_folder
 from pivotrl.storage.record_files import package_versions, write_file
 from pivotrl.turns import split_by_task
@@ -68,11 +69,13 @@ def export(
     read = ["trajectories.jsonl", "profiles.jsonl"]
     selections: dict[str, Selection] | None = None
     chosen: dict[str, Any] | None = None
+    labels: list[Label] = []
     if options.turns == "pivots":
         chosen = files.finished(selection_stage(selection)).options
         selections = {row.turn_id: row for row in files.selections(selection)}
-        read += outputs(selection_stage(selection))
-    turns = _profiled_turns(files, profile.inputs["policy"], selections)
+        labels = files.labels(selection)
+        read += files.selection_files(selection)
+    turns = _profiled_turns(files, profile.inputs["policy"], selections, labels)
     inputs = {name: files.sha256(name) for name in read}
     if not turns:
         raise InputError(f"{directory} has no {options.turns} to export; look at `pivotrl show {directory}`")
@@ -105,15 +108,17 @@ def export(
     return manifest
 
 
-def _profiled_turns(files: RunFiles, policy: str, selections: Mapping[str, Selection] | None) -> list[ProfiledTurn]:
+def _profiled_turns(
+    files: RunFiles, policy: str, selections: Mapping[str, Selection] | None, labels: Sequence[Label]
+) -> list[ProfiledTurn]:
     """In the order of the profile."""
     groups = [
         group
-        for group in files.profiles()
+        for group in with_labels(files.profiles(), labels)
         if selections is None or (group.turn_id in selections and selections[group.turn_id].selected)
     ]
     found = []
-    for turn, group in zip(files.turns(group.turn_id for group in groups), groups, strict=True):
+    for turn, group in zip(files.turns((group.turn_id for group in groups), labels), groups, strict=True):
         facts: dict[str, str | int | float | None] = {
             "pivotrl_turn_id": turn.id,
             "pivotrl_trajectory_id": turn.trajectory.id,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pivotrl.protocols import InputError
 from pivotrl.records import EpisodeResult, Manifest, ProgressResult, SampleGroup, StepMetrics, TurnResult
-from pivotrl.rollouts import continuation_turns
+from pivotrl.rollouts import rollout_turns
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.stage import seconds_spent
 from pivotrl.storage.record_files import RecordFile, counted
@@ -35,15 +35,13 @@ def cost_of(directory: Path, stage: str, manifest: Manifest) -> Cost:
 
 def _bought(directory: Path, stage: str) -> int:
     """Rollout turns in the files of a stage; those of its checks are known only at its end."""
-    groups = {"profile": "profiles.jsonl"}.get(stage, f"{stage}/groups.jsonl")
-    found = list(RecordFile(directory / groups, SampleGroup))
+    found = list(RecordFile(directory / _groups_of(stage), SampleGroup))
     turns = RecordFile(directory / f"{stage}.turns.jsonl", TurnResult)
     walks = RecordFile(directory / f"{stage}.progress.jsonl", ProgressResult)
     played = (directory / f"{stage}.episodes.jsonl", directory / stage / "episodes.jsonl")
     episodes = [episode for path in played for episode in RecordFile(path, EpisodeResult)]
     return (
-        sum(len(group.completions_G) for group in found)
-        + continuation_turns(found)
+        rollout_turns(found)
         + sum(result.num_samples + result.num_continuation_turns for result in turns)
         + sum(walk.num_sampled + walk.num_continuation_turns for walk in walks)
         + sum(episode.num_turns for episode in episodes)
@@ -57,10 +55,9 @@ def tokens_of(directory: Path, stage: str) -> int | None:
     Raises:
         ValueError: a file of the stage is damaged.
     """
-    groups = {"profile": "profiles.jsonl"}.get(stage, f"{stage}/groups.jsonl")
     total = 0
-    for group in RecordFile(directory / groups, SampleGroup):
-        for completion in group.completions_G:
+    for group in RecordFile(directory / _groups_of(stage), SampleGroup):
+        for completion in group.completions_G[group.num_taken :]:
             if completion.text and not completion.token_ids_T:
                 return None
             total += len(completion.token_ids_T)
@@ -71,6 +68,22 @@ def tokens_of(directory: Path, stage: str) -> int | None:
         + sum(walk.num_tokens for walk in RecordFile(directory / f"{stage}.progress.jsonl", ProgressResult))
         + sum(episode.num_tokens for path in played for episode in RecordFile(path, EpisodeResult))
     )
+
+
+def money_of(directory: Path, stage: str) -> float | None:
+    """Money that a server took for the samples of a stage that are stored so far; None if no prices are known.
+
+    Raises:
+        ValueError: a file of the stage is damaged.
+    """
+    groups = RecordFile(directory / _groups_of(stage), SampleGroup)
+    results = RecordFile(directory / f"{stage}.turns.jsonl", TurnResult)
+    known = [record.cost for record in (*groups, *results) if record.cost is not None]
+    return sum(known) if known else None
+
+
+def _groups_of(stage: str) -> str:
+    return {"profile": "profiles.jsonl"}.get(stage, f"{stage}/groups.jsonl")
 
 
 def describe_cost(directory: Path, stage: str) -> str:

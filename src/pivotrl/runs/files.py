@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pivotrl.protocols import InputError, Turn
-from pivotrl.reading.alternatives import with_alternatives
+from pivotrl.reading.alternatives import with_alternatives, with_labels
 from pivotrl.records import (
     AnswerResult,
     DemonstrationScore,
     EpisodeResult,
+    Label,
     Manifest,
     ProgressResult,
     Record,
@@ -114,9 +115,20 @@ class RunFiles:
         self.finished(stage)
         return read_records(self.directory / outputs(stage)[0], Selection)
 
-    def turns(self, turn_ids: Iterable[str]) -> list[Turn]:
-        """Turns to train on, by id and in that order."""
-        by_id = {trajectory.id: trajectory for trajectory in self.trajectories()}
+    def labels(self, name: str | None = None) -> list[Label]:
+        """The labels that a selection was made with."""
+        _, *labels = self.selection_files(name)
+        return [label for file in labels for label in read_records(self.directory / file, Label)]
+
+    def selection_files(self, name: str | None = None) -> tuple[str, ...]:
+        """The files that a selection consists of, by their path in the directory."""
+        written = self.finished(selection_stage(name)).outputs or {}
+        first, *others = outputs(selection_stage(name))
+        return (first, *(file for file in others if written.get(file)))
+
+    def turns(self, turn_ids: Iterable[str], labels: Iterable[Label] = ()) -> list[Turn]:
+        """Turns to train on, by id and in that order; what labels accept is among their alternatives."""
+        by_id = {trajectory.id: trajectory for trajectory in with_labels(self.trajectories(), labels)}
         found = []
         for turn_id in turn_ids:
             name, _, index = turn_id.rpartition("#")

@@ -11,6 +11,8 @@ STAGES = ("read", "profile", "select", "evaluations/before", "train", "evaluatio
 """The stages of a whole run, in order. Further selections, trainings and evaluations have names."""
 PILOT = "plan/pilot"
 """The stage that samples a few turns for `pivotrl plan`."""
+LABELS = ".labels.jsonl"
+"""How the file ends that keeps the labels of a selection."""
 REPLACED = "replaced"
 """Where ``--overwrite`` moves what it replaces."""
 
@@ -53,7 +55,7 @@ def outputs(stage: str) -> tuple[str, ...]:
     """Files and folders that a stage may write, by their path in the run directory."""
     folder, _, _ = stage.rpartition("/")
     if folder == "selections":
-        return (f"{stage}.jsonl",)
+        return (f"{stage}.jsonl", f"{stage}{LABELS}")
     if folder == "evaluations":
         return tuple(f"{stage}.{kind}.jsonl" for kind in ("turns", "progress", "episodes", "retention", "answers"))
     if folder == "trainings" or stage == "train":
@@ -65,7 +67,7 @@ def outputs(stage: str) -> tuple[str, ...]:
     return {
         "read": ("trajectories.jsonl", "heldout.jsonl", "dropped.jsonl", "refused.jsonl"),
         "profile": ("profiles.jsonl", "demonstrations.jsonl", "skipped.jsonl"),
-        "select": ("selection.jsonl",),
+        "select": ("selection.jsonl", f"selection{LABELS}"),
     }.get(stage, ())
 
 

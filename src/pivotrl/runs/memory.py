@@ -14,8 +14,8 @@ from pivotrl.runs.manifest import find_manifest
 
 SHARED = ("policy", "model", "adapter", "verifier", "environments", "retention", "retention_texts", "answers", "domain")
 """Options that one stage takes from another: who acts, who judges, and what is measured."""
-_OWN = ("checkpoint", "as_given")
-"""Options that belong to one evaluation alone."""
+_OWN = ("checkpoint", "as_given", "profile_may_differ_in")
+"""Options that belong to one evaluation or training alone."""
 _WHO_ACTS = ("policy", "model", "adapter")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest, StepMetrics
 from pivotrl.runs import lock
-from pivotrl.runs.costs import cost_of, tokens_of
+from pivotrl.runs.costs import cost_of, money_of, tokens_of
 from pivotrl.runs.layout import STAGES, known_stages, outputs
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.storage.record_files import RecordFile, examine
@@ -31,6 +31,8 @@ class StageStatus:
     tokens: int | None = None
     """Sampled tokens."""
     seconds: float | None = None
+    money: float | None = None
+    """That a server took, at the prices of its sampler; None without prices."""
     fault: str = ""
     """What is damaged, or why a guard rail ended the training."""
 
@@ -49,10 +51,11 @@ class RunStatus:
 
     def as_json(self) -> dict[str, Any]:
         total = {"rollout_turns": self.total("rollout_turns"), "tokens": self.total("tokens")}
+        paid = [stage.money for stage in self.stages if stage.money is not None]
         return {
             "directory": self.directory,
             "stages": [asdict(stage) for stage in self.stages],
-            "total": {**total, "seconds": self.total("seconds")},
+            "total": {**total, "seconds": self.total("seconds"), "money": sum(paid) if paid else None},
         }
 
 
@@ -69,13 +72,13 @@ def _status(directory: Path, stage: str, is_held: bool) -> StageStatus:
         if manifest is None:
             return StageStatus(stage, "not begun", {})
         cost = cost_of(directory, stage, manifest)
-        tokens = tokens_of(directory, stage)
+        tokens, money = tokens_of(directory, stage), money_of(directory, stage)
         counts = manifest.counts if cost.finished else _rows(directory, stage)
     except (InputError, ValueError) as error:
         return StageStatus(stage, "damaged", {}, fault=str(error))
     state = _state(manifest, is_held)
     fault = guard_rail_of(directory, stage, manifest) if state == "stopped" else ""
-    return StageStatus(stage, state, counts, cost.rollout_turns, tokens, cost.seconds, fault)
+    return StageStatus(stage, state, counts, cost.rollout_turns, tokens, cost.seconds, money, fault)
 
 
 def guard_rail_of(directory: Path, stage: str, manifest: Manifest) -> str:

@@ -30,15 +30,14 @@ def action_entropy(completions: Sequence[Completion]) -> float | None:
         if completion.fault is None:
             meaning = by_text.get(completion.text) if completion.text else None
             if meaning is None:
-                meaning = by_text[completion.text] = _meaning(completion)
+                error = completion.parse_error
+                meaning = by_text[completion.text] = error if error is not None else meaning_of(completion.action)
             counts[meaning] += 1
     return entropy(list(counts.values())) if counts.total() >= 2 else None
 
 
-def _meaning(completion: Completion) -> Hashable:
-    if completion.parse_error is not None:
-        return completion.parse_error
-    action = completion.action
+def meaning_of(action: Action) -> Hashable:
+    """The same for equal actions: equal texts without outer blanks, equal tools and equal values of arguments."""
     calls = tuple((call.name, _sorted(call.arguments)) for call in action.tool_calls)
     return (action.content or "").strip(), calls
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pivotrl.options import InputError, flag, refuse
@@ -25,6 +25,8 @@ class Facts:
     seconds_per_token: float | None = None
     """Seconds of the profile for each token that it sampled."""
     why_no_seconds: str = "the profile does not tell"
+    dropped: Collection[str] = ()
+    """Ids of turns that labels drop."""
 
     def task_of(self, turn_id: str) -> str:
         return trajectory_of(turn_id) if self.tasks is None else self.tasks[turn_id]

@@ -24,7 +24,8 @@ def select(
     Reasons: ``pivot``; ``always_pass``, ``always_fail``, ``cut_off``, ``malformed``, ``too_easy``, ``only_noise``,
     ``unlikely_mixed``, ``practise``, ``leave``, ``no_verdict`` for turns the rule drops; ``not_drawn``, ``over_cap``,
     ``over_budget`` for turns that only a limit dropped. ``cut_off`` and ``malformed`` are turns that always fail
-    because most of their samples were cut off at the limit of tokens, or are no well-formed action.
+    because most of their samples were cut off at the limit of tokens, or are no well-formed action. A turn that labels
+    drop has the reason ``dropped_by_label``, whatever its samples.
 
     Raises:
         InputError: a limit needs something that ``facts`` or the samples do not tell.
@@ -43,12 +44,16 @@ def decide(
     Args:
         known: of :func:`pivotrl.selection.evidence.evidence_of`; may be None where no posterior is needed.
     """
-    reasons = [_reason(draw, evidence, options) for draw, evidence in zip(draws, known, strict=True)]
+    drawn = zip(draws, known, strict=True)
+    reasons = [
+        DROPPED if draw.group.turn_id in facts.dropped else _reason(draw, evidence, options) for draw, evidence in drawn
+    ]
     accepted = [draw.group for draw, reason in zip(draws, reasons, strict=True) if reason == "pivot"]
     evidence = {draw.group.turn_id: one for draw, one in zip(draws, known, strict=True) if one is not None}
     limit = options.max_pivots
     if options.rule == "random":
-        num_mixed = sum(_mixed_reason(draw, options.max_mean) == "pivot" for draw in draws)
+        kept = (draw for draw in draws if draw.group.turn_id not in facts.dropped)
+        num_mixed = sum(_mixed_reason(draw, options.max_mean) == "pivot" for draw in kept)
         limit = num_mixed if limit is None else min(limit, num_mixed)
     limited = within_limits(accepted, evidence, options, facts, limit)
     return [limited.get(draw.group.turn_id, reason) for draw, reason in zip(draws, reasons, strict=True)]
@@ -125,7 +130,9 @@ def _why_it_fails(group: SampleGroup) -> str:
     return "malformed" if 2 * group.num_malformed > total else "always_fail"
 
 
+DROPPED = "dropped_by_label"
 WORDS = {
+    DROPPED: "are dropped by a label",
     "always_fail": "always fail",
     "cut_off": "always fail (most samples were cut off at --max-tokens)",
     "malformed": "always fail (most samples are malformed)",
@@ -150,6 +157,7 @@ _REMEDIES = {
     "unlikely_mixed": "Lower --min-mixed, or profile with more samples",
     "practise": "Train at them with PivotRL: `pivotrl select` with the rule likely_mixed selects them",
     "leave": "There is nothing to imitate",
+    DROPPED: "Select without --labels, or take the turns out of the file",
     "over_cap": "Raise --max-per-trajectory, --max-per-tool or --max-messages",
     "over_budget": "Raise the budget, or lower --selection-group-size",
 }

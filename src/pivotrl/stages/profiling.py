@@ -21,11 +21,12 @@ from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_poli
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.reading.alternatives import count_alternatives
 from pivotrl.records import SampleGroup, SkippedTurn
-from pivotrl.rollouts import continuation_turns, joined, misfit, prompt_tokens
+from pivotrl.rollouts import joined, misfit, prompt_tokens, rollout_turns
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import Stage, require_same
 from pivotrl.selection.stopping import expected_f1
+from pivotrl.stages.pilot_samples import NUM_GROUPS, pilot_samples
 from pivotrl.storage.record_files import RecordFile, read_records, sha256_of_json
 from pivotrl.turns import TurnOptions, cut
 
@@ -76,13 +77,16 @@ def profile_stage(
     if overwrite:
         move_aside(directory, "profile")
     limits = {**options_dict(checking), **options_dict(verification)}
+    given = pilot_samples(directory, {**settings, **limits}, inputs)
+    if given:
+        limits[NUM_GROUPS] = len(given)
     acting = describe_policy(sampler)
     with Stage(
         directory,
         "profile",
         {**settings, **limits},
         inputs,
-        tuple(limits),
+        (*limits, NUM_GROUPS),
         acting,
         is_verified=True,
         plugins={"verifier": spec_of(verifier)},
@@ -93,7 +97,7 @@ def profile_stage(
             return joined(read_records(path, SampleGroup))
         with Verification(verifier, verification, candidates, sampler) as guarded:
             at_least = _known_pass_rates(directory, candidates, sampler, guarded, profiling, observer)
-            groups, left_out = profile(candidates, sampler, guarded, path, profiling, observer, at_least)
+            groups, left_out = profile(candidates, sampler, guarded, path, profiling, observer, at_least, given)
         if not groups:
             raise InputError(
                 f"none of the {len(candidates)} candidate turns can be sampled: "
@@ -111,16 +115,14 @@ def profile_stage(
             {
                 "candidate_turns": len(candidates),
                 "profiled_turns": len(groups),
+                **({"samples_from_pilot": sum(group.num_taken for group in groups)} if given else {}),
                 "skipped": dict(Counter(skip.reason for skip in skipped + left_out)),
                 **count_alternatives({turn.trajectory.id: turn.trajectory for turn in candidates}.values()),
                 **outcome_counts(groups),
                 **_adaptive_counts(groups, left_out, profiling, at_least),
                 "prompt_tokens": {"unshared": unshared, "computed": computed},
             },
-            num_rollout_turns=sum(len(group.completions_G) for group in groups)
-            + continuation_turns(groups)
-            + report.num_rollout_turns
-            + guarded.num_rollout_turns,
+            num_rollout_turns=rollout_turns(groups) + report.num_rollout_turns + guarded.num_rollout_turns,
         )
         return groups
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,15 @@ from pivotrl.protocols import (
     describe_policy,
 )
 from pivotrl.protocols.observing import SILENT, Observer
-from pivotrl.rollouts import misfit
+from pivotrl.records import Label
+from pivotrl.rollouts import misfit, turns_bought
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.layout import outputs, selection_stage, training_stage
+from pivotrl.runs.layout import training_stage
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.replacing import move_aside, move_results_aside
-from pivotrl.runs.stage import CONTINUED, Stage, policy_differences, reopen, require_same
+from pivotrl.runs.stage import CONTINUED, Stage, reopen, require_same
 from pivotrl.selection import require_pivots
+from pivotrl.stages.profile_identity import Difference, Kind, profile_differences, refuse_profile
 from pivotrl.storage.record_files import sha256_of_json
 from pivotrl.training import Method, TrainingOptions, needs_pivots, train
 from pivotrl.training_options import guard_rails, usual_rate, with_learning_rate
@@ -56,6 +58,7 @@ def train_stage(
     selection: str | None = None,
     environments: MakeEnvironments | Mapping[str, MakeEnvironments] | None = None,
     turns: TurnOptions = TurnOptions(),
+    profile_may_differ_in: Collection[Kind] = (),
     observer: Observer = SILENT,
 ) -> None:
     """Pivots -> ``train/`` with groups, metrics, checkpoints and ``train/policy``, the weights to use elsewhere.
@@ -71,18 +74,23 @@ def train_stage(
         environments: for a method that plays; such a method needs no selection. If it verifies, too, the verifier is
             tried on the demonstrations of the logs first.
         turns: the candidates of a method that needs no pivots and is given no selection.
+        profile_may_differ_in: what the run's profile may differ in from this training; the manifest notes what does.
+
+    Raises:
+        InputError: the profile differs in anything else (:mod:`pivotrl.stages.profile_identity`).
     """
     require_verifier(verifier)
     require_policy(policy)
     files, stage_name = RunFiles(directory), training_stage(name)
     method, chosen, known, read = training.load_method(), list[Turn](), list[Turn](), tuple[str, ...]()
-    candidates = dict[str, object]()
+    candidates, labels = dict[str, object](), list[Label]()
     made = _require_environments(method, environments, training.group_size)
     if needs_pivots(method) or (selection is not None and not method.plays):
         rows = files.selections(selection)
         require_pivots(rows)
-        chosen = known = files.turns(row.turn_id for row in rows if row.selected)
-        read = (outputs(selection_stage(selection))[0], "trajectories.jsonl")
+        labels = files.labels(selection)
+        chosen = known = files.turns((row.turn_id for row in rows if row.selected), labels)
+        read = (*files.selection_files(selection), "trajectories.jsonl")
     elif not method.plays:
         chosen = known = cut(files.trajectories(), turns)[0]
         candidates, read = options_dict(turns), ("trajectories.jsonl",)
@@ -102,12 +110,28 @@ def train_stage(
     was = None if overwrite else _steps_to_continue(directory, stage_name, training)
     if not overwrite:
         require_same(directory, stage_name, settings | ({"num_steps": was} if was else {}), inputs)
+    takes_profile = needs_pivots(method) and method.verifies
+    is_new = overwrite or find_manifest(directory, stage_name) is None
+
+    def differences(acting: Mapping[str, Any] | None) -> list[Difference]:
+        code = own_code(verifier)
+        return profile_differences(files, training, describe(verifier), code, verification, acting)
+
+    if takes_profile and is_new and any(one.kind not in profile_may_differ_in for one in differences(None)):
+        refuse_profile(directory, differences(_as_json(describe_policy(policy))), profile_may_differ_in)
     checked = 0
     if method.verifies:
-        report, is_new = require_checked(
+        report, is_new_report = require_checked(
             directory, known, verifier, checking, observer, policy, verification, same_turns=False
         )
-        checked = report.num_rollout_turns if is_new else 0
+        checked = report.num_rollout_turns if is_new_report else 0
+        if is_new:
+            accepted = files.turns((label.turn_id for label in labels if label.accept), labels)
+            checked += _require_accepted(accepted, labels, verifier, verification, policy)
+    acting = describe_policy(policy)
+    differing = differences(_as_json(acting)) if takes_profile else []
+    if is_new:
+        refuse_profile(directory, differing, profile_may_differ_in)
     if candidates:
         chosen = known = _fitting(chosen, policy, training.train_max_tokens)
     options = with_learning_rate(training, policy)
@@ -121,14 +145,14 @@ def train_stage(
         move_results_aside(directory, stage_name)
         reopen(directory, stage_name, {"num_steps": training.num_steps})
     limits = {**options_dict(checking), **options_dict(verification), **keeping}
-    acting = describe_policy(policy)
-    foreign = _foreign_facts(directory, acting) if needs_pivots(method) and method.verifies else []
+    if profile_may_differ_in:
+        limits["profile_may_differ_in"] = sorted(profile_may_differ_in)
     with Stage(
         directory,
         stage_name,
         {**settings, **limits},
         inputs,
-        (*limits, CONTINUED),
+        (*limits, CONTINUED, "profile_may_differ_in"),
         acting,
         is_verified=True,
         plugins={"verifier": spec_of(verifier)},
@@ -149,7 +173,7 @@ def train_stage(
                 "steps": len(steps),
                 "skipped_updates": int(skipped),
                 "usual_learning_rate": usual_rate(options, policy),
-                **({"profile_differs_in": foreign} if foreign else {}),
+                **({"profile_differs_in": [*map(str, differing)]} if differing else {}),
             },
             num_rollout_turns=int(bought) + checked + guarded.num_rollout_turns,
         )
@@ -173,22 +197,56 @@ def _steps_to_continue(directory: Path, stage: str, training: TrainingOptions) -
     return was
 
 
-def _foreign_facts(directory: Path, acting: Mapping[str, Any]) -> list[str]:
-    """The facts in which the policy differs from the one that made the profile; a notice names them."""
-    made = find_manifest(directory, "profile")
-    now = json.loads(json.dumps(acting, default=str))
-    found = policy_differences(made.policy, now) if made is not None else []
-    facts = [fact.partition(":")[0].removeprefix("policy, ") for fact in found]
-    if facts:
-        more = len(facts) - _SHOWN_FACTS
-        shown = ", ".join(facts[:_SHOWN_FACTS]) + (f" and {more} more" if more > 0 else "")
+def _as_json(acting: Mapping[str, Any]) -> dict[str, Any]:
+    """As a manifest holds it."""
+    found: dict[str, Any] = json.loads(json.dumps(acting, default=str))
+    return found
+
+
+def _require_accepted(
+    turns: Sequence[Turn],
+    labels: Sequence[Label],
+    verifier: Verifier,
+    verification: VerificationOptions,
+    policy: Policy,
+) -> int:
+    """Try the verifier on the actions that labels accept: one that looks at the demonstration alone, or at effects,
+    knows nothing of them.
+
+    Returns:
+        rollout turns that the verifier bought.
+
+    Raises:
+        InputError: it fails such an action.
+    """
+    accepted = {label.turn_id: label.accept for label in labels}
+    cases = [(turn, action) for turn in turns for action in accepted[turn.id]]
+    if not cases:
+        return 0
+    with Verification(verifier, verification, (), policy) as guarded:
+        verdicts = guarded.judge_all(cases)
+    told = [
+        (verdict.outcome, f"{turn.id} ({verdict.reason})") for (turn, _), verdict in zip(cases, verdicts, strict=True)
+    ]
+    if failed := [place for outcome, place in told if outcome == "fail"]:
+        raise InputError(
+            f"the verifier {describe(verifier)} fails actions that the labels of the selection accept: "
+            f"{_listed(failed)}. It does not look at accepted actions, so training would punish them. Train with one "
+            "that does (docs/verifiers.md), or select without these labels"
+        )
+    if unknown := [place for outcome, place in told if outcome == "no_verdict"]:
         warnings.warn(
-            f"the profile was made by another policy; different: {shown}. Turns that are mixed for one policy may be "
-            "too easy or impossible for another: profile this policy in a run of its own, or train with --method lazy",
+            f"the verifier {describe(verifier)} gives no verdict on actions that labels accept: {_listed(unknown)}. "
+            "Such samples are left out of training",
             Notice,
             stacklevel=3,
         )
-    return facts
+    return turns_bought(verdicts)
+
+
+def _listed(facts: Sequence[str]) -> str:
+    more = len(facts) - _SHOWN_FACTS
+    return ", ".join(facts[:_SHOWN_FACTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _fitting(turns: Sequence[Turn], policy: Policy, max_tokens: int) -> list[Turn]:

@@ -66,7 +66,9 @@ def remove_leftovers(directory: Path) -> None:
     For the holder of the directory's lock: every other writer is dead then, but for one that writes without the lock,
     whose files are spared as long as its process lives.
     """
-    for path in sorted(directory.rglob(".*"), reverse=True):
+    # Unlike rglob, walk passes over folders that a writer without the lock moves meanwhile.
+    inside = (Path(place, name) for place, folders, files in os.walk(directory) for name in (*folders, *files))
+    for path in sorted((path for path in inside if path.name.startswith(".")), reverse=True):
         found = _SCRATCH.fullmatch(path.name)
         if found is None or _is_alive(int(found["pid"])) or not path.exists():
             continue

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from pivotrl.endpoint import Endpoint
-from pivotrl.options import AtLeast1, Positive, check_arguments
+from pivotrl.options import AtLeast1, NotNegative, Positive, check_arguments, refuse
 from pivotrl.parsing import parse_completion, style_names
 from pivotrl.protocols import InputError, Notice, Turn, TurnTooLong
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
@@ -21,6 +21,7 @@ from pivotrl.rendering import Renderer, action_text, prompt_hash
 from pivotrl.samplers.openai.answers import Choice
 from pivotrl.samplers.openai.asking import Asking, Budget, Found, Question
 from pivotrl.samplers.openai.models import NOT_REPORTED, ServedModel, served_model
+from pivotrl.samplers.openai.money import Prices
 from pivotrl.samplers.openai.tokens import completion_of_tokens, fault_of_tokens
 from pivotrl.templates.api_messages import api_messages
 from pivotrl.text.tool_call_syntax import function_tool
@@ -50,6 +51,10 @@ class Sampler:
         max_requests: how many requests this process may make.
         max_tokens_total: how many tokens, prompts and completions, the server may count; the batch that reaches it is
             finished.
+        input_price, output_price: of a million tokens of prompts and of samples, in any currency; costs are then told
+            in money.
+        cached_price: of a million tokens of prompts that the server had computed before and says so.
+        max_cost: how much money this process may spend; the batch that reaches it is finished.
         deadline_seconds, max_tries, max_in_flight: see :class:`pivotrl.endpoint.Endpoint`.
 
     Raises:
@@ -76,6 +81,10 @@ class Sampler:
         extra: Mapping[str, Any] | None = None,
         max_requests: AtLeast1 | None = None,
         max_tokens_total: AtLeast1 | None = None,
+        input_price: NotNegative | None = None,
+        output_price: NotNegative | None = None,
+        cached_price: NotNegative | None = None,
+        max_cost: Positive | None = None,
         deadline_seconds: Positive = 300.0,
         max_tries: AtLeast1 = 4,
         max_in_flight: AtLeast1 = 64,
@@ -84,6 +93,9 @@ class Sampler:
         if actions != "auto" and actions not in style_names():
             raise InputError(f"no style of actions called {actions!r}; there are auto, {', '.join(style_names())}")
         self.model, self.choices, self.actions, self.logprobs = model, choices, actions, logprobs
+        prices = Prices(input_price, output_price, cached_price)
+        if max_cost is not None and input_price is None:
+            refuse("max_cost", f"{max_cost:g}", "needs input_price and output_price, the prices of a million tokens")
         self.extra = _checked_extra(extra or {})
         self.renderer = _renderer(tokenizer, style, reasoning, actions, variables) if tokenizer else None
         self.endpoint = Endpoint(
@@ -93,7 +105,7 @@ class Sampler:
             self.endpoint,
             "completions" if self.renderer else "chat/completions",
             model,
-            Budget(max_requests, max_tokens_total),
+            Budget(max_requests, max_tokens_total, max_cost, prices),
             uses_n=choices == "n",
         )
         self._max_context, self._lists_models = max_context, lists_models
@@ -208,6 +220,7 @@ class Sampler:
             num_prompt_tokens=len(prompt) or found.num_prompt_tokens,
             num_prefilled_tokens=len(prompt) or found.num_prompt_tokens,
             prompt_sha256=prompt_hash(prompt) if prompt else "",
+            cost=found.cost,
         )
 
     def _said(self, turn: Turn, choice: Choice) -> Completion:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pivotrl.endpoint import NoAnswer
 from pivotrl.records import ToolCall
+from pivotrl.samplers.openai.money import Usage, read_usage
 
 _MARK = "token_id:"
 _ROUNDING = 1e-3
@@ -42,9 +43,7 @@ class Answer:
 
     samples: tuple[Choice | None, ...]
     model: str | None
-    num_tokens: int
-    """Tokens that the server counted, prompt and completions; 0 if it counted none."""
-    num_prompt_tokens: int = 0
+    usage: Usage
 
 
 def read_answer(text: str | NoAnswer, num_asked: int) -> Answer:
@@ -60,17 +59,15 @@ def read_answer(text: str | NoAnswer, num_asked: int) -> Answer:
         choices = [(item.get("index"), _choice(item, body)) for item in given]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise Faulty("server_answer_malformed") from None
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, Mapping) else {}
-    prompt, completion = (_count(usage.get(key)) for key in ("prompt_tokens", "completion_tokens"))
-    if len(choices) == 1 and completion is not None:
-        choices = [(index, replace(choice, num_tokens=choice.num_tokens or completion)) for index, choice in choices]
+    usage = read_usage(body.get("usage"))
+    if len(choices) == 1 and usage.completion is not None:
+        only = usage.completion
+        choices = [(index, replace(choice, num_tokens=choice.num_tokens or only)) for index, choice in choices]
     model = body.get("model")
     return Answer(
         samples=_by_index(choices, num_asked),
         model=model if isinstance(model, str) else None,
-        num_tokens=(prompt or 0) + (completion or 0),
-        num_prompt_tokens=prompt or 0,
+        usage=usage,
     )
 
 
@@ -165,10 +162,6 @@ def _call(call: Any) -> ToolCall:
     if not isinstance(function["name"], str):
         raise ValueError("a call has no name")
     return ToolCall(name=function["name"], arguments=arguments or "{}", id=call.get("id") or None)
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
 
 
 def has_ended(choice: Choice) -> bool:

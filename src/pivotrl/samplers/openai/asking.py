@@ -11,6 +11,7 @@ from typing import Any
 from pivotrl.endpoint import Endpoint, NoAnswer
 from pivotrl.protocols import InputError
 from pivotrl.samplers.openai.answers import Answer, Choice, Faulty, has_ended, read_answer
+from pivotrl.samplers.openai.money import Prices, Usage
 from pivotrl.seeding import derive_seed
 
 _ROUNDS = 4
@@ -33,8 +34,26 @@ class Budget:
 
     max_requests: int | None
     max_tokens_total: int | None
+    max_cost: float | None = None
+    prices: Prices = field(default_factory=Prices)
     num_requests: int = 0
     num_tokens: int = 0
+    cost: float = 0.0
+    """Money of the requests whose tokens the server counted."""
+    num_not_counted: int = 0
+    """Answers without a count of tokens."""
+
+    def take(self, usage: Usage) -> float | None:
+        """Note what a request used.
+
+        Returns:
+            its cost; None if it is unknown.
+        """
+        self.num_tokens += usage.total
+        cost = self.prices.cost(usage)
+        self.cost += cost or 0.0
+        self.num_not_counted += usage.prompt is None or usage.completion is None
+        return cost
 
     def require(self, num_requests: int) -> None:
         """
@@ -50,6 +69,16 @@ class Budget:
             raise InputError(
                 f"the budget of {self.max_tokens_total:,} tokens is spent: {self.num_tokens:,} are used. Finished work "
                 "is kept; raise max_tokens_total and repeat the command"
+            )
+        if self.max_cost is not None and self.num_not_counted:
+            raise InputError(
+                "the server does not count the tokens of its answers, so max_cost cannot hold. Finished work is kept; "
+                "leave max_cost out, give max_requests, and repeat the command"
+            )
+        if self.max_cost is not None and self.cost >= self.max_cost:
+            raise InputError(
+                f"the budget of {self.max_cost:g} in money is spent: {self.cost:.4g} are used. Finished work is kept; "
+                "raise max_cost and repeat the command"
             )
 
 
@@ -75,6 +104,8 @@ class _Group:
     reason: str = "server_samples_missing"
     is_lost: bool = False
     num_prompt_tokens: int = 0
+    cost: float | None = None
+    """Money of all requests for it, those included whose answers were of no use; None if unknown."""
 
     @property
     def missing(self) -> list[int]:
@@ -88,6 +119,7 @@ class Found:
     samples: Sequence[Choice]
     fault: str | None
     num_prompt_tokens: int
+    cost: float | None = None
 
 
 @dataclass
@@ -159,12 +191,13 @@ class Asking:
     def _take(self, group: _Group, numbers: Sequence[int], text: Any) -> None:
         try:
             answer = read_answer(text, len(numbers))
-            self.budget.num_tokens += answer.num_tokens
+            paid = self.budget.take(answer.usage)
+            group.cost = group.cost if paid is None else (group.cost or 0.0) + paid
             self._require_model(answer)
         except Faulty as fault:
             self._note(group, str(fault))
             return
-        group.num_prompt_tokens = group.num_prompt_tokens or answer.num_prompt_tokens
+        group.num_prompt_tokens = group.num_prompt_tokens or answer.usage.prompt or 0
         if len(numbers) > 1 and len([sample for sample in answer.samples if sample]) < len(numbers):
             self._note(group, "server_samples_missing")
         for number, sample in zip(numbers, answer.samples, strict=True):
@@ -249,7 +282,7 @@ class Asking:
     def _found(self, group: _Group) -> Found:
         whole = [sample for sample in group.samples if sample is not None]
         is_whole = not group.is_lost and len(whole) == len(group.samples)
-        return Found(whole if is_whole else (), None if is_whole else group.reason, group.num_prompt_tokens)
+        return Found(whole if is_whole else (), None if is_whole else group.reason, group.num_prompt_tokens, group.cost)
 
 
 def _content(sample: Choice) -> tuple[Any, ...]:

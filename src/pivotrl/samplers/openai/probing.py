@@ -65,17 +65,17 @@ class Probing:
     def ask(self, bodies: Sequence[dict[str, Any]]) -> list[list[Choice | None] | str]:
         """The samples of each request, or why there are none."""
         texts = self.sampler.asking.post(bodies)
-        return [_read(text, body.get("n", 1)) for text, body in zip(texts, bodies, strict=True)]
+        return [self._read(text, body.get("n", 1)) for text, body in zip(texts, bodies, strict=True)]
 
     def timed(self, bodies: Sequence[dict[str, Any]]) -> tuple[list[list[Choice | None] | str], float]:
         """As :meth:`ask`, with the seconds that it took."""
         started = time.perf_counter()
         return self.ask(bodies), time.perf_counter() - started
 
-
-def _read(text: str | NoAnswer, num_asked: int) -> list[Choice | None] | str:
-    try:
-        samples = list(read_answer(text, num_asked).samples)
-    except Faulty as fault:
-        return f"{fault}, {text}" if isinstance(text, NoAnswer) else str(fault)
-    return samples if any(samples) else "server_samples_missing"
+    def _read(self, text: str | NoAnswer, num_asked: int) -> list[Choice | None] | str:
+        try:
+            answer = read_answer(text, num_asked)
+        except Faulty as fault:
+            return f"{fault}, {text}" if isinstance(text, NoAnswer) else str(fault)
+        self.sampler.asking.budget.take(answer.usage)
+        return list(answer.samples) if any(answer.samples) else "server_samples_missing"
