@@ -13,13 +13,16 @@ from pivotrl.cli import check_table, doctor_table, prompts_table, status_table, 
 from pivotrl.cli.choices import PolicyChoice, Price
 from pivotrl.cli.live_progress import errors, live_progress
 from pivotrl.cli.prompting import prompting_of
+from pivotrl.cli.side_by_side_table import print_summaries
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.judging.probes.refusal import fault_of
+from pivotrl.options import refuse
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError
 from pivotrl.rendering import Renderer
 from pivotrl.report.page import write_report
+from pivotrl.report.side_by_side import write_side_by_side
 from pivotrl.report.summary import summarise
 from pivotrl.report.wavering import Order
 from pivotrl.rows.exporting import ExportOptions
@@ -32,17 +35,33 @@ from pivotrl.turns import TurnOptions
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
-def report(directory: tyro.conf.Positional[Path], price: Price, json: bool = False) -> None:
-    """Write report.html and report.json for a run.
+def report(
+    directories: tyro.conf.Positional[tuple[Path, ...]], price: Price, out: Path | None = None, json: bool = False
+) -> None:
+    """Write report.html and report.json for a run. For several runs, also write one page that shows them side by side.
 
     Args:
-        directory: A run directory.
-        json: Print the summary as JSON.
+        directories: A run directory, or several.
+        out: The page about several runs; default is side-by-side.html in the current directory.
+        json: Print the summary as JSON; a list for several runs.
     """
-    require_run(directory)
-    path = write_report(directory, price.price_per_hour)
-    errors.print(f"wrote {path}")
-    tables.print_summary(dataclasses.replace(summarise(directory), price_per_hour=price.price_per_hour), json)
+    if not directories:
+        raise InputError("name one run directory, or several to show them side by side")
+    if out is not None and len(directories) == 1:
+        refuse("out", out, f"is for several runs; the report of one is {directories[0] / 'report.html'}")
+    for directory in directories:
+        require_run(directory)
+    for directory in directories:
+        errors.print(f"wrote {tables.plain(str(write_report(directory, price.price_per_hour)))}", soft_wrap=True)
+    summaries = [
+        dataclasses.replace(summarise(directory), price_per_hour=price.price_per_hour) for directory in directories
+    ]
+    if len(summaries) == 1:
+        tables.print_summary(summaries[0], json)
+        return
+    page = write_side_by_side(directories, out or Path("side-by-side.html"), price.price_per_hour)
+    errors.print(f"wrote {tables.plain(str(page))}", soft_wrap=True)
+    print_summaries(summaries, json)
 
 
 def export(

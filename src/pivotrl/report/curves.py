@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from pivotrl.records import StepMetrics
@@ -43,4 +44,22 @@ def panels(metrics: Sequence[StepMetrics], shows_loss: bool) -> list[Plot]:
         if curve is not None and (shows_loss or name != "loss/total"):
             svg = curve_plot([curve], top)
             found.append(Plot(title, svg, words, ("step", "value", "running mean", "95 % interval"), numbers(curve)))
+    return found
+
+
+def overlaid(runs: Sequence[tuple[str, str, Sequence[StepMetrics]]], shows_loss: bool) -> list[Plot]:
+    """The same metrics of several runs, one line for each run; only those that two runs have.
+
+    Args:
+        runs: (name, colour, metrics with shares).
+        shows_loss: as in :func:`panels`.
+    """
+    found = []
+    for name, title, top, words in PANELS:
+        curves = [c for label, colour, metrics in runs if (c := curve_of(metrics, name, label, colour)) is not None]
+        if len(curves) > 1 and (shows_loss or name != "loss/total"):
+            svg = curve_plot([dataclasses.replace(curve, raw=()) for curve in curves], top, labels=False)
+            rows = [(curve.name, *row) for curve in curves for row in numbers(curve)]
+            heads = ("run", "step", "value", "running mean", "95 % interval")
+            found.append(Plot(title, svg, words, heads, rows))
     return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pivotrl.intervals import Estimate
+from pivotrl.intervals import Estimate, PairedDifference
 from pivotrl.records import Manifest, Selection
 from pivotrl.report.drawing import Plot
+from pivotrl.report.evaluations import Score
 from pivotrl.report.plots import Mark, bars, curve_plot, histogram, interval_plot
 from pivotrl.report.sentences import amount, interval, plain, signed
 from pivotrl.report.steps import Curve
@@ -128,6 +129,35 @@ def checkpoint_panels(summary: Summary) -> list[Plot]:
             numbers = [(str(step), *_told(estimate, unit)) for step, estimate, unit in values]
             found.append(Plot(capital(told), curve_plot([curve]), words, ("step", "score", "95 % interval"), numbers))
     return found
+
+
+def scores_of_runs(told: str, rows: Sequence[tuple[str, str, Score, PairedDifference | None]]) -> Plot:
+    """One measurement of several runs.
+
+    Args:
+        rows: (run, colour, score after training, difference from the first run).
+    """
+    unit = rows[0][2].unit
+    is_share = unit.startswith("share")
+    marks, numbers = [], []
+    for name, colour, score, since_first in rows:
+        after, change = score.estimate, score.difference
+        mark = Mark(after.mean, after.low, after.high, amount(after.mean, unit), colour)
+        before = [Mark(change.mean_before, change.mean_before, change.mean_before, "", colour, True)] if change else []
+        marks.append((shortened(name), [*before, mark]))
+        numbers.append((name, *_told(after, unit), _difference(change, unit), _difference(since_first, unit)))
+    ends = [end for _, _, score, _ in rows for end in (score.estimate.low, score.estimate.high)]
+    room = 0.1 * (max(ends) - min(ends)) or 0.1
+    limits = (0.0, 1.0) if is_share else (min(ends) - room, max(ends) + room)
+    svg = interval_plot(marks, limits, "%" if is_share else "nats per token", scale=100 if is_share else 1)
+    better = "right" if rows[0][2].higher_is_better else "left"
+    words = f"After training, with 95 % intervals; open dots are before training. Further {better} is better."
+    heads = ("run", "after", "95 % interval", "change since before training", "difference from the first run")
+    return Plot(capital(told), svg, words, heads, numbers)
+
+
+def _difference(d: PairedDifference | None, unit: str) -> str:
+    return "" if d is None else f"{signed(d.difference, unit)} [{signed(d.low, unit)}, {signed(d.high, unit)}]"
 
 
 def _told(estimate: Estimate, unit: str) -> tuple[str, str]:
