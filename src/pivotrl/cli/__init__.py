@@ -3,7 +3,8 @@
 Progress goes to stderr, results to stdout.
 
 Exit codes: 0 done; 2 unusable input or options; 3 nothing to train on; 4 disk error; 5 imported, but some records could
-not be read; 6 the sandbox does not hold; 130 interrupted (finished work is kept; continue with the same command, and
+not be read; 6 the sandbox does not hold; 1
+the run that was watched stopped unfinished; 130 interrupted (finished work is kept; continue with the same command, and
 --resume for run and read).
 """
 
@@ -17,7 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pivotrl import plugins
-from pivotrl.cli import compare_command, plan_command, server_command, stage_commands, tables, view_commands
+from pivotrl.cli import (
+    compare_command,
+    plan_command,
+    server_command,
+    stage_commands,
+    tables,
+    view_commands,
+    watch_command,
+)
 from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
 from pivotrl.protocols import InputError, NoPivots
@@ -40,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": view_commands.doctor,
     "show": view_commands.show,
     "status": view_commands.status,
+    "watch": watch_command.watch,
     "waver": view_commands.waver,
     "list": view_commands.list_plugins,
 }

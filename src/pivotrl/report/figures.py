@@ -31,7 +31,9 @@ def figures(
     shares = [c for c in summary.comparisons if c.unit.startswith("share") and not c.is_detail]
     if shares:
         rows = [(capital(c.name), c.before, c.after) for c in shares]
-        rows += [(f"Episodes, {row.tag} {row.value}", row.before, row.after) for row in breakdowns]
+        for row in breakdowns:
+            if row.before and row.after:
+                rows.append((f"Episodes, {row.tag} {row.value}", row.before, row.after))
         found["levels"] = _levels(rows)
         found["changes"] = _changes(shares, "Paired change with its 95 % interval; right of the line is better. An "
                                     "interval that crosses 0 shows no difference.")  # fmt: skip

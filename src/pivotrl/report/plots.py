@@ -133,12 +133,12 @@ def bars(turns: Sequence[tuple[float, bool]], num_samples: int) -> list[Bar]:
         counts[place][chosen] += 1
     width = 1 / (num_inner + 1) if is_counted else 1 / num_inner
     found = []
-    for place, (left_out, chosen) in enumerate(counts):
+    for place, (num_left_out, num_chosen) in enumerate(counts):
         centre = place * width if is_counted else (place - 0.5) * width
         between = f"{centre - width / 2:.2f} to {centre + width / 2:.2f}"
         inside = f"{place} of {num_samples} pass" if is_counted else between
         told = "always fail" if place == 0 else "always pass" if place == num_inner + 1 else inside
-        found.append(Bar(centre - 0.4 * width, centre + 0.4 * width, told, chosen, left_out, is_counted))
+        found.append(Bar(centre - 0.4 * width, centre + 0.4 * width, told, num_chosen, num_left_out, is_counted))
     return found
 
 
