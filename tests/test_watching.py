@@ -1,4 +1,4 @@
-"""`pivotrl watch` tells from the files alone how far a run is, while another process writes them. It changes nothing."""
+"""`pivotrl watch` tells from the files how far a run is, while another process writes them, and changes nothing."""
 
 from __future__ import annotations
 

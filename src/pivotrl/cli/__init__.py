@@ -31,6 +31,7 @@ from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
 from pivotrl.protocols import InputError, NoPivots
 from pivotrl.protocols.observing import told_notices
+from pivotrl.storage.record_files import package_versions
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": stage_commands.run,
@@ -92,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.append(str(Path.cwd()))
     given = sys.argv[1:] if arguments is None else arguments
     with guarded("the same command and --resume" if list(given[:1]) in (["run"], ["read"]) else "the same command"):
+        if list(given) in (["--version"], ["-V"]):
+            print(f"pivotrl {package_versions().get('pivotrl', 'unknown')}")
+            return
         if given and not given[0].startswith("-") and given[0] not in COMMANDS:
             raise InputError(plugins.unknown(f"no command called {given[0]!r}", given[0], COMMANDS))
         parse(COMMANDS, arguments)()

@@ -12,8 +12,10 @@ from pivotrl import plugins
 from pivotrl.cli import check_table, doctor_table, prompts_table, status_table, tables, waver_table
 from pivotrl.cli.choices import PolicyChoice, Price
 from pivotrl.cli.live_progress import errors, live_progress
+from pivotrl.cli.plugin_list import print_plugins
 from pivotrl.cli.prompting import prompting_of
 from pivotrl.cli.side_by_side_table import print_summaries
+from pivotrl.cli.turn_json import print_candidates_as_json, print_turn_as_json
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.judging.probes.refusal import fault_of
@@ -29,6 +31,7 @@ from pivotrl.rows.exporting import ExportOptions
 from pivotrl.rows.exporting import export as export_pivots
 from pivotrl.rows.prompts import write_prompts
 from pivotrl.runs.directory import require_run, working_in
+from pivotrl.runs.manifest import find_manifest
 from pivotrl.stages.profiling import load_turns
 from pivotrl.turns import TurnOptions
 
@@ -196,12 +199,18 @@ def show(
         tokens: With --model, mark token boundaries.
         sort: List the turns by variance, pass-rate or depth.
         all: List all profiled turns, not only the pivots.
-        json: Print the list as JSON, with the reasons and the wrong actions of each turn.
+        json: Print the turn as JSON, or the list, with the reasons and the wrong actions of each turn.
     """
     require_run(directory)
+    if json and turn_id is not None and sort is None and not all and model is None:
+        print_turn_as_json(directory, turn_id)
+        return
+    if json and sort is None and not all and selection is None and find_manifest(directory, "profile") is None:
+        print_candidates_as_json(directory)
+        return
     if sort is not None or all or json:
         if turn_id is not None:
-            raise InputError("--sort, --all and --json are for the list of turns; leave out the turn")
+            raise InputError("--sort and --all are for the list of turns, --model is for text; leave one out")
         waver_table.print_turns(directory, sort, all, selection, json)
         return
     if model is None or turn_id is None:
@@ -212,11 +221,14 @@ def show(
     tables.print_prompt(directory, turn_id, Renderer(load_tokenizer(model)), tokens)
 
 
-def list_plugins(kind: tyro.conf.Positional[str | None] = None, json: bool = False) -> None:
-    """List the plugins of every kind with their options.
+def list_plugins(
+    kind: tyro.conf.Positional[str | None] = None, name: tyro.conf.Positional[str | None] = None, json: bool = False
+) -> None:
+    """List the plugins of every kind, one line each; with a kind and a name, one plugin and its options.
 
     Args:
-        kind: List this kind only.
-        json: Print the list as JSON.
+        kind: readers, verifiers, samplers, policies, environments, exporters, methods or trackers.
+        name: Print this plugin with its options.
+        json: Print the list as JSON, with the options.
     """
-    tables.print_plugins(kind, json)
+    print_plugins(kind, name, json)
