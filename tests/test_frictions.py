@@ -108,7 +108,7 @@ def test_rows_without_a_value_are_left_out(run: Path, capsys: pytest.CaptureFixt
     known = {"verifier": "v", "num_turns": 1, "num_tasks": 1, "num_verdicts": 2, "verdicts_per_second": 1.0}
     rates = {"accepts_expected": rate, "false_pass": rate, "false_fail": None, "no_verdict": None}
     doubts = {"uncertain_pass": None, "uncertain_fail": None}
-    maps = dict.fromkeys(("by_turn", "by_language", "by_tool", "by_argument", "by_kind", "reasons_of_refused"), {})
+    maps = {key: {} for key in ("by_turn", "by_language", "by_tool", "by_argument", "by_kind", "reasons_of_refused")}
     report = CheckReport.model_construct(
         **{**empty, **known, **rates, **doubts, **maps, "reward_values": (), "worst": ()}
     )
