@@ -17,7 +17,9 @@ _FEW_PIVOTS = 50
 _FEW_SAMPLES = 4
 _DEAD = 0.8
 _MUCH_KL = 1.0
-_STALE = 0.2
+_FIRST_STEPS = 2
+"""Steps whose samples are almost those of the policy before training."""
+_STALE = 0.25
 """Difference of mean reward between profile and first steps from which the profile is called stale."""
 
 
@@ -81,7 +83,7 @@ def profile_alarms(
     told = []
     train, pivots = manifests.get("train"), [row for row in selections if row.selected]
     means = [row.reward_mean for row in pivots if row.reward_mean is not None]
-    first, _ = quarters(metrics, "reward/mean")
+    first = [row.metrics["reward/mean"] for row in metrics[:_FIRST_STEPS] if "reward/mean" in row.metrics]
     if train is not None and train.counts.get("profile_differs_in"):
         facts = ", ".join(map(str, train.counts["profile_differs_in"]))
         told.append(
