@@ -145,7 +145,7 @@ def write_comparison(
     """
     import jinja2
 
-    from pivotrl.comparison.pictures import curves, frontier
+    from pivotrl.comparison.pictures import curve_points, curves, frontier, frontier_points
 
     made = dataclasses.replace(conclude(table, arms, score), price_per_hour=price_per_hour, finished=finished)
     write_file(directory / "comparison.json", json.dumps(made.as_json(), indent=2) + "\n")
@@ -153,13 +153,15 @@ def write_comparison(
     picture = ""
     if made.harm is not None:
         picture = frontier(table, titles, made.score, made.harm, (f"{LABELS[made.harm]}, change", LABELS[made.score]))
-    cost_pictures = []
+    cost_pictures, cost_numbers = [], []
     for cost in ("rollout turns", "seconds"):
         ratios = {match.second: match.ratio for match in made.matches if match.cost == cost}
         if ratios:
             rates = {made.matches[0].first: next(iter(ratios.values())).first.rate}
             rates |= {arm: ratio.second.rate for arm, ratio in ratios.items()}
             cost_pictures.append(curves(table, rates, titles, made.score, cost, LABELS[made.score]))
+            points = {arm: curve_points(table, arm, rate, made.score, cost) for arm, rate in rates.items()}
+            cost_numbers.append([(titles[arm], point) for arm, found in points.items() for point in found])
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((resources("pivotrl.comparison") / "page.html.jinja").read_text("utf-8"))
     page = template.render(
@@ -172,7 +174,8 @@ def write_comparison(
         titles=titles,
         paid=paid,
         picture=_svg_of(picture),
-        cost_pictures=[_svg_of(one) for one in cost_pictures],
+        frontier_numbers=frontier_points(table, titles, made.score, made.harm) if made.harm is not None else [],
+        cost_pictures=[(_svg_of(one), rows) for one, rows in zip(cost_pictures, cost_numbers, strict=True)],
     )
     write_file(directory / "comparison.html", page)
     return made

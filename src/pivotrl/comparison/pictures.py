@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -86,18 +86,10 @@ def curves(table: Table, rates: dict[str, float], titles: dict[str, str], measur
         figure = Figure(figsize=(6.4, 3.8))
         axes = figure.subplots()
         for place, (arm, rate) in enumerate(rates.items()):
-            seeds = table.seeds(arm)
-            configs = [config for config in table.configs(arm) if config.rate == rate]
-            known = [[COSTS[cost](one) for one in table.costs(config, seeds)] for config in configs]
-            paid = [[value for value in row if value is not None] for row in known]
-            if not all(paid):
+            points = curve_points(table, arm, rate, measure, cost)
+            if not points:
                 continue  # this arm's cost is not counted
-            if configs[0].step > 0:
-                configs, paid = [Config(BASE, 0.0, 0), *configs], [[0.0], *paid]
-            means_CS = np.stack([table.values(config, measure, seeds, "test").mean(axis=1) for config in configs])
-            x_C = np.array([float(np.mean(row)) for row in paid])
-            mean_C = means_CS.mean(axis=1)
-            error_C = means_CS.std(axis=1, ddof=1) / math.sqrt(len(seeds)) if len(seeds) > 1 else 0.0 * mean_C
+            x_C, mean_C, error_C = np.array([(point.cost, point.score, point.error) for point in points]).T
             colour = _COLOURS[place % len(_COLOURS)]
             axes.plot(x_C, mean_C, color=colour, marker=_MARKS[place % len(_MARKS)], markersize=3, label=titles[arm])
             axes.fill_between(x_C, mean_C - error_C, mean_C + error_C, color=colour, alpha=0.15, linewidth=0)
@@ -105,6 +97,51 @@ def curves(table: Table, rates: dict[str, float], titles: dict[str, str], measur
         axes.set_ylabel(label)
         axes.legend(frameon=False, fontsize=8)
         return _svg(figure)
+
+
+class Point(NamedTuple):
+    """A checkpoint of an arm on the curve of score over cost."""
+
+    step: int
+    cost: float
+    score: float
+    error: float
+    """Standard error over seeds; 0 with one seed."""
+
+
+def curve_points(table: Table, arm: str, rate: float, measure: str, cost: str) -> list[Point]:
+    """The checkpoints of an arm at one rate, from before training on; empty if its cost is not counted."""
+    seeds = table.seeds(arm)
+    configs = [config for config in table.configs(arm) if config.rate == rate]
+    known = [[COSTS[cost](one) for one in table.costs(config, seeds)] for config in configs]
+    paid = [[value for value in row if value is not None] for row in known]
+    if not all(paid):
+        return []
+    if configs[0].step > 0:
+        configs, paid = [Config(BASE, 0.0, 0), *configs], [[0.0], *paid]
+    found = []
+    for config, row in zip(configs, paid, strict=True):
+        means_S = table.values(config, measure, seeds, "test").mean(axis=1)
+        error = float(means_S.std(ddof=1)) / math.sqrt(len(seeds)) if len(seeds) > 1 else 0.0
+        found.append(Point(config.step, float(np.mean(row)), float(means_S.mean()), error))
+    return found
+
+
+def frontier_points(
+    table: Table, titles: dict[str, str], score: str, harm: str
+) -> list[tuple[str, Config, float, float]]:
+    """(title, config, change of harm, score) of every point of the frontier, mean over seeds and test clusters."""
+    return [
+        (
+            title,
+            config,
+            float(table.gain(config, harm, seeds, "test").mean()),
+            float(table.values(config, score, seeds, "test").mean()),
+        )
+        for arm, title in titles.items()
+        if (seeds := table.seeds(arm))
+        for config in table.configs(arm)
+    ]
 
 
 def _svg(figure: Any) -> str:
