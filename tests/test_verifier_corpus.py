@@ -77,7 +77,6 @@ def test_few_honest_variants_fail(name: str) -> None:
 BLIND = cases(("blind.jsonl", "second_round.jsonl"))
 DOCUMENTED = "the verifier's docstring says so"
 KNOWN_WRONG = {
-    "tool_call blind.jsonl:62 call_default/null_for_default": f"null counts as left out; {DOCUMENTED}",
     "tool_call blind.jsonl:93 call_parallel/dependent_order": f"calls may stand in any order; {DOCUMENTED}",
     "answer blind.jsonl:542 answer_number/crossed_out": "what stands behind the box is not read",
     "command blind.jsonl:249 spelt/trailing_slash": "a final slash counts except where only folders can be named",

@@ -64,7 +64,15 @@ def foreign_to_rules(*texts: str) -> dict[str, str]:
         language = language_of(text)
         if language != "en" and (language or any(char.isalpha() and not char.isascii() for char in text)):
             return {"why": "language", "language": language or "unknown"}
+    if not _may_be_english("\n".join(sorted(texts))):
+        return {"why": "language", "language": "unknown"}
     return {}
+
+
+def _may_be_english(text: str) -> bool:
+    """Whether English is the likeliest language of a text, however unsure; or there are no words to tell by."""
+    words = _NO_WORDS.sub(" ", text[:_MAX_READ])
+    return not any(map(str.isalpha, words)) or _identifier().classify(words)[0] == "en"
 
 
 def is_english(text: str) -> bool:
