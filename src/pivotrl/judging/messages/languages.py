@@ -64,15 +64,16 @@ def foreign_to_rules(*texts: str) -> dict[str, str]:
         language = language_of(text)
         if language != "en" and (language or any(char.isalpha() and not char.isascii() for char in text)):
             return {"why": "language", "language": language or "unknown"}
-    if not _may_be_english("\n".join(sorted(texts))):
+    if likeliest_language("\n".join(sorted(texts))) not in (None, "en"):
         return {"why": "language", "language": "unknown"}
     return {}
 
 
-def _may_be_english(text: str) -> bool:
-    """Whether English is the likeliest language of a text, however unsure; or there are no words to tell by."""
+@functools.lru_cache(maxsize=4096)
+def likeliest_language(text: str) -> str | None:
+    """The likeliest language of a text, however unsure; None if there are no words to tell by."""
     words = _NO_WORDS.sub(" ", text[:_MAX_READ])
-    return not any(map(str.isalpha, words)) or _identifier().classify(words)[0] == "en"
+    return str(_identifier().classify(words)[0]) if any(map(str.isalpha, words)) else None
 
 
 def is_english(text: str) -> bool:
