@@ -18,7 +18,7 @@ from pivotrl.strict_json import parse_arguments
 
 MAX_CHARACTERS = 50_000
 _MAX_ANSWERS = 10
-_UNDECIDED = ("expected_answer_unreadable", "unknown_unit", "maths_timeout")
+_UNDECIDED = ("expected_answer_unreadable", "unknown_unit", "unknown_notation", "maths_timeout")
 
 
 def verify(

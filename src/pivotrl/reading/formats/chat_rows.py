@@ -79,6 +79,8 @@ def is_message(item: Any) -> bool:
         item = item["message"]
     if not isinstance(item, dict) or not isinstance(item.get("role"), str) or item["role"] not in ROLES:
         return False
+    if "toolInvocations" in item or isinstance(item.get("parts"), list):
+        return False  # of Vercel's SDK: its calls would be lost
     content = item.get("content")
     if isinstance(content, list):
         return all(isinstance(part, dict) and "value" not in part and part.get("type") in _PARTS for part in content)
