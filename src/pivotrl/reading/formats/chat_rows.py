@@ -30,7 +30,7 @@ _OTHERS = re.compile(
 )
 """Names of what must never be taken for the conversation: the other side of a pair, a grader's talk, half of a call."""
 _PARTS = (
-    *("text", "image_url", "image", "input_audio", "file", "input_text", "output_text", "input_image"),
+    *("text", "image_url", "image", "input_audio", "file", "document", "input_text", "output_text", "input_image"),
     *("thinking", "reasoning", "think", "redacted_thinking"),
 )
 _MAX_DEPTH = 2
