@@ -138,6 +138,29 @@ def _answer(response: dict[str, Any], losses: list[Loss], place: int) -> tuple[M
     return answer, "truncated" if ending in _CUT else None
 
 
+Earlier = dict[str, list[Any]]
+"""Ids of responses -> all items up to and with their output."""
+
+
+def with_earlier(request: dict[str, Any], response: dict[str, Any], earlier: Earlier) -> dict[str, Any]:
+    """A request of the Responses API with what ``previous_response_id`` stands for; the response is added to
+    ``earlier``. Where that is not in the log the request stays as it is (:func:`goes_on_unseen`)."""
+    given = request.get("input")
+    if request.get("messages") is not None or not isinstance(response.get("output"), list):
+        return request
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given if isinstance(given, list) else []
+    before = earlier.get(str(request.get("previous_response_id") or response.get("previous_response_id")))
+    items = [*(before or []), *items]
+    if isinstance(response.get("id"), str):
+        earlier[response["id"]] = [*items, *response["output"]]
+    return {**request, "input": items, "previous_response_id": None} if before is not None else request
+
+
+def goes_on_unseen(request: dict[str, Any]) -> bool:
+    """Whether the provider kept what the model saw before: an earlier response, or a conversation."""
+    return any(request.get(key) for key in ("previous_response_id", "conversation"))
+
+
 def _responses(request: dict[str, Any], response: dict[str, Any], row: dict[str, Any]) -> ModelCall:
     asked = request_conversation(request)
     made = answered(asked, response)
@@ -146,6 +169,8 @@ def _responses(request: dict[str, Any], response: dict[str, Any], row: dict[str,
         raise ValueError("the response holds calls that the provider answered itself")
     tools, lost = response_tools(request.get("tools"))
     barred = made.excluded.get(len(asked.messages))
+    if goes_on_unseen(request):
+        barred, lost = "context_incomplete", (*lost, Loss(code="input_not_logged"))
     return ModelCall(asked.messages, after[0], barred, (*made.losses, *lost), Called((*tools, *made.tools), row))
 
 
