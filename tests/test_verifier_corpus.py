@@ -167,6 +167,32 @@ def test_the_second_blind_round_is_judged_rightly_but_for_what_is_known() -> Non
     assert set(left_open) <= {"message", "message_ok", "call", "answer_wrong"}
 
 
+THIRD_BLIND = cases(("blind_round_3.jsonl",))
+THIRD_KNOWN_WRONG = {
+    "blind_round_3.jsonl:177 call/rule_normalised": "the rule ignores blanks and case, not a full stop: the row is mistaken",
+}
+NEEDS_BABEL = importlib.util.find_spec("babel") is not None
+
+
+def test_the_third_blind_round_is_judged_rightly_but_for_what_is_known() -> None:
+    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in THIRD_BLIND}}
+    wrong: list[str] = []
+    left_open: Counter[str] = Counter()
+    for case in THIRD_BLIND:
+        verifier = verifiers[case.verifier]
+        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
+        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+        if outcome == "no_verdict":
+            left_open[f"{case.probe.area} {case.probe.expected}"] += 1
+        elif outcome != case.probe.expected:
+            wrong.append(f"{case.name} {case.probe.kind}")
+    print(f"no verdict: {dict(left_open)}")
+    assert sorted(wrong) == sorted(THIRD_KNOWN_WRONG)
+    assert set(left_open) <= {"message fail", "message pass", "call fail", "call pass", "answer pass"}
+    if NEEDS_BABEL:
+        assert left_open["message pass"] <= 15 and left_open["call pass"] == left_open["answer pass"] == 0
+
+
 def test_a_verifier_that_is_easily_pleased_is_caught_by_the_corpus() -> None:
     """The twin: Gym's comparison passes attacks of many classes."""
     verifier = load("verifiers", "gym_compat")

@@ -53,7 +53,9 @@ def _trajectories(row: dict[str, Any], name: str) -> list[Trajectory]:
     made.close()
     if not any(message.role == "assistant" for message in made.messages):
         return []
-    losses = [Loss(code="tools_not_logged"), Loss(code="context_not_logged"), *made.losses]
+    last = len(made.messages) - 1
+    lost = [loss.model_copy(update={"message": min(loss.message or 0, last)}) for loss in made.losses]
+    losses = [Loss(code="tools_not_logged"), Loss(code="context_not_logged"), *lost]
     if num_others:
         losses.append(Loss(code="branch", detail=f"{num_others} messages on other branches"))
     about = {key: row[key] for key in ("title", "default_model_slug") if row.get(key)}

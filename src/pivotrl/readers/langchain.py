@@ -48,9 +48,12 @@ def _are_session_rows(values: Sequence[Any]) -> bool:
 
 
 def _stored(row: dict[str, Any]) -> Any:
-    """The message of a row of a chat memory's table; it may be JSON text."""
+    """The message of a row of a chat memory's table, which may be JSON text; None if there is none."""
     value = row.get("message")
-    value = json_text("message", value) if isinstance(value, str) and value.startswith("{") else value
+    try:
+        value = json_text("message", value) if isinstance(value, str) and value.startswith("{") else value
+    except ValueError:
+        return None
     return value if is_message(value) else None
 
 

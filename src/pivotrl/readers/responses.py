@@ -106,7 +106,12 @@ def _is_page(value: dict[str, Any]) -> bool:
     if value.get("object") != "list" or not isinstance(items, list):
         return False
     rows = [item for item in items if isinstance(item, dict) and item.get("object") is None]
-    return bool(rows) and len(rows) == len(items) and all(row.get("type") in _KNOWN for row in rows)
+    return bool(rows) and len(rows) == len(items) and _are_known(rows)
+
+
+def _are_known(rows: Sequence[dict[str, Any]]) -> bool:
+    types = [row.get("type") for row in rows]
+    return all((kind is None or isinstance(kind, str)) and kind in _KNOWN for kind in types)
 
 
 def _in_order(items: list[Any]) -> list[Any]:
@@ -115,8 +120,8 @@ def _in_order(items: list[Any]) -> list[Any]:
     Raises:
         ValueError: the order cannot be told.
     """
-    places = {item.get("call_id"): i for i, item in enumerate(items) if item.get("type") == "function_call"}
-    answers = [(places[item["call_id"]], i) for i, item in enumerate(items) if _answers(item, places)]
+    places = {identifier(item, "call_id"): i for i, item in enumerate(items) if item.get("type") == "function_call"}
+    answers = [(places[str(item["call_id"])], i) for i, item in enumerate(items) if _answers(item, places)]
     roles = [item.get("role") for item in items if item.get("role") in ("user", "assistant")]
     if answers:
         is_turned = answers[0][0] > answers[0][1]
@@ -128,7 +133,7 @@ def _in_order(items: list[Any]) -> list[Any]:
 
 
 def _answers(item: dict[str, Any], places: dict[Any, int]) -> bool:
-    return item.get("type") == "function_call_output" and item.get("call_id") in places
+    return item.get("type") == "function_call_output" and identifier(item, "call_id") in places
 
 
 def _is_row(value: Any) -> bool:

@@ -63,12 +63,22 @@ def chat_row(row: dict[str, Any]) -> ChatRow:
         excluded |= {i: "truncated" for i in choices if items[i].get("finish_reason") == "length"}
         items = [item["message"] if _is_choice(item) else item for item in items]
         keys |= keys_of(items)
+    if "tool_responses" in keys and not given:
+        items = [part for item in items for part in _results(item)]
     excluded |= marked_turns(items, row, keys)
     system = _system(row)
     if system is not None and not any(isinstance(item, dict) and item.get("role") == "system" for item in items):
         items = [{"role": "system", "content": system}, *items]
         excluded = {i + 1: reason for i, reason in excluded.items()}
     return ChatRow(items, used, excluded)
+
+
+def _results(item: Any) -> list[Any]:
+    """The results that AutoGen 0.2 puts into one message; any other message as it is."""
+    results = item.get("tool_responses") if isinstance(item, dict) else None
+    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+        return [item]
+    return [{"role": "tool", **result} for result in results] or [item]
 
 
 def is_message(item: Any) -> bool:
