@@ -37,10 +37,10 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
 
 
 def _trajectory(row: Chat, name: str) -> Trajectory:
-    steps = [step for step in each("steps", row.get("steps") or row["messages"], as_object)]
-    asked = next((step["model_input_messages"] for step in steps if step.get("model_input_messages")), None)
+    steps = each("steps", optional(row, "steps", list) or member(row, "messages", list), as_object)
+    asked = next(filter(None, (optional(step, "model_input_messages", list) for step in steps)), [])
     task = next((str(step["task"]) for step in steps if step.get("task")), None)
-    chats = [_asked(item) for item in asked or [] if _ROLES.get(as_object(item).get("role"), "") is not None]
+    chats = [chat for chat in each("model_input_messages", asked, _asked) if chat["role"] is not None]
     if not any(chat["role"] == "user" for chat in chats):
         chats.append({"role": "user", "content": f"New task:\n{task or ''}"})
     barred: dict[int, str] = {}
@@ -70,8 +70,10 @@ def _trajectory(row: Chat, name: str) -> Trajectory:
     )
 
 
-def _asked(item: Chat) -> Chat:
-    return {"role": _ROLES.get(item["role"]) or item["role"], "content": item.get("content")}
+def _asked(item: Any) -> Chat:
+    row = as_object(item)
+    role = member(row, "role", str)
+    return {"role": _ROLES.get(role, role), "content": row.get("content")}
 
 
 def _acted(step: Chat, error: Chat | None) -> list[Chat]:
