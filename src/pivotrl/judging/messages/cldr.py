@@ -171,6 +171,8 @@ def _any(names: Any) -> str:
     return "|".join(_BLANKS.join(map(re.escape, word.replace("\u00a0", " ").split(" "))) for word in words)
 
 
+_WORD = "0-9A-Za-z_\u00c0-\u024f\u0370-\u04ff"
+"""Not ideographs, which have no blanks between words."""
 _TEXT = {"MMMM": "month", "MMM": "month", "LLLL": "month", "LLL": "month", "EEEE": "weekday", "EEE": "weekday"}
 _DIGITS = {"y": ("year", "[0-9]{4}"), "M": ("number", "[0-9]{1,2}"), "d": ("day", "[0-9]{1,2}")}
 _DIGITS |= {"H": ("hour", "[0-9]{1,2}"), "h": ("twelve", "[0-9]{1,2}"), "m": ("minute", "[0-9]{2}")}
@@ -196,7 +198,8 @@ def _compiled(pattern: str, names: _Names) -> Pattern | None:
         else:
             return None
     is_word = "month" in made or any(char.isalpha() for char in literal)
-    return Pattern(re.compile(rf"(?<![\w.:/-]){made}(?![0-9]|[.:/-][0-9])", re.IGNORECASE), names, not is_word)
+    regex = rf"(?<![{_WORD}.:/-]){made}(?![{_WORD}]|[.:/-][0-9])"
+    return Pattern(re.compile(regex, re.IGNORECASE), names, not is_word)
 
 
 def _letters(name: str) -> str:

@@ -15,7 +15,7 @@ _MAX_READ = 1000
 """Characters that are looked at."""
 _MAX_FOREIGN = 0.2
 """Share of letters of another script that a text may hold: a name, a formula."""
-_NO_WORDS = re.compile(r"```.*?(?:```|\Z)|\S*[\d_/\\@<>={}]\S*", re.DOTALL)
+_NO_WORDS = re.compile(r"```.*?(?:```|\Z)|[^\s\u3000-\u9fff]*[\d_/\\@<>={}][^\s\u3000-\u9fff]*", re.DOTALL)
 """Identifiers, numbers, addresses and code say nothing of the language around them."""
 
 
