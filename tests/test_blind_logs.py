@@ -22,7 +22,7 @@ def said(message: Message) -> list[Any]:
 
 @pytest.mark.parametrize("row", [row for row in EXPECTED if row["expected"] == "read"], ids=lambda row: row["file"])
 def test_the_conversation_is_read_message_for_message(row: dict[str, Any]) -> None:
-    found = [item for item in auto.read(LOGS / row["file"])]
+    found = list(auto.read(LOGS / row["file"]))
     trajectories = [audit(item) for item in found if isinstance(item, Trajectory)]
     assert len(trajectories) == len(found) == row["trajectories"]
     messages = list(map(said, trajectories[0].messages))

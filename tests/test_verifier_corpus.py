@@ -169,7 +169,7 @@ def test_the_second_blind_round_is_judged_rightly_but_for_what_is_known() -> Non
 
 THIRD_BLIND = cases(("blind_round_3.jsonl",))
 THIRD_KNOWN_WRONG = {
-    "blind_round_3.jsonl:177 call/rule_normalised": "the rule ignores blanks and case, not a full stop: the row is mistaken",
+    "blind_round_3.jsonl:177 call/rule_normalised": "a full stop counts: the row is mistaken",
 }
 NEEDS_BABEL = importlib.util.find_spec("babel") is not None
 

@@ -74,7 +74,7 @@ def _trajectories(row: dict[str, Any], name: str) -> list[Trajectory]:
 def _branch(row: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     """(the messages from the root to the current node, how many lie on other branches)."""
     nodes = {key: as_object(node) for key, node in member(row, "mapping", dict).items()}
-    current = optional(row, "current_node", str) or next(reversed(nodes), None)
+    current = optional(row, "current_node", str) or next(reversed(nodes), "")
     if current not in nodes:
         raise ValueError("current_node is not in mapping")
     chain: list[dict[str, Any]] = []
@@ -154,7 +154,9 @@ class _Conversation:
         text = self._text(content, kind)
         ending = about.get("finish_details")
         is_at_limit = isinstance(ending, dict) and ending.get("type") in ("max_tokens", "interrupted")
-        self._is_cut = self._is_cut or is_at_limit or item.get("status") in ("in_progress", "finished_partial_completion")
+        self._is_cut = (
+            self._is_cut or is_at_limit or item.get("status") in ("in_progress", "finished_partial_completion")
+        )
         recipient = optional(item, "recipient", str) or "all"
         if recipient == "all":
             self._texts += [text] if text else []

@@ -1,9 +1,9 @@
 """Conversations that agent frameworks save: AutoGen 0.4, Semantic Kernel, Haystack, LlamaIndex, Pydantic AI, Goose,
 Mistral's conversations and OpenAI's threads.
 
-A row is a list of messages, or holds one under ``messages``, ``entries``, ``data`` or ``chat_history``, or several under
-``store``; a file that is one list is a conversation. A conversation of several agents is refused, because a reader
-cannot tell whose turns are to be learned.
+A row is a list of messages, or holds one under ``messages``, ``entries``, ``data`` or ``chat_history``, or several
+under ``store``; a file that is one list is a conversation. A conversation of several agents is refused, because a
+reader cannot tell whose turns are to be learned.
 """
 
 from __future__ import annotations

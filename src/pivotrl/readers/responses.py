@@ -18,6 +18,7 @@ from typing import Any
 from pivotrl.reading.chat_messages import task_hash
 from pivotrl.reading.conversation_files import whole_file
 from pivotrl.reading.fields import as_object, identifier, optional
+from pivotrl.reading.formats.request_calls import goes_on_unseen
 from pivotrl.reading.formats.response_items import (
     Conversation,
     answered,
@@ -26,7 +27,6 @@ from pivotrl.reading.formats.response_items import (
     request_conversation,
     response_tools,
 )
-from pivotrl.reading.formats.request_calls import goes_on_unseen
 from pivotrl.reading.row_facts import outcome, run_name, task_name
 from pivotrl.reading.sources import Entry, convert_entries, head
 from pivotrl.reading.text_calls import with_calls

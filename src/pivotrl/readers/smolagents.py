@@ -1,7 +1,7 @@
 """Runs of smolagents: the steps of an agent's memory (``agent.memory.get_full_steps()``), a list, or under ``steps``.
 
-What the model wrote is ``model_output``. A code agent writes its code as text; the call of ``python_interpreter`` beside
-it is the framework's. What the agent saw of its last step is worded by the framework: ``context_not_logged``.
+What the model wrote is ``model_output``. A code agent writes its code as text; the call of ``python_interpreter``
+beside it is the framework's. What the agent saw of its last step is worded by the framework: ``context_not_logged``.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def _call(made: Chat) -> Chat:
 
 def _steps(value: Any) -> bool:
     items = value.get("steps") if isinstance(value, dict) else value
-    return isinstance(items, list) and bool(items) and all(map(_is_step, items)) and any("step_number" in i for i in items)
+    return (
+        isinstance(items, list) and bool(items) and all(map(_is_step, items)) and any("step_number" in i for i in items)
+    )
 
 
 def _is_step(item: Any) -> bool:

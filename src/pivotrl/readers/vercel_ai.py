@@ -1,7 +1,7 @@
 """Conversations of Vercel's AI SDK: messages of the user interface (versions 4 and 5), and model messages.
 
-A message of the interface holds all that was done until the user spoke again; each of its steps (``step-start``) becomes
-a turn, with the results of its tools behind it. A row is ``{id, messages}`` or a list of messages.
+A message of the interface holds all that was done until the user spoke again; each of its steps (``step-start``)
+becomes a turn, with the results of its tools behind it. A row is ``{id, messages}`` or a list of messages.
 """
 
 from __future__ import annotations

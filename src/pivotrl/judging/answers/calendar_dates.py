@@ -1,5 +1,7 @@
-"""Dates and times of day as people write them: ``2024-03-01``, ``March 1st, 2024``, ``25/12/2024``, ``3:30 p.m.``; dates
-in other languages too, where ``babel`` is installed."""
+"""Dates and times of day as people write them: ``2024-03-01``, ``March 1st, 2024``, ``25/12/2024``, ``3:30 p.m.``.
+
+Dates in other languages too, where ``babel`` is installed.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ class Rule:
     """exact: identical, whatever the schema allows. normalised: blanks, letter case and NFC do not count. token_f1:
     words and facts (:func:`~pivotrl.judging.messages.likeness.likeness`), and may leave it open. ignore: anything, or
     nothing. unordered: an array in any order. date: the same day however it is written, or the same ISO instant;
-    ``03/05/2026`` leaves it open, as does a notation that is not known. number: a text that is a number equals that number; ``1,000`` leaves it open."""
+    ``03/05/2026`` leaves it open, as does a notation that is not known.
+    number: a text that is a number equals that number; ``1,000`` leaves it open."""
 
     name: str
     threshold: float = DEFAULT_F1

@@ -68,8 +68,8 @@ def compare_json(
     count in an enum, a constant and a format, which a validator would refuse; texts of format date, date-time and time
     are equal when they name the same moment; an optional property at its default equals its absence (250 too where the
     default of an integer is declared as ``"250"``); so does an explicit null without another default, which leaves it
-    open where the schema allows no null. References and all parts of ``allOf`` count. What the schema does not describe is compared without
-    it; a malformed schema says nothing.
+    open where the schema allows no null. References and all parts of ``allOf`` count. What the schema does not describe
+    is compared without it; a malformed schema says nothing.
 
     Args:
         ignore_case: letter case does not count, except in what a schema names an enum, a format or an identifier.

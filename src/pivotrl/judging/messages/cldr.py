@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import Any
 
-LANGUAGES = ("de", "es", "fr", "zh", "it", "pt", "nl", "sv", "da", "nb", "fi", "pl", "cs", "ro", "hu", "tr", "ru", "uk")
-LANGUAGES += ("el", "id", "vi", "ja", "ko", "ca")
+LANGUAGES = (
+    *("de", "es", "fr", "zh", "it", "pt", "nl", "sv", "da", "nb", "fi", "pl"),
+    *("cs", "ro", "hu", "tr", "ru", "uk", "el", "id", "vi", "ja", "ko", "ca"),
+)
 """Languages, other than English, in which a date alone is looked for."""
 
 _FIELD = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
@@ -75,7 +77,9 @@ def is_installed() -> bool:
 @functools.cache
 def date_patterns(language: str) -> tuple[Pattern, ...]:
     """How the regions of a language write a day of a year."""
-    return tuple(_patterns(language, ("yMMMMd", "yMMMd", "yMd", "yMMMMEEEEd"), ("date_formats", "long", "full", "medium")))
+    return tuple(
+        _patterns(language, ("yMMMMd", "yMMMd", "yMd", "yMMMMEEEEd"), ("date_formats", "long", "full", "medium"))
+    )
 
 
 @functools.cache
@@ -134,7 +138,8 @@ def _patterns(language: str, skeletons: tuple[str, ...], formats: tuple[str, ...
 
 
 def _pattern_text(pattern: Any) -> str | None:
-    return getattr(pattern, "pattern", pattern)
+    text = getattr(pattern, "pattern", pattern)
+    return text if isinstance(text, str) else None
 
 
 def _names(locale: Any) -> _Names:
@@ -222,6 +227,6 @@ def _time(found: dict[str, str], names: _Names) -> time | None:
     if "half" not in found or not 1 <= int(found["twelve"]) <= 12:
         return None
     begin, end = names.halves[_plain(found["half"])]
-    hours = [hour for hour in (int(found["twelve"]) % 12, int(found["twelve"]) % 12 + 12)]
-    fitting = [hour for hour in hours if begin <= 60 * hour + minute < end]
+    first = int(found["twelve"]) % 12
+    fitting = [hour for hour in (first, first + 12) if begin <= 60 * hour + minute < end]
     return time(fitting[0], minute) if len(fitting) == 1 else None

@@ -12,7 +12,10 @@ from pivotrl.judging.messages.languages import language_of, likeliest_language
 from pivotrl.judging.messages.same_words import same_but_spelling
 
 _MAX_LENGTH = 20_000
-_NUMBER = r"(?<![\w.,])[0-9]{1,3}(?:[\u00a0\u202f\u2009 ][0-9]{3}){1,5}(?:,[0-9]{1,2})?(?![\w.,]*[0-9])|(?<![0-9])[0-9]{1,15}(?:[.,][0-9]{1,2})?"
+_NUMBER = (
+    r"(?<![\w.,])[0-9]{1,3}(?:[\u00a0\u202f\u2009 ][0-9]{3}){1,5}(?:,[0-9]{1,2})?(?![\w.,]*[0-9])"
+    r"|(?<![0-9])[0-9]{1,15}(?:[.,][0-9]{1,2})?"
+)
 _GROUPED = re.compile(r"(?<![\w.,\u00a0\u202f\u2009])[0-9]{1,3}(?:[\u00a0\u202f\u2009][0-9]{3})+(?![0-9])")
 
 
@@ -52,7 +55,13 @@ def _replaced(text: str, patterns: Iterable[Pattern]) -> str:
         values = spans[start, stop] - {None}
         if start >= end:
             value = values.pop() if len(values) == 1 else None
-            shown = text[start:stop] if value is None else value.isoformat("minutes") if isinstance(value, time) else str(value)
+            shown = (
+                text[start:stop]
+                if value is None
+                else value.isoformat("minutes")
+                if isinstance(value, time)
+                else str(value)
+            )
             made += text[end:start] + shown
             end = stop
     return made + text[end:]

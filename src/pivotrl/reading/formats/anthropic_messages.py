@@ -128,7 +128,7 @@ def system_text(value: Any) -> str | None:
 
 
 def anthropic_tools(value: Any) -> tuple[Tool, ...]:
-    """Tools with an ``input_schema``, or Bedrock's ``toolConfig``; those that the provider runs itself have none, and are left out."""
+    """Tools with an ``input_schema``, or Bedrock's ``toolConfig``; those that the provider runs itself are left out."""
     if isinstance(value, dict):
         return declared_tools([tool for tool in optional(value, "tools", list) or [] if "toolSpec" in as_object(tool)])
     rows = each("tools", optional({"tools": value}, "tools", list) or (), as_object)

@@ -70,7 +70,11 @@ def _autogen(row: Chat) -> list[Chat]:
     kind, content = row["type"], row.get("content")
     if kind == "ToolCallRequestEvent":
         items = each("content", member(row, "content", list), as_object)
-        return [_said("assistant", [], [call(member(i, "name", str), i.get("arguments"), identifier(i, "id")) for i in items])]
+        return [
+            _said(
+                "assistant", [], [call(member(i, "name", str), i.get("arguments"), identifier(i, "id")) for i in items]
+            )
+        ]
     if kind == "ToolCallExecutionEvent":
         items = each("content", member(row, "content", list), as_object)
         return [_answered(identifier(i, "call_id"), i.get("content")) for i in items]
@@ -149,10 +153,12 @@ def _llama_index(row: Chat) -> list[Chat]:
         if kind == "text":
             texts.append(optional(block, "text", str) or "")
         elif kind == "tool_call":
-            calls.append(call(member(block, "tool_name", str), block.get("tool_kwargs"), identifier(block, "tool_call_id")))
+            calls.append(
+                call(member(block, "tool_name", str), block.get("tool_kwargs"), identifier(block, "tool_call_id"))
+            )
         elif kind != "thinking":
             raise ValueError(f"a block of type {kind}; only text and tools can be read")
-    role = {"chatbot": "assistant", "model": "assistant"}.get(row["role"], row["role"])
+    role = "assistant" if row["role"] in ("chatbot", "model") else member(row, "role", str)
     return [_said(role, texts, calls, tool_call_id=more.get("tool_call_id"))]
 
 
@@ -186,7 +192,9 @@ def _pydantic_request(part: Chat) -> Iterator[Chat]:
     kind, content = part.get("part_kind"), part.get("content")
     if kind in ("system-prompt", "user-prompt"):
         if isinstance(content, list):
-            content = [{"type": "text", "text": item} if isinstance(item, str) else {"type": "image"} for item in content]
+            content = [
+                {"type": "text", "text": item} if isinstance(item, str) else {"type": "image"} for item in content
+            ]
         yield {"role": kind.partition("-")[0], "content": content}
     elif kind == "tool-return" or (kind == "retry-prompt" and part.get("tool_name")):
         yield _answered(identifier(part, "tool_call_id"), content)
@@ -202,7 +210,11 @@ _GOOSE = ("toolRequest", "toolResponse", "frontendToolRequest", "toolConfirmatio
 
 
 def _is_goose(row: Chat) -> bool:
-    return isinstance(row.get("created"), int) and isinstance(row.get("content"), list) and isinstance(row.get("role"), str)
+    return (
+        isinstance(row.get("created"), int)
+        and isinstance(row.get("content"), list)
+        and isinstance(row.get("role"), str)
+    )
 
 
 def _goose(row: Chat) -> list[Chat]:
@@ -244,7 +256,11 @@ def _is_mistral_entry(row: Chat) -> bool:
 def _mistral(row: Chat) -> list[Chat]:
     kind = row["type"]
     if kind == "function.call":
-        return [_said("assistant", [], [call(member(row, "name", str), row.get("arguments"), identifier(row, "tool_call_id"))])]
+        return [
+            _said(
+                "assistant", [], [call(member(row, "name", str), row.get("arguments"), identifier(row, "tool_call_id"))]
+            )
+        ]
     if kind == "function.result":
         return [_answered(identifier(row, "tool_call_id"), row.get("result"))]
     if kind == "tool.execution":

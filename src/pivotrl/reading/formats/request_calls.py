@@ -18,8 +18,20 @@ from pivotrl.reading.formats.response_items import answered, request_conversatio
 from pivotrl.records import Loss, Message, Tool
 from pivotrl.strict_json import parse_json
 
-_ENVELOPES = ("body", "json", "data", "payload", "kwargs", "params", "json_data", "content", "postData", "text")
-_ENVELOPES += ("inputBodyJson", "outputBodyJson")
+_ENVELOPES = (
+    "body",
+    "json",
+    "data",
+    "payload",
+    "kwargs",
+    "params",
+    "json_data",
+    "content",
+    "postData",
+    "text",
+    "inputBodyJson",
+    "outputBodyJson",
+)
 _ASKS = ("messages", "input", "contents", "prompt")
 _ANSWERS = ("choices", "output", "candidates", "content", "message", "role")
 _CUT = ("length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "content_filter")
@@ -93,11 +105,15 @@ def model_call(request: dict[str, Any], response: dict[str, Any], row: dict[str,
 
 
 def _tools(request: dict[str, Any], row: dict[str, Any]) -> tuple[Tool, ...]:
-    """Those of the request, wherever it keeps them: among its parameters, as LiteLLM does, or in Bedrock's ``toolConfig``."""
+    """Those of the request: its own, among its parameters (LiteLLM), or in ``toolConfig`` (Bedrock)."""
     holders = [request, *(row[key] for key in _PARAMETERS if isinstance(row.get(key), dict))]
     for holder in holders:
         config = holder.get("toolConfig")
-        value = holder.get("tools") or holder.get("functions") or (config.get("tools") if isinstance(config, dict) else None)
+        value = (
+            holder.get("tools")
+            or holder.get("functions")
+            or (config.get("tools") if isinstance(config, dict) else None)
+        )
         if value:
             return declared_tools(value)
     return ()
