@@ -79,12 +79,12 @@ def _read(text: str) -> date | Ambiguous | None:
 
 def may_be_date(text: str, day: date) -> bool:
     """Whether a text that cannot be read as a date may be this day, in a notation that is not known: it has the
-    numbers of its year and its day, and words that are not English names of days and months."""
+    numbers of its year and its day and at most one more, and words that are not English names of days and months."""
     words = re.findall(r"[^\W\d_]+", text[:60].casefold())
     if not words or any(word in _NUMBER or word in _DAYS for word in words):
         return False
     numbers = [int(number) for number in re.findall(r"[0-9]{1,4}", text[:60])]
-    return len(text) <= 60 and day.year in numbers and day.day in numbers
+    return len(text) <= 60 and len(numbers) <= 3 and day.year in numbers and day.day in numbers
 
 
 def _date(year: int, month: int, day: int) -> date | None:
