@@ -56,15 +56,17 @@ def _identifier() -> LanguageIdentifier:
 
 def foreign_to_rules(*texts: str) -> dict[str, str]:
     """Why rules for English in Latin letters do not fit some of the texts: ``{"why": "script", "script": "THAI"}`` or
-    ``{"why": "language", "language": "de"}``; empty if they may fit. A short text may be in any
-    language: it is not foreign as long as its letters are plain ones."""
+    ``{"why": "language", "language": "de"}``; empty if they may fit. Where a text is too short to
+    be sure of, English must be the likeliest language of all of them together."""
+    is_sure = True
     for text in texts:
         if (script := script_of(text)) != "LATIN":
             return {"why": "script", "script": script}
         language = language_of(text)
         if language != "en" and (language or any(char.isalpha() and not char.isascii() for char in text)):
             return {"why": "language", "language": language or "unknown"}
-    if likeliest_language("\n".join(sorted(texts))) not in (None, "en"):
+        is_sure = is_sure and language == "en"
+    if not is_sure and likeliest_language("\n".join(sorted(texts))) not in (None, "en"):
         return {"why": "language", "language": "unknown"}
     return {}
 
