@@ -46,7 +46,17 @@ JUNK: list[bytes] = [
 BYTES = [b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\0", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\r", b"e", b""]
 
 Kind = Literal["rows", "session", "document"]
-SESSIONS = ("claude_code", "codex", "openhands_events", "openhands_sdk", "pi", "copilot_cli", "api_bank")
+SESSIONS = (
+    "claude_code",
+    "codex",
+    "openhands_events",
+    "openhands_sdk",
+    "pi",
+    "copilot_cli",
+    "api_bank",
+    "smolagents",
+    "vercel_ai",
+)
 DOCUMENTS = ("openhands_completions", "inspect_ai", "terminal_bench", "langfuse", "langchain", "gemini_cli")
 SHARES = dict.fromkeys((*SESSIONS, *DOCUMENTS), 0.08)
 """Records of these formats take far longer: a file each, or a whole session around them."""

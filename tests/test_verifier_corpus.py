@@ -77,7 +77,6 @@ def test_few_honest_variants_fail(name: str) -> None:
 BLIND = cases(("blind.jsonl", "second_round.jsonl"))
 DOCUMENTED = "the verifier's docstring says so"
 KNOWN_WRONG = {
-    "tool_call blind.jsonl:62 call_default/null_for_default": f"null counts as left out; {DOCUMENTED}",
     "tool_call blind.jsonl:93 call_parallel/dependent_order": f"calls may stand in any order; {DOCUMENTED}",
     "answer blind.jsonl:542 answer_number/crossed_out": "what stands behind the box is not read",
     "command blind.jsonl:249 spelt/trailing_slash": "a final slash counts except where only folders can be named",
@@ -166,6 +165,32 @@ def test_the_second_blind_round_is_judged_rightly_but_for_what_is_known() -> Non
     assert sorted(wrong) == sorted(SECOND_KNOWN_WRONG)
     assert left_open["message_ok"] <= 28 and left_open["call"] <= 5 and left_open["answer_wrong"] <= 1
     assert set(left_open) <= {"message", "message_ok", "call", "answer_wrong"}
+
+
+THIRD_BLIND = cases(("blind_round_3.jsonl",))
+THIRD_KNOWN_WRONG = {
+    "blind_round_3.jsonl:177 call/rule_normalised": "a full stop counts: the row is mistaken",
+}
+NEEDS_BABEL = importlib.util.find_spec("babel") is not None
+
+
+def test_the_third_blind_round_is_judged_rightly_but_for_what_is_known() -> None:
+    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in THIRD_BLIND}}
+    wrong: list[str] = []
+    left_open: Counter[str] = Counter()
+    for case in THIRD_BLIND:
+        verifier = verifiers[case.verifier]
+        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
+        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+        if outcome == "no_verdict":
+            left_open[f"{case.probe.area} {case.probe.expected}"] += 1
+        elif outcome != case.probe.expected:
+            wrong.append(f"{case.name} {case.probe.kind}")
+    print(f"no verdict: {dict(left_open)}")
+    assert sorted(wrong) == sorted(THIRD_KNOWN_WRONG)
+    assert set(left_open) <= {"message fail", "message pass", "call fail", "call pass", "answer pass"}
+    if NEEDS_BABEL:
+        assert left_open["message pass"] <= 15 and left_open["call pass"] == left_open["answer pass"] == 0
 
 
 def test_a_verifier_that_is_easily_pleased_is_caught_by_the_corpus() -> None:

@@ -33,6 +33,7 @@ EXTRAS = {
     "pyarrow": "formats",
     "zstandard": "formats",
     "math_verify": "answers",
+    "babel": "languages",
     "ray": "ray",
     "if_verifiable": "battery",
     "langdetect": "battery",

@@ -1,4 +1,4 @@
-"""Requests of Anthropic's Messages API, and conversations in its blocks (Cline and Roo keep such lists).
+"""Requests of Anthropic's Messages API and of Bedrock's Converse, and conversations in their blocks (Cline and Roo).
 
 A row is ``{messages, system?, tools?}``; if it holds the response too (``content`` and ``stop_reason``), that is its
 last turn. A list of messages, or a file that is one, is a conversation.
@@ -10,17 +10,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.reading.chat_messages import text_of
 from pivotrl.reading.conversation import conversation
 from pivotrl.reading.conversation_files import are_messages, read_rows
 from pivotrl.reading.fields import as_object, json_text, optional
-from pivotrl.reading.formats.anthropic_messages import anthropic_messages, anthropic_tools, has_block
+from pivotrl.reading.formats.anthropic_messages import anthropic_messages, anthropic_tools, has_block, system_text
 from pivotrl.reading.turn_marks import marked_turns
 from pivotrl.records import Refusal, Trajectory
 from pivotrl.strict_json import kind_of
 
 _LISTS = ("messages", "conversation", "trajectory", "history", "apiConversationHistory", "api_conversation_history")
-_KEYS = {*_LISTS, "system", "tools", "id", "task_id", "instance_id", "reward", "score", "content"}
+_KEYS = {*_LISTS, "system", "tools", "id", "task_id", "instance_id", "reward", "score", "content", "toolConfig"}
 _NOT_HERE = {"response", "request", "responses_create_params", "schema_version", "trajectory_format", "events", "uuid"}
 
 
@@ -57,8 +56,8 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
         anthropic_messages,
         barred=barred,
         foreign={key: value for key, value in row.items() if key not in _KEYS},
-        tools=anthropic_tools(row.get("tools")),
-        system=text_of(row.get("system")),
+        tools=anthropic_tools(row.get("tools") or row.get("toolConfig")),
+        system=system_text(row.get("system")),
     )
 
 

@@ -2,7 +2,7 @@
 
 A row holds both, under ``request`` and ``response``, ``request_body`` and ``response_body``, ``input`` and
 ``output``, or ``messages`` and ``response``, in the shape of OpenAI's, Anthropic's or Google's API. Calls of which each
-goes on from the one before are one trajectory.
+goes on from the one before are one trajectory; ``previous_response_id`` is followed within a file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from pivotrl.reading.fields import as_object, identifier
 from pivotrl.reading.formats.called_trajectories import called_trajectories
 from pivotrl.reading.formats.model_calls import ModelCall
-from pivotrl.reading.formats.request_calls import model_call, request_of, response_of
+from pivotrl.reading.formats.request_calls import Earlier, model_call, request_of, response_of, with_earlier
 from pivotrl.reading.sources import entries, refusal
 from pivotrl.records import Refusal, Trajectory
 
@@ -60,17 +60,18 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
         InputError: the file cannot be read.
     """
     groups: dict[str | None, list[ModelCall]] = {}
+    earlier: Earlier = {}
     for entry in entries(path):
         try:
             row = _unwrapped(as_object(entry.load()))
-            groups.setdefault(identifier(row, *_GROUPS), []).append(_call(row))
+            groups.setdefault(identifier(row, *_GROUPS), []).append(_call(row, earlier))
         except ValueError as error:
             yield refusal(entry.place, error)
     for group, calls in groups.items():
         yield from called_trajectories(calls, group or path.stem, is_named=group is not None)
 
 
-def _call(row: dict[str, Any]) -> ModelCall:
+def _call(row: dict[str, Any], earlier: Earlier) -> ModelCall:
     if _is_batch_output(row):
         raise ValueError(
             "a batch's output holds only the answers; write each with its request from the batch's input file, which "
@@ -85,7 +86,7 @@ def _call(row: dict[str, Any]) -> ModelCall:
         response = response_of(row if answer == "choices" else row.get(answer))
         if response is None:
             raise ValueError(f"there is no {answer} to the {asked}, such as after an error")
-        return model_call(request, response, row)
+        return model_call(with_earlier(request, response, earlier), response, row)
     raise ValueError("there is no request with its response")
 
 

@@ -4,18 +4,21 @@ A value of the file is one of
 
 - a row ``{input, output | response, instructions?, tools?, id?, task_id?, reward?}``;
 - a response object ``{"object": "response", "output": [...]}``, without the model's input;
+- a page of items as the API lists them, ``{"object": "list", "data": [...]}``;
 - a list of items; or the whole file is one such list, an item a line or an element.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pivotrl.reading.chat_messages import task_hash
 from pivotrl.reading.conversation_files import whole_file
 from pivotrl.reading.fields import as_object, identifier, optional
+from pivotrl.reading.formats.request_calls import goes_on_unseen
 from pivotrl.reading.formats.response_items import (
     Conversation,
     answered,
@@ -27,7 +30,7 @@ from pivotrl.reading.formats.response_items import (
 from pivotrl.reading.row_facts import outcome, run_name, task_name
 from pivotrl.reading.sources import Entry, convert_entries, head
 from pivotrl.reading.text_calls import with_calls
-from pivotrl.records import Refusal, Trajectory
+from pivotrl.records import Loss, Refusal, Trajectory
 
 _KEYS = {"input", "output", "response", "instructions", "tools", "id", "task_id", "reward", "score"}
 _ITEMS = {
@@ -64,6 +67,8 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
 
 def _trajectory(value: Any, name: str) -> Trajectory:
     row = {"input": value} if isinstance(value, list) else as_object(value)
+    if _is_page(row):
+        row = {"input": _in_order(row["data"])}
     response = optional(row, "response", dict) or row
     made = _conversation(row, response)
     if not any(message.role == "assistant" for message in made.messages):
@@ -90,12 +95,52 @@ def _conversation(row: dict[str, Any], response: dict[str, Any]) -> Conversation
         asked = conversation([], instructions=instructions_text(response))
     else:
         asked = request_conversation({**row, "instructions": row.get("instructions") or response.get("instructions")})
+    if goes_on_unseen(row) or goes_on_unseen(response):
+        asked = replace(asked, losses=(*asked.losses, Loss(code="input_not_logged")), is_incomplete=True)
     return asked if response.get("output") is None else answered(asked, response)
+
+
+def _is_page(value: dict[str, Any]) -> bool:
+    """A page of items as the API lists them: ``{"object": "list", "data": [...]}``."""
+    items = value.get("data")
+    if value.get("object") != "list" or not isinstance(items, list):
+        return False
+    rows = [item for item in items if isinstance(item, dict) and item.get("object") is None]
+    return bool(rows) and len(rows) == len(items) and _are_known(rows)
+
+
+def _are_known(rows: Sequence[dict[str, Any]]) -> bool:
+    types = [row.get("type") for row in rows]
+    return all((kind is None or isinstance(kind, str)) and kind in _KNOWN for kind in types)
+
+
+def _in_order(items: list[Any]) -> list[Any]:
+    """Items oldest first; the API lists them newest first unless it is asked otherwise.
+
+    Raises:
+        ValueError: the order cannot be told.
+    """
+    places = {identifier(item, "call_id"): i for i, item in enumerate(items) if item.get("type") == "function_call"}
+    answers = [(places[str(item["call_id"])], i) for i, item in enumerate(items) if _answers(item, places)]
+    roles = [item.get("role") for item in items if item.get("role") in ("user", "assistant")]
+    if answers:
+        is_turned = answers[0][0] > answers[0][1]
+    elif roles and roles[0] != roles[-1]:
+        is_turned = roles[0] == "assistant"
+    else:
+        raise ValueError("a page of items is listed newest first or oldest first, and nothing here tells which")
+    return items[::-1] if is_turned else items
+
+
+def _answers(item: dict[str, Any], places: dict[Any, int]) -> bool:
+    return item.get("type") == "function_call_output" and identifier(item, "call_id") in places
 
 
 def _is_row(value: Any) -> bool:
     if not isinstance(value, dict) or {"responses_create_params", "messages", "request"} & value.keys():
         return False
+    if _is_page(value):
+        return True
     response: Any = value.get("response")
     response = response if isinstance(response, dict) else value
     if response.get("object") == "response" and isinstance(response.get("output"), list):

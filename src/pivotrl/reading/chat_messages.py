@@ -152,7 +152,13 @@ def text_of(
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else kind_of(part)
-        if kind in part_types:
+        if (
+            kind == "document"
+            and isinstance(inner := part.get("document"), dict)
+            and isinstance(inner.get("data"), str)
+        ):
+            texts.append(inner["data"])  # what a tool returned, as Cohere's API has it
+        elif kind in part_types:
             texts.append(member(as_object(part), "text", str))
         else:
             known = isinstance(part, dict) and isinstance(kind, str) and _NOT_TEXT.get(kind)

@@ -11,7 +11,7 @@ from pivotrl.strict_json import kind_of
 
 FIELDS = (
     *("reasoning_content", "reasoning", "thinking", "reasoning_text", "thinking_blocks", "reasoning_details"),
-    *("thought", "thoughts", "thinking_content", "reasoning_summary", "chain_of_thought", "cot"),
+    *("thought", "thoughts", "thinking_content", "reasoning_summary", "chain_of_thought", "cot", "tool_plan"),
 )
 """Keys of a message that hold its thoughts, the most exact first; they often say the same."""
 HOLDERS = ("additional_kwargs", "provider_specific_fields", "model_extra", "extra_content")

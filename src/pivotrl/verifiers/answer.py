@@ -18,7 +18,7 @@ from pivotrl.strict_json import parse_arguments
 
 MAX_CHARACTERS = 50_000
 _MAX_ANSWERS = 10
-_UNDECIDED = ("expected_answer_unreadable", "unknown_unit", "maths_timeout")
+_UNDECIDED = ("expected_answer_unreadable", "unknown_unit", "unknown_notation", "maths_timeout")
 
 
 def verify(
@@ -55,8 +55,8 @@ def verify(
     Reasons: match; empty_action, no_answer, several_answers, quotes_question, too_long, unexpected_tool_call,
     expected_tool_call, wrong_tool, arguments_not_json, missing_argument, unexpected_argument, and those of
     :func:`pivotrl.judging.answers.answers.compare_answers`; and without a verdict no_expected_action,
-    no_expected_answer, expected_answer_unreadable, unknown_unit, maths_timeout. An answer that is the expected one to
-    the letter passes before anything is read.
+    no_expected_answer, expected_answer_unreadable, unknown_unit, unknown_notation, maths_timeout. An answer that is
+    the expected one to the letter passes before anything is read.
 
     Raises:
         InputError: an option is invalid, or a package is missing. Never for an action.

@@ -7,11 +7,12 @@ import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import date
 from fractions import Fraction
 from types import ModuleType
 from typing import Literal, get_args
 
-from pivotrl.judging.answers.calendar_dates import read_date, read_time, tells_half
+from pivotrl.judging.answers.calendar_dates import may_be_date, read_date, read_time, tells_half
 from pivotrl.judging.answers.quantities import read_number, same_number
 from pivotrl.judging.answers.texts import folded, with_scripts
 from pivotrl.judging.answers.units import is_unit, same_unit
@@ -118,7 +119,7 @@ def compare_answers(expected: str, actual: str, rules: AnswerRules) -> str:
     """``match``, or why the answers differ.
 
     Reasons: different_answer, different_unit, unreadable_answer, not_evaluated; and of no use either way
-    expected_answer_unreadable, unknown_unit, maths_timeout.
+    expected_answer_unreadable, unknown_unit, unknown_notation, maths_timeout.
 
     Raises:
         InputError: expressions are to be compared and math-verify is not installed.
@@ -133,6 +134,8 @@ def compare_answers(expected: str, actual: str, rules: AnswerRules) -> str:
     expected, actual = with_scripts(expected), with_scripts(actual)
     if kind == "date":
         wanted, found = read_date(expected), read_date(actual)
+        if found is None and isinstance(wanted, date) and may_be_date(actual, wanted):
+            return "unknown_notation"
         return _compared(wanted, found)
     if kind == "time":
         return _compared(read_time(expected), read_time(actual))

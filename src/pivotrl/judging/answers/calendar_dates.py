@@ -1,10 +1,15 @@
-"""Dates and times of day as people write them: ``2024-03-01``, ``March 1st, 2024``, ``25/12/2024``, ``3:30 p.m.``."""
+"""Dates and times of day as people write them: ``2024-03-01``, ``March 1st, 2024``, ``25/12/2024``, ``3:30 p.m.``.
+
+Dates in other languages too, where ``babel`` is installed.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import date, time
+
+from pivotrl.judging.messages.cldr import read_local_date
 
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july"),
@@ -69,7 +74,17 @@ def _read(text: str) -> date | Ambiguous | None:
     for pattern in _SPELLED:
         if (match := pattern.match(text)) and match["month"] in _NUMBER:
             return _date(int(match["year"]), _NUMBER[match["month"]], int(match["day"]))
-    return None
+    return read_local_date(text)
+
+
+def may_be_date(text: str, day: date) -> bool:
+    """Whether a text that cannot be read as a date may be this day, in a notation that is not known: it has the
+    numbers of its year and its day and at most one more, and words that are not English names of days and months."""
+    words = re.findall(r"[^\W\d_]+", text[:60].casefold())
+    if not words or any(word in _NUMBER or word in _DAYS for word in words):
+        return False
+    numbers = [int(number) for number in re.findall(r"[0-9]{1,4}", text[:60])]
+    return len(text) <= 60 and len(numbers) <= 3 and day.year in numbers and day.day in numbers
 
 
 def _date(year: int, month: int, day: int) -> date | None:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pivotrl.judging.answers.calendar_dates import Ambiguous, read_date
+from pivotrl.judging.answers.calendar_dates import Ambiguous, may_be_date, read_date
 from pivotrl.judging.messages.dates import number, same_moment
 from pivotrl.judging.messages.free_text import normalised
 from pivotrl.judging.messages.likeness import Likeness, likeness
@@ -28,7 +28,8 @@ class Rule:
     """exact: identical, whatever the schema allows. normalised: blanks, letter case and NFC do not count. token_f1:
     words and facts (:func:`~pivotrl.judging.messages.likeness.likeness`), and may leave it open. ignore: anything, or
     nothing. unordered: an array in any order. date: the same day however it is written, or the same ISO instant;
-    ``03/05/2026`` leaves it open. number: a text that is a number equals that number; ``1,000`` leaves it open."""
+    ``03/05/2026`` leaves it open, as does a notation that is not known.
+    number: a text that is a number equals that number; ``1,000`` leaves it open."""
 
     name: str
     threshold: float = DEFAULT_F1
@@ -66,10 +67,13 @@ _ONE_GROUP = re.compile(r"[+-]?[0-9]{1,3},[0-9]{3}\Z")
 """``1,000``: a thousand, or one where the comma is the decimal mark."""
 
 
-def _same_date(one: str, other: str) -> Likeness:
-    if same_moment(one, other):
+def _same_date(one: str, two: str) -> Likeness:
+    if same_moment(one, two):
         return "equal"
-    mine, theirs = read_date(one), read_date(other)
+    mine, theirs = read_date(one), read_date(two)
+    for day, other in ((mine, two), (theirs, one)):
+        if isinstance(day, date) and None in (mine, theirs) and may_be_date(other, day):
+            return "undecided"
     if mine is None or theirs is None or mine == theirs:
         return _told(mine is not None and mine == theirs)
     for first, second in ((mine, theirs), (theirs, mine)):

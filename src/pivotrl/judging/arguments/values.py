@@ -67,9 +67,9 @@ def compare_json(
     The schema adds: surrounding blanks of an identifier (``user_id``) leave it open, for some tools take them off, and
     count in an enum, a constant and a format, which a validator would refuse; texts of format date, date-time and time
     are equal when they name the same moment; an optional property at its default equals its absence (250 too where the
-    default of an integer is declared as ``"250"``); so does an explicit null, unless null is itself a choice beside
-    another default. References and all parts of ``allOf`` count. What the schema does not describe is compared without
-    it; a malformed schema says nothing.
+    default of an integer is declared as ``"250"``); so does an explicit null without another default, which leaves it
+    open where the schema allows no null. References and all parts of ``allOf`` count. What the schema does not describe
+    is compared without it; a malformed schema says nothing.
 
     Args:
         ignore_case: letter case does not count, except in what a schema names an enum, a format or an identifier.
@@ -162,17 +162,28 @@ class _Comparison:
             else:
                 difference = Difference("missing_argument" if key in expected else "unexpected_argument", place)
             optional = key in properties and key not in required
+            if difference and optional and self._is_null_for_default(sides, part):
+                difference = Difference("undecided_text", place)
             if difference and not (optional and all(self._says_nothing(side, part) for side in sides)):
                 if not difference.is_open:
                     return difference
                 open_one = open_one or difference
         return open_one
 
+    def _is_null_for_default(self, sides: list[Any], schema: Any) -> bool:
+        """Whether null is given where the default is something else and the schema allows no null: one tool takes the
+        default, another refuses the call, a third goes on with null."""
+        if None not in sides:
+            return False
+        schema = self.schemas.governing(schema, None)
+        is_default = all(side is None or self._says_nothing(side, schema) for side in sides)
+        return is_default and schema.get("default") is not None and not self.schemas.admits(schema, None)
+
     def _says_nothing(self, value: Any, schema: Any) -> bool:
         """Whether an optional property with this value equals its absence."""
         schema = self.schemas.governing(schema, value)
         if value is None:
-            return schema.get("default") is None or not self.schemas.admits(schema, None)
+            return schema.get("default") is None
         if "default" not in schema:
             return False
         default, admits = schema["default"], self.schemas.admits

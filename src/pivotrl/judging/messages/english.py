@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from pivotrl.judging.messages.dates import number
 from pivotrl.judging.messages.rewording import reworded
-from pivotrl.judging.messages.same_words import MARKS, Token, quoted_signs, same_tokens, tokens_of
+from pivotrl.judging.messages.same_words import MARKS, Token, num_sayings, quoted_signs, same_tokens, tokens_of
 from pivotrl.judging.messages.word_lists import CURRENCIES, NUMBERS, TENS_AND_UNITS, words
 
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
@@ -85,6 +85,8 @@ def same_in_english(one: str, other: str) -> bool:
     mine, theirs = (_QUOTED.findall(text) for text in (one, other))
     if (len(mine) == len(theirs) and mine != theirs) or quoted_signs(one) != quoted_signs(other):
         return False
+    if num_sayings(one) != num_sayings(other):
+        return False
     said = _english(one)
     return (
         any(token.text not in MARKS for token in said)
@@ -93,24 +95,24 @@ def same_in_english(one: str, other: str) -> bool:
     )
 
 
-_NOUN = re.compile(r"\b(?:(your|an?) )?([\w'-]+)", re.IGNORECASE)
+_NOUN = re.compile(r"\b(?:(your|an?|the) )?([\w'-]+)", re.IGNORECASE)
 
 
-def _owned(text: str) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
-    """The words behind *your*, and those behind *a*; each with its number among its likes."""
-    found: dict[str, set[tuple[str, int]]] = {"your": set(), "a": set()}
+def _owned(text: str) -> dict[str, set[tuple[str, int]]]:
+    """The words behind *your*, behind *the* and behind *a*; each with its number among its likes."""
+    found: dict[str, set[tuple[str, int]]] = {"your": set(), "the": set(), "a": set()}
     seen = Counter[str]()
     for article, word in _NOUN.findall(text.casefold()):
         if article:
-            found["your" if article == "your" else "a"].add((word, seen[word]))
+            found[article if article in found else "a"].add((word, seen[word]))
         seen[word] += 1
-    return found["your"], found["a"]
+    return found
 
 
-def _same_owners(one: tuple[set[tuple[str, int]], ...], other: tuple[set[tuple[str, int]], ...]) -> bool:
-    """Whether *your* is left out on one side at most, and nowhere is *a* on the other."""
-    left, right = one[0] - other[0], other[0] - one[0]
-    return not (left and right) and not left & other[1] and not right & one[1]
+def _same_owners(one: dict[str, set[tuple[str, int]]], other: dict[str, set[tuple[str, int]]]) -> bool:
+    """Whether *your* is *the* on the other side, and that on one side only: *your copies* are not all copies."""
+    left, right = one["your"] - other["your"], other["your"] - one["your"]
+    return not (left and right) and left <= other["the"] and right <= one["the"]
 
 
 @functools.lru_cache(maxsize=1024)

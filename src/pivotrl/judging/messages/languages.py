@@ -15,7 +15,7 @@ _MAX_READ = 1000
 """Characters that are looked at."""
 _MAX_FOREIGN = 0.2
 """Share of letters of another script that a text may hold: a name, a formula."""
-_NO_WORDS = re.compile(r"```.*?(?:```|\Z)|\S*[\d_/\\@<>={}]\S*", re.DOTALL)
+_NO_WORDS = re.compile(r"```.*?(?:```|\Z)|[^\s\u3000-\u9fff]*[\d_/\\@<>={}][^\s\u3000-\u9fff]*", re.DOTALL)
 """Identifiers, numbers, addresses and code say nothing of the language around them."""
 
 
@@ -56,15 +56,26 @@ def _identifier() -> LanguageIdentifier:
 
 def foreign_to_rules(*texts: str) -> dict[str, str]:
     """Why rules for English in Latin letters do not fit some of the texts: ``{"why": "script", "script": "THAI"}`` or
-    ``{"why": "language", "language": "de"}``; empty if they may fit. A short text may be in any
-    language: it is not foreign as long as its letters are plain ones."""
+    ``{"why": "language", "language": "de"}``; empty if they may fit. Where a text is too short to
+    be sure of, English must be the likeliest language of all of them together."""
+    is_sure = True
     for text in texts:
         if (script := script_of(text)) != "LATIN":
             return {"why": "script", "script": script}
         language = language_of(text)
         if language != "en" and (language or any(char.isalpha() and not char.isascii() for char in text)):
             return {"why": "language", "language": language or "unknown"}
+        is_sure = is_sure and language == "en"
+    if not is_sure and likeliest_language("\n".join(sorted(texts))) not in (None, "en"):
+        return {"why": "language", "language": "unknown"}
     return {}
+
+
+@functools.lru_cache(maxsize=4096)
+def likeliest_language(text: str) -> str | None:
+    """The likeliest language of a text, however unsure; None if there are no words to tell by."""
+    words = _NO_WORDS.sub(" ", text[:_MAX_READ])
+    return str(_identifier().classify(words)[0]) if any(map(str.isalpha, words)) else None
 
 
 def is_english(text: str) -> bool:

@@ -19,6 +19,7 @@ from pivotrl.judging.messages.english import same_in_english
 from pivotrl.judging.messages.facts import HARD, Fact, Facts, facts
 from pivotrl.judging.messages.free_text import normalised, opposed, same_text
 from pivotrl.judging.messages.languages import foreign_to_rules, is_english
+from pivotrl.judging.messages.notations import same_up_to_notation
 from pivotrl.judging.messages.same_words import same_but_spelling, says_nothing
 from pivotrl.judging.messages.word_lists import OTHER_NUMBERS
 from pivotrl.records import Message, Verdict
@@ -70,7 +71,7 @@ def compare_messages(expected: str, actual: str, context: Sequence[Message]) -> 
     if says_nothing(actual) and not says_nothing(expected):
         return Verdict.failed("message_says_nothing")
     if foreign := foreign_to_rules(expected, actual):
-        return _undecided(**foreign)
+        return Verdict.passed("same_words") if same_up_to_notation(expected, actual) else _undecided(**foreign)
     if same_in_english(expected, actual) and is_english(f"{expected}\n{actual}"):
         return Verdict.passed("same_words")
     if _REFUSAL.search(actual) and not _INABILITY.search(expected):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,9 +16,46 @@ _OWN_BLOCKS = ("tool_use", "tool_result", "server_tool_use", "redacted_thinking"
 
 
 def has_block(item: Any) -> bool:
-    """Whether a message holds blocks that only this API has."""
+    """Whether a message holds blocks that only this API has, or Bedrock's, which have no type."""
     content = item.get("content") if isinstance(item, dict) else None
-    return isinstance(content, list) and any(isinstance(b, dict) and b.get("type") in _OWN_BLOCKS for b in content)
+    if not isinstance(content, list):
+        return False
+    return any(isinstance(b, dict) and b.get("type") in _OWN_BLOCKS for b in content) or is_converse(item)
+
+
+def is_converse(item: dict[str, Any]) -> bool:
+    """Whether a message is one of Bedrock's Converse: ``{role, content: [{text} | {toolUse} | {toolResult}]}``."""
+    content = item.get("content")
+    if not isinstance(content, list) or not content or item.keys() != {"role", "content"}:
+        return False
+    return all(isinstance(block, dict) and "type" not in block and _CONVERSE & block.keys() for block in content)
+
+
+_CONVERSE = {"text", "toolUse", "toolResult", "reasoningContent", "image", "document", "video", "cachePoint"}
+
+
+def _typed(block: dict[str, Any]) -> dict[str, Any]:
+    """A block of Converse as one of Anthropic's; any other as it is."""
+    if "type" in block or not _CONVERSE & block.keys():
+        return block
+    if "toolUse" in block:
+        used = member(block, "toolUse", dict)
+        return {"type": "tool_use", "id": used.get("toolUseId"), "name": used.get("name"), "input": used.get("input")}
+    if "toolResult" in block:
+        result = member(block, "toolResult", dict)
+        parts = [_shown(part) for part in each("content", optional(result, "content", list) or [], as_object)]
+        return {"type": "tool_result", "tool_use_id": result.get("toolUseId"), "content": parts}
+    if "reasoningContent" in block:
+        thought = member(block, "reasoningContent", dict).get("reasoningText")
+        return {"type": "thinking", "thinking": thought.get("text") if isinstance(thought, dict) else None}
+    kind = next(key for key in ("text", *_CONVERSE) if key in block)
+    return {"type": kind, "text": block.get("text")}
+
+
+def _shown(part: dict[str, Any]) -> dict[str, Any]:
+    if "json" in part:
+        return {"type": "text", "text": json.dumps(part["json"], ensure_ascii=False)}
+    return _typed(part)
 
 
 def anthropic_messages(row: Any, lost: list[Loss]) -> list[Message]:
@@ -36,7 +74,7 @@ def anthropic_messages(row: Any, lost: list[Loss]) -> list[Message]:
         return [assistant_message(blocks, lost)]
     if role not in ("user", "system"):
         raise ValueError(f"unknown role {role}; there are user, assistant, system")
-    parts = each("content", blocks, as_object)
+    parts = [_typed(block) for block in each("content", blocks, as_object)]
     messages: list[Message] = []
     for block in parts:
         if block.get("type") == "tool_result":
@@ -53,7 +91,7 @@ def assistant_message(blocks: Sequence[Any], lost: list[Loss], place: int = 0) -
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[ToolCall] = []
-    for block in each("content", blocks, as_object):
+    for block in map(_typed, each("content", blocks, as_object)):
         kind = member(block, "type", str)
         if kind == "text":
             texts.append(member(block, "text", str))
@@ -82,8 +120,17 @@ def result_message(block: dict[str, Any], lost: list[Loss], place: int) -> Messa
     return Message(role="tool", content=text_of(content), tool_call_id=member(block, "tool_use_id", str))
 
 
+def system_text(value: Any) -> str | None:
+    """``system``: a text or blocks; those that only mark a cache say nothing."""
+    if not isinstance(value, list):
+        return text_of(value)
+    return text_of([_typed(block) for block in each("system", value, as_object) if "cachePoint" not in block])
+
+
 def anthropic_tools(value: Any) -> tuple[Tool, ...]:
-    """Tools with an ``input_schema``; those that the provider runs itself have none, and are left out."""
+    """Tools with an ``input_schema``, or Bedrock's ``toolConfig``; those that the provider runs itself are left out."""
+    if isinstance(value, dict):
+        return declared_tools([tool for tool in optional(value, "tools", list) or [] if "toolSpec" in as_object(tool)])
     rows = each("tools", optional({"tools": value}, "tools", list) or (), as_object)
     return declared_tools([{**row, "parameters": row["input_schema"]} for row in rows if "input_schema" in row])
 

@@ -30,7 +30,7 @@ _OTHERS = re.compile(
 )
 """Names of what must never be taken for the conversation: the other side of a pair, a grader's talk, half of a call."""
 _PARTS = (
-    *("text", "image_url", "image", "input_audio", "file", "input_text", "output_text", "input_image"),
+    *("text", "image_url", "image", "input_audio", "file", "document", "input_text", "output_text", "input_image"),
     *("thinking", "reasoning", "think", "redacted_thinking"),
 )
 _MAX_DEPTH = 2
@@ -63,12 +63,22 @@ def chat_row(row: dict[str, Any]) -> ChatRow:
         excluded |= {i: "truncated" for i in choices if items[i].get("finish_reason") == "length"}
         items = [item["message"] if _is_choice(item) else item for item in items]
         keys |= keys_of(items)
+    if "tool_responses" in keys and not given:
+        items = [part for item in items for part in _results(item)]
     excluded |= marked_turns(items, row, keys)
     system = _system(row)
     if system is not None and not any(isinstance(item, dict) and item.get("role") == "system" for item in items):
         items = [{"role": "system", "content": system}, *items]
         excluded = {i + 1: reason for i, reason in excluded.items()}
     return ChatRow(items, used, excluded)
+
+
+def _results(item: Any) -> list[Any]:
+    """The results that AutoGen 0.2 puts into one message; any other message as it is."""
+    results = item.get("tool_responses") if isinstance(item, dict) else None
+    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+        return [item]
+    return [{"role": "tool", **result} for result in results] or [item]
 
 
 def is_message(item: Any) -> bool:
@@ -79,6 +89,8 @@ def is_message(item: Any) -> bool:
         item = item["message"]
     if not isinstance(item, dict) or not isinstance(item.get("role"), str) or item["role"] not in ROLES:
         return False
+    if "toolInvocations" in item or isinstance(item.get("parts"), list):
+        return False  # of Vercel's SDK: its calls would be lost
     content = item.get("content")
     if isinstance(content, list):
         return all(isinstance(part, dict) and "value" not in part and part.get("type") in _PARTS for part in content)

@@ -9,16 +9,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pivotrl.reading.chat_messages import chat_message, declared_tools, text_of
+from pivotrl.reading.chat_messages import chat_message, declared_tools
 from pivotrl.reading.fields import as_object, member, optional
-from pivotrl.reading.formats.anthropic_messages import anthropic_messages, assistant_message, has_block
+from pivotrl.reading.formats.anthropic_messages import anthropic_messages, assistant_message, has_block, system_text
 from pivotrl.reading.formats.gemini_contents import gemini_messages, instruction_text, is_content
 from pivotrl.reading.formats.model_calls import ModelCall
 from pivotrl.reading.formats.response_items import answered, request_conversation, response_tools
 from pivotrl.records import Loss, Message, Tool
 from pivotrl.strict_json import parse_json
 
-_ENVELOPES = ("body", "json", "data", "payload", "kwargs", "params", "json_data", "content", "postData", "text")
+_ENVELOPES = (
+    "body",
+    "json",
+    "data",
+    "payload",
+    "kwargs",
+    "params",
+    "json_data",
+    "content",
+    "postData",
+    "text",
+    "inputBodyJson",
+    "outputBodyJson",
+)
 _ASKS = ("messages", "input", "contents", "prompt")
 _ANSWERS = ("choices", "output", "candidates", "content", "message", "role")
 _CUT = ("length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "content_filter")
@@ -80,15 +93,33 @@ def model_call(request: dict[str, Any], response: dict[str, Any], row: dict[str,
     items = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
     if not isinstance(items, list):
         raise ValueError("the request holds no messages")
-    system = text_of(request.get("system"))
+    system = system_text(request.get("system"))
     messages = [Message(role="system", content=system)] if system else []
     for item in items:
         messages += _messages(item, losses, len(messages))
     if not messages:
         raise ValueError("the request holds no messages")
     answer, barred = _answer(response, losses, len(messages))
-    tools = declared_tools(request.get("tools") or request.get("functions"))
+    tools = _tools(request, row)
     return ModelCall(tuple(messages), answer, barred, tuple(losses), Called(tools, row))
+
+
+def _tools(request: dict[str, Any], row: dict[str, Any]) -> tuple[Tool, ...]:
+    """Those of the request: its own, among its parameters (LiteLLM), or in ``toolConfig`` (Bedrock)."""
+    holders = [request, *(row[key] for key in _PARAMETERS if isinstance(row.get(key), dict))]
+    for holder in holders:
+        config = holder.get("toolConfig")
+        value = (
+            holder.get("tools")
+            or holder.get("functions")
+            or (config.get("tools") if isinstance(config, dict) else None)
+        )
+        if value:
+            return declared_tools(value)
+    return ()
+
+
+_PARAMETERS = ("model_parameters", "optional_params", "parameters", "params", "kwargs", "invocation_params")
 
 
 def _messages(item: Any, losses: list[Loss], place: int) -> list[Message]:
@@ -103,12 +134,15 @@ def _answer(response: dict[str, Any], losses: list[Loss], place: int) -> tuple[M
     choices = optional(response, "choices", list)
     choice = as_object(choices[0]) if choices else response
     message = choice.get("message", choice.get("delta")) if "role" not in choice else choice
+    if message is None and isinstance(output := response.get("output"), dict):  # of Bedrock's Converse
+        message = output.get("message")
     if message is None and isinstance(choice.get("text"), str):
         message = {"role": "assistant", "content": choice["text"]}
     if message is None:
         message = {"role": "assistant", "content": member(choice, "content", list)}
     row = {"role": "assistant", **as_object(message)}
     ending = choice.get("finish_reason") or response.get("stop_reason") or row.get("stop_reason")
+    ending = ending or response.get("stopReason")
     if isinstance(row.get("content"), list) and (has_block(row) or response.get("type") == "message"):
         answer = assistant_message(row["content"], losses, place)
     else:
@@ -120,6 +154,29 @@ def _answer(response: dict[str, Any], losses: list[Loss], place: int) -> tuple[M
     return answer, "truncated" if ending in _CUT else None
 
 
+Earlier = dict[str, list[Any]]
+"""Ids of responses -> all items up to and with their output."""
+
+
+def with_earlier(request: dict[str, Any], response: dict[str, Any], earlier: Earlier) -> dict[str, Any]:
+    """A request of the Responses API with what ``previous_response_id`` stands for; the response is added to
+    ``earlier``. Where that is not in the log the request stays as it is (:func:`goes_on_unseen`)."""
+    given = request.get("input")
+    if request.get("messages") is not None or not isinstance(response.get("output"), list):
+        return request
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given if isinstance(given, list) else []
+    before = earlier.get(str(request.get("previous_response_id") or response.get("previous_response_id")))
+    items = [*(before or []), *items]
+    if isinstance(response.get("id"), str):
+        earlier[response["id"]] = [*items, *response["output"]]
+    return {**request, "input": items, "previous_response_id": None} if before is not None else request
+
+
+def goes_on_unseen(request: dict[str, Any]) -> bool:
+    """Whether the provider kept what the model saw before: an earlier response, or a conversation."""
+    return any(request.get(key) for key in ("previous_response_id", "conversation"))
+
+
 def _responses(request: dict[str, Any], response: dict[str, Any], row: dict[str, Any]) -> ModelCall:
     asked = request_conversation(request)
     made = answered(asked, response)
@@ -128,6 +185,8 @@ def _responses(request: dict[str, Any], response: dict[str, Any], row: dict[str,
         raise ValueError("the response holds calls that the provider answered itself")
     tools, lost = response_tools(request.get("tools"))
     barred = made.excluded.get(len(asked.messages))
+    if goes_on_unseen(request):
+        barred, lost = "context_incomplete", (*lost, Loss(code="input_not_logged"))
     return ModelCall(asked.messages, after[0], barred, (*made.losses, *lost), Called((*tools, *made.tools), row))
 
 
