@@ -28,14 +28,15 @@ def action_entropy(completions: Sequence[Completion]) -> float | None:
     counts: Counter[Hashable] = Counter()
     for completion in completions:
         if completion.fault is None:
-            meaning = by_text.get(completion.text) if completion.text else None
-            if meaning is None:
-                meaning = by_text[completion.text] = _meaning(completion)
-            counts[meaning] += 1
+            known = by_text.get(completion.text) if completion.text else None
+            if known is None:
+                known = by_text[completion.text] = meaning(completion)
+            counts[known] += 1
     return entropy(list(counts.values())) if counts.total() >= 2 else None
 
 
-def _meaning(completion: Completion) -> Hashable:
+def meaning(completion: Completion) -> Hashable:
+    """The same for completions that do the same, as :func:`action_entropy` counts them."""
     if completion.parse_error is not None:
         return completion.parse_error
     action = completion.action
