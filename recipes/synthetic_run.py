@@ -109,8 +109,13 @@ def _call(draw: random.Random, customer: str) -> ToolCall:
 
 def _result(draw: random.Random) -> str:
     orders = [
-        {"order": _order(draw), "item": draw.choice(THINGS), "price": draw.randrange(500, 90000) / 100,
-         "state": draw.choice(STATES), "city": draw.choice(PLACES)}
+        {
+            "order": _order(draw),
+            "item": draw.choice(THINGS),
+            "price": draw.randrange(500, 90000) / 100,
+            "state": draw.choice(STATES),
+            "city": draw.choice(PLACES),
+        }
         for _ in range(draw.randrange(1, 5))
     ]
     return json.dumps({"ok": True, "orders": orders}, indent=2 if draw.random() < 0.3 else None)
@@ -194,9 +199,7 @@ def make(directory: Path, num_turns: int, num_samples: int, num_steps: int, resu
             training=TrainingOptions(
                 num_steps=num_steps, turns_per_step=64, group_size=num_samples, learning_rate=20.0
             ),
-            evaluation=EvaluationOptions(
-                heldout_turns=num_turns // 10, turn_samples=num_samples, turn_temperature=1.0
-            ),
+            evaluation=EvaluationOptions(heldout_turns=num_turns // 10, turn_samples=num_samples, turn_temperature=1.0),
             resume=resume,
             observer=observer,
         )

@@ -41,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": view_commands.show,
     "status": view_commands.status,
     "waver": view_commands.waver,
+    "view": view_commands.view,
     "list": view_commands.list_plugins,
 }
 

@@ -13,12 +13,14 @@ from pivotrl.cli import check_table, doctor_table, prompts_table, status_table, 
 from pivotrl.cli.choices import PolicyChoice, Price
 from pivotrl.cli.live_progress import errors, live_progress
 from pivotrl.cli.prompting import prompting_of
+from pivotrl.cli.view_page import prompting_in, read_labels, views_in
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.judging.probes.refusal import fault_of
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError
 from pivotrl.rendering import Renderer
+from pivotrl.report.browser import ViewOptions, write_view
 from pivotrl.report.page import write_report
 from pivotrl.report.summary import summarise
 from pivotrl.report.wavering import Order
@@ -30,6 +32,7 @@ from pivotrl.stages.profiling import load_turns
 from pivotrl.turns import TurnOptions
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+OutputFile = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 
 
 def report(directory: tyro.conf.Positional[Path], price: Price, json: bool = False) -> None:
@@ -191,6 +194,41 @@ def show(
     from pivotrl.engine.tokenizers import load_tokenizer
 
     tables.print_prompt(directory, turn_id, Renderer(load_tokenizer(model)), tokens)
+
+
+def view(
+    directory: tyro.conf.Positional[Path],
+    showing: ViewOptions,
+    out: OutputFile = None,
+    prompts: bool = True,
+    environments: tuple[str, ...] | None = None,
+    labels: Path | None = None,
+) -> None:
+    """Write the pivot browser: one page with every turn, its samples, and what a model saw there.
+
+    The page needs no server and no network; open it in a browser.
+
+    Args:
+        directory: A run directory, complete or not.
+        out: The file to write; default is view.html in the run directory.
+        prompts: Include each prompt as the model saw it, if its tokenizer can be loaded.
+        environments: Environment plugins whose render_view draws pictures; default is those of the run.
+        labels: Labels that an earlier page exported; the page begins with them.
+    """
+    require_run(directory)
+    prompting = prompting_in(directory) if prompts else "--no-prompts was given"
+    views, labelled = views_in(directory, environments), read_labels(labels, directory) if labels else ()
+    with live_progress() as observer:
+        path = write_view(
+            directory,
+            out,
+            showing,
+            prompting,
+            views,
+            labelled,
+            lambda done, total: observer.progress("trajectories", done, total),
+        )
+    errors.print(f"wrote {path}")
 
 
 def list_plugins(kind: tyro.conf.Positional[str | None] = None, json: bool = False) -> None:

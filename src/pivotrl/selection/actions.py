@@ -28,18 +28,16 @@ def action_entropy(completions: Sequence[Completion]) -> float | None:
     counts: Counter[Hashable] = Counter()
     for completion in completions:
         if completion.fault is None:
-            known = by_text.get(completion.text) if completion.text else None
-            if known is None:
-                known = by_text[completion.text] = meaning(completion)
-            counts[known] += 1
+            meaning = by_text.get(completion.text) if completion.text else None
+            if meaning is None:
+                error = completion.parse_error
+                meaning = by_text[completion.text] = error if error is not None else meaning_of(completion.action)
+            counts[meaning] += 1
     return entropy(list(counts.values())) if counts.total() >= 2 else None
 
 
-def meaning(completion: Completion) -> Hashable:
-    """The same for completions that do the same, as :func:`action_entropy` counts them."""
-    if completion.parse_error is not None:
-        return completion.parse_error
-    action = completion.action
+def meaning_of(action: Action) -> Hashable:
+    """The same for equal actions: equal texts without outer blanks, equal tools and equal values of arguments."""
     calls = tuple((call.name, _sorted(call.arguments)) for call in action.tool_calls)
     return (action.content or "").strip(), calls
 

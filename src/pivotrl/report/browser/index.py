@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,8 +144,3 @@ def _append(columns: Columns, row: dict[str, Any]) -> None:
     assert columns.keys() == row.keys(), columns.keys() ^ row.keys()
     for name, value in row.items():
         columns[name].append(value)
-
-
-def pairs_of(index: Index, candidates: Iterable[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-    """Those pairs of sources that share a turn."""
-    return [pair for pair in candidates if not index.turns_of(pair[0]).isdisjoint(index.turns_of(pair[1]))]

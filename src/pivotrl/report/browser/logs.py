@@ -22,8 +22,10 @@ def trajectory_text(trajectory: Trajectory, words: Mapping[str, str]) -> dict[st
 
     metadata: dict[str, Any] = trajectory.metadata
     if len(json_text(metadata)) > _MAX_METADATA:
-        metadata = {name: "(too long for this page)" if len(json_text(value)) > 1000 else value
-                    for name, value in metadata.items()}
+        metadata = {
+            name: "(too long for this page)" if len(json_text(value)) > 1000 else value
+            for name, value in metadata.items()
+        }
     return {
         "tools": [tool.model_dump() for tool in trajectory.tools],
         "messages": [
@@ -73,7 +75,8 @@ def episode_log(result: EpisodeResult, name: str) -> tuple[Trajectory, dict[int,
         return trajectory, {}
     samples = {}
     for turn, completion in zip(result.turns, result.completions(), strict=True):
-        samples[turn.index] = Draws([Drawn(_with_fault(completion, turn.fault), _verdict(turn.reward, turn.reason), 0)])
+        drawn = Drawn(_with_fault(completion, turn.fault), _verdict(turn.reward, turn.reason), 0)
+        samples[turn.index] = Draws([drawn], prompt_sha256=turn.prompt_sha256)
     return trajectory, samples
 
 

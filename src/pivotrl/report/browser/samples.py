@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pivotrl.parsing import action_text
-from pivotrl.protocols import Turn
 from pivotrl.records import Action, Completion, Verdict
-from pivotrl.selection.actions import meaning, tools_called
+from pivotrl.selection.actions import meaning_of, tools_called
 
 EXPECTED, NONE = -1, -2
 """In place of the index of an accepted action."""
@@ -47,6 +46,8 @@ class Draws:
     mean: float | None = None
     """Where not all samples were kept."""
     num_cut_off: int | None = None
+    prompt_sha256: str = ""
+    """Hash of the prompt that they were drawn at, if it is known."""
 
 
 @dataclass
@@ -117,7 +118,9 @@ def turn_samples(
     groups: dict[Any, _Same] = {}
     for drawn in draws.samples:
         verdict = drawn.verdict
-        key = meaning(drawn.completion), verdict.outcome, verdict.reward, verdict.reason
+        completion = drawn.completion
+        same = completion.fault or completion.parse_error or meaning_of(completion.action)
+        key = same, verdict.outcome, verdict.reward, verdict.reason
         groups.setdefault(key, _Same(drawn)).drawn.append(drawn)
     ordered = sorted(groups.values(), key=lambda same: -len(same.drawn))
     right = [] if expected is None else [expected, *accepted]
@@ -192,8 +195,3 @@ def nearest(action: Action, right: Sequence[Action]) -> int:
 
 def _words(action: Action) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", action_text(action)[: 8 * _MAX_WORDS])[:_MAX_WORDS]
-
-
-def accepted_at(turn: Turn) -> tuple[Action, ...]:
-    """Actions that are right at the turn besides the demonstrated one."""
-    return turn.accepted_actions[1:]

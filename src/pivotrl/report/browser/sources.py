@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pivotrl.parsing import parse_completion
-from pivotrl.protocols import Turn
+from pivotrl.plugins import unknown
+from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Completion, EpisodeResult, SampleGroup, TurnResult, Verdict
 from pivotrl.report.browser.samples import Drawn, Draws
 from pivotrl.report.evaluations import with_temperature
@@ -52,17 +53,28 @@ class Source:
         return {"name": self.name, "title": self.title, "kind": self.kind}
 
 
-def sources_of(files: RunFiles) -> list[Source]:
-    """Every source of a run, in the order of the stages; files without rows are left out."""
+def sources_of(files: RunFiles, evaluations: Sequence[str] | None = None) -> list[Source]:
+    """Every source of a run, in the order of the stages; files without rows are left out.
+
+    Args:
+        evaluations: names of those to keep; None keeps all.
+
+    Raises:
+        InputError: there is no such evaluation.
+    """
     found: list[Source] = []
     stages = known_stages(files.directory)
+    names = [stage.partition("/")[2] for stage in stages if stage.startswith("evaluations/")]
+    for name in evaluations or ():
+        if name not in names:
+            raise InputError(unknown(f"{files.directory} has no evaluation called {name!r}", name, names))
     if "profile" in stages:
         found += _groups(files.profile_groups(), "profile", "Reference policy (profile)", "profile", "profile")
     for stage in stages:
         folder, _, name = stage.partition("/")
         title = stage_words(stage)
         title = title[:1].upper() + title[1:]
-        if folder == "evaluations":
+        if folder == "evaluations" and (evaluations is None or name in evaluations):
             found += _evaluated(files, stage, name, title)
         elif stage == "train" or folder == "trainings":
             label = f"training/{name or 'train'}"
@@ -84,7 +96,7 @@ def _groups(file: RecordFile[SampleGroup], name: str, title: str, kind: Kind, st
         if turn.id not in keys:
             return None
         groups = [file.get(key) for _, _, key in sorted(keys[turn.id])]
-        return Draws([drawn for group in groups for drawn in _drawn(group)])
+        return Draws([one for group in groups for one in _drawn(group)], prompt_sha256=groups[0].prompt_sha256)
 
     steps = {turn: len({step for step, _, _ in parts}) for turn, parts in keys.items()} if kind == "training" else {}
     yield Source(name, title, kind, draws, stage=stage, trained=steps)
@@ -134,7 +146,8 @@ def _judged(turn: Turn, result: TurnResult) -> Draws:
     wrong, with as few samples without a verdict as fit the mean."""
     if result.completions_G:
         pairs = enumerate(zip(result.completions_G, result.verdicts_G, strict=True))
-        return Draws([Drawn(completion, verdict, number) for number, (completion, verdict) in pairs])
+        samples = [Drawn(completion, verdict, number) for number, (completion, verdict) in pairs]
+        return Draws(samples, prompt_sha256=result.prompt_sha256)
     action, error = parse_completion(result.text, tools=turn.trajectory.tools)
     completion = Completion(
         action=action,
@@ -144,14 +157,20 @@ def _judged(turn: Turn, result: TurnResult) -> Draws:
         finish_reason="length" if result.num_cut_off == result.num_samples else "stop",
         parse_error=error,
     )
-    return Draws([Drawn(completion, _verdict(result), 0)], _counts(result), result.reward, result.num_cut_off)
+    return Draws(
+        [Drawn(completion, _verdict(result), 0)],
+        _counts(result),
+        result.reward,
+        result.num_cut_off,
+        result.prompt_sha256,
+    )
 
 
 def _verdict(result: TurnResult) -> Verdict:
     if result.reward is not None and (result.num_samples == 1 or result.reward in (0.0, 1.0)):
         made = Verdict.passed if result.reward > 0 else Verdict.failed
         return made(result.reason, reward=result.reward)
-    return Verdict.unknown(result.reason if result.reward is None else NOT_KEPT, reason=result.reason)
+    return Verdict.unknown(result.reason if result.reward is None else NOT_KEPT, first_reason=result.reason)
 
 
 def _counts(result: TurnResult) -> tuple[int, int, int]:

@@ -38,7 +38,7 @@ STATUSES = {
     "no_samples": "no samples were given for it",
 }
 
-_REASONS = {
+REASONS = {
     "expected_tool_call": "a message where a tool call was expected",
     "unexpected_tool_call": "a tool call where a message was expected",
     "wrong_tool": "calls another tool",
@@ -109,7 +109,7 @@ def explained(codes: Iterable[str], words: dict[str, str]) -> dict[str, str]:
 
 def reasons(codes: Iterable[str]) -> dict[str, str]:
     """Words for reasons of verdicts; what follows a colon is the verifier's own."""
-    return explained(codes, _REASONS)
+    return explained(codes, REASONS)
 
 
 def statuses(codes: Iterable[str]) -> dict[str, str]:
