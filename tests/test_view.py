@@ -568,6 +568,17 @@ def test_plancraft_draws_its_inventory() -> None:
     assert items and all(item in str(messages[0].content) for item in items)
 
 
+def test_textworld_draws_the_rooms_visited() -> None:
+    pytest.importorskip("textworld")
+    done = ("nothing", "go south; take key", "go south; take key; go north; go west; go flying")
+    messages = [Message(role="user", content=f"Task: x\nDone so far: {text}\nYou are carrying: y.") for text in done]
+    drawn = Views.of(["textworld"], True).of_trajectory(Trajectory(id="log", task_id="t", messages=tuple(messages)))
+    assert drawn.keys() == {"1", "2"} and drawn["1"]["here"] == "1"
+    last = drawn["2"]
+    assert [(n["x"], n["y"], n["label"]) for n in last["nodes"]] == [(0, 0, "start"), (0, 1, "1"), (-1, 0, "2")]
+    assert last["edges"] == [["0", "1"], ["0", "2"]] and last["here"] == "2"
+
+
 def test_an_environment_that_does_not_exist_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no environment called 'plancrft'" in refused(capsys, 2, "view", finished, "--environments", "plancrft")
 
