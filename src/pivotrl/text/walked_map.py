@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ def walk(commands: Sequence[str]) -> list[Place]:
 def map_view(places: Sequence[Place]) -> dict[str, Any]:
     """A view of the kind ``map``: the places numbered in the order of the first visit, and where the walk is now."""
     numbers = {place: number for number, place in enumerate(dict.fromkeys(places))}
-    edges = {tuple(sorted((numbers[a], numbers[b]))) for a, b in zip(places, places[1:], strict=False)}
+    edges = {tuple(sorted((numbers[a], numbers[b]))) for a, b in itertools.pairwise(places)}
     return {
         "kind": "map",
         "nodes": [
