@@ -14,20 +14,23 @@ export function onePage(): Plugin {
       root = config.root;
     },
     // Last of all: the list of licences is made from the chunks that are taken out of the bundle here.
-    generateBundle: { order: "post", handler(_options, bundle) {
-      let script = "";
-      let style = "";
-      for (const [name, file] of Object.entries(bundle)) {
-        if (file.type === "chunk") script += file.code;
-        else if (name.endsWith(".css")) style += String(file.source);
-        else continue;
-        delete bundle[name];
-      }
-      const parts: Record<string, string> = { source: sourceHash(root), style: safeStyle(style), script: safeScript(script) };
-      const template = readFileSync(join(root, "page.template.html"), "utf8");
-      const page = template.replace(/\{\{(\w+)\}\}/g, (_mark, key: string) => parts[key] ?? "");
-      this.emitFile({ type: "asset", fileName: "page.html", source: page });
-    } },
+    generateBundle: {
+      order: "post",
+      handler(_options, bundle) {
+        let script = "";
+        let style = "";
+        for (const [name, file] of Object.entries(bundle)) {
+          if (file.type === "chunk") script += file.code;
+          else if (name.endsWith(".css")) style += String(file.source);
+          else continue;
+          delete bundle[name];
+        }
+        const parts: Record<string, string> = { source: sourceHash(root), style: safeStyle(style), script: safeScript(script) };
+        const template = readFileSync(join(root, "page.template.html"), "utf8");
+        const page = template.replace(/\{\{(\w+)\}\}/g, (_mark, key: string) => parts[key] ?? "");
+        this.emitFile({ type: "asset", fileName: "page.html", source: page });
+      },
+    },
   };
 }
 

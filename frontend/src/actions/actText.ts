@@ -1,5 +1,7 @@
 import type { Act, Call } from "../data/schema";
 
+const ONE_LINE = 76;
+
 /** An action as text: what it says, then its calls with one argument a line. Equal actions give equal text. */
 export function actText(act: Act): string {
   return [act.content?.trim() ?? "", ...act.calls.map(callText)].filter(Boolean).join("\n");
@@ -13,6 +15,17 @@ export function callText(call: Call): string {
   const entries = Object.entries(parsed).sort(([a], [b]) => (a < b ? -1 : 1));
   if (entries.length === 0) return `${call.name}()`;
   return `${call.name}(\n${entries.map(([name, value]) => `  ${name}: ${valueText(value)}`).join("\n")}\n)`;
+}
+
+/** On one line where that is short enough to read: `get_order(order_id: "W1")`. */
+export function callOnFewLines(call: Call): string {
+  const text = callText(call);
+  const line = oneLine(text);
+  return line.length <= ONE_LINE && !text.includes('"""') ? line : text;
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\(\n\s+/g, "(").replace(/\n\)/g, ")").replace(/\n\s+/g, ", ");
 }
 
 /** JSON with sorted keys; a multi-line string as it reads, because that is what people compare. */
@@ -37,5 +50,5 @@ export function parseJson(text: string): unknown {
 
 /** Short form for lists: `search(query: "x", limit: 3)` or the first words of the message. */
 export function actTitle(act: Act): string {
-  return actText(act).replace(/\(\n\s+/g, "(").replace(/\n\)/g, ")").replace(/\n\s+/g, ", ").replace(/\n/g, " · ");
+  return oneLine(actText(act)).replace(/\n/g, " · ");
 }

@@ -14,8 +14,17 @@ export function difference(accepted: string, sampled: string): Piece[] {
   const words = diffWordsWithSpace(accepted, sampled, { timeout: SLOW_MILLISECONDS });
   const changes = words ?? diffLines(accepted, sampled, { timeout: SLOW_MILLISECONDS });
   if (!changes) return whole(accepted, sampled);
-  const pieces: Piece[] = changes.map((change) => ({ kind: change.added ? "extra" : change.removed ? "missing" : "same", text: change.value }));
-  return refine(pieces);
+  const pieces = changes.map(piece);
+  return 3 * shared(pieces) < Math.min(accepted.length, sampled.length) ? whole(accepted, sampled) : refine(pieces);
+}
+
+function piece(change: { added: boolean; removed: boolean; value: string }): Piece {
+  return { kind: change.added ? "extra" : change.removed ? "missing" : "same", text: change.value };
+}
+
+/** Letters in both texts. Blanks and punctuation are in any two calls, so they do not count. */
+function shared(pieces: Piece[]): number {
+  return pieces.reduce((sum, { kind, text }) => sum + (kind === "same" ? text.replace(/[^\p{L}\p{N}]/gu, "").length : 0), 0);
 }
 
 /** "2024-05-01" against "2024-05-02" is clearer by letters, unless hardly a letter is shared. */
@@ -24,10 +33,9 @@ function refine(pieces: Piece[]): Piece[] {
   for (let i = 0; i < pieces.length; i++) {
     const [old, fresh] = [pieces[i], pieces[i + 1]];
     if (old?.kind === "missing" && fresh?.kind === "extra" && old.text.length + fresh.text.length < SHORT && !/\s/.test(old.text + fresh.text)) {
-      const letters = diffChars(old.text, fresh.text);
-      const shared = letters.filter((change) => !change.added && !change.removed).reduce((sum, change) => sum + change.value.length, 0);
-      if (letters.length <= 4 && 2 * shared >= Math.max(old.text.length, fresh.text.length)) {
-        refined.push(...letters.map((change): Piece => ({ kind: change.added ? "extra" : change.removed ? "missing" : "same", text: change.value })));
+      const letters = diffChars(old.text, fresh.text).map(piece);
+      if (letters.length <= 4 && 2 * shared(letters) >= Math.max(old.text.length, fresh.text.length)) {
+        refined.push(...letters);
         i++;
         continue;
       }
@@ -37,9 +45,11 @@ function refine(pieces: Piece[]): Piece[] {
   return refined;
 }
 
+/** Two texts with hardly a word in common: the reader sees one after the other, not a mixture. */
 function whole(accepted: string, sampled: string): Piece[] {
   return [
     { kind: "missing", text: accepted },
+    { kind: "same", text: "\n" },
     { kind: "extra", text: sampled },
   ];
 }

@@ -98,12 +98,12 @@ export class Run {
 
   reasonWords(code: number): string {
     const name = this.code(code);
-    return this.head.explain.reasons[name] ?? name;
+    return this.head.explain.reasons[name] ?? name.replaceAll("_", " ");
   }
 
   statusWords(code: number): string {
     const name = this.code(code);
-    return this.head.explain.statuses[name] ?? name;
+    return this.head.explain.statuses[name] ?? name.replaceAll("_", " ");
   }
 
   status(turn: number): number {

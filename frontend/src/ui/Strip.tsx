@@ -4,9 +4,20 @@ import { format, inView } from "../route/route";
 import { kept } from "../keys/useGlobalKeys";
 import { Cell } from "./Cell";
 
+interface Props {
+  trajectory: number;
+  current?: number;
+  /** Turns that do not match the filters are pale. */
+  dim: boolean;
+  /** The source to show, where that is not the chosen one. */
+  of?: number;
+}
+
 /** The turns of a trajectory, in order. One of its cells is in the tab order; arrow keys move between them. */
-export const Strip = memo(function Strip({ trajectory, current, dim }: { trajectory: number; current?: number; dim: boolean }) {
-  const { run, source, params, matches } = useApp();
+export const Strip = memo(function Strip({ trajectory, current, dim, of }: Props) {
+  const { run, source: chosen, params, matches } = useApp();
+  const source = of ?? chosen;
+  const name = of === undefined ? {} : { source: run.head.sources[of]?.name ?? "" };
   const labels = useLabels();
   const turns = run.turnsOf(trajectory);
   const tabbable = current ?? turns[0];
@@ -18,7 +29,7 @@ export const Strip = memo(function Strip({ trajectory, current, dim }: { traject
           run={run}
           source={source}
           turn={turn}
-          href={format(inView(params, "turn", { turn: run.turnId(turn), ...kept(params) }))}
+          href={format(inView(params, "turn", { turn: run.turnId(turn), ...name, ...kept(params) }))}
           current={turn === current}
           dimmed={dim && !matches.set.has(turn)}
           tabbable={turn === tabbable}

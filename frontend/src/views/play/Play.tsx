@@ -38,6 +38,8 @@ function Player({ trajectory, text }: { trajectory: number; text: TrajectoryText
   const frame = list[at];
   const turn = frame && run.findTurn(`${run.trajectoryId(trajectory)}#${frame.start}`);
   const { task, split, note, reward, source } = run.index.trajectories;
+  const own = source[trajectory] ?? null;
+  const ownName = own === null ? {} : { source: run.head.sources[own]?.name ?? "" };
   const show = (next: number) => change({ ...params, at: String(list[next]?.start ?? 0) });
   const view = latestView(text, frame?.end ?? 0);
   return (
@@ -46,12 +48,12 @@ function Player({ trajectory, text }: { trajectory: number; text: TrajectoryText
       <p className="turn-facts">
         <span className="tag">{split[trajectory]}</span>
         {task[trajectory] && <span>{task[trajectory]}</span>}
-        {source[trajectory] != null && <span>{run.head.sources[source[trajectory]]?.title}</span>}
+        {own !== null && <span>{run.head.sources[own]?.title}</span>}
         {note[trajectory] && <b>{note[trajectory]}</b>}
         {reward[trajectory] != null && <span>reward {reward[trajectory]}</span>}
       </p>
       <CellCard>
-        <Strip trajectory={trajectory} dim={false} {...(turn === undefined ? {} : { current: turn })} />
+        <Strip trajectory={trajectory} dim={false} {...(turn === undefined ? {} : { current: turn })} {...(own === null ? {} : { of: own })} />
       </CellCard>
       <Controls at={at} count={list.length} show={show} />
       <div className={view ? "play-columns" : ""}>
@@ -61,7 +63,7 @@ function Player({ trajectory, text }: { trajectory: number; text: TrajectoryText
               <Message key={frame.start + i} message={message} number={frame.start + i} tool={toolOf(text.messages, message)} />
             ))}
           {turn !== undefined && (
-            <a className="button quiet-button" href={format(inView(params, "turn", { turn: run.turnId(turn) }))} data-testid="open-turn">
+            <a className="button quiet-button" href={format(inView(params, "turn", { turn: run.turnId(turn), ...ownName }))} data-testid="open-turn">
               Open this turn
             </a>
           )}

@@ -39,7 +39,7 @@ export function ActionCard({ turn, action, samples, number, compact = false }: P
   }, [linked]);
   const heat = !compact && params.channel !== undefined && action.samples.some((sample) => sample.heat);
   return (
-    <section ref={place} className={`action ${action.outcome}`} aria-label={`${action.count} of ${total}: ${words}`} data-testid={`action-${number}`}>
+    <article ref={place} className={`action ${action.outcome}`} aria-label={`${action.count} of ${total}: ${words}`} data-testid={`action-${number}`}>
       <header>
         <span className="action-count">
           <b>{action.count}</b> of {total}
@@ -69,7 +69,7 @@ export function ActionCard({ turn, action, samples, number, compact = false }: P
           {(open || heat) && <SampleList action={action} turn={turn} />}
         </details>
       )}
-    </section>
+    </article>
   );
 }
 

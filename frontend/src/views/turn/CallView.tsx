@@ -1,4 +1,4 @@
-import { callText } from "../../actions/actText";
+import { callOnFewLines } from "../../actions/actText";
 import type { Act, Call } from "../../data/schema";
 import { Folded } from "../../ui/Folded";
 import { LogText } from "../../ui/LogText";
@@ -6,7 +6,7 @@ import { Prose } from "./Message";
 
 export function CallView({ call }: { call: Call }) {
   return (
-    <Folded text={callText(call)}>
+    <Folded text={callOnFewLines(call)}>
       {(shown) => (
         <pre className="code call">
           <LogText text={shown} />

@@ -4,7 +4,7 @@ import { change } from "../../route/useRoute";
 import { Choice } from "../../ui/Choice";
 import { ActionCard } from "./ActionCard";
 import { ActView } from "./CallView";
-import { CHANNELS } from "./Heat";
+import { CHANNELS, HeatLegend } from "./Heat";
 
 /** The demonstrated action, accepted alternatives, and what the policy did instead, grouped by equal action. */
 export function Decision({ turn, message, samples }: { turn: number; message: Msg | undefined; samples: TurnSamples | null }) {
@@ -12,6 +12,7 @@ export function Decision({ turn, message, samples }: { turn: number; message: Ms
   const expected = samples?.expected ?? (message ? { content: message.content, calls: message.calls } : null);
   const demonstrated = expected && (expected.calls.length > 0 || expected.content !== null);
   const channels = run.head.heat;
+  const channel = channels.find((each) => each === params.channel);
   const hasHeat = samples?.actions.some((action) => action.samples.some((sample) => sample.heat)) ?? false;
   return (
     <>
@@ -35,13 +36,14 @@ export function Decision({ turn, message, samples }: { turn: number; message: Ms
           {hasHeat && (
             <Choice
               label="Token heat"
-              value={channels.find((channel) => channel === params.channel) ?? "off"}
-              options={[["off", "no heat"], ...channels.map((channel): [string, string] => [channel, CHANNELS[channel].name])]}
-              onChange={(channel) => change({ ...params, channel: channel === "off" ? "" : channel })}
+              value={channel ?? "off"}
+              options={[["off", "no heat"], ...channels.map((each): [string, string] => [each, CHANNELS[each].name])]}
+              onChange={(value) => change({ ...params, channel: value === "off" ? "" : value })}
               testId="heat"
             />
           )}
         </div>
+        {hasHeat && channel && <HeatLegend channel={channel} />}
         {!samples && <p className="quiet">“{run.head.sources[source]?.title}” did not sample this turn. Another source may have; the keys [ and ] change it.</p>}
         {samples?.actions.map((action, i) => <ActionCard key={i} turn={turn} action={action} samples={samples} number={i} />)}
       </section>

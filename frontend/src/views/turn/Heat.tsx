@@ -30,7 +30,7 @@ export function Heat({ heat, channel }: { heat: HeatData; channel: Channel }) {
   const [at, setAt] = useState(-1);
   const values = heat[channel];
   if (!values) return <p className="quiet">This sample has no {CHANNELS[channel].name}.</p>;
-  const { name, ends } = CHANNELS[channel];
+  const { name } = CHANNELS[channel];
   const move = (event: KeyboardEvent) => {
     const by = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (!by) return;
@@ -39,9 +39,6 @@ export function Heat({ heat, channel }: { heat: HeatData; channel: Channel }) {
   };
   return (
     <div className="heat-box">
-      <p className="heat-legend quiet">
-        {ends[0]} <span className={`heat-scale ${channel === "ratio" ? "two-sided" : ""}`} /> {ends[1]}
-      </p>
       <pre className="code heat" tabIndex={0} aria-label={`Tokens with ${name}; arrow keys step through them`} onKeyDown={move} data-testid="heat-tokens">
         {heat.tokens.map((token, i) => {
           const value = values[i];
@@ -53,9 +50,18 @@ export function Heat({ heat, channel }: { heat: HeatData; channel: Channel }) {
         })}
       </pre>
       <p className="heat-value" aria-live="polite" data-testid="heat-value">
-        {at < 0 ? "Point at a token, or use the arrow keys, to see its value." : `Token ${at + 1} ${JSON.stringify(heat.tokens[at])}: ${name} ${number(values[at])}`}
+        {at >= 0 && `Token ${at + 1} ${JSON.stringify(heat.tokens[at])}: ${name} ${number(values[at])}`}
       </p>
     </div>
+  );
+}
+
+export function HeatLegend({ channel }: { channel: Channel }) {
+  const [left, right] = CHANNELS[channel].ends;
+  return (
+    <p className="heat-legend quiet">
+      {left} <span className={`heat-scale ${channel === "ratio" ? "two-sided" : ""}`} /> {right}. Point at a token, or use the arrow keys, to see its value.
+    </p>
   );
 }
 

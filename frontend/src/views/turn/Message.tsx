@@ -5,21 +5,22 @@ import { Folded } from "../../ui/Folded";
 import { LogText } from "../../ui/LogText";
 import { CallView } from "./CallView";
 
+const SHORT_THOUGHT = 400;
 const NAMES = { system: "System", user: "User", assistant: "Agent", tool: "Result" };
 
 /** One message: who says it, thoughts folded, calls and JSON results laid out. */
 export const Message = memo(function Message({ message, number, tool }: { message: Msg; number: number; tool?: string | undefined }) {
   const content = message.content ?? "";
   return (
-    <section className={`message ${message.role}`} aria-label={`Message ${number}, ${NAMES[message.role]}`} data-testid={`message-${number}`}>
-      <h3>
+    <article className={`message ${message.role}`} aria-label={`Message ${number}, ${NAMES[message.role]}`} data-testid={`message-${number}`}>
+      <p className="message-head">
         {NAMES[message.role]}
         {tool && <code>{tool}</code>}
         <span className="message-number">{number}</span>
-      </h3>
+      </p>
       {message.excluded && <p className="excluded">Not part of the context: {message.excluded}</p>}
       {message.reasoning && (
-        <details className="thought">
+        <details className="thought" open={message.reasoning.length <= SHORT_THOUGHT}>
           <summary>Thought, {message.reasoning.length.toLocaleString("en")} characters</summary>
           <p className="prose">
             <LogText text={message.reasoning} />
@@ -30,7 +31,7 @@ export const Message = memo(function Message({ message, number, tool }: { messag
       {message.calls.map((call, i) => (
         <CallView key={i} call={call} />
       ))}
-    </section>
+    </article>
   );
 });
 
