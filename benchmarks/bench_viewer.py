@@ -3,9 +3,10 @@
     python recipes/synthetic_run.py runs/synthetic      # once; minutes
     python benchmarks/bench_viewer.py runs/synthetic
 
-Opening: from the request for the file until the first strips are drawn, in a new tab each time. Search: the time that the
-page itself takes to find all turns whose contents match, and the time from the last key to the list on the screen, in
-which the page waits 120 ms for more typing. The first search is timed apart. Needs the package playwright and a Chromium.
+Opening: from the request for the file until the first strips are drawn, in a new tab each time. Search: the time that
+the page itself takes to find all turns whose contents match, and the time from the last key to the list on the screen,
+in which the page waits 120 ms for more typing. The first search is timed apart. Needs the package playwright and a
+Chromium.
 """
 
 from __future__ import annotations
