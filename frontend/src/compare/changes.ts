@@ -18,6 +18,13 @@ export interface Comparison {
   unpaired: number;
 }
 
+/** The pair that a reader most likely means: two evaluations before anything else. */
+export function mainPair(run: Run): number {
+  const { pairs, sources } = run.head;
+  const evaluated = (source: number) => sources[source]?.kind === "evaluation";
+  return Math.max(0, pairs.findIndex(([before, after]) => evaluated(before) && evaluated(after)));
+}
+
 export type ChangeOrder = "loss" | "gain" | "run";
 
 export function compare(run: Run, before: number, after: number): Comparison {

@@ -1,5 +1,5 @@
 import { useEffect, useMemo } from "react";
-import { type ChangeOrder, compare, sortChanges } from "../../compare/changes";
+import { type ChangeOrder, compare, mainPair, sortChanges } from "../../compare/changes";
 import { useApp } from "../../context";
 import { signed } from "../../data/rates";
 import { change } from "../../route/useRoute";
@@ -19,13 +19,14 @@ const ORDERS: [ChangeOrder, string][] = [
 export function Compare() {
   const { run, params } = useApp();
   const { pairs, sources } = run.head;
-  const chosen = Math.min(Math.max(0, Number(params.pair ?? 0) || 0), pairs.length - 1);
+  const asked = Number(params.pair ?? NaN);
+  const chosen = pairs[asked] ? asked : mainPair(run);
   const pair = pairs[chosen];
   const order = ORDERS.find(([name]) => name === params.order)?.[0] ?? "loss";
   const comparison = useMemo(() => (pair ? compare(run, pair[0], pair[1]) : null), [run, pair]);
   const sorted = useMemo(() => sortChanges(comparison?.changes ?? [], order), [comparison, order]);
-  const asked = run.findTurn(params.turn ?? "");
-  const current = asked !== undefined && sorted.some(({ turn }) => turn === asked) ? asked : sorted[0]?.turn;
+  const named = run.findTurn(params.turn ?? "");
+  const current = named !== undefined && sorted.some(({ turn }) => turn === named) ? named : sorted[0]?.turn;
   useSteps(sorted.map(({ turn }) => turn), current, (turn) => change({ ...params, view: "compare", turn: run.turnId(turn) }));
 
   if (!pair || !comparison) {

@@ -81,7 +81,7 @@ function ActionBody({ action, samples }: { action: SampledAction; samples: TurnS
   if (reference === sampled) {
     return <p className="quiet equal">Equal to {name}.</p>;
   }
-  return <Difference accepted={reference} sampled={sampled} name={name} />;
+  return <Difference accepted={reference} sampled={sampled} name={name} otherwise={<ActView act={action.act} />} />;
 }
 
 function AcceptButton({ turn, action, number }: { turn: number; action: SampledAction; number: number }) {
