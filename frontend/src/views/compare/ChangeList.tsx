@@ -41,11 +41,15 @@ export function ChangeList({ changes, current, pair, order }: Props) {
               style={{ transform: `translateY(${item.start}px)`, height: ROW }}
               data-testid={`change-${id}`}
             >
-              <Id id={id} />
-              <b className={row.change > 0 ? "gain" : row.change < 0 ? "loss" : "quiet"}>{signed(row.change)}</b>
-              <span className="quiet">{run.tool(row.turn)}</span>
-              <span>
-                <Rate rate={row.before} /> → <Rate rate={row.after} />
+              <span className="change-line">
+                <Id id={id} />
+                <b className={row.change > 0 ? "gain" : row.change < 0 ? "loss" : "quiet"}>{signed(row.change)}</b>
+              </span>
+              <span className="change-line">
+                <span className="quiet change-tool">{run.tool(row.turn)}</span>
+                <span>
+                  <Rate rate={row.before} /> → <Rate rate={row.after} />
+                </span>
               </span>
             </a>
           );

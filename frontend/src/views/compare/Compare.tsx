@@ -20,7 +20,8 @@ export function Compare() {
   const { run, params } = useApp();
   const { pairs, sources } = run.head;
   const asked = Number(params.pair ?? NaN);
-  const chosen = pairs[asked] ? asked : mainPair(run);
+  const main = useMemo(() => mainPair(run), [run]);
+  const chosen = pairs[asked] ? asked : main;
   const pair = pairs[chosen];
   const order = ORDERS.find(([name]) => name === params.order)?.[0] ?? "loss";
   const comparison = useMemo(() => (pair ? compare(run, pair[0], pair[1]) : null), [run, pair]);
@@ -43,7 +44,7 @@ export function Compare() {
       <p className="compare-summary" data-testid="compare-summary">
         <b>{comparison.changes.length.toLocaleString("en")}</b> turns in both: <b className="gain">{better} better</b>, <b className="loss">{worse} worse</b>, {same} the same. Mean change{" "}
         <b>{signed(mean)}</b>
-        {unpaired > 0 && <span className="quiet"> · {unpaired} turns were judged only once and are left out</span>}
+        {unpaired > 0 && <span className="quiet"> · {unpaired} judged in only one of them and left out</span>}
         <span className="quiet">
           {" "}
           · {sources[pair[0]]?.title} → {sources[pair[1]]?.title}
