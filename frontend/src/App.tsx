@@ -3,6 +3,7 @@ import { AppContext } from "./context";
 import type { Run } from "./data/run";
 import { useMatches } from "./filter/useMatches";
 import { useGlobalKeys } from "./keys/useGlobalKeys";
+import { fromEntries } from "./labels/file";
 import { LabelStore } from "./labels/labels";
 import { useWarnBeforeLeaving } from "./labels/useWarnBeforeLeaving";
 import { viewOf, type View } from "./route/route";
@@ -32,7 +33,7 @@ export type Panel = "help" | "labels" | null;
 export function App({ run }: { run: Run }) {
   const params = useParams();
   const [search] = useState(() => new Search(run));
-  const [labels] = useState(() => new LabelStore(`pivotrl-labels:${run.head.trajectories_sha256}`));
+  const [labels] = useState(() => new LabelStore(`pivotrl-labels:${run.head.trajectories_sha256}`, fromEntries(run.head.labels ?? [])));
   const [panel, setPanel] = useState<Panel>(null);
   const [said, say] = useStatusLine();
   const source = run.findSource(params.source);

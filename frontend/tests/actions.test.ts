@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { actText, callOnFewLines, callText } from "../src/actions/actText";
 import { difference, type Piece } from "../src/actions/difference";
 
-const text = (pieces: Piece[], ...kinds: Piece["kind"][]) => pieces.filter(({ kind }) => kinds.includes(kind)).map((piece) => piece.text).join("");
+const text = (pieces: Piece[] | null, ...kinds: Piece["kind"][]) => (pieces ?? []).filter(({ kind }) => kinds.includes(kind)).map((piece) => piece.text).join("");
 
 test("equal arguments in another order and with other blanks give equal text", () => {
   expect(callText({ name: "f", arguments: '{"b": [1, {"d":2,"c":3}], "a": "x"}' })).toBe(callText({ name: "f", arguments: '{"a":"x","b":[1,{"c":3,"d":2}]}' }));
@@ -29,8 +29,7 @@ test("the difference gives both texts back, and marks the argument that differs"
 });
 
 test("texts with nothing in common are not mixed", () => {
-  const pieces = difference('cancel(\n  order: "W1"\n)', "I will look into this for you.");
-  expect(pieces.map(({ kind }) => kind)).toEqual(["missing", "same", "extra"]);
+  expect(difference('cancel(\n  order: "W1"\n)', "I will look into this for you.")).toBeNull();
 });
 
 test("a long text is compared in bounded time", () => {

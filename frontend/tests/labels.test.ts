@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { fromFile, toFile } from "../src/labels/file";
+import { fromEntries, fromFile, toFile } from "../src/labels/file";
 import { LabelStore } from "../src/labels/labels";
 
 const SHA = "ab".repeat(32);
@@ -11,7 +11,7 @@ function memory() {
 }
 
 test("the exported file has the agreed form, and reading it gives the labels back", () => {
-  const store = new LabelStore("k", memory());
+  const store = new LabelStore("k", new Map(), memory());
   store.update("t1#4", { drop: true, note: "wrong log", accept: [act] });
   store.update("t1#6", { drop: true });
   const file = toFile(store.snapshot(), "runs/x", SHA);
@@ -31,16 +31,25 @@ test("the exported file has the agreed form, and reading it gives the labels bac
 
 test("labels survive a reload and disappear when they say nothing any more", () => {
   const storage = memory();
-  new LabelStore("k", storage).update("t1#4", { note: "x" });
-  const store = new LabelStore("k", storage);
+  new LabelStore("k", new Map(), storage).update("t1#4", { note: "x" });
+  const store = new LabelStore("k", new Map(), storage);
   expect(store.snapshot().get("t1#4")?.note).toBe("x");
   store.update("t1#4", { note: "" });
   expect(store.snapshot().size).toBe(0);
 });
 
+test("a page's own labels are there until the reader has some", () => {
+  const given = fromEntries([{ turn_id: "t1#4", drop: true }]);
+  const storage = memory();
+  const store = new LabelStore("k", given, storage);
+  expect([store.snapshot().get("t1#4")?.drop, store.unsaved]).toEqual([true, false]);
+  store.update("t1#4", { drop: false });
+  expect(new LabelStore("k", given, storage).snapshot().size).toBe(0);
+});
+
 test("labels stay in memory where storage is denied, and count as unsaved until they are exported", () => {
   const denied = { getItem: () => { throw new Error("denied"); }, setItem: () => { throw new Error("denied"); } };
-  const store = new LabelStore("k", denied);
+  const store = new LabelStore("k", new Map(), denied);
   store.update("t1#4", { drop: true });
   expect([store.kept, store.snapshot().size, store.unsaved]).toEqual([false, 1, true]);
   store.markExported();

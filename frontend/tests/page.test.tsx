@@ -32,11 +32,15 @@ test("a link to a turn of another run says so", async () => {
   expect(screen.getByText(/may be from another run/)).toBeDefined();
 });
 
-test("equal samples are one card with their number, and a wrong one shows the difference", async () => {
-  await openTurn(pivot);
-  const samples = await run.samples(0, run.findTurn(pivot) ?? 0);
+test("equal samples are one card with their number, and a wrong argument is marked in it", async () => {
+  const wrong = run.index.codes.indexOf("wrong_argument");
+  const turn = run.index.results[0]?.turn.find((each) => run.reason(0, each) === wrong) ?? -1;
+  const samples = await run.samples(0, turn);
+  await openTurn(run.turnId(turn));
   await waitFor(() => expect(screen.getByTestId("action-0").textContent).toContain(`${samples?.actions[0]?.count} of 8`));
-  expect(screen.getAllByTestId("difference").length).toBeGreaterThan(0);
+  expect(screen.getAllByTestId(/^action-/)).toHaveLength(samples?.actions.length ?? -1);
+  const marks = document.querySelectorAll("[data-testid=difference] pre ins, [data-testid=difference] pre del");
+  expect(marks.length).toBeGreaterThan(0);
 });
 
 test("text from the log stays text", async () => {

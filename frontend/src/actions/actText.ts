@@ -1,3 +1,4 @@
+import stringify from "json-stringify-pretty-compact";
 import type { Act, Call } from "../data/schema";
 
 const ONE_LINE = 76;
@@ -31,13 +32,18 @@ function oneLine(text: string): string {
 /** JSON with sorted keys; a multi-line string as it reads, because that is what people compare. */
 function valueText(value: unknown): string {
   if (typeof value === "string" && value.includes("\n")) return `"""\n${value}\n"""`;
-  return JSON.stringify(sorted(value), null, 2).replace(/\n/g, "\n  ");
+  return layOut(sorted(value)).replace(/\n/g, "\n  ");
 }
 
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => [key, sorted(item)]));
+}
+
+/** JSON with short lists and objects on one line. */
+export function layOut(value: unknown): string {
+  return stringify(value, { maxLength: ONE_LINE, indent: 2 });
 }
 
 export function parseJson(text: string): unknown {

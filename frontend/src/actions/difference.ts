@@ -9,13 +9,16 @@ export interface Piece {
 const SLOW_MILLISECONDS = 60;
 const SHORT = 400;
 
-/** From the accepted action to the sampled one, by words; a one-word change is refined to its letters. */
-export function difference(accepted: string, sampled: string): Piece[] {
+/**
+ * From the accepted action to the sampled one, by words; a one-word change is refined to its letters. Null: they have hardly
+ * a word in common, and a mixture of the two would say less than the sample alone.
+ */
+export function difference(accepted: string, sampled: string): Piece[] | null {
   const words = diffWordsWithSpace(accepted, sampled, { timeout: SLOW_MILLISECONDS });
   const changes = words ?? diffLines(accepted, sampled, { timeout: SLOW_MILLISECONDS });
-  if (!changes) return whole(accepted, sampled);
+  if (!changes) return null;
   const pieces = changes.map(piece);
-  return 3 * shared(pieces) < Math.min(accepted.length, sampled.length) ? whole(accepted, sampled) : refine(pieces);
+  return 3 * shared(pieces) < Math.min(accepted.length, sampled.length) ? null : refine(pieces);
 }
 
 function piece(change: { added: boolean; removed: boolean; value: string }): Piece {
@@ -43,13 +46,4 @@ function refine(pieces: Piece[]): Piece[] {
     if (old) refined.push(old);
   }
   return refined;
-}
-
-/** Two texts with hardly a word in common: the reader sees one after the other, not a mixture. */
-function whole(accepted: string, sampled: string): Piece[] {
-  return [
-    { kind: "missing", text: accepted },
-    { kind: "same", text: "\n" },
-    { kind: "extra", text: sampled },
-  ];
 }

@@ -18,6 +18,17 @@ export interface Comparison {
   unpaired: number;
 }
 
+/** The pair that a reader most likely means: two evaluations before anything else, and where something changed. */
+export function mainPair(run: Run): number {
+  const { pairs, sources } = run.head;
+  const evaluated = (source: number) => sources[source]?.kind === "evaluation";
+  const points = pairs.map(([before, after]) => {
+    const { better, worse } = compare(run, before, after);
+    return 2 * Number(better + worse > 0) + Number(evaluated(before) && evaluated(after));
+  });
+  return Math.max(0, points.indexOf(Math.max(...points)));
+}
+
 export type ChangeOrder = "loss" | "gain" | "run";
 
 export function compare(run: Run, before: number, after: number): Comparison {

@@ -14,6 +14,16 @@ export interface Head {
   chunks: number;
   heat: Channel[];
   notices: string[];
+  /** Labels that the page begins with. */
+  labels?: FileLabel[];
+}
+
+/** A label as files hold it (labels/file.ts). Only the turn id is required. */
+export interface FileLabel {
+  turn_id: string;
+  drop?: boolean;
+  note?: string;
+  accept?: { content: string | null; tool_calls: Call[] }[];
 }
 
 export type Channel = "logprob" | "reference" | "entropy" | "ratio";
@@ -70,7 +80,7 @@ export interface Results {
   slot: number[];
 }
 
-/** Equal wrong actions, commonest first. */
+/** Equal wrong actions, commonest first. `tool` is that of the expert. */
 export interface Cluster {
   source: number;
   tool: number;

@@ -1,14 +1,7 @@
-import type { Act, Call } from "../data/schema";
+import type { Act, FileLabel } from "../data/schema";
 import type { Label, Labels } from "./labels";
 
 const FORMAT = "pivotrl-labels-1";
-
-interface FileLabel {
-  turn_id: string;
-  drop?: boolean;
-  note?: string;
-  accept?: { content: string | null; tool_calls: Call[] }[];
-}
 
 export interface LabelFile {
   format: typeof FORMAT;
@@ -50,14 +43,19 @@ export function fromFile(text: string, trajectoriesSha256: string, known: (turnI
   if (file?.format !== FORMAT || !Array.isArray(file.labels)) {
     throw new Error(`The file is not a labels file: its "format" must be "${FORMAT}".`);
   }
-  const labels = new Map<string, Label>();
-  const unknown: string[] = [];
-  for (const entry of file.labels) {
-    if (typeof entry?.turn_id !== "string") throw new Error('A label has no "turn_id".');
-    if (!known(entry.turn_id)) unknown.push(entry.turn_id);
-    else labels.set(entry.turn_id, { drop: entry.drop === true, note: String(entry.note ?? ""), accept: acts(entry) });
-  }
+  const labels = fromEntries(file.labels);
+  const unknown = [...labels.keys()].filter((turnId) => !known(turnId));
+  for (const turnId of unknown) labels.delete(turnId);
   return { labels, unknown, otherData: file.trajectories_sha256 !== trajectoriesSha256 };
+}
+
+export function fromEntries(entries: FileLabel[]): Map<string, Label> {
+  const labels = new Map<string, Label>();
+  for (const entry of entries) {
+    if (typeof entry?.turn_id !== "string") throw new Error('A label has no "turn_id".');
+    labels.set(entry.turn_id, { drop: entry.drop === true, note: String(entry.note ?? ""), accept: acts(entry) });
+  }
+  return labels;
 }
 
 function acts(entry: FileLabel): Act[] {

@@ -21,9 +21,11 @@ export class LabelStore {
 
   constructor(
     private readonly key: string,
+    /** Those the page came with, for a reader who has none of their own. */
+    given: Labels = new Map(),
     private readonly storage: Pick<Storage, "getItem" | "setItem"> | undefined = browserStorage(),
   ) {
-    this.labels = new Map();
+    this.labels = given;
     this.kept = storage !== undefined;
     try {
       const saved = storage?.getItem(key);

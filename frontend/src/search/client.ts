@@ -15,22 +15,24 @@ export interface Progress {
 export class Search {
   progress: Progress;
   private readonly ask: Ask;
+  private readonly chunks: number[];
   private readonly listeners = new Set<() => void>();
 
   constructor(
     private readonly run: Run,
     ask?: Ask,
   ) {
-    this.progress = { done: 0, total: run.head.chunks - 1 };
+    this.chunks = searched(run);
+    this.progress = { done: 0, total: this.chunks.length };
     this.ask = ask ?? inWorker() ?? inPage();
   }
 
   async load(): Promise<void> {
     try {
       await this.ask({ kind: "index", index: this.run.index });
-      for (let number = 1; number <= this.progress.total; number++) {
+      for (const number of this.chunks) {
         await this.ask({ kind: "chunk", number, encoded: this.run.chunks.encoded(number) });
-        this.report({ ...this.progress, done: number });
+        this.report({ ...this.progress, done: this.progress.done + 1 });
       }
     } catch (error) {
       this.report({ ...this.progress, error: String(error) });
@@ -59,6 +61,11 @@ export class Search {
     this.progress = progress;
     for (const listener of this.listeners) listener();
   }
+}
+
+/** Chunks with messages or samples. Rendered prompts repeat the messages and are not searched. */
+function searched({ index }: Run): number[] {
+  return [...new Set([index.trajectories.chunk, ...index.results.map(({ chunk }) => chunk)].flat())].sort((a, b) => a - b);
 }
 
 function inWorker(): Ask | undefined {

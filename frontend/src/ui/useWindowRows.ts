@@ -1,13 +1,19 @@
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { type RefObject, useLayoutEffect, useRef, useState } from "react";
+import { type CSSProperties, type RefObject, useLayoutEffect, useRef, useState } from "react";
+import { usePrinting } from "./usePrinting";
+
+/** On paper more rows than these help nobody; a filter makes the list shorter. */
+const MOST_PRINTED = 400;
 
 /** Rows that exist only while they are near the screen. The page itself scrolls, so it works on a phone and prints. */
 export function useWindowRows(count: number, height: number): {
   list: RefObject<HTMLDivElement | null>;
   virtual: ReturnType<typeof useWindowVirtualizer<HTMLElement>>;
-  /** Style of a row that begins at `start`. */
-  at: (start: number) => { transform: string };
+  rows: { index: number; style: CSSProperties }[];
+  /** Style of the list. */
+  box: CSSProperties;
 } {
+  const printing = usePrinting();
   const list = useRef<HTMLDivElement>(null);
   const [offset, setOffset] = useState(0);
   useLayoutEffect(() => {
@@ -25,5 +31,10 @@ export function useWindowRows(count: number, height: number): {
     scrollPaddingStart: 140,
     scrollPaddingEnd: 40,
   });
-  return { list, virtual, at: (start) => ({ transform: `translateY(${start - offset}px)` }) };
+  if (printing) {
+    const rows = Array.from({ length: Math.min(count, MOST_PRINTED) }, (_, index) => ({ index, style: { position: "static" as const } }));
+    return { list, virtual, rows, box: {} };
+  }
+  const rows = virtual.getVirtualItems().map(({ index, start }) => ({ index, style: { transform: `translateY(${start - offset}px)` } }));
+  return { list, virtual, rows, box: { height: virtual.getTotalSize() } };
 }

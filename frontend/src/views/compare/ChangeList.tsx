@@ -4,6 +4,7 @@ import type { Change, ChangeOrder } from "../../compare/changes";
 import { useApp } from "../../context";
 import { signed } from "../../data/rates";
 import { format, inView } from "../../route/route";
+import { Id } from "../../ui/Id";
 import { Rate } from "../../ui/Rate";
 
 const ROW = 48;
@@ -40,11 +41,15 @@ export function ChangeList({ changes, current, pair, order }: Props) {
               style={{ transform: `translateY(${item.start}px)`, height: ROW }}
               data-testid={`change-${id}`}
             >
-              <span className="change-id">{id}</span>
-              <b className={row.change > 0 ? "gain" : row.change < 0 ? "loss" : "quiet"}>{signed(row.change)}</b>
-              <span className="quiet">{run.tool(row.turn)}</span>
-              <span>
-                <Rate rate={row.before} /> → <Rate rate={row.after} />
+              <span className="change-line">
+                <Id id={id} />
+                <b className={row.change > 0 ? "gain" : row.change < 0 ? "loss" : "quiet"}>{signed(row.change)}</b>
+              </span>
+              <span className="change-line">
+                <span className="quiet change-tool">{run.tool(row.turn)}</span>
+                <span>
+                  <Rate rate={row.before} /> → <Rate rate={row.after} />
+                </span>
               </span>
             </a>
           );

@@ -1,5 +1,5 @@
 import { useEffect, useMemo } from "react";
-import { type ChangeOrder, compare, sortChanges } from "../../compare/changes";
+import { type ChangeOrder, compare, mainPair, sortChanges } from "../../compare/changes";
 import { useApp } from "../../context";
 import { signed } from "../../data/rates";
 import { change } from "../../route/useRoute";
@@ -19,13 +19,15 @@ const ORDERS: [ChangeOrder, string][] = [
 export function Compare() {
   const { run, params } = useApp();
   const { pairs, sources } = run.head;
-  const chosen = Math.min(Math.max(0, Number(params.pair ?? 0) || 0), pairs.length - 1);
+  const asked = Number(params.pair ?? NaN);
+  const main = useMemo(() => mainPair(run), [run]);
+  const chosen = pairs[asked] ? asked : main;
   const pair = pairs[chosen];
   const order = ORDERS.find(([name]) => name === params.order)?.[0] ?? "loss";
   const comparison = useMemo(() => (pair ? compare(run, pair[0], pair[1]) : null), [run, pair]);
   const sorted = useMemo(() => sortChanges(comparison?.changes ?? [], order), [comparison, order]);
-  const asked = run.findTurn(params.turn ?? "");
-  const current = asked !== undefined && sorted.some(({ turn }) => turn === asked) ? asked : sorted[0]?.turn;
+  const named = run.findTurn(params.turn ?? "");
+  const current = named !== undefined && sorted.some(({ turn }) => turn === named) ? named : sorted[0]?.turn;
   useSteps(sorted.map(({ turn }) => turn), current, (turn) => change({ ...params, view: "compare", turn: run.turnId(turn) }));
 
   if (!pair || !comparison) {
@@ -42,7 +44,7 @@ export function Compare() {
       <p className="compare-summary" data-testid="compare-summary">
         <b>{comparison.changes.length.toLocaleString("en")}</b> turns in both: <b className="gain">{better} better</b>, <b className="loss">{worse} worse</b>, {same} the same. Mean change{" "}
         <b>{signed(mean)}</b>
-        {unpaired > 0 && <span className="quiet"> · {unpaired} turns were judged only once and are left out</span>}
+        {unpaired > 0 && <span className="quiet"> · {unpaired} judged in only one of them and left out</span>}
         <span className="quiet">
           {" "}
           · {sources[pair[0]]?.title} → {sources[pair[1]]?.title}

@@ -30,7 +30,7 @@ export function Mistakes() {
               </span>
               <span className="cluster-text">
                 <span>
-                  {cluster.tool > 0 && <span className="tag">{run.index.tools[cluster.tool]}</span>} {cluster.reason >= 0 && run.reasonWords(cluster.reason)}
+                  {cluster.reason >= 0 && run.reasonWords(cluster.reason)} <span className="quiet">· expert: {run.index.tools[cluster.tool] || "a message"}</span>
                 </span>
                 <code>
                   <LogText text={cluster.action.length > 300 ? `${cluster.action.slice(0, 300)}…` : cluster.action || "(empty)"} />

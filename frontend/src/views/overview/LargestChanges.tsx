@@ -23,6 +23,7 @@ export function LargestChanges() {
       {rows.map(({ pair, title, loss, gain }) => (
         <div key={pair}>
           <h3>{title}</h3>
+          {(loss?.change ?? 0) >= 0 && (gain?.change ?? 0) <= 0 && <p className="quiet">No turn changed.</p>}
           <ul>
             {(["loss", "gain"] as const).map((kind) => {
               const found = kind === "loss" ? loss : gain;

@@ -57,14 +57,14 @@ export function Strips() {
 
 function Rows({ rows }: { rows: Summary[] }) {
   const { matches } = useApp();
-  const { list, virtual, at } = useWindowRows(rows.length, 46);
+  const { list, virtual, rows: shown, box } = useWindowRows(rows.length, 46);
   return (
-    <div ref={list} className="virtual" role="list" style={{ height: virtual.getTotalSize() }} data-testid="strips">
-      {virtual.getVirtualItems().map((item) => {
-        const row = rows[item.index];
+    <div ref={list} className="virtual" role="list" style={box} data-testid="strips">
+      {shown.map(({ index, style }) => {
+        const row = rows[index];
         return (
           row && (
-            <div key={item.key} ref={virtual.measureElement} data-index={item.index} role="listitem" className="strip-row" style={at(item.start)}>
+            <div key={row.trajectory} ref={virtual.measureElement} data-index={index} role="listitem" className="strip-row" style={style}>
               <StripHead summary={row} />
               <Strip trajectory={row.trajectory} dim={matches.filtered} />
             </div>

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "react";
 import { actText } from "../../actions/actText";
 import { useApp, useLabels } from "../../context";
 import { shortRate } from "../../data/rates";
-import type { Outcome, SampledAction, TurnSamples } from "../../data/schema";
+import type { Act, Outcome, SampledAction, TurnSamples } from "../../data/schema";
 import { labelOf } from "../../labels/labels";
 import { LogText } from "../../ui/LogText";
 import { ActView } from "./CallView";
@@ -53,7 +53,7 @@ export function ActionCard({ turn, action, samples, number, compact = false }: P
         {action.reward !== null && <span className="quiet">reward {shortRate(action.reward)}</span>}
         {!compact && <AcceptButton turn={turn} action={action} number={number} />}
       </header>
-      {(action.reason >= 0 || action.detail) && (
+      {(action.reason >= 0 || action.detail) && !(action.outcome === "pass" && isReference(action, samples)) && (
         <p className="why">
           {action.reason >= 0 && run.reasonWords(action.reason)}
           {action.reason >= 0 && action.detail && ": "}
@@ -73,15 +73,23 @@ export function ActionCard({ turn, action, samples, number, compact = false }: P
   );
 }
 
+function nearestOf(action: SampledAction, samples: TurnSamples): Act | undefined {
+  return action.nearest === -1 ? samples.expected : samples.accepted[action.nearest];
+}
+
+/** The very action that is accepted: why it passes goes without saying. */
+function isReference(action: SampledAction, samples: TurnSamples): boolean {
+  const nearest = nearestOf(action, samples);
+  return nearest !== undefined && actText(nearest) !== "" && actText(nearest) === actText(action.act);
+}
+
 function ActionBody({ action, samples }: { action: SampledAction; samples: TurnSamples }) {
-  const nearest = action.nearest === -1 ? samples.expected : samples.accepted[action.nearest];
+  const nearest = nearestOf(action, samples);
   const name = action.nearest === -1 ? "the expert action" : `accepted action ${action.nearest + 1}`;
-  const [reference, sampled] = [nearest ? actText(nearest) : "", actText(action.act)];
-  if (!nearest || !reference) return <ActView act={action.act} />;
-  if (reference === sampled) {
-    return <p className="quiet equal">Equal to {name}.</p>;
-  }
-  return <Difference accepted={reference} sampled={sampled} name={name} />;
+  const reference = nearest ? actText(nearest) : "";
+  if (!reference) return <ActView act={action.act} />;
+  if (isReference(action, samples)) return <p className="quiet">Equal to {name}.</p>;
+  return <Difference accepted={reference} sampled={actText(action.act)} name={name} otherwise={<ActView act={action.act} />} />;
 }
 
 function AcceptButton({ turn, action, number }: { turn: number; action: SampledAction; number: number }) {

@@ -1,5 +1,3 @@
-import { useMemo } from "react";
-import { difference } from "../../actions/difference";
 import { Code } from "../../ui/Code";
 import { LogText } from "../../ui/LogText";
 import { Difference } from "./Difference";
@@ -34,6 +32,6 @@ function Kind({ view }: { view: Record<string, unknown> }) {
 }
 
 function StateDifference({ before, after }: { before: string; after: string }) {
-  const same = useMemo(() => difference(before, after).every(({ kind }) => kind === "same"), [before, after]);
-  return same ? <p className="quiet">Nothing changed.</p> : <Difference accepted={before} sampled={after} name="the state before" />;
+  if (before === after) return <p className="quiet">Nothing changed.</p>;
+  return <Difference accepted={before} sampled={after} name="the state before" otherwise={<pre className="code"><LogText text={after} /></pre>} />;
 }

@@ -1,22 +1,39 @@
 import { Code } from "../../ui/Code";
 import { LogText } from "../../ui/LogText";
 
-type Slot = string | number | null | { label?: string; item?: string; count?: number; quantity?: number };
+type Slot = { item: string; count?: number } | string | null;
 
-interface Grid {
-  title?: string;
+interface Part {
+  name: string;
   rows: Slot[][];
 }
 
-/** Tables of slots, such as an inventory. `rows`, or several `grids` that each have a title and rows. */
+/** Tables of slots, such as an inventory: a title, and parts that each have a name and rows. */
 export function GridView({ grid }: { grid: Record<string, unknown> }) {
-  const list = (Array.isArray(grid.grids) ? grid.grids : [grid]) as Partial<Grid>[];
+  const list = (Array.isArray(grid.parts) ? grid.parts : [grid]) as Partial<Part>[];
   if (!list.every(({ rows }) => Array.isArray(rows) && rows.every(Array.isArray))) return <Code text={JSON.stringify(grid)} label="State of the environment" />;
-  return list.map(({ title, rows }, i) => (
-    <table key={i} className="slots">
-      {title && <caption>{String(title)}</caption>}
+  return (
+    <>
+      {typeof grid.title === "string" && (
+        <p>
+          <LogText text={grid.title} />
+        </p>
+      )}
+      {list.map((part, i) => (
+        <PartTable key={i} name={String(part.name ?? "")} rows={part.rows ?? []} />
+      ))}
+    </>
+  );
+}
+
+function PartTable({ name, rows }: Part) {
+  return (
+    <table className="slots">
+      <caption>
+        <LogText text={name} />
+      </caption>
       <tbody>
-        {rows?.map((row, r) => (
+        {rows.map((row, r) => (
           <tr key={r}>
             {row.map((slot, c) => (
               <td key={c}>
@@ -27,12 +44,10 @@ export function GridView({ grid }: { grid: Record<string, unknown> }) {
         ))}
       </tbody>
     </table>
-  ));
+  );
 }
 
 function slotText(slot: Slot): string {
-  if (slot === null) return "";
-  if (typeof slot !== "object") return String(slot);
-  const count = slot.count ?? slot.quantity;
-  return `${slot.label ?? slot.item ?? ""}${count === undefined || count === 1 ? "" : ` × ${count}`}`;
+  if (slot === null || typeof slot !== "object") return String(slot ?? "");
+  return slot.count === undefined || slot.count === 1 ? slot.item : `${slot.item} × ${slot.count}`;
 }

@@ -50,6 +50,9 @@ export function TurnHead({ turn }: { turn: number }) {
         <RateWords turn={turn} />
         <span>{run.statusWords(run.status(turn))}</span>
         <span className="quiet">{run.turnId(turn)}</span>
+        <button type="button" className="link jump" onClick={() => document.getElementById("decision")?.scrollIntoView()} data-testid="jump">
+          To the actions ↓
+        </button>
       </p>
     </header>
   );

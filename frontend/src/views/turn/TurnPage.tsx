@@ -39,7 +39,7 @@ function Turn({ run, turn }: { run: Run; turn: number }) {
         <section className="turn-context" aria-labelledby="context-title">
           <Loading of={text}>{(value) => <Context key={turn} text={value} turn={turn} />}</Loading>
         </section>
-        <section className="turn-decision" aria-label="Decision">
+        <section id="decision" className="turn-decision" aria-label="Decision">
           <Loading of={text}>
             {(value) => (
               <Loading of={samples}>

@@ -11,14 +11,13 @@ import type { Column } from "./columns";
 export function TurnRows({ turns, columns }: { turns: number[]; columns: Column[] }) {
   const { run, params, matches } = useApp();
   const labels = useLabels();
-  const { list, virtual, at } = useWindowRows(turns.length, matches.query ? 62 : 34);
-  const items = virtual.getVirtualItems();
-  const snippets = useSnippets(items.map(({ index }) => turns[index] ?? -1));
+  const { list, virtual, rows, box } = useWindowRows(turns.length, matches.query ? 62 : 34);
+  const snippets = useSnippets(rows.map(({ index }) => turns[index] ?? -1));
   const cursor = useListKeys(turns.length, virtual, list);
   return (
-    <div ref={list} role="rowgroup" className="virtual" style={{ height: virtual.getTotalSize() }} data-testid="turn-rows">
-      {items.map((item) => {
-        const turn = turns[item.index];
+    <div ref={list} role="rowgroup" className="virtual" style={box} data-testid="turn-rows">
+      {rows.map(({ index, style }) => {
+        const turn = turns[index];
         if (turn === undefined) return null;
         const id = run.turnId(turn);
         const snippet = snippets.get(turn);
@@ -26,11 +25,11 @@ export function TurnRows({ turns, columns }: { turns: number[]; columns: Column[
           <div
             key={turn}
             ref={virtual.measureElement}
-            data-index={item.index}
+            data-index={index}
             role="row"
-            aria-rowindex={item.index + 2}
-            className={item.index === cursor ? "table-row at-cursor" : "table-row"}
-            style={at(item.start)}
+            aria-rowindex={index + 2}
+            className={index === cursor ? "table-row at-cursor" : "table-row"}
+            style={style}
             data-testid={`row-${id}`}
           >
             {columns.map((column, i) => (
