@@ -451,6 +451,32 @@ def test_prompts_are_what_the_model_saw(with_model: Path, tmp_path: Path) -> Non
                 assert sample["heat"]["logprob"] == pytest.approx(list(completion.logprobs_T), abs=1e-3)
 
 
+def test_samples_of_pivots_are_scored_before_and_after_training(with_model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(with_model, run)
+    model = ["--model", with_model.parent / "model", "--policy", "hf(lora_rank=4)", "--verifier", "exact"]
+    assert call("select", run, "--rule", "all") == 0
+    training = ["--num-steps", 1, "--turns-per-step", 2, "--group-size", 2, "--train-max-tokens", 4]
+    assert call("train", run, *model, *training, "--method", "sft", "--learning-rate", 0.05) == 0
+    assert call("view", run, "--score-pivots", 2, "-o", tmp_path / "view.html") == 0
+    page = Page(tmp_path / "view.html")
+    assert page.head["heat"] == ["logprob", "reference", "ratio"]
+    pivots = {row.turn_id for row in [row for row in RunFiles(run).selected() if row.selected][:2]}
+    changes = []
+    for turn, row in page.results("profile").items():
+        for sample in (sample for action in row["samples"]["actions"] for sample in action["samples"]):
+            assert ("ratio" in sample["heat"]) == (turn in pivots)
+            if turn in pivots:  # drawn at temperature 1, so the stored values are those of the policy before training
+                assert sample["heat"]["reference"] == pytest.approx(sample["heat"]["logprob"], abs=2e-3)
+                changes += sample["heat"]["ratio"]
+    assert changes and max(abs(ratio - 1) for ratio in changes) > 0.01
+
+
+def test_scoring_needs_pivots(with_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has no pivots to score" in refused(capsys, 2, "view", with_model, "--score-pivots", 1)
+    assert "--score-pivots must be at least 1, not 0" in refused(capsys, 2, "view", with_model, "--score-pivots", 0)
+
+
 def test_the_page_says_why_there_are_no_prompts(with_model: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "view.html"
     assert call("view", with_model, "-o", out, "--no-prompts") == 0

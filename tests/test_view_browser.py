@@ -148,7 +148,7 @@ def test_contents_are_searched_and_the_first_hit_opens(tab: Tab, view: Path) -> 
 def test_a_bar_of_the_histogram_filters_the_turns(tab: Tab, view: Path) -> None:
     everything = tab.count()
     tab.by("bar-0").click()
-    tab.wait_for("location.hash.includes('rate=')")
+    tab.wait_for("location.hash.includes('outcome=fail')")
     failing = sum(row["mean"] == 0 for row in Data(view).results("profile").values())
     tab.wait_for(f"parseInt(document.querySelector('[data-testid=result-count]').textContent) === {failing}")
     tab.by("clear-filters").first.click()

@@ -13,7 +13,7 @@ from pivotrl.cli import check_table, doctor_table, prompts_table, status_table, 
 from pivotrl.cli.choices import PolicyChoice, Price
 from pivotrl.cli.live_progress import errors, live_progress
 from pivotrl.cli.prompting import prompting_of
-from pivotrl.cli.view_page import prompting_in, read_labels, views_in
+from pivotrl.cli.view_page import prompting_in, read_labels, scores_in, views_in
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.judging.probes.refusal import fault_of
@@ -203,6 +203,7 @@ def view(
     prompts: bool = True,
     environments: tuple[str, ...] | None = None,
     labels: Path | None = None,
+    score_pivots: int | None = None,
 ) -> None:
     """Write the pivot browser: one page with every turn, its samples, and what a model saw there.
 
@@ -214,11 +215,14 @@ def view(
         prompts: Include each prompt as the model saw it, if its tokenizer can be loaded.
         environments: Environment plugins whose render_view draws pictures; default is those of the run.
         labels: Labels that an earlier page exported; the page begins with them.
+        score_pivots: Score the samples of this many pivots with the policy before and after training, and show the
+            change of each token. Loads the model.
     """
     require_run(directory)
     prompting = prompting_in(directory) if prompts else "--no-prompts was given"
     views, labelled = views_in(directory, environments), read_labels(labels, directory) if labels else ()
     with live_progress() as observer:
+        scores = scores_in(directory, score_pivots, showing.selection, observer) if score_pivots is not None else None
         path = write_view(
             directory,
             out,
@@ -226,6 +230,7 @@ def view(
             prompting,
             views,
             labelled,
+            scores,
             lambda done, total: observer.progress("trajectories", done, total),
         )
     errors.print(f"wrote {path}")

@@ -8,7 +8,10 @@ from typing import Any
 from pivotrl.cli.choices import PolicyChoice
 from pivotrl.cli.prompting import prompting_of
 from pivotrl.plugins import names, parse_spec
+from pivotrl.plugins.shapes import require_policy
 from pivotrl.protocols import InputError
+from pivotrl.protocols.observing import Observer
+from pivotrl.report.browser.scoring import Scores, score_pivots
 from pivotrl.report.browser.views import Views
 from pivotrl.rows.prompts import Prompting
 from pivotrl.runs.files import RunFiles
@@ -49,6 +52,22 @@ def views_in(directory: Path, environments: tuple[str, ...] | None) -> Views:
     named = dict.fromkeys(parse_spec(spec)[0] for spec in [*specs, *([reader] if reader else [])])
     built_in = names("environments")
     return Views.of([name for name in named if ":" in name or name in built_in], must_exist=False)
+
+
+def scores_in(directory: Path, number: int, selection: str | None, observer: Observer) -> Scores:
+    """Scores of the first pivots by the run's policy before and after training.
+
+    Raises:
+        InputError: the run names no policy that can be loaded and score actions, or it has no pivots or no training.
+    """
+    if number < 1:
+        raise InputError(f"--score-pivots must be at least 1, not {number}; leave it out to score nothing")
+    known = remembered(directory, "train")
+    choice = PolicyChoice(known.get("policy", "hf"), known.get("model"), known.get("adapter"))
+    policy = choice.load_late(require_policy).loaded
+    return score_pivots(
+        directory, policy, number, selection, lambda done, total: observer.progress("turns scored", done, total)
+    )
 
 
 def read_labels(path: Path, directory: Path) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,8 @@ from pivotrl.records import Selection, Trajectory
 from pivotrl.report.browser.index import Index
 from pivotrl.report.browser.logs import episode_log, trajectory_text
 from pivotrl.report.browser.packing import Chunks, Place
-from pivotrl.report.browser.prompts import Prompts
-from pivotrl.report.browser.samples import Draws, Heat, summary_of, turn_samples
+from pivotrl.report.browser.prompts import Prompts, TokenHeat
+from pivotrl.report.browser.samples import Draws, summary_of, turn_samples
 from pivotrl.report.browser.sources import Source
 from pivotrl.report.browser.views import Views
 from pivotrl.report.wavering import places_of
@@ -37,7 +38,7 @@ class Filling:
     shared: Set[str]
     """Trajectories that the other run has too."""
     prompts: Prompts | None
-    heat: Heat | None
+    heat: TokenHeat | None
     views: Views
 
     def add_log(self, trajectory: Trajectory, split: str) -> None:
@@ -106,7 +107,8 @@ class Filling:
 
     def _add_samples(self, source: int, number: int, turn: Turn, draws: Draws, is_played: bool = False) -> None:
         expected, *accepted = (None,) if is_played else turn.accepted_actions
-        entry = turn_samples(expected, [action for action in accepted if action], draws, self.index.codes, self.heat)
+        heat = functools.partial(self.heat, turn.id) if self.heat else None
+        entry = turn_samples(expected, [action for action in accepted if action], draws, self.index.codes, heat)
         place = self.chunks.add("samples", entry)
         self.index.add_result(source, number, summary_of(draws, self.index.codes), place)
 

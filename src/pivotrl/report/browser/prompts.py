@@ -13,6 +13,7 @@ from pivotrl.protocols import NotRenderable, Turn
 from pivotrl.records import Completion
 from pivotrl.rendering import prompt_hash
 from pivotrl.report.browser.packing import Chunks, Place
+from pivotrl.report.browser.scoring import Scores
 from pivotrl.rows.prompts import Prompting
 
 MAX_CHARACTERS = 200_000_000
@@ -109,16 +110,22 @@ def utf16_length(text: str) -> int:
 
 @dataclass
 class TokenHeat:
-    """The tokens of a sample as text, with their log-probabilities."""
+    """The tokens of a sample as text, with their log-probabilities as they were stored, and with scores of its own."""
 
     prompting: Prompting
+    scores: Scores = field(default_factory=dict)
     _texts: dict[int, str] = field(default_factory=dict)
 
-    def __call__(self, completion: Completion) -> dict[str, Any]:
+    @property
+    def channels(self) -> list[str]:
+        return ["logprob", *(["reference", "ratio"] if self.scores else [])]
+
+    def __call__(self, turn_id: str, completion: Completion) -> dict[str, Any]:
         logprobs = completion.logprobs_T or (float("nan"),) * len(completion.token_ids_T)
         return {
             "tokens": [self._text(token) for token in completion.token_ids_T],
             "logprob": [round(value, 3) if value == value else None for value in logprobs],
+            **self.scores.get((turn_id, completion.token_ids_T), {}),
         }
 
     def _text(self, token: int) -> str:

@@ -16,6 +16,7 @@ from pivotrl.report.browser.index import Index
 from pivotrl.report.browser.joining import join
 from pivotrl.report.browser.packing import Chunks, page
 from pivotrl.report.browser.prompts import Prompts, TokenHeat
+from pivotrl.report.browser.scoring import Scores
 from pivotrl.report.browser.sources import sources_of
 from pivotrl.report.browser.views import Views
 from pivotrl.rows.prompts import Prompting
@@ -46,6 +47,7 @@ def write_view(
     prompting: Prompting | str = "prompts were not asked for",
     views: Views | None = None,
     labels: Iterable[Any] = (),
+    scores: Scores | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the page, by default ``view.html`` in the run directory; its path.
@@ -54,12 +56,13 @@ def write_view(
         prompting: what writes the prompts of this run's model; or why there is nothing that could.
         views: what draws pictures beside messages.
         labels: labels that the page begins with.
+        scores: of samples by the policy before and after training; with them, log-probabilities are shown.
         progress: told of the trajectories done.
 
     Raises:
         InputError: the directory holds no run, a file is damaged, or there is nothing to compare with.
     """
-    head, chunks = view_data(directory, options, prompting, views, labels, progress)
+    head, chunks = view_data(directory, options, prompting, views, labels, scores, progress)
     path = out or Path(directory) / "view.html"
     write_file(path, page(head, chunks))
     return path
@@ -71,6 +74,7 @@ def view_data(
     prompting: Prompting | str = "prompts were not asked for",
     views: Views | None = None,
     labels: Iterable[Any] = (),
+    scores: Scores | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, Any], list[str]]:
     """(head, packed chunks) of the page, as :func:`write_view`."""
@@ -82,7 +86,9 @@ def view_data(
     sources = [*own, *(other.sources if other else ())]
     chunks, views = Chunks(), views or Views()
     prompts = Prompts(prompting, chunks) if isinstance(prompting, Prompting) else None
-    heat = TokenHeat(prompting) if options.tokens and isinstance(prompting, Prompting) else None
+    heat = None
+    if isinstance(prompting, Prompting) and (options.tokens or scores):
+        heat = TokenHeat(prompting, scores or {})
     filling = Filling(
         sources=sources,
         index=Index(len(sources)),
@@ -130,7 +136,7 @@ def view_data(
         "sources": [source.as_json() for source in sources],
         "pairs": pairs_of(sources, filling.index, len(own)),
         "explain": {"reasons": words.reasons(codes), "statuses": words.statuses(codes)},
-        "heat": ["logprob"] if heat else [],
+        "heat": heat.channels if heat else [],
         "notices": notices,
         "labels": list(labels),
     }
