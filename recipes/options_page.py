@@ -5,21 +5,19 @@ python recipes/options_page.py            # writes the page, in seconds
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
-import itertools
 import pkgutil
 import re
-import textwrap
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pivotrl import plugins
 from pivotrl.cli import COMMANDS
+from pivotrl.plugins.meanings import arguments_of, meanings_of, texts_under_fields
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "options.md"
 
@@ -59,7 +57,7 @@ def page() -> str:
 
 def _command(name: str, function: Callable[..., Any], groups: dict[str, type]) -> str:
     """A command's section; the groups of flags that it takes are added to ``groups``."""
-    types, meanings = typing.get_type_hints(function, include_extras=True), _arguments(inspect.getdoc(function) or "")
+    types, meanings = typing.get_type_hints(function, include_extras=True), arguments_of(inspect.getdoc(function) or "")
     own, taken = [], []
     for key, parameter in inspect.signature(function).parameters.items():
         if dataclasses.is_dataclass(types[key]):
@@ -79,7 +77,7 @@ def _command(name: str, function: Callable[..., Any], groups: dict[str, type]) -
 
 def _fields(cls: Any) -> Iterator[Option]:
     """The fields of a dataclass of options with the text under each; those of a nested one in its place."""
-    types, meanings = typing.get_type_hints(cls, include_extras=True), _texts_under_fields(cls)
+    types, meanings = typing.get_type_hints(cls, include_extras=True), texts_under_fields(cls)
     for field in dataclasses.fields(cls):
         if dataclasses.is_dataclass(types[field.name]):
             yield from _fields(types[field.name])
@@ -88,37 +86,12 @@ def _fields(cls: Any) -> Iterator[Option]:
         yield Option(field.name, default, types[field.name], meanings.get(field.name, ""))
 
 
-def _texts_under_fields(cls: type) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        for node, after in itertools.pairwise(body):
-            if (
-                isinstance(node, ast.AnnAssign)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-            ):
-                found[ast.unparse(node.target)] = inspect.cleandoc(str(after.value.value))
-    return found
-
-
-def _arguments(doc: str) -> dict[str, str]:
-    """Name -> text, of the section ``Args:``; several names may share an entry."""
-    section = re.search(r"^Args:\n((?:[ ]{4}.*\n?|\n)+)", doc, re.MULTILINE)
-    entries = (
-        re.findall(r"^([\w, ]+):((?:.*\n?)(?:[ ]{4,}.*\n?)*)", textwrap.dedent(section[1]), re.M) if section else []
-    )
-    return {name.strip(): " ".join(text.split()) for names, text in entries for name in names.split(",")}
-
-
 def _kind(kind: str) -> Iterator[str]:
     yield f"### {kind.capitalize()}\n"
     room = import_module(f"pivotrl.{kind}")
     for name in sorted(module.name for module in pkgutil.iter_modules(room.__path__)):
         target = plugins.find(kind, name)
-        meanings = _meanings(target)
+        meanings = meanings_of(target)
         options = [
             Option(key, parameter.default, parameter.annotation, meanings.get(key, ""))
             for key, parameter in plugins.options_of(target).items()
@@ -126,11 +99,6 @@ def _kind(kind: str) -> Iterator[str]:
         yield f"**`{name}`**: {_first_sentence(inspect.getmodule(target))}\n"
         if options:
             yield _table(options, str)
-
-
-def _meanings(target: Any) -> Mapping[str, str]:
-    fields = _texts_under_fields(target) if inspect.isclass(target) else {}
-    return {**fields, **_arguments(inspect.getdoc(target) or "")}
 
 
 def _table(options: Any, written: Callable[[str], str]) -> str:

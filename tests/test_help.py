@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pivotrl import cli
+from pivotrl.plugins.meanings import arguments_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
@@ -25,7 +26,7 @@ import options_page
 def options_of(command: Callable[..., object]) -> dict[str, str]:
     """Option -> text, positional arguments left out."""
     hints = typing.get_type_hints(command, include_extras=True)
-    meanings, found = options_page._arguments(inspect.getdoc(command) or ""), {}
+    meanings, found = arguments_of(inspect.getdoc(command) or ""), {}
     for name in inspect.signature(command).parameters:
         if dataclasses.is_dataclass(hints[name]):
             found |= {option.name: option.meaning for option in options_page._fields(hints[name])}

@@ -365,7 +365,7 @@ def test_the_report_names_the_model_and_a_command_that_runs(
     arguments = [*FAST[2:], *policy, "--checkpoint-every", "1", "--max-false-pass", "0.5", "--timeout-seconds", "7"]
     assert call("run", "my logs.jsonl", "-o", "runs/mine", *arguments) == 0
     page = Path("runs/mine/report.html").read_text()
-    assert "Model: <code>tabular(seed=3, spread=1.5)</code>" in page
+    assert ">model</th><td>tabular(seed=3, spread=1.5)</td>" in page
     match = re.search(r"<pre class=\"command\">(.*?)</pre>", page, re.DOTALL)
     assert match is not None
     command = shlex.split(html.unescape(match[1]).replace("\\\n", " "))

@@ -637,6 +637,15 @@ def test_there_are_words_for_every_reason_that_the_documents_name() -> None:
     assert [code for code in codes if code not in words.REASONS] == []
 
 
+def test_the_report_links_to_the_page_once_it_is_there(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "view.html").unlink(missing_ok=True)
+    link = '<a href="view.html">'
+    assert call("report", run) == 0 and link not in (run / "report.html").read_text()
+    assert call("view", run) == call("report", run) == 0 and link in (run / "report.html").read_text()
+
+
 def test_the_commands_of_the_page_work(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = re.findall(r"^    pivotrl (view .*)$", PAGE, re.MULTILINE)
     assert len(commands) >= 4

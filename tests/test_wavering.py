@@ -130,7 +130,11 @@ def test_show_lists_turns_in_an_order_of_choice(run: Path, capsys: pytest.Captur
     assert 0 < len(pivots) < len(every)
     assert call("show", run, "--sort", "depth", "--all") == 0
     assert every[0]["turn_id"] in capsys.readouterr().out
-    assert "leave out the turn" in refused(capsys, 2, "show", run, every[0]["turn_id"], "--json")
+    assert "leave one out" in refused(capsys, 2, "show", run, every[0]["turn_id"], "--all")
+    assert call("show", run, every[0]["turn_id"], "--json") == 0
+    turn = json.loads(capsys.readouterr().out)
+    assert turn["turn_id"] == every[0]["turn_id"] and turn["context"] and turn["expected_action"]
+    assert len(turn["samples"]) == every[0]["num_samples"]
     assert "leave one out" in refused(capsys, 2, "show", run, "--all", "--selection", "x")
 
 

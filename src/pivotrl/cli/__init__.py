@@ -3,7 +3,8 @@
 Progress goes to stderr, results to stdout.
 
 Exit codes: 0 done; 2 unusable input or options; 3 nothing to train on; 4 disk error; 5 imported, but some records could
-not be read; 6 the sandbox does not hold; 130 interrupted (finished work is kept; continue with the same command, and
+not be read; 6 the sandbox does not hold; 1
+the run that was watched stopped unfinished; 130 interrupted (finished work is kept; continue with the same command, and
 --resume for run and read).
 """
 
@@ -17,11 +18,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pivotrl import plugins
-from pivotrl.cli import compare_command, plan_command, server_command, stage_commands, tables, view_commands
+from pivotrl.cli import (
+    compare_command,
+    plan_command,
+    server_command,
+    stage_commands,
+    tables,
+    view_commands,
+    watch_command,
+)
 from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
 from pivotrl.protocols import InputError, NoPivots
 from pivotrl.protocols.observing import told_notices
+from pivotrl.storage.record_files import package_versions
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": stage_commands.run,
@@ -40,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": view_commands.doctor,
     "show": view_commands.show,
     "status": view_commands.status,
+    "watch": watch_command.watch,
     "waver": view_commands.waver,
     "view": view_commands.view,
     "list": view_commands.list_plugins,
@@ -83,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.append(str(Path.cwd()))
     given = sys.argv[1:] if arguments is None else arguments
     with guarded("the same command and --resume" if list(given[:1]) in (["run"], ["read"]) else "the same command"):
+        if list(given) in (["--version"], ["-V"]):
+            print(f"pivotrl {package_versions().get('pivotrl', 'unknown')}")
+            return
         if given and not given[0].startswith("-") and given[0] not in COMMANDS:
             raise InputError(plugins.unknown(f"no command called {given[0]!r}", given[0], COMMANDS))
         parse(COMMANDS, arguments)()

@@ -30,12 +30,15 @@ def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> No
         ("demonstrated actions that pass", report.accepts_expected),
         ("wrong actions that pass (false pass)", report.false_pass),
         ("right actions that fail (false fail)", report.false_fail),
-        ("doubtful attacks that pass", report.uncertain_pass),
-        ("doubtful variants that fail", report.uncertain_fail),
+        ("perhaps wrong actions that pass", report.uncertain_pass),
+        ("perhaps right actions that fail", report.uncertain_fail),
         ("no verdict", report.no_verdict),
     ):
-        table.add_row(name, _share(rate), f"{rate.count:,} of {rate.num_probes:,}" if rate else "")
+        if rate is not None:
+            table.add_row(name, _share(rate), f"{rate.count:,} of {rate.num_probes:,}")
     print_table(out, table)
+    if report.uncertain_pass or report.uncertain_fail:
+        out.print("Perhaps: a verifier may rightly disagree about these; they are not counted against it.")
     for reason, count in report.reasons_of_refused.items():
         out.print(f"demonstrated action not accepted: {plain(reason)}, {count} turns")
     if report.first_error:
@@ -44,10 +47,10 @@ def print_check(report: CheckReport, options: CheckOptions, as_json: bool) -> No
     _print_rows("language of messages", report.by_language)
     _print_rows("tool", report.by_tool)
     _print_rows("misjudged argument", {k: row for k, row in report.by_argument.items() if _is_wrong(row)})
-    _print_rows("misjudged kind of probe", {k: row for k, row in report.by_kind.items() if _is_wrong(row)})
+    _print_rows("misjudged kind of action", {k: row for k, row in report.by_kind.items() if _is_wrong(row)})
     values = ", ".join(f"{value:g}" for value in report.reward_values[:_SHOWN_REWARDS])
     more = " ..." if len(report.reward_values) > _SHOWN_REWARDS else ""
-    out.print(f"rewards seen: {values or 'none'}{more}")
+    out.print(f"rewards that this verifier gave: {values or 'none'}{more}")
     if report.num_turns_of_one_reward:
         out.print(f"turns where every action got the same reward: {report.num_turns_of_one_reward}")
     for example in report.worst:
@@ -80,7 +83,7 @@ def _print_rows(title: str, rows: Mapping[str, Row]) -> None:
 
 def _print_example(example: Example) -> None:
     wrong = "failed" if example.kind.partition("/")[0] in ("honest", "self") else "passed"
-    doubt = "" if example.certain else ", doubtful"
+    doubt = "" if example.certain else ", perhaps right" if wrong == "passed" else ", perhaps wrong"
     reward = "" if example.reward is None else f" with reward {example.reward:g}"
     out.print(f"{plain(example.turn_id)}  {plain(example.kind)}{doubt}: {wrong}{reward}, {plain(example.reason)}")
     expected, put = (text.replace("\n", "\\n") for text in (example.expected_text, example.text))

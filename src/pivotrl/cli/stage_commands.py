@@ -15,7 +15,7 @@ import tyro
 from pivotrl import plugins
 from pivotrl.cli import import_table, tables
 from pivotrl.cli.arguments import options_of
-from pivotrl.cli.choices import HeldOut, PolicyChoice, SamplerChoice, TrainedIn
+from pivotrl.cli.choices import HeldOut, PolicyChoice, Price, SamplerChoice, TrainedIn
 from pivotrl.cli.configuration import ConfigWriter
 from pivotrl.cli.prompting import prompting_of
 from pivotrl.cli.selection_table import print_selection
@@ -61,6 +61,7 @@ def run(
     held_out: HeldOut,
     trained_in: TrainedIn,
     watching: Watching,
+    price: Price,
     reader: str = "auto",
     verifier: str = "tool_call",
     heldout: str | None = None,
@@ -81,7 +82,7 @@ def run(
         json: Print the summary as JSON.
     """
     remembered = ConfigWriter(out, options_of(locals()))
-    with watching.observer(remembered) as observer:
+    with watching.observer(remembered, directory=out, price_per_hour=price.price_per_hour) as observer:
         summary = run_pipeline(
             source,
             out,
@@ -105,7 +106,7 @@ def run(
             overwrite=overwrite,
             observer=observer,
         )
-    tables.print_summary(summary, json)
+    tables.print_summary(dataclasses.replace(summary, price_per_hour=price.price_per_hour), json)
 
 
 def read(
@@ -147,6 +148,7 @@ def profile(
     verification: VerificationOptions,
     profiling: ProfileOptions,
     watching: Watching,
+    price: Price,
     verifier: str = "tool_call",
     samples: tuple[Path, ...] | None = None,
     judge_again: bool = False,
@@ -168,7 +170,7 @@ def profile(
     if judge_again and (samples is not None or policy.sampler is not None):
         refuse("judge_again", "", "takes the samples of the run's profile; leave out --samples and --sampler")
     judge = plugins.load("verifiers", verifier)
-    with working_in(directory), watching.observer() as observer:
+    with working_in(directory), watching.observer(directory=directory, price_per_hour=price.price_per_hour) as observer:
         if samples is not None:
             profile_samples_stage(
                 directory,
@@ -241,6 +243,7 @@ def train(
     checking: CheckOptions,
     verification: VerificationOptions,
     watching: Watching,
+    price: Price,
     verifier: str = "tool_call",
     selection: str | None = None,
     name: str | None = None,
@@ -262,7 +265,7 @@ def train(
     if seeds is not None and len(set(seeds)) != max(1, len(seeds)):
         refuse("seeds", " ".join(map(str, seeds)), "must name one or more seeds, each once")
     names: list[str | None] = [name] if seeds is None else [of_seed(name, seed) for seed in seeds]
-    with working_in(directory), watching.observer() as observer:
+    with working_in(directory), watching.observer(directory=directory, price_per_hour=price.price_per_hour) as observer:
         for one, seed in zip(names, seeds or [None], strict=True):
             train_stage(
                 directory,
@@ -288,6 +291,7 @@ def evaluate(
     held_out: HeldOut,
     verification: VerificationOptions,
     watching: Watching,
+    price: Price,
     name: str = "after",
     training: str | None = None,
     checkpoint: str | None = None,
@@ -308,7 +312,7 @@ def evaluate(
         overwrite: Move an earlier evaluation of this name to replaced/.
         json: Print the counts as JSON.
     """
-    with working_in(directory), watching.observer() as observer:
+    with working_in(directory), watching.observer(directory=directory, price_per_hour=price.price_per_hour) as observer:
         evaluate_stage(
             directory,
             name=name,

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 
-from pivotrl import plugins
 from pivotrl.cli.fitting_table import new_table, print_table
 from pivotrl.intervals import Estimate, PairedDifference
 from pivotrl.protocols import InputError, NotRenderable, Turn
@@ -22,13 +18,14 @@ from pivotrl.rendering import Renderer, action_text
 from pivotrl.report.evaluations import scores_of, with_temperature
 from pivotrl.report.summary import Summary
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.layout import evaluation_stage
+from pivotrl.runs.layout import evaluation_stage, known_stages
 from pivotrl.runs.manifest import find_manifest, manifest_path, read_manifest
 from pivotrl.storage.record_files import counted
 from pivotrl.turns import cut
 
 out = Console(highlight=False)
 _NUM_CANDIDATES = 20
+_LEAST_TEXT = 24
 
 
 def plain(text: str) -> str:
@@ -177,6 +174,8 @@ def print_stage(directory: Path, stage: str, as_json: bool) -> None:
         return
     table = new_table(stage, "")
     for name, value in manifest.counts.items():
+        if value is None or value in ({}, [], ""):
+            continue
         if isinstance(value, dict):
             table.add_row(name.replace("_", " "), "")
             for key, count in value.items():
@@ -214,13 +213,14 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
         else:
             _print_candidates(files)
         return
-    turn = _find_turn(files, turn_id)
+    turn = find_turn(files, turn_id)
     context = turn.context
     if len(context) > num_messages:
         out.print(f"[dim]... {len(context) - num_messages} messages before[/]")
     for message in context[max(0, len(context) - num_messages) :]:
         _print_message(message)
     out.print(f"[bold green]expected[/] {plain(action_text(turn.expected_action))}")
+    _print_results(files, turn_id)
     groups = files.profiled()
     if turn_id in groups:
         group = groups[turn_id]
@@ -233,6 +233,23 @@ def print_turn(directory: Path, turn_id: str | None, num_messages: int, selectio
         print_table(out, table)
 
 
+def _print_results(files: RunFiles, turn_id: str) -> None:
+    """What each evaluation measured at a held-out turn."""
+    table = new_table("first sample", "evaluation", "reward", "reason", "samples")
+    for stage in known_stages(files.directory):
+        name = stage.removeprefix("evaluations/")
+        if name != stage:
+            for result in files.turn_results(name):
+                if result.turn_id == turn_id:
+                    told = with_temperature(name, result.temperature)
+                    reward = "no verdict" if result.reward is None else f"{result.reward:g}"
+                    table.add_row(
+                        plain(result.text), plain(told), reward, plain(result.reason), str(result.num_samples)
+                    )
+    if table.row_count:
+        print_table(out, table)
+
+
 def print_prompt(directory: Path, turn_id: str, renderer: Renderer, boundaries: bool) -> None:
     """Print one turn as a model sees it: its prompt, then the expected action as the model would write it.
 
@@ -242,7 +259,7 @@ def print_prompt(directory: Path, turn_id: str, renderer: Renderer, boundaries: 
     Raises:
         InputError: the turn does not exist, or the model's chat template cannot write it.
     """
-    turn = _find_turn(RunFiles(directory), turn_id)
+    turn = find_turn(RunFiles(directory), turn_id)
     try:
         prompt, left_out = renderer.prompt(turn), renderer.left_out(turn)
     except NotRenderable as error:
@@ -263,7 +280,11 @@ def _print_tokens(title: str, ids: list[int], renderer: Renderer, boundaries: bo
     out.print("[red]|[/]".join(plain(piece) for piece in pieces), soft_wrap=True)
 
 
-def _find_turn(files: RunFiles, turn_id: str) -> Turn:
+def find_turn(files: RunFiles, turn_id: str) -> Turn:
+    """
+    Raises:
+        InputError: there is no such turn, or it is not the agent's.
+    """
     turn = files.find_turn(turn_id)
     if turn is None:
         raise InputError(
@@ -276,10 +297,15 @@ def _find_turn(files: RunFiles, turn_id: str) -> Turn:
 
 def _print_candidates(files: RunFiles) -> None:
     turns, _ = cut(files.logged())
-    table = new_table(f"candidate ({len(turns):,} in all)", "expected action")
-    for turn in turns[:_NUM_CANDIDATES]:
-        table.add_row(plain(turn.id), plain(action_text(turn.expected_action).replace("\n", " ")[:60]))
+    table = new_table("candidate", "expected action")
+    shown = turns[:_NUM_CANDIDATES]
+    room = max(_LEAST_TEXT, out.width - max((len(turn.id) for turn in shown), default=0) - 2)  # ids stay whole
+    for turn in shown:
+        text = " ".join(action_text(turn.expected_action).split())
+        table.add_row(plain(turn.id), plain(text if len(text) <= room else f"{text[: room - 3]}..."))
     print_table(out, table)
+    if len(turns) > len(shown):
+        out.print(f"and {counted(len(turns) - len(shown), 'candidate')} more")
 
 
 def _print_message(message: Message) -> None:
@@ -294,34 +320,3 @@ def _print_pivots(rows: Sequence[Selection]) -> None:
                 plain(row.turn_id), f"{row.reward_mean:.2f}", f"{row.reward_variance:.3f}", str(row.num_scored)
             )
     print_table(out, table)
-
-
-def print_plugins(kind: str | None, as_json: bool) -> None:
-    """Print every plugin by kind, with its options and the first line of its docstring.
-
-    Raises:
-        InputError: the kind does not exist.
-    """
-    if kind is not None and kind not in plugins.EXPORTS:
-        raise InputError(plugins.unknown(f"no kind of plugin called {kind!r}", kind, plugins.EXPORTS))
-    rows: list[dict[str, Any]] = []
-    for group in [kind] if kind else plugins.EXPORTS:
-        for name in plugins.names(group):
-            try:
-                target = plugins.find(group, name)
-                known = plugins.options_of(target).items()
-                empty = inspect.Parameter.empty
-                options = {n: "(required)" if p.default is empty else repr(p.default) for n, p in known}
-                module = inspect.getmodule(target)
-                about = (inspect.getdoc(module) or "").partition("\n")[0]
-            except InputError as error:
-                options, about = {}, f"unusable: {error}"
-            rows.append({"kind": group, "name": name, "options": options, "about": about})
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        out.print(f"[bold]{row['kind']}[/] [cyan]{plain(row['name'])}[/]  {plain(row['about'])}")
-        if row["options"]:
-            listed = ", ".join(f"{name}={default}" for name, default in row["options"].items())
-            out.print(Padding(plain(listed), (0, 0, 0, 4)))

@@ -12,22 +12,28 @@ from pivotrl import plugins
 from pivotrl.cli import check_table, doctor_table, prompts_table, status_table, tables, waver_table
 from pivotrl.cli.choices import PolicyChoice, Price
 from pivotrl.cli.live_progress import errors, live_progress
+from pivotrl.cli.plugin_list import print_plugins
 from pivotrl.cli.prompting import prompting_of
+from pivotrl.cli.side_by_side_table import print_summaries
+from pivotrl.cli.turn_json import print_candidates_as_json, print_turn_as_json
 from pivotrl.cli.view_page import prompting_in, read_labels, scores_in, views_in
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.judging.probes.refusal import fault_of
+from pivotrl.options import refuse
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError
 from pivotrl.rendering import Renderer
 from pivotrl.report.browser import ViewOptions, write_view
 from pivotrl.report.page import write_report
+from pivotrl.report.side_by_side import write_side_by_side
 from pivotrl.report.summary import summarise
 from pivotrl.report.wavering import Order
 from pivotrl.rows.exporting import ExportOptions
 from pivotrl.rows.exporting import export as export_pivots
 from pivotrl.rows.prompts import write_prompts
 from pivotrl.runs.directory import require_run, working_in
+from pivotrl.runs.manifest import find_manifest
 from pivotrl.stages.profiling import load_turns
 from pivotrl.turns import TurnOptions
 
@@ -35,17 +41,33 @@ Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 OutputFile = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 
 
-def report(directory: tyro.conf.Positional[Path], price: Price, json: bool = False) -> None:
-    """Write report.html and report.json for a run.
+def report(
+    directories: tyro.conf.Positional[tuple[Path, ...]], price: Price, out: Path | None = None, json: bool = False
+) -> None:
+    """Write report.html and report.json for a run. For several runs, also write one page that shows them side by side.
 
     Args:
-        directory: A run directory.
-        json: Print the summary as JSON.
+        directories: A run directory, or several.
+        out: The page about several runs; default is side-by-side.html in the current directory.
+        json: Print the summary as JSON; a list for several runs.
     """
-    require_run(directory)
-    path = write_report(directory, price.price_per_hour)
-    errors.print(f"wrote {path}")
-    tables.print_summary(dataclasses.replace(summarise(directory), price_per_hour=price.price_per_hour), json)
+    if not directories:
+        raise InputError("name one run directory, or several to show them side by side")
+    if out is not None and len(directories) == 1:
+        refuse("out", out, f"is for several runs; the report of one is {directories[0] / 'report.html'}")
+    for directory in directories:
+        require_run(directory)
+    for directory in directories:
+        errors.print(f"wrote {tables.plain(str(write_report(directory, price.price_per_hour)))}", soft_wrap=True)
+    summaries = [
+        dataclasses.replace(summarise(directory), price_per_hour=price.price_per_hour) for directory in directories
+    ]
+    if len(summaries) == 1:
+        tables.print_summary(summaries[0], json)
+        return
+    page = write_side_by_side(directories, out or Path("side-by-side.html"), price.price_per_hour)
+    errors.print(f"wrote {tables.plain(str(page))}", soft_wrap=True)
+    print_summaries(summaries, json)
 
 
 def export(
@@ -180,12 +202,18 @@ def show(
         tokens: With --model, mark token boundaries.
         sort: List the turns by variance, pass-rate or depth.
         all: List all profiled turns, not only the pivots.
-        json: Print the list as JSON, with the reasons and the wrong actions of each turn.
+        json: Print the turn as JSON, or the list, with the reasons and the wrong actions of each turn.
     """
     require_run(directory)
+    if json and turn_id is not None and sort is None and not all and model is None:
+        print_turn_as_json(directory, turn_id)
+        return
+    if json and sort is None and not all and selection is None and find_manifest(directory, "profile") is None:
+        print_candidates_as_json(directory)
+        return
     if sort is not None or all or json:
         if turn_id is not None:
-            raise InputError("--sort, --all and --json are for the list of turns; leave out the turn")
+            raise InputError("--sort and --all are for the list of turns, --model is for text; leave one out")
         waver_table.print_turns(directory, sort, all, selection, json)
         return
     if model is None or turn_id is None:
@@ -236,11 +264,14 @@ def view(
     errors.print(f"wrote {path}")
 
 
-def list_plugins(kind: tyro.conf.Positional[str | None] = None, json: bool = False) -> None:
-    """List the plugins of every kind with their options.
+def list_plugins(
+    kind: tyro.conf.Positional[str | None] = None, name: tyro.conf.Positional[str | None] = None, json: bool = False
+) -> None:
+    """List the plugins of every kind, one line each; with a kind and a name, one plugin and its options.
 
     Args:
-        kind: List this kind only.
-        json: Print the list as JSON.
+        kind: readers, verifiers, samplers, policies, environments, exporters, methods or trackers.
+        name: Print this plugin with its options.
+        json: Print the list as JSON, with the options.
     """
-    tables.print_plugins(kind, json)
+    print_plugins(kind, name, json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pivotrl import plugins
 from pivotrl.cli.live_progress import live_progress
@@ -20,8 +21,13 @@ class Watching:
     """Tracker plugins with options, such as "jsonl(path='events.jsonl')". See `pivotrl list trackers`."""
 
     @contextmanager
-    def observer(self, *others: Observer) -> Iterator[Observer]:
+    def observer(
+        self, *others: Observer, directory: Path | None = None, price_per_hour: float | None = None
+    ) -> Iterator[Observer]:
         """The terminal, the trackers and these others as one observer, closed at the end.
+
+        Args:
+            directory, price_per_hour: of the run, for its cost so far in the terminal.
 
         Raises:
             InputError: a tracker cannot be made.
@@ -33,7 +39,7 @@ class Watching:
         except BaseException:
             Observers(trackers).close()
             raise
-        with live_progress() as terminal:
+        with live_progress(directory, price_per_hour) as terminal:
             watchers = Observers([terminal, *trackers, *others])
             try:
                 with told_notices(watchers):

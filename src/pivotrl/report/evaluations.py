@@ -24,6 +24,7 @@ from pivotrl.evaluation.answers import FINER
 from pivotrl.intervals import Estimate, PairedDifference, clustered_mean
 from pivotrl.records import AnswerResult, Manifest, RetentionResult
 from pivotrl.runs.files import RunFiles
+from pivotrl.runs.manifest import find_manifest
 
 
 @dataclass(frozen=True)
@@ -208,3 +209,20 @@ def _items(measure: Measure, files: RunFiles, name: str, manifest: Manifest | No
 
 def _temperature(item: Any) -> float | None:
     return getattr(item, "temperature", None)
+
+
+def difference_between(first: RunFiles, second: RunFiles, score: Score) -> PairedDifference | None:
+    """The second run's policy after training minus the first run's, over the items that both scored; None if there are
+    none, or if this is no measurement of single items.
+
+    Args:
+        score: which measurement, at which temperature.
+    """
+    measure = next((one for one in (*MEASURES, ANSWERS) if one.kind == score.kind), None)
+    if measure is None:
+        return None
+    sides = []
+    for files in (first, second):
+        items = _items(measure, files, "after", find_manifest(files.directory, "evaluations/after"))
+        sides.append([item for item in items if _temperature(item) == score.temperature])
+    return measure.compare(*sides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from pivotrl.options import check
 from pivotrl.plugins.describing import describe
-from pivotrl.protocols import InputError
+from pivotrl.protocols import InputError, Notice
 from pivotrl.reading.privacy.redaction import find_secrets
 from pivotrl.records import Manifest, Selection, SkippedTurn
 from pivotrl.rows.rows import Pivots, ProfiledTurn
@@ -141,6 +142,9 @@ def _split(turns: Sequence[ProfiledTurn], options: ExportOptions) -> dict[str, l
             f"every task falls into the validation split at validation_fraction {options.validation_fraction}; "
             "lower it, or give another split_seed"
         )
+    if options.validation_fraction and "validation" not in splits:
+        told = "no validation file is written: there are too few tasks to hold out a share of "
+        warnings.warn(f"{told}{options.validation_fraction:g}", Notice, stacklevel=2)
     return splits
 
 

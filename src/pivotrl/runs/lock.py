@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -10,6 +11,7 @@ from pivotrl.protocols import InputError
 from pivotrl.storage.folders import remove_leftovers
 
 NAME = ".lock"
+_TRIES, _SECONDS_BETWEEN_TRIES = 4, 0.05
 
 
 def is_held(directory: Path) -> bool:
@@ -39,7 +41,7 @@ class RunLock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take()
         except OSError as error:
             self._file.close()
             raise InputError(
@@ -47,6 +49,16 @@ class RunLock:
             ) from error
         remove_leftovers(self._path.parent)
         return self
+
+    def _take(self) -> None:
+        for _ in range(_TRIES - 1):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(_SECONDS_BETWEEN_TRIES)  # someone may only be looking, which takes the lock for a moment
+            else:
+                return
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

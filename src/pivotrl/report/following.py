@@ -1,0 +1,311 @@
+"""A run as its files show it at this moment, finished or not. Only new records are read, and nothing is changed."""
+
+from __future__ import annotations
+
+import calendar
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pivotrl.protocols import InputError
+from pivotrl.records import (
+    AnswerResult,
+    EpisodeResult,
+    Manifest,
+    ProgressResult,
+    Record,
+    RetentionResult,
+    SampleGroup,
+    StepMetrics,
+    TurnResult,
+)
+from pivotrl.report.health import training_alarms
+from pivotrl.report.steps import with_shares
+from pivotrl.rollouts import SampleFaults, continuation_turns
+from pivotrl.runs import lock
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import STAGES, known_stages
+from pivotrl.runs.manifest import find_manifest
+from pivotrl.runs.stage import seconds_spent
+from pivotrl.runs.status import State, stages_needed
+from pivotrl.storage.tail import Tail
+from pivotrl.turns import TurnOptions, cut
+
+_RECENT_STEPS = 10
+
+
+@dataclass(frozen=True)
+class StageNow:
+    """One stage at this moment."""
+
+    stage: str
+    state: State
+    done: int = 0
+    total: int | None = None
+    """Pieces of work; None if unknown. Of a profile, at most as many: turns that do not fit the model are left out."""
+    unit: str = ""
+    rollout_turns: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class RunNow:
+    """A run at this moment."""
+
+    directory: str
+    stages: Sequence[StageNow]
+    metrics: Sequence[StepMetrics]
+    """Of the training that is running, else of the last one; with shares."""
+    notices: Sequence[str]
+    is_held: bool
+    """Whether a process works in the directory."""
+    is_complete: bool
+
+    def total(self, name: str) -> float:
+        """``rollout_turns``, ``tokens`` or ``seconds`` over all stages."""
+        return float(sum(getattr(stage, name) for stage in self.stages))
+
+    @property
+    def running(self) -> StageNow | None:
+        return next((stage for stage in self.stages if stage.state == "running"), None)
+
+    def as_json(self) -> dict[str, Any]:
+        latest = self.metrics[-1] if self.metrics else None
+        return {
+            "directory": self.directory,
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+            "step": latest and {"step": latest.step, **latest.metrics},
+            "notices": list(self.notices),
+            "rollout_turns": self.total("rollout_turns"),
+            "tokens": self.total("tokens"),
+            "seconds": self.total("seconds"),
+            "is_running": self.running is not None,
+            "is_complete": self.is_complete,
+        }
+
+
+@dataclass
+class _Tally:
+    """What the records of a stage add up to."""
+
+    rollout_turns: int = 0
+    tokens: int = 0
+    keys: dict[str, set[str]] = field(default_factory=dict)
+    """Kind of item -> the items done."""
+    steps: dict[int, StepMetrics] = field(default_factory=dict)
+    faults: SampleFaults = field(default_factory=SampleFaults)
+
+    def add(self, record: Record) -> None:
+        match record:
+            case SampleGroup():
+                self.rollout_turns += len(record.completions_G) + continuation_turns([record])
+                self.tokens += sum(len(completion.token_ids_T) for completion in record.completions_G)
+                self._done("turns", record.turn_id)
+                self._befell(SampleFaults.of([record]))
+            case TurnResult():
+                self.rollout_turns += record.num_samples + record.num_continuation_turns
+                self.tokens += record.num_tokens
+                self._done("held-out turns", record.key)
+                self._befell(SampleFaults.of_results([record]))
+            case ProgressResult():
+                self.rollout_turns += record.num_sampled + record.num_continuation_turns
+                self.tokens += record.num_tokens
+                self._done("trajectories walked", record.key)
+            case EpisodeResult():
+                self.rollout_turns += record.num_turns
+                self.tokens += record.num_tokens
+                self._done("episodes", record.key)
+            case RetentionResult():
+                self._done("reference texts", record.key)
+            case AnswerResult():
+                self.rollout_turns += record.num_tokens > 0
+                self.tokens += record.num_tokens
+                self._done("questions", record.key)
+            case StepMetrics():
+                self.steps[record.step] = with_shares(record)
+
+    def _done(self, kind: str, key: str) -> None:
+        self.keys.setdefault(kind, set()).add(key)
+
+    def _befell(self, faults: SampleFaults) -> None:
+        parts = (f.name for f in dataclasses.fields(SampleFaults))
+        self.faults = SampleFaults(**{name: getattr(self.faults, name) + getattr(faults, name) for name in parts})
+
+
+def _merged(tallies: Iterable[_Tally]) -> _Tally:
+    found = _Tally()
+    for tally in tallies:
+        found.rollout_turns += tally.rollout_turns
+        found.tokens += tally.tokens
+        found.keys |= tally.keys
+        found.steps |= tally.steps
+        found._befell(tally.faults)
+    return found
+
+
+class _Growing:
+    """One file and what its records add up to so far."""
+
+    def __init__(self, path: Path, model: type[Record]) -> None:
+        self._tail = Tail(path, model)
+        self._tally = _Tally()
+
+    def look(self) -> _Tally:
+        records, is_other = self._tail.new()
+        if is_other:
+            self._tally = _Tally()
+        for record in records:
+            self._tally.add(record)
+        return self._tally
+
+
+class Follower:
+    """Follows the run in a directory, which may not have begun.
+
+    Args:
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
+        self._directory, self._clock = directory, clock
+        self._stages: dict[str, list[_Growing]] = {}
+        self._totals: dict[tuple[str, str], int | None] = {}
+
+    def look(self) -> RunNow:
+        """
+        Raises:
+            InputError: a manifest is damaged.
+            ValueError: a record file is damaged.
+        """
+        is_held = lock.is_held(self._directory)
+        stages, metrics, notices = [], list[StepMetrics](), list[str]()
+        manifests = {}
+        for stage in dict.fromkeys([*STAGES, *known_stages(self._directory)]):
+            manifest = find_manifest(self._directory, stage)
+            if manifest is None:
+                stages.append(StageNow(stage, "not begun"))
+                continue
+            manifests[stage] = manifest
+            tally = _merged(growing.look() for growing in self._growing(stage))
+            now = self._stage(stage, manifest, tally, is_held)
+            stages.append(now)
+            if tally.steps and (now.state == "running" or not metrics):
+                metrics = [tally.steps[number] for number in sorted(tally.steps)]
+            if now.state != "done" and (told := tally.faults.complaint(_limit(stage))):
+                notices.append(f"{stage}: {told}")
+        needed = stages_needed(manifests)
+        is_complete = all(stage in manifests and manifests[stage].status == "complete" for stage in needed)
+        return RunNow(
+            str(self._directory), stages, metrics, [*notices, *training_alarms(metrics)], is_held, is_complete
+        )
+
+    def _growing(self, stage: str) -> list[_Growing]:
+        if stage not in self._stages:
+            groups = "profiles" if stage == "profile" else f"{stage}/groups"
+            files: dict[str, type[Record]] = {
+                f"{groups}.jsonl": SampleGroup,
+                f"{stage}/metrics.jsonl": StepMetrics,
+                f"{stage}/episodes.jsonl": EpisodeResult,
+                f"{stage}.turns.jsonl": TurnResult,
+                f"{stage}.progress.jsonl": ProgressResult,
+                f"{stage}.episodes.jsonl": EpisodeResult,
+                f"{stage}.retention.jsonl": RetentionResult,
+                f"{stage}.answers.jsonl": AnswerResult,
+            }
+            self._stages[stage] = [_Growing(self._directory / name, model) for name, model in files.items()]
+        return self._stages[stage]
+
+    def _stage(self, stage: str, manifest: Manifest, tally: _Tally, is_held: bool) -> StageNow:
+        is_done = manifest.status == "complete"
+        seconds = manifest.wall_seconds if is_done else self._seconds(stage, manifest, is_held)
+        done, total, unit = self._work(stage, manifest, tally)
+        return StageNow(
+            stage,
+            "done" if is_done else "running" if is_held else "stopped",
+            done,
+            total,
+            unit,
+            manifest.num_rollout_turns if is_done else tally.rollout_turns,
+            tally.tokens,
+            seconds,
+            self._seconds_left(tally, done, total, seconds) if is_held and not is_done else None,
+        )
+
+    def _seconds(self, stage: str, manifest: Manifest, is_held: bool) -> float:
+        if not is_held or not manifest.resumed_at:
+            return seconds_spent(self._directory, stage, manifest)
+        began = calendar.timegm(time.strptime(manifest.resumed_at, "%Y-%m-%dT%H:%M:%SZ"))
+        return manifest.wall_seconds + max(0.0, self._clock() - began)
+
+    @staticmethod
+    def _seconds_left(tally: _Tally, done: int, total: int | None, seconds: float) -> float | None:
+        """From the latest steps of a training; of other stages, from their mean pace so far."""
+        if total is None or not 0 < done < total:
+            return None
+        last = [tally.steps[number].metrics for number in sorted(tally.steps)[-_RECENT_STEPS:]]
+        took = [row.get("time/sample_seconds", 0.0) + row.get("time/update_seconds", 0.0) for row in last]
+        pace = sum(took) / len(took) if took else seconds / done
+        return pace * (total - done)
+
+    def _work(self, stage: str, manifest: Manifest, tally: _Tally) -> tuple[int, int | None, str]:
+        """(done, total or None, unit)."""
+        kind = stage.partition("/")[0]
+        if kind in ("train", "trainings"):
+            return len(tally.steps), manifest.options.get("num_steps"), "steps"
+        done = sum(map(len, tally.keys.values()))
+        if kind == "evaluations":
+            return done, done if manifest.status == "complete" else self._items(stage, manifest, tally), "items"
+        if kind == "profile":
+            whole = manifest.counts.get("profiled_turns")
+            return done, whole if whole is not None else self._candidates(manifest), "turns"
+        return done, None, "turns" if done else ""
+
+    def _candidates(self, manifest: Manifest) -> int | None:
+        names = {option.name for option in dataclasses.fields(TurnOptions)}
+        given = {name: value for name, value in manifest.options.items() if name in names}
+        return self._once(
+            "profile", manifest, lambda: len(cut(RunFiles(self._directory).trajectories(), TurnOptions(**given))[0])
+        )
+
+    def _items(self, stage: str, manifest: Manifest, tally: _Tally) -> int | None:
+        """As many as the evaluation before training had, if it measured the same; else the held-out turns, if nothing
+        else is measured."""
+        before = find_manifest(self._directory, "evaluations/before")
+        if before is not None and before.status == "complete" and stage != "evaluations/before":
+            first = _merged(growing.look() for growing in self._growing("evaluations/before"))
+            return sum(map(len, first.keys.values()))
+        options = manifest.options
+        others = (options.get("environments"), options.get("retention"), options.get("answers"))
+        if any(others) or options.get("progress_trajectories"):
+            return None
+        temperatures = options.get("eval_temperatures") or [None]
+        profile = find_manifest(self._directory, "profile")
+        domain = profile.options.get("domain") if profile else None
+        turns = self._once(
+            stage,
+            manifest,
+            lambda: len(
+                cut(RunFiles(self._directory).heldout(), TurnOptions(**({"domain": domain} if domain else {})))[0]
+            ),
+        )
+        most = options.get("heldout_turns")
+        return None if turns is None else (turns if most is None else min(turns, most)) * len(temperatures)
+
+    def _once(self, stage: str, manifest: Manifest, count: Callable[[], int]) -> int | None:
+        key = stage, manifest.started_at
+        if key not in self._totals:
+            try:
+                self._totals[key] = count()
+            except (InputError, ValueError):  # logs of another version, or moved away this moment
+                self._totals[key] = None
+        return self._totals[key]
+
+
+def _limit(stage: str) -> str:
+    kind = stage.partition("/")[0]
+    return {"evaluations": "--eval-max-tokens", "profile": "--max-tokens"}.get(kind, "--train-max-tokens")

@@ -1,0 +1,61 @@
+"""Counts that the report shows and the summary does not hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pivotrl.records import EpisodeResult, TurnResult
+from pivotrl.report.summary import Breakdown, Summary
+from pivotrl.runs.files import RunFiles
+
+_MAX_TAG_VALUES = 8
+
+
+def reasons(results: Mapping[str, Sequence[Any]]) -> list[tuple[str, str, int, int]]:
+    """(outcome, reason, before, after), most frequent first; rewards 1, 0 and None give the outcome."""
+    outcomes = {1.0: "pass", 0.0: "fail", None: "no_verdict"}
+    before, after = (
+        Counter((outcomes.get(result.reward, "partial"), result.reason) for result in results[side])
+        for side in ("before", "after")
+    )
+    if not before or not after:
+        return []
+    return [(*told, before[told], after[told]) for told, _ in (before + after).most_common()]
+
+
+def breakdowns(summary: Summary) -> list[Breakdown]:
+    """Rows measured before and after, for tags with few enough values to read."""
+    values = Counter(row.tag for row in summary.breakdowns)
+    return [row for row in summary.breakdowns if values[row.tag] <= _MAX_TAG_VALUES and row.before and row.after]
+
+
+def sharing(summary: Summary, totals: Mapping[str, float]) -> dict[str, tuple[int, int]]:
+    """(tokens of plain rows, tokens computed) for each kind of work that shared prefixes."""
+    profiled = summary.counts.get("profile", {}).get("prompt_tokens", {})
+    found = {
+        "profiling": (profiled.get("unshared", 0), profiled.get("computed", 0)),
+        "sampling in training": (round(totals["prompts/unshared"]), round(totals["prompts/computed"])),
+        "updates": (round(totals["tokens/unshared"]), round(totals["tokens/computed"])),
+    }
+    return {name: pair for name, pair in found.items() if pair[1]}
+
+
+def tokens(
+    files: RunFiles,
+    metrics: Sequence[Mapping[str, float]],
+    turns: Mapping[str, Sequence[TurnResult]],
+    episodes: Mapping[str, Sequence[EpisodeResult]],
+) -> dict[str, int]:
+    """Sampled tokens by stage; 0, which the page leaves out, where samples made elsewhere came as text."""
+    profiled = [completion for group in files.profiled().values() for completion in group.completions_G]
+    is_known = all(completion.token_ids_T or not completion.text for completion in profiled)
+    return {
+        "profile": sum(len(completion.token_ids_T) for completion in profiled) if is_known else 0,
+        "train": round(sum(row.get("samples/total", 0.0) * row.get("samples/mean_tokens", 0.0) for row in metrics)),
+        **{
+            f"evaluations/{side}": sum(r.num_tokens for r in turns[side]) + sum(e.num_tokens for e in episodes[side])
+            for side in ("before", "after")
+        },
+    }
