@@ -39,7 +39,7 @@ from pivotrl.verifiers.exact import verify
 from test_cli import call, refused
 from test_pipeline import write_logs
 from tiny import save_tiny_model
-from view_pages import Page, template, unpacked
+from view_pages import Page, tags_of, template, unpacked
 
 sys.path.insert(0, str(Path(__file__).parent / "plugins"))
 
@@ -170,6 +170,42 @@ def test_episodes_are_played_back_turn_by_turn(page: Page, finished: Path) -> No
     assert sum(len(row["samples"]["actions"]) for row in sampled.values()) == sum(r.num_turns for r in results)
 
 
+def test_a_training_at_own_states_is_shown_at_its_episodes(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    doors = "test_own_states_method"
+    given = [
+        "--policy",
+        "tabular",
+        "--verifier",
+        f"{doors}:opens",
+        "--train-environments",
+        f"{doors}:make_environments",
+    ]
+    given += ["--method", "own_states(tasks_per_step=2, states_per_step=4)", "--num-steps", 2, "--group-size", 4]
+    assert call("train", run, "--name", "own", *given) == 0
+    page = Page(write_view(run))
+    groups = read_records(run / "trainings" / "own" / "groups.jsonl", SampleGroup)
+    practised, played = page.results("training/own"), page.results("training/own episodes")
+    assert groups and len(practised) == len({group.turn_id for group in groups}) and practised.keys() <= played.keys()
+    assert sum(row["passed"] + row["failed"] for row in practised.values()) == sum(len(g.completions_G) for g in groups)
+    assert all(row["samples"]["expected"] == {"content": None, "calls": []} for row in practised.values())
+    assert all(len(row["samples"]["actions"]) == 1 for row in played.values())
+
+
+def test_trajectories_may_be_called_as_keys_of_steps_and_samples_are(tmp_path: Path) -> None:
+    lines = write_logs(tmp_path / "plain.jsonl", 4).read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    names = ["12/log", "a#3~4", "7/b#1", "c"]
+    (tmp_path / "logs.jsonl").write_text(
+        "".join(json.dumps(r | {"id": n}) + "\n" for r, n in zip(rows, names, strict=True))
+    )
+    assert call("read", tmp_path / "logs.jsonl", "-o", tmp_path / "run", "--heldout-fraction", 0) == 0
+    profile_stage(tmp_path / "run", sampler=Policy(), verifier=verify, profiling=ProfileOptions(num_samples=2))
+    page = Page(write_view(tmp_path / "run"))
+    assert page.results("profile").keys() == {f"{name}#{index}" for name in names for index in (2, 4, 6)}
+
+
 def test_equal_wrong_actions_of_several_turns_are_counted_together(tmp_path: Path) -> None:
     page = Page(write_view(made(tmp_path, policy=_Stubborn(), environments=None)))
     cluster = page.index["clusters"][page.sources.index("profile")]
@@ -257,12 +293,10 @@ def test_hostile_logs_stay_data(tmp_path: Path) -> None:
     run(str(hostile_logs(tmp_path / "logs.jsonl")), out, reader=read, verifier=verify, policy=Policy(), **few)
     path = write_view(out)
     page = Page(path)
-    plain = Page.__new__(Page)
-    plain.parsed = type(page.parsed)()
-    plain.parsed.feed(template())
-    assert page.parsed.code == plain.parsed.code  # no script but the template's own
+    plain = tags_of(template())
+    assert page.parsed.code == plain.code  # no script but the template's own
     own = [tag for tag in page.parsed.tags if not (tag[0] == "script" and "id" in tag[1])]
-    assert len(own) == len(plain.parsed.tags) + 1  # the policy
+    assert len(own) == len(plain.tags) + 1  # the policy
     assert page.head["run"] == "a&b <run>"
     logs = [*RunFiles(out).logged(), *RunFiles(out).logged_heldout()]
     assert page.index["trajectories"]["id"] == [log.id for log in logs]
@@ -270,6 +304,17 @@ def test_hostile_logs_stay_data(tmp_path: Path) -> None:
         assert [m["content"] for m in page.trajectory(number)["messages"]] == [m.content for m in log.messages]
     data = page.text[page.text.index('id="head"') : page.text.index('id="c0"')]
     assert not re.search("[\u2028\u2029&]", data) and data.count("<") == 2  # the closing tag, and the next one
+
+
+def test_a_page_that_escapes_nothing_would_be_found(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = [{"turn_id": "log1#2", "note": "</script><script>alert(1)</script>"}]
+    path = write_view(finished, tmp_path / "view.html", labels=note)
+    assert Page(path).head["labels"] == note
+    monkeypatch.setattr("pivotrl.report.browser.packing._ESCAPES", {})
+    tags = tags_of(write_view(finished, path, labels=note).read_text("utf-8"))
+    assert "alert(1)" in tags.code
 
 
 def test_only_the_script_and_the_style_of_the_template_are_allowed(page: Page) -> None:

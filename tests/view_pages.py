@@ -12,7 +12,7 @@ from typing import Any
 from pivotrl.report.browser import packing
 
 
-class _Tags(HTMLParser):
+class Tags(HTMLParser):
     """Scripts by id, those without an id in a list, and every other tag."""
 
     def __init__(self) -> None:
@@ -39,6 +39,12 @@ class _Tags(HTMLParser):
             self._inside = None
 
 
+def tags_of(text: str) -> Tags:
+    found = Tags()
+    found.feed(text)
+    return found
+
+
 def unpacked(chunk: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(chunk)))
     return found
@@ -49,8 +55,7 @@ class Page:
 
     def __init__(self, path: Path) -> None:
         self.text = path.read_text("utf-8")
-        self.parsed = _Tags()
-        self.parsed.feed(self.text)
+        self.parsed = tags_of(self.text)
         self.head: dict[str, Any] = json.loads(self.parsed.scripts["head"])
         self.chunks = [unpacked(self.parsed.scripts[f"c{number}"]) for number in range(self.head["chunks"])]
         self.index = self.chunks[0]

@@ -26,8 +26,8 @@ Kind = Literal["profile", "evaluation", "training"]
 
 NOT_KEPT = "outcome_not_kept"
 """The reason of a sample whose verdict is not in the files."""
-_GROUP = re.compile(r"(?:(\d+)/)?(.*#\d+)(?:~(\d+))?\Z", re.DOTALL)
-"""A key of :class:`SampleGroup`: step, turn id, number of the first sample."""
+_GROUP = re.compile(r"(.*#\d+)(?:~(\d+))?\Z", re.DOTALL)
+"""A key of :class:`SampleGroup` without its step: turn id, number of the first sample."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def sources_of(files: RunFiles, evaluations: Sequence[str] | None = None) -> lis
 def _groups(file: RecordFile[SampleGroup], name: str, title: str, kind: Kind, stage: str) -> Iterator[Source]:
     keys: dict[str, list[tuple[int, int, str]]] = {}
     for key in file.keys():  # noqa: SIM118
-        match = _GROUP.match(key)
-        if match:
-            keys.setdefault(match[2], []).append((int(match[1] or 0), int(match[3] or 0), key))
+        step, _, rest = key.partition("/") if kind == "training" else ("0", "", key)
+        if match := _GROUP.match(rest):
+            keys.setdefault(match[1], []).append((int(step), int(match[2] or 0), key))
     if not keys:
         return
 
