@@ -26,6 +26,7 @@ from pivotrl.readers.chat import read
 from pivotrl.records import Action, Completion, Message, SampleGroup, ToolCall, Trajectory, TurnResult, Verdict
 from pivotrl.report.browser import ViewOptions, words, write_view
 from pivotrl.report.browser.joining import join
+from pivotrl.report.browser.logs import trajectory_text
 from pivotrl.report.browser.packing import Chunks, json_text
 from pivotrl.report.browser.prompts import Prompts, common_prefix, utf16_length
 from pivotrl.report.browser.samples import Drawn, Draws, nearest, turn_samples
@@ -166,6 +167,7 @@ def test_episodes_are_played_back_turn_by_turn(page: Page, finished: Path) -> No
         assert [m["content"] for m in page.trajectory(place)["messages"]] == [m.content for m in result.transcript]
         turns = range(rows["first_turn"][place], rows["first_turn"][place] + rows["num_turns"][place])
         assert [page.index["turns"]["message"][turn] for turn in turns] == [turn.index for turn in result.turns]
+    assert rows["id"][places[0]] == "evaluation/after episodes@1: guessing_pictures/secret-1~0"
     sampled = page.results("evaluation/after episodes@1")
     assert sum(len(row["samples"]["actions"]) for row in sampled.values()) == sum(r.num_turns for r in results)
 
@@ -637,6 +639,15 @@ def test_plancraft_draws_its_inventory() -> None:
     assert [(len(rows), len(rows[0])) for rows in parts.values()] == [(3, 3), (1, 1), (4, 9)]
     items = {cell["item"] for rows in parts.values() for row in rows for cell in row if cell}
     assert items and all(item in str(messages[0].content) for item in items)
+
+
+def test_pinned_examples_are_marked_and_the_window_is_told(tmp_path: Path) -> None:
+    roles = ("system", "user", "assistant", "user", "assistant")
+    messages = tuple(Message(role=role, content=role) for role in roles)  # type: ignore[arg-type]
+    log = Trajectory(id="log", task_id="t", messages=messages, context_window=1, pinned_messages=3)
+    found = trajectory_text(log, {})
+    assert [m.get("excluded") for m in found["messages"]] == [None, None, "pinned_example", None, None]
+    assert (found["window"], found["pinned"]) == (1, 3) and "pinned_example" in words.STATUSES
 
 
 def test_textworld_draws_the_rooms_visited() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pivotrl.protocols import Turn
 from pivotrl.reading.audit import LOSSES
-from pivotrl.records import Selection, Trajectory
+from pivotrl.records import EpisodeResult, Selection, Trajectory, episode_key
 from pivotrl.report.browser.index import Index
 from pivotrl.report.browser.logs import episode_log, trajectory_text
 from pivotrl.report.browser.packing import Chunks, Place
@@ -40,6 +40,8 @@ class Filling:
     prompts: Prompts | None
     heat: TokenHeat | None
     views: Views
+    names: set[str] = field(default_factory=set)
+    """Of the episodes so far."""
 
     def add_log(self, trajectory: Trajectory, split: str) -> None:
         """A trajectory with what every source holds of its turns."""
@@ -67,7 +69,7 @@ class Filling:
         player = self.sources[source]
         assert player.episode is not None
         result = player.episode(key)
-        trajectory, sampled = episode_log(result, f"{player.name}: {key}")
+        trajectory, sampled = episode_log(result, self._name_of(player, result))
         self._add_trajectory(trajectory, "episode", source=source, note=result.reason)
         states = trajectory.model_copy(update={"id": f"episode-{result.name}"})
         trainings = [
@@ -91,6 +93,15 @@ class Filling:
             )
             for place, draws in drawn:
                 self._add_samples(place, number, turn, draws, is_played=True)
+
+    def _name_of(self, player: Source, result: EpisodeResult) -> str:
+        """Short: without the environment's options, unless another episode has that name already."""
+        short = episode_key(result.environment.partition("(")[0], result.task_id, result.number)
+        name = f"{player.name}: {short}"
+        if name in self.names:
+            name = f"{player.name}: {result.name}"
+        self.names.add(name)
+        return name
 
     def _add_trajectory(self, trajectory: Trajectory, split: str, **facts: Any) -> None:
         text = trajectory_text(trajectory, LOSSES)

@@ -29,8 +29,11 @@ def trajectory_text(trajectory: Trajectory, words: Mapping[str, str]) -> dict[st
     return {
         "tools": [tool.model_dump() for tool in trajectory.tools],
         "messages": [
-            _message(message, trajectory.excluded.get(index)) for index, message in enumerate(trajectory.messages)
+            _message(message, trajectory.excluded.get(index) or _pinned(trajectory, index))
+            for index, message in enumerate(trajectory.messages)
         ],
+        "window": trajectory.context_window,
+        "pinned": trajectory.pinned_messages,
         "metadata": metadata,
         "losses": [
             " ".join(
@@ -46,6 +49,12 @@ def trajectory_text(trajectory: Trajectory, words: Mapping[str, str]) -> dict[st
             for loss in trajectory.losses
         ],
     }
+
+
+def _pinned(trajectory: Trajectory, index: int) -> str | None:
+    """Of an example in the prompt, which is not the agent's own turn."""
+    is_example = index < trajectory.pinned_messages and trajectory.messages[index].role == "assistant"
+    return "pinned_example" if is_example else None
 
 
 def _message(message: Message, excluded: str | None) -> dict[str, Any]:

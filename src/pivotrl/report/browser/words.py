@@ -102,15 +102,6 @@ REASONS = {
 }
 
 
-def explained(codes: Iterable[str], words: dict[str, str]) -> dict[str, str]:
-    """Those codes for which there are words."""
-    return {code: words[code] for code in codes if code in words}
-
-
 def reasons(codes: Iterable[str]) -> dict[str, str]:
-    """Words for reasons of verdicts; what follows a colon is the verifier's own."""
-    return explained(codes, REASONS)
-
-
-def statuses(codes: Iterable[str]) -> dict[str, str]:
-    return explained(codes, STATUSES)
+    """Those reasons of verdicts for which there are words."""
+    return {code: REASONS[code] for code in codes if code in REASONS}

@@ -135,7 +135,7 @@ def view_data(
         "trajectories_sha256": files.sha256("trajectories.jsonl"),
         "sources": [source.as_json() for source in sources],
         "pairs": pairs_of(sources, filling.index, len(own)),
-        "explain": {"reasons": words.reasons(codes), "statuses": words.statuses(codes)},
+        "explain": {"reasons": words.reasons(codes), "statuses": words.STATUSES},
         "heat": heat.channels if heat else [],
         "notices": notices,
         "labels": list(labels),
