@@ -42,6 +42,7 @@ const scenes = {
   labels: { act: async (tab) => { await openTurn(tab); await tab.getByTestId("label-drop").check(); await tab.getByTestId("labels").click(); } },
 };
 
+let serious = 0;
 for (const [name, { act, size = WIDE, scheme = "light", full = false, media }] of Object.entries(scenes)) {
   if (only && !only.split(",").includes(name)) continue;
   const context = await browser.newContext({ viewport: size, colorScheme: scheme });
@@ -63,7 +64,9 @@ for (const [name, { act, size = WIDE, scheme = "light", full = false, media }] o
   if (await tab.evaluate(() => "__hacked" in window)) console.log(`${name}: TEXT FROM A LOG WAS RUN`);
   await tab.evaluate(axe);
   const { violations } = await tab.evaluate(() => window.axe.run());
+  serious += violations.filter(({ impact }) => impact === "serious" || impact === "critical").length;
   for (const { id, impact, nodes } of violations) console.log(`${name}: axe ${impact}: ${id} (${nodes.length}) ${nodes[0].html.slice(0, 160)} ${nodes[0].failureSummary?.slice(0, 200).replaceAll("\n", " ")}`);
   await context.close();
 }
 await browser.close();
+process.exitCode = serious > 0 ? 1 : 0;

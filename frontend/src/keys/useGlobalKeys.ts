@@ -11,7 +11,7 @@ export function useGlobalKeys(state: AppState, openPanel: (panel: "help" | "labe
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "Escape" && leaveField(event.target)) return;
+      if (event.key === "Escape" && leaveField(event)) return;
       if (isTyping(event.target)) return;
       if (event.key === "?") openPanel("help");
       else if (event.key === "/") focusSearch(state.params);
@@ -59,9 +59,11 @@ export function kept(params: Params): Params {
   return { ...(params.show ? { show: params.show } : {}), ...(params.channel ? { channel: params.channel } : {}) };
 }
 
-function leaveField(target: EventTarget | null): boolean {
+function leaveField(event: KeyboardEvent): boolean {
+  const { target } = event;
   if (!isTyping(target) || !(target instanceof HTMLElement)) return false;
   if (target.closest("[role=dialog]")) return true;
+  event.preventDefault(); // Browsers would also empty a search field.
   target.blur();
   return true;
 }

@@ -56,10 +56,13 @@ function SearchField() {
   const { params } = useApp();
   const [text, setText] = useState(params.q ?? "");
   useEffect(() => setText(params.q ?? ""), [params.q]);
+  const apply = () => {
+    if (text !== (currentParams().q ?? "")) change({ ...currentParams(), q: text });
+  };
   useEffect(() => {
-    if (text === (currentParams().q ?? "")) return;
-    const timer = setTimeout(() => change({ ...currentParams(), q: text }), TYPING_MILLISECONDS);
+    const timer = setTimeout(apply, TYPING_MILLISECONDS);
     return () => clearTimeout(timer);
+    // `apply` is made anew with each text.
   }, [text]);
   return (
     <input
@@ -71,6 +74,7 @@ function SearchField() {
       spellCheck={false}
       value={text}
       onChange={(event) => setText(event.target.value)}
+      onBlur={apply}
       data-testid="search"
     />
   );

@@ -1,4 +1,4 @@
-import { useMemo } from "react";
+import { useEffect, useMemo, useState } from "react";
 import { useApp } from "../../context";
 import { shortRate } from "../../data/rates";
 import { sortSummaries, summaries, type Summary, type SummaryOrder } from "../../data/summaries";
@@ -57,22 +57,37 @@ export function Strips() {
 
 function Rows({ rows }: { rows: Summary[] }) {
   const { matches } = useApp();
-  const { list, virtual, rows: shown, box } = useWindowRows(rows.length, 46);
+  const columns = useColumns(rows);
+  const { list, virtual, rows: shown, box } = useWindowRows(Math.ceil(rows.length / columns), 46);
   return (
     <div ref={list} className="virtual" role="list" style={box} data-testid="strips">
-      {shown.map(({ index, style }) => {
-        const row = rows[index];
-        return (
-          row && (
-            <div key={row.trajectory} ref={virtual.measureElement} data-index={index} role="listitem" className="strip-row" style={style}>
+      {shown.map(({ index, style }) => (
+        <div key={index} ref={virtual.measureElement} data-index={index} role="presentation" className={`strip-rows columns-${columns}`} style={style}>
+          {rows.slice(index * columns, (index + 1) * columns).map((row) => (
+            <div key={row.trajectory} role="listitem" className="strip-row">
               <StripHead summary={row} />
               <Strip trajectory={row.trajectory} dim={matches.filtered} />
             </div>
-          )
-        );
-      })}
+          ))}
+        </div>
+      ))}
     </div>
   );
+}
+
+const HEAD = 270;
+const CELL = 25;
+
+/** Short trajectories share a line, as many as have room. */
+function useColumns(rows: Summary[]): number {
+  const [width, setWidth] = useState(window.innerWidth);
+  useEffect(() => {
+    const measure = () => setWidth(window.innerWidth);
+    window.addEventListener("resize", measure);
+    return () => window.removeEventListener("resize", measure);
+  }, []);
+  const longest = useMemo(() => rows.reduce((most, { length }) => Math.max(most, length), 0), [rows]);
+  return Math.max(1, Math.min(4, Math.floor((Math.min(width, 1680) - 40) / (HEAD + CELL * longest))));
 }
 
 function StripHead({ summary }: { summary: Summary }) {

@@ -4,6 +4,7 @@ import { useApp, useLabels } from "../../context";
 import { shortRate } from "../../data/rates";
 import type { Act, Outcome, SampledAction, TurnSamples } from "../../data/schema";
 import { labelOf } from "../../labels/labels";
+import { Code } from "../../ui/Code";
 import { LogText } from "../../ui/LogText";
 import { ActView } from "./CallView";
 import { Difference } from "./Difference";
@@ -87,9 +88,20 @@ function ActionBody({ action, samples }: { action: SampledAction; samples: TurnS
   const nearest = nearestOf(action, samples);
   const name = action.nearest === -1 ? "the expert action" : `accepted action ${action.nearest + 1}`;
   const reference = nearest ? actText(nearest) : "";
+  if (!actText(action.act)) return <Unread text={action.text} />;
   if (!reference) return <ActView act={action.act} />;
   if (isReference(action, samples)) return <p className="quiet">Equal to {name}.</p>;
   return <Difference accepted={reference} sampled={actText(action.act)} name={name} otherwise={<ActView act={action.act} />} />;
+}
+
+function Unread({ text }: { text: string }) {
+  if (!text.trim()) return <p className="quiet">The sample is empty.</p>;
+  return (
+    <>
+      <p className="quiet small">No action could be read from this text:</p>
+      <Code text={text} />
+    </>
+  );
 }
 
 function AcceptButton({ turn, action, number }: { turn: number; action: SampledAction; number: number }) {

@@ -76,7 +76,6 @@ function useSnippets(turns: number[]): Map<number, Snippet> {
       current = false;
     };
     // `key` stands for `turns`.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [search, matches, key]);
   return snippets;
 }
