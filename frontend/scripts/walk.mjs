@@ -8,12 +8,19 @@ import { chromium } from "playwright-core";
 
 const url = pathToFileURL(resolve(process.argv[2])).href;
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium" });
-const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, acceptDownloads: true, permissions: ["clipboard-read", "clipboard-write"] });
+const context = await browser.newContext({
+  viewport: { width: 1440, height: 900 },
+  acceptDownloads: true,
+  permissions: ["clipboard-read", "clipboard-write"],
+});
 const tab = await context.newPage();
 const surprises = [];
 tab.on("console", (message) => ["error", "warning"].includes(message.type()) && surprises.push(message.text()));
 tab.on("pageerror", (error) => surprises.push(String(error)));
-tab.on("request", (request) => /^(file|blob|data):/.test(request.url()) || surprises.push(`asked for ${request.url()}`));
+tab.on(
+  "request",
+  (request) => /^(file|blob|data):/.test(request.url()) || surprises.push(`asked for ${request.url()}`),
+);
 const get = (id) => tab.getByTestId(id).first();
 const title = () => get("turn-facts").textContent();
 const hash = () => tab.evaluate(() => decodeURIComponent(location.hash));
@@ -65,7 +72,10 @@ const [saved] = await Promise.all([tab.waitForEvent("download"), get("labels-exp
 const file = join(tmpdir(), "pivotrl-walk-labels.json");
 await saved.saveAs(file);
 const labels = JSON.parse(readFileSync(file, "utf8"));
-assert.deepEqual([labels.format, labels.labels[0].drop, labels.labels[0].note], ["pivotrl-labels-1", true, "the log is wrong here"]);
+assert.deepEqual(
+  [labels.format, labels.labels[0].drop, labels.labels[0].note],
+  ["pivotrl-labels-1", true, "the log is wrong here"],
+);
 labels.labels[0].note = "from a file";
 writeFileSync(file, JSON.stringify(labels));
 await tab.getByTestId("labels-file").setInputFiles(file);

@@ -40,7 +40,12 @@ export function ActionCard({ turn, action, samples, number, compact = false }: P
   }, [linked]);
   const heat = !compact && params.channel !== undefined && action.samples.some((sample) => sample.heat);
   return (
-    <article ref={place} className={`action ${action.outcome}`} aria-label={`${action.count} of ${total}: ${words}`} data-testid={`action-${number}`}>
+    <article
+      ref={place}
+      className={`action ${action.outcome}`}
+      aria-label={`${action.count} of ${total}: ${words}`}
+      data-testid={`action-${number}`}
+    >
       <header>
         <span className="action-count">
           <b>{action.count}</b> of {total}
@@ -91,7 +96,14 @@ function ActionBody({ action, samples }: { action: SampledAction; samples: TurnS
   if (!actText(action.act)) return <Unread text={action.text} />;
   if (!reference) return <ActView act={action.act} />;
   if (isReference(action, samples)) return <p className="quiet">Equal to {name}.</p>;
-  return <Difference accepted={reference} sampled={actText(action.act)} name={name} otherwise={<ActView act={action.act} />} />;
+  return (
+    <Difference
+      accepted={reference}
+      sampled={actText(action.act)}
+      name={name}
+      otherwise={<ActView act={action.act} />}
+    />
+  );
 }
 
 function Unread({ text }: { text: string }) {
@@ -116,7 +128,13 @@ function AcceptButton({ turn, action, number }: { turn: number; action: SampledA
     say(accepted ? "No longer accepted." : "Accepted too, once the labels are used in pivotrl select.");
   };
   return (
-    <button type="button" className="button quiet-button accept" aria-pressed={accepted} onClick={toggle} data-testid={`accept-${number}`}>
+    <button
+      type="button"
+      className="button quiet-button accept"
+      aria-pressed={accepted}
+      onClick={toggle}
+      data-testid={`accept-${number}`}
+    >
       {accepted ? "✓ accepted too" : "Accept this too"}
     </button>
   );

@@ -71,7 +71,13 @@ function useSnippets(turns: number[]): Map<number, Snippet> {
   useEffect(() => {
     if (!matches.query || matches.searching) return setSnippets((old) => (old.size ? new Map() : old));
     let current = true;
-    void search.snippets(turns).then((list) => current && setSnippets(new Map(turns.map((turn, i) => [turn, list[i] ?? { before: "", match: "", after: "" }]))));
+    void search
+      .snippets(turns)
+      .then(
+        (list) =>
+          current &&
+          setSnippets(new Map(turns.map((turn, i) => [turn, list[i] ?? { before: "", match: "", after: "" }]))),
+      );
     return () => {
       current = false;
     };
