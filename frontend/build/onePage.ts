@@ -37,7 +37,8 @@ export function onePage(): Plugin {
           if (!part) throw new Error(`page.template.html asks for ${key} twice, or nothing was built for it.`);
           return part;
         });
-        if (Object.keys(parts).length > 0) throw new Error(`page.template.html lacks ${Object.keys(parts).join(", ")}.`);
+        if (Object.keys(parts).length > 0)
+          throw new Error(`page.template.html lacks ${Object.keys(parts).join(", ")}.`);
         this.emitFile({ type: "asset", fileName: "page.html", source: page });
       },
     },
