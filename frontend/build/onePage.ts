@@ -25,9 +25,20 @@ export function onePage(): Plugin {
           else continue;
           delete bundle[name];
         }
-        const parts: Record<string, string> = { source: sourceHash(root), style: safeStyle(style), script: safeScript(script) };
+        const parts: Record<string, string> = {
+          source: sourceHash(root),
+          style: safeStyle(style),
+          script: safeScript(script),
+        };
         const template = readFileSync(join(root, "page.template.html"), "utf8");
-        const page = template.replace(/\{\{(\w+)\}\}/g, (_mark, key: string) => parts[key] ?? "");
+        const page = template.replace(/\{\{(\w+)\}\}/g, (_mark, key: string) => {
+          const part = parts[key];
+          delete parts[key];
+          if (!part) throw new Error(`page.template.html asks for ${key} twice, or nothing was built for it.`);
+          return part;
+        });
+        if (Object.keys(parts).length > 0)
+          throw new Error(`page.template.html lacks ${Object.keys(parts).join(", ")}.`);
         this.emitFile({ type: "asset", fileName: "page.html", source: page });
       },
     },

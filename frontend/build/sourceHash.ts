@@ -12,7 +12,12 @@ const FILES = ["package-lock.json", "package.json", "page.template.html", "tscon
 export function sourceHash(root: string): string {
   const names = [...FILES, ...FOLDERS.flatMap((folder) => walk(root, folder))].sort();
   const hash = createHash("sha256");
-  for (const name of names) hash.update(name).update("\0").update(readFileSync(join(root, name))).update("\0");
+  for (const name of names)
+    hash
+      .update(name)
+      .update("\0")
+      .update(readFileSync(join(root, name)))
+      .update("\0");
   return hash.digest("hex");
 }
 

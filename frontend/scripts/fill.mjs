@@ -8,12 +8,20 @@ const PAGE = new URL("../../src/pivotrl/report/browser/page.html", import.meta.u
 
 export function fill({ head, index, chunks }) {
   const template = readFileSync(PAGE, "utf8");
-  const json = JSON.stringify(head).replace(/[<>&\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const json = JSON.stringify(head).replace(
+    /[<>&\u2028\u2029]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
   const tags = [`<script type="application/json" id="head">${json}</script>`];
   [index, ...chunks].forEach((chunk, i) => {
-    tags.push(`<script type="application/octet-stream" id="c${i}">${gzipSync(JSON.stringify(chunk)).toString("base64")}</script>`);
+    tags.push(
+      `<script type="application/octet-stream" id="c${i}">${gzipSync(JSON.stringify(chunk)).toString("base64")}</script>`,
+    );
   });
-  const sha = (tag) => `'sha256-${createHash("sha256").update(template.match(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`))[1]).digest("base64")}'`;
+  const sha = (tag) =>
+    `'sha256-${createHash("sha256")
+      .update(template.match(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`))[1])
+      .digest("base64")}'`;
   const csp = `default-src 'none'; script-src ${sha("script")}; style-src ${sha("style")}; img-src data:; worker-src blob:; base-uri 'none'; form-action 'none'`;
   return template
     .replace("<!--pivotrl:csp-->", () => `<meta http-equiv="Content-Security-Policy" content="${csp}">`)

@@ -20,33 +20,91 @@ const openTurn = async (tab) => {
 };
 const scenes = {
   overview: {},
-  "overview-filtered": { act: async (tab) => { await tab.getByTestId("bar-0").click(); await tab.getByTestId("filters").click(); } },
+  "overview-filtered": {
+    act: async (tab) => {
+      await tab.getByTestId("bar-0").click();
+      await tab.getByTestId("filters").click();
+    },
+  },
   "overview-dark": { scheme: "dark" },
   "overview-phone": { size: PHONE },
   turn: { act: openTurn },
   "turn-dark": { act: openTurn, scheme: "dark" },
   "turn-phone": { act: openTurn, size: PHONE, full: true },
   "turn-full": { act: openTurn, full: true },
-  "turn-heat": { act: async (tab) => { await openTurn(tab); await tab.getByTestId("heat-logprob").check({ force: true }); await tab.getByTestId("heat-tokens").first().focus(); await tab.keyboard.press("ArrowRight"); await tab.keyboard.press("ArrowRight"); } },
-  prompt: { act: async (tab) => { await openTurn(tab); await tab.getByTestId("show-prompt").check({ force: true }); } },
-  search: { act: async (tab) => { await tab.getByTestId("tab-turns").click(); await tab.getByTestId("search").fill("order shipped"); await tab.waitForTimeout(900); } },
+  "turn-heat": {
+    act: async (tab) => {
+      await openTurn(tab);
+      await tab.getByTestId("heat-logprob").check({ force: true });
+      await tab.getByTestId("heat-tokens").first().focus();
+      await tab.keyboard.press("ArrowRight");
+      await tab.keyboard.press("ArrowRight");
+    },
+  },
+  prompt: {
+    act: async (tab) => {
+      await openTurn(tab);
+      await tab.getByTestId("show-prompt").check({ force: true });
+    },
+  },
+  search: {
+    act: async (tab) => {
+      await tab.getByTestId("tab-turns").click();
+      await tab.getByTestId("search").fill("order shipped");
+      await tab.waitForTimeout(900);
+    },
+  },
   "turns-phone": { act: click("tab-turns"), size: PHONE },
-  compare: { act: async (tab) => { await tab.getByTestId("tab-compare").click(); await tab.waitForTimeout(500); } },
-  "compare-dark": { act: async (tab) => { await tab.getByTestId("tab-compare").click(); await tab.waitForTimeout(500); }, scheme: "dark" },
-  "compare-phone": { act: async (tab) => { await tab.getByTestId("tab-compare").click(); await tab.waitForTimeout(500); }, size: PHONE, full: true },
+  compare: {
+    act: async (tab) => {
+      await tab.getByTestId("tab-compare").click();
+      await tab.waitForTimeout(500);
+    },
+  },
+  "compare-dark": {
+    act: async (tab) => {
+      await tab.getByTestId("tab-compare").click();
+      await tab.waitForTimeout(500);
+    },
+    scheme: "dark",
+  },
+  "compare-phone": {
+    act: async (tab) => {
+      await tab.getByTestId("tab-compare").click();
+      await tab.waitForTimeout(500);
+    },
+    size: PHONE,
+    full: true,
+  },
   "turn-print": { act: openTurn, media: "print", full: true, size: { width: 800, height: 1100 } },
   "overview-print": { media: "print", full: true, size: { width: 800, height: 1100 } },
   mistakes: { act: click("tab-mistakes") },
-  play: { act: async (tab) => { await tab.getByTestId("sort").selectOption("length"); await tab.locator(".strip-row:has-text('episode') a").first().click(); await tab.getByTestId("play-forward").click(); } },
+  play: {
+    act: async (tab) => {
+      await tab.getByTestId("sort").selectOption("length");
+      await tab.locator(".strip-row:has-text('episode') a").first().click();
+      await tab.getByTestId("play-forward").click();
+    },
+  },
   help: { act: click("help") },
-  labels: { act: async (tab) => { await openTurn(tab); await tab.getByTestId("label-drop").check(); await tab.getByTestId("labels").click(); } },
+  labels: {
+    act: async (tab) => {
+      await openTurn(tab);
+      await tab.getByTestId("label-drop").check();
+      await tab.getByTestId("labels").click();
+    },
+  },
 };
 
+let serious = 0;
 for (const [name, { act, size = WIDE, scheme = "light", full = false, media }] of Object.entries(scenes)) {
   if (only && !only.split(",").includes(name)) continue;
   const context = await browser.newContext({ viewport: size, colorScheme: scheme });
   const tab = await context.newPage();
-  tab.on("console", (message) => ["error", "warning"].includes(message.type()) && console.log(`${name}: console: ${message.text()}`));
+  tab.on(
+    "console",
+    (message) => ["error", "warning"].includes(message.type()) && console.log(`${name}: console: ${message.text()}`),
+  );
   tab.on("pageerror", (error) => console.log(`${name}: error: ${error.stack}`));
   await tab.goto(url);
   try {
@@ -63,7 +121,12 @@ for (const [name, { act, size = WIDE, scheme = "light", full = false, media }] o
   if (await tab.evaluate(() => "__hacked" in window)) console.log(`${name}: TEXT FROM A LOG WAS RUN`);
   await tab.evaluate(axe);
   const { violations } = await tab.evaluate(() => window.axe.run());
-  for (const { id, impact, nodes } of violations) console.log(`${name}: axe ${impact}: ${id} (${nodes.length}) ${nodes[0].html.slice(0, 160)} ${nodes[0].failureSummary?.slice(0, 200).replaceAll("\n", " ")}`);
+  serious += violations.filter(({ impact }) => impact === "serious" || impact === "critical").length;
+  for (const { id, impact, nodes } of violations)
+    console.log(
+      `${name}: axe ${impact}: ${id} (${nodes.length}) ${nodes[0].html.slice(0, 160)} ${nodes[0].failureSummary?.slice(0, 200).replaceAll("\n", " ")}`,
+    );
   await context.close();
 }
 await browser.close();
+process.exitCode = serious > 0 ? 1 : 0;

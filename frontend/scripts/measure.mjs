@@ -21,7 +21,7 @@ for (let i = 0; i < 3; i++) {
   const start = performance.now();
   await tab.goto(url, { waitUntil: "commit" });
   await tab.locator(".strip-row .cell").first().waitFor();
-  opened.push(`${Math.round(performance.now() - start)} ms (${await processorTime() - before} ms of processor time)`);
+  opened.push(`${Math.round(performance.now() - start)} ms (${(await processorTime()) - before} ms of processor time)`);
   await tab.close();
 }
 console.log(`open, first strips on the screen: ${opened.join(", ")}`);
@@ -36,10 +36,22 @@ for (const query of QUERIES) {
   await tab.waitForTimeout(400);
   start = performance.now();
   await tab.getByTestId("search").fill(query);
-  await tab.waitForFunction((text) => { const count = document.querySelector("[data-testid=result-count]"); return count.dataset.milliseconds !== undefined && decodeURIComponent(location.hash.replaceAll("+", " ")).includes(`q=${text}`); }, query);
+  await tab.waitForFunction((text) => {
+    const count = document.querySelector("[data-testid=result-count]");
+    return (
+      count.dataset.milliseconds !== undefined &&
+      decodeURIComponent(location.hash.replaceAll("+", " ")).includes(`q=${text}`)
+    );
+  }, query);
   const shown = Math.round(performance.now() - start);
   const count = tab.getByTestId("result-count");
-  console.log(`search ${query}: ${Math.round(Number(await count.getAttribute("data-milliseconds")))} ms to find, ${shown} ms from typing to the list (120 of them wait for more typing); ${await count.textContent()}`);
+  console.log(
+    `search ${query}: ${Math.round(Number(await count.getAttribute("data-milliseconds")))} ms to find, ${shown} ms from typing to the list (120 of them wait for more typing); ${await count.textContent()}`,
+  );
 }
-console.log("JavaScript heap of the page:", Math.round((await tab.evaluate(() => performance.memory.usedJSHeapSize)) / 1e6), "MB");
+console.log(
+  "JavaScript heap of the page:",
+  Math.round((await tab.evaluate(() => performance.memory.usedJSHeapSize)) / 1e6),
+  "MB",
+);
 await browser.close();

@@ -33,7 +33,9 @@ export type Panel = "help" | "labels" | null;
 export function App({ run }: { run: Run }) {
   const params = useParams();
   const [search] = useState(() => new Search(run));
-  const [labels] = useState(() => new LabelStore(`pivotrl-labels:${run.head.trajectories_sha256}`, fromEntries(run.head.labels ?? [])));
+  const [labels] = useState(
+    () => new LabelStore(`pivotrl-labels:${run.head.trajectories_sha256}`, fromEntries(run.head.labels ?? [])),
+  );
   const [panel, setPanel] = useState<Panel>(null);
   const [said, say] = useStatusLine();
   const source = run.findSource(params.source);
@@ -50,6 +52,9 @@ export function App({ run }: { run: Run }) {
     const timer = setTimeout(() => void search.load(), 50);
     return () => clearTimeout(timer);
   }, [search]);
+  useEffect(() => {
+    document.title = [params.turn ?? params.trajectory ?? view, run.head.run, "pivotrl"].join(" · ");
+  }, [params, view, run]);
   useWarnBeforeLeaving(labels);
   useGlobalKeys(state, setPanel);
   useFocusOnNewPage(view);

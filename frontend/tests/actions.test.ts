@@ -2,10 +2,16 @@ import { expect, test } from "vitest";
 import { actText, callOnFewLines, callText } from "../src/actions/actText";
 import { difference, type Piece } from "../src/actions/difference";
 
-const text = (pieces: Piece[] | null, ...kinds: Piece["kind"][]) => (pieces ?? []).filter(({ kind }) => kinds.includes(kind)).map((piece) => piece.text).join("");
+const text = (pieces: Piece[] | null, ...kinds: Piece["kind"][]) =>
+  (pieces ?? [])
+    .filter(({ kind }) => kinds.includes(kind))
+    .map((piece) => piece.text)
+    .join("");
 
 test("equal arguments in another order and with other blanks give equal text", () => {
-  expect(callText({ name: "f", arguments: '{"b": [1, {"d":2,"c":3}], "a": "x"}' })).toBe(callText({ name: "f", arguments: '{"a":"x","b":[1,{"c":3,"d":2}]}' }));
+  expect(callText({ name: "f", arguments: '{"b": [1, {"d":2,"c":3}], "a": "x"}' })).toBe(
+    callText({ name: "f", arguments: '{"a":"x","b":[1,{"c":3,"d":2}]}' }),
+  );
 });
 
 test("arguments that are no JSON object are shown as they are", () => {
@@ -15,12 +21,20 @@ test("arguments that are no JSON object are shown as they are", () => {
 
 test("a short call takes one line, a long one a line for each argument", () => {
   expect(callOnFewLines({ name: "f", arguments: '{"a": 1, "b": "x"}' })).toBe('f(a: 1, b: "x")');
-  expect(callOnFewLines({ name: "f", arguments: JSON.stringify({ a: "x".repeat(90), b: 1 }) }).split("\n")).toHaveLength(4);
+  expect(
+    callOnFewLines({ name: "f", arguments: JSON.stringify({ a: "x".repeat(90), b: 1 }) }).split("\n"),
+  ).toHaveLength(4);
 });
 
 test("the difference gives both texts back, and marks the argument that differs", () => {
-  const accepted = actText({ content: null, calls: [{ name: "get", arguments: '{"day": "2024-05-01", "city": "Oslo"}' }] });
-  const sampled = actText({ content: null, calls: [{ name: "get", arguments: '{"city": "Oslo", "day": "2024-05-02"}' }] });
+  const accepted = actText({
+    content: null,
+    calls: [{ name: "get", arguments: '{"day": "2024-05-01", "city": "Oslo"}' }],
+  });
+  const sampled = actText({
+    content: null,
+    calls: [{ name: "get", arguments: '{"city": "Oslo", "day": "2024-05-02"}' }],
+  });
   const pieces = difference(accepted, sampled);
   expect(text(pieces, "same", "missing")).toBe(accepted);
   expect(text(pieces, "same", "extra")).toBe(sampled);

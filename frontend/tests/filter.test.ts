@@ -6,7 +6,8 @@ import { madeRun } from "./runs";
 
 const run = madeRun();
 const PROFILE = 0;
-const turns = (params: Params, labelled: string[] = []) => matching(run, PROFILE, filterOf(params), (id) => labelled.includes(id));
+const turns = (params: Params, labelled: string[] = []) =>
+  matching(run, PROFILE, filterOf(params), (id) => labelled.includes(id));
 const all = Array.from({ length: run.numTurns }, (_, turn) => turn);
 
 test("no filter keeps every turn", () => expect(turns({})).toEqual(all));
@@ -31,7 +32,11 @@ test("filters combine", () => {
     expect([run.tool(turn), run.isPivot(turn)]).toEqual(["get_order", true]);
     expect(run.count(PROFILE, turn, "cut_off")).toBeGreaterThan(0);
   }
-  expect(turns({ tool: "get_order", only: "pivot,malformed", split: "train" }).every((turn) => run.count(PROFILE, turn, "malformed") > 0)).toBe(true);
+  expect(
+    turns({ tool: "get_order", only: "pivot,malformed", split: "train" }).every(
+      (turn) => run.count(PROFILE, turn, "malformed") > 0,
+    ),
+  ).toBe(true);
 });
 
 test("labels and clusters select turns", () => {
@@ -40,7 +45,12 @@ test("labels and clusters select turns", () => {
 });
 
 test("a range that cannot be read filters nothing", () => {
-  expect([range("a..b", 0, 1), range("0.2", 0, 1), range("..0.4", 0, 1), range("3..", 1, 99)]).toEqual([undefined, undefined, [0, 0.4], [3, 99]]);
+  expect([range("a..b", 0, 1), range("0.2", 0, 1), range("..0.4", 0, 1), range("3..", 1, 99)]).toEqual([
+    undefined,
+    undefined,
+    [0, 0.4],
+    [3, 99],
+  ]);
 });
 
 test("a click on a bar of the histogram shows exactly the turns that the bar counts", () => {

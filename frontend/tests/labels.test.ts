@@ -7,7 +7,10 @@ const act = { content: null, calls: [{ name: "f", arguments: "{}" }] };
 
 function memory() {
   const kept = new Map<string, string>();
-  return { getItem: (key: string) => kept.get(key) ?? null, setItem: (key: string, value: string) => void kept.set(key, value) };
+  return {
+    getItem: (key: string) => kept.get(key) ?? null,
+    setItem: (key: string, value: string) => void kept.set(key, value),
+  };
 }
 
 test("the exported file has the agreed form, and reading it gives the labels back", () => {
@@ -20,7 +23,12 @@ test("the exported file has the agreed form, and reading it gives the labels bac
     run: "runs/x",
     trajectories_sha256: SHA,
     labels: [
-      { turn_id: "t1#4", drop: true, note: "wrong log", accept: [{ content: null, tool_calls: [{ name: "f", arguments: "{}" }] }] },
+      {
+        turn_id: "t1#4",
+        drop: true,
+        note: "wrong log",
+        accept: [{ content: null, tool_calls: [{ name: "f", arguments: "{}" }] }],
+      },
       { turn_id: "t1#6", drop: true },
     ],
   });
@@ -48,7 +56,14 @@ test("a page's own labels are there until the reader has some", () => {
 });
 
 test("labels stay in memory where storage is denied, and count as unsaved until they are exported", () => {
-  const denied = { getItem: () => { throw new Error("denied"); }, setItem: () => { throw new Error("denied"); } };
+  const denied = {
+    getItem: () => {
+      throw new Error("denied");
+    },
+    setItem: () => {
+      throw new Error("denied");
+    },
+  };
   const store = new LabelStore("k", new Map(), denied);
   store.update("t1#4", { drop: true });
   expect([store.kept, store.snapshot().size, store.unsaved]).toEqual([false, 1, true]);
@@ -66,7 +81,12 @@ test.each([
 });
 
 test("labels of unknown turns and of other data are reported", () => {
-  const file = { format: "pivotrl-labels-1", run: "x", trajectories_sha256: "00", labels: [{ turn_id: "gone#1", drop: true }] };
+  const file = {
+    format: "pivotrl-labels-1",
+    run: "x",
+    trajectories_sha256: "00",
+    labels: [{ turn_id: "gone#1", drop: true }],
+  };
   const read = fromFile(JSON.stringify(file), SHA, () => false);
   expect([read.labels.size, read.unknown, read.otherData]).toEqual([0, ["gone#1"], true]);
 });

@@ -37,7 +37,9 @@ test("equal samples are one card with their number, and a wrong argument is mark
   const turn = run.index.results[0]?.turn.find((each) => run.reason(0, each) === wrong) ?? -1;
   const samples = await run.samples(0, turn);
   await openTurn(run.turnId(turn));
-  await waitFor(() => expect(screen.getByTestId("action-0").textContent).toContain(`${samples?.actions[0]?.count} of 8`));
+  await waitFor(() =>
+    expect(screen.getByTestId("action-0").textContent).toContain(`${samples?.actions[0]?.count} of 8`),
+  );
   expect(screen.getAllByTestId(/^action-/)).toHaveLength(samples?.actions.length ?? -1);
   const marks = document.querySelectorAll("[data-testid=difference] pre ins, [data-testid=difference] pre del");
   expect(marks.length).toBeGreaterThan(0);
@@ -54,7 +56,9 @@ test("keys go to the next pivot, to the next trajectory, and label", async () =>
   const user = userEvent.setup();
   await openTurn(pivot);
   await user.keyboard("p");
-  await waitFor(() => expect(decodeURIComponent(window.location.hash)).toMatch(new RegExp(`turn=${run.turnId(pivots[1] ?? -1)}$`)));
+  await waitFor(() =>
+    expect(decodeURIComponent(window.location.hash)).toMatch(new RegExp(`turn=${run.turnId(pivots[1] ?? -1)}$`)),
+  );
   await user.keyboard("l");
   await waitFor(() => expect(screen.getByTestId("labels").textContent).toContain("1"));
   await user.keyboard("J");

@@ -3,7 +3,9 @@ import { tabSeparated } from "../src/text/table";
 import { visible } from "../src/text/visible";
 
 test("escapes and control characters become symbols; plain text is untouched", () => {
-  const text = visible("a\u001b[31mred\u001b[0m\ttab\r\nline\u0007 \u202Egnp").map((piece) => piece.text).join("");
+  const text = visible("a\u001b[31mred\u001b[0m\ttab\r\nline\u0007 \u202Egnp")
+    .map((piece) => piece.text)
+    .join("");
   expect(text).toBe("a␛[31mred␛[0m\ttab\nline␇ ⟨U+202E⟩gnp");
   expect(visible("plain")).toEqual([{ text: "plain", control: false }]);
 });

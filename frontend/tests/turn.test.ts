@@ -25,7 +25,9 @@ test("the largest loss comes first, and turns judged once are left out", () => {
   expect(losses).toEqual([...losses].sort((a, b) => a - b));
   expect(sortChanges(changes, "gain")[0]?.change).toBe(Math.max(...losses));
   expect(better + worse + same).toBe(changes.length);
-  expect(changes.length + unpaired).toBe(new Set([...(run.index.results[1]?.turn ?? []), ...(run.index.results[2]?.turn ?? [])]).size);
+  expect(changes.length + unpaired).toBe(
+    new Set([...(run.index.results[1]?.turn ?? []), ...(run.index.results[2]?.turn ?? [])]).size,
+  );
 });
 
 test("rewards by training step leave out what has no verdict", async () => {
@@ -37,14 +39,31 @@ test("rewards by training step leave out what has no verdict", async () => {
 });
 
 test("playback shows every message once", () => {
-  const message = (role: "system" | "user" | "assistant" | "tool") => ({ role, content: "", reasoning: null, calls: [], call_id: null });
-  const list = [message("system"), message("user"), message("assistant"), message("tool"), message("assistant"), message("user")];
-  expect(frames(list)).toEqual([{ start: 0, end: 2 }, { start: 2, end: 4 }, { start: 4, end: 6 }]);
+  const message = (role: "system" | "user" | "assistant" | "tool") => ({
+    role,
+    content: "",
+    reasoning: null,
+    calls: [],
+    call_id: null,
+  });
+  const list = [
+    message("system"),
+    message("user"),
+    message("assistant"),
+    message("tool"),
+    message("assistant"),
+    message("user"),
+  ];
+  expect(frames(list)).toEqual([
+    { start: 0, end: 2 },
+    { start: 2, end: 4 },
+    { start: 4, end: 6 },
+  ]);
   expect(frames([message("assistant")])).toEqual([{ start: 0, end: 1 }]);
 });
 
 test("keys step through turns, trajectories and pivots", () => {
-  const last = (run.turnsOf(0).at(-1) ?? 0);
+  const last = run.turnsOf(0).at(-1) ?? 0;
   expect(inTrajectory(run, last, 1)).toBeUndefined();
   expect(otherTrajectory(run, 2, 1)).toBe(last + 1);
   expect(otherTrajectory(run, last + 3, -1)).toBe(0);
@@ -65,7 +84,11 @@ test("unknown comes last, whichever way a list is sorted", () => {
 });
 
 test("ids sort as people count", () => {
-  expect(sortSummaries(summaries(run, 0), "id").slice(0, 3).map(({ id }) => id)).toEqual(["t0", "t1", "t2"]);
+  expect(
+    sortSummaries(summaries(run, 0), "id")
+      .slice(0, 3)
+      .map(({ id }) => id),
+  ).toEqual(["t0", "t1", "t2"]);
 });
 
 test("the interval of a pass rate is Wilson's", () => {
@@ -76,5 +99,11 @@ test("the interval of a pass rate is Wilson's", () => {
 });
 
 test("heat has its strongest colour at the end of the scale", () => {
-  expect([strength("logprob", 0), strength("logprob", -9), strength("ratio", 1), strength("ratio", 0.5), strength("entropy", 1.5)]).toEqual([0, 1, 0, -1, 0.5]);
+  expect([
+    strength("logprob", 0),
+    strength("logprob", -9),
+    strength("ratio", 1),
+    strength("ratio", 0.5),
+    strength("entropy", 1.5),
+  ]).toEqual([0, 1, 0, -1, 0.5]);
 });

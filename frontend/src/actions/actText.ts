@@ -26,7 +26,10 @@ export function callOnFewLines(call: Call): string {
 }
 
 function oneLine(text: string): string {
-  return text.replace(/\(\n\s+/g, "(").replace(/\n\)/g, ")").replace(/\n\s+/g, ", ");
+  return text
+    .replace(/\(\n\s+/g, "(")
+    .replace(/\n\)/g, ")")
+    .replace(/\n\s+/g, ", ");
 }
 
 /** JSON with sorted keys; a multi-line string as it reads, because that is what people compare. */
@@ -38,7 +41,11 @@ function valueText(value: unknown): string {
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (value === null || typeof value !== "object") return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => [key, sorted(item)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, item]) => [key, sorted(item)]),
+  );
 }
 
 /** JSON with short lists and objects on one line. */

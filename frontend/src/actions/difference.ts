@@ -27,7 +27,10 @@ function piece(change: { added: boolean; removed: boolean; value: string }): Pie
 
 /** Letters in both texts. Blanks and punctuation are in any two calls, so they do not count. */
 function shared(pieces: Piece[]): number {
-  return pieces.reduce((sum, { kind, text }) => sum + (kind === "same" ? text.replace(/[^\p{L}\p{N}]/gu, "").length : 0), 0);
+  return pieces.reduce(
+    (sum, { kind, text }) => sum + (kind === "same" ? text.replace(/[^\p{L}\p{N}]/gu, "").length : 0),
+    0,
+  );
 }
 
 /** "2024-05-01" against "2024-05-02" is clearer by letters, unless hardly a letter is shared. */
@@ -35,7 +38,12 @@ function refine(pieces: Piece[]): Piece[] {
   const refined: Piece[] = [];
   for (let i = 0; i < pieces.length; i++) {
     const [old, fresh] = [pieces[i], pieces[i + 1]];
-    if (old?.kind === "missing" && fresh?.kind === "extra" && old.text.length + fresh.text.length < SHORT && !/\s/.test(old.text + fresh.text)) {
+    if (
+      old?.kind === "missing" &&
+      fresh?.kind === "extra" &&
+      old.text.length + fresh.text.length < SHORT &&
+      !/\s/.test(old.text + fresh.text)
+    ) {
       const letters = diffChars(old.text, fresh.text).map(piece);
       if (letters.length <= 4 && 2 * shared(letters) >= Math.max(old.text.length, fresh.text.length)) {
         refined.push(...letters);

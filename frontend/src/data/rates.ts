@@ -24,5 +24,6 @@ export function shortRate(rate: number | null | undefined): string {
 
 export function signed(change: number | null): string {
   if (change === null) return "–";
-  return change === 0 ? "0" : `${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(2)}`;
+  if (change === 0) return "0";
+  return Math.abs(change) < 0.005 ? "0.00" : `${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(2)}`;
 }

@@ -40,7 +40,10 @@ export class Run {
   }
 
   findSource(name: string | undefined): number {
-    return Math.max(0, this.head.sources.findIndex((source) => source.name === name));
+    return Math.max(
+      0,
+      this.head.sources.findIndex((source) => source.name === name),
+    );
   }
 
   trajectoryOf(turn: number): number {

@@ -52,7 +52,12 @@ export function matching(run: Run, source: number, filter: Filter, labelled: (tu
   return turns;
 }
 
-function compile(run: Run, source: number, filter: Filter, labelled: (turnId: string) => boolean): (turn: number) => boolean {
+function compile(
+  run: Run,
+  source: number,
+  filter: Filter,
+  labelled: (turnId: string) => boolean,
+): (turn: number) => boolean {
   const { turns, trajectories, clusters } = run.index;
   const tests: ((turn: number) => boolean)[] = [];
   const { tool, reason, status, outcome, split, rate, depth, cluster, only } = filter;

@@ -39,7 +39,6 @@ export function useMatches(run: Run, search: Search, params: Params, source: num
   const passing = useMemo(
     () => matching(run, source, filterOf(params), (turnId) => labels.has(turnId)),
     // `params` changes with every step; only the filters in it matter here.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
     [run, source, filterText, labels],
   );
   return useMemo(() => {

@@ -11,7 +11,7 @@ export function useGlobalKeys(state: AppState, openPanel: (panel: "help" | "labe
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "Escape" && leaveField(event.target)) return;
+      if (event.key === "Escape" && leaveField(event)) return;
       if (isTyping(event.target)) return;
       if (event.key === "?") openPanel("help");
       else if (event.key === "/") focusSearch(state.params);
@@ -39,10 +39,26 @@ function turnKey(state: AppState, key: string): boolean {
     k: () => show(inTrajectory(run, turn, -1), "This is the first turn of the trajectory. K goes to the one before."),
     J: () => show(otherTrajectory(run, turn, 1), "This is the last trajectory."),
     K: () => show(otherTrajectory(run, turn, -1), "This is the first trajectory."),
-    p: () => show(step(run, turn, 1, (each) => run.isPivot(each)), "There is no pivot after this turn."),
-    P: () => show(step(run, turn, -1, (each) => run.isPivot(each)), "There is no pivot before this turn."),
-    n: () => show(step(run, turn, by, (each) => matches.set.has(each)), "No further turn matches the filters."),
-    N: () => show(step(run, turn, -1, (each) => matches.set.has(each)), "No earlier turn matches the filters."),
+    p: () =>
+      show(
+        step(run, turn, 1, (each) => run.isPivot(each)),
+        "There is no pivot after this turn.",
+      ),
+    P: () =>
+      show(
+        step(run, turn, -1, (each) => run.isPivot(each)),
+        "There is no pivot before this turn.",
+      ),
+    n: () =>
+      show(
+        step(run, turn, by, (each) => matches.set.has(each)),
+        "No further turn matches the filters.",
+      ),
+    N: () =>
+      show(
+        step(run, turn, -1, (each) => matches.set.has(each)),
+        "No earlier turn matches the filters.",
+      ),
     l: () => {
       const { drop } = labelOf(labels.snapshot(), run.turnId(turn));
       labels.update(run.turnId(turn), { drop: !drop });
@@ -59,9 +75,11 @@ export function kept(params: Params): Params {
   return { ...(params.show ? { show: params.show } : {}), ...(params.channel ? { channel: params.channel } : {}) };
 }
 
-function leaveField(target: EventTarget | null): boolean {
+function leaveField(event: KeyboardEvent): boolean {
+  const { target } = event;
   if (!isTyping(target) || !(target instanceof HTMLElement)) return false;
   if (target.closest("[role=dialog]")) return true;
+  event.preventDefault(); // Browsers would also empty a search field.
   target.blur();
   return true;
 }
@@ -84,6 +102,9 @@ function otherSource({ run, params, source, say }: AppState, by: 1 | -1): void {
 function openCompare({ run, params, say }: AppState): void {
   if (run.head.pairs.length === 0) return say("This run has no two sources to compare.");
   const turn = viewOf(params) === "turn" ? run.findTurn(params.turn ?? "") : undefined;
-  const pair = turn === undefined ? -1 : run.head.pairs.findIndex(([a, b]) => run.rate(a, turn) !== null && run.rate(b, turn) !== null);
+  const pair =
+    turn === undefined
+      ? -1
+      : run.head.pairs.findIndex(([a, b]) => run.rate(a, turn) !== null && run.rate(b, turn) !== null);
   go(inView(params, "compare", pair >= 0 && params.turn ? { pair: String(pair), turn: params.turn } : {}));
 }

@@ -60,7 +60,8 @@ export function fromEntries(entries: FileLabel[]): Map<string, Label> {
 
 function acts(entry: FileLabel): Act[] {
   if (entry.accept === undefined) return [];
-  if (!Array.isArray(entry.accept)) throw new Error(`The label of ${entry.turn_id} has an "accept" that is not a list.`);
+  if (!Array.isArray(entry.accept))
+    throw new Error(`The label of ${entry.turn_id} has an "accept" that is not a list.`);
   return entry.accept.map(({ content, tool_calls }) => ({
     content: content ?? null,
     calls: (tool_calls ?? []).map(({ name, arguments: text }) => ({ name: String(name), arguments: String(text) })),

@@ -3,7 +3,17 @@
  * README.md lists.
  */
 export const FILTER_KEYS = [
-  "q", "in", "tool", "reason", "status", "outcome", "split", "rate", "depth", "only", "cluster",
+  "q",
+  "in",
+  "tool",
+  "reason",
+  "status",
+  "outcome",
+  "split",
+  "rate",
+  "depth",
+  "only",
+  "cluster",
 ] as const;
 const VIEW_KEYS = ["turn", "sample", "show", "channel", "trajectory", "at", "pair", "order"] as const;
 const KEYS = ["view", "source", ...VIEW_KEYS, "sort", "rows", ...FILTER_KEYS] as const;

@@ -65,7 +65,9 @@ export class Search {
 
 /** Chunks with messages or samples. Rendered prompts repeat the messages and are not searched. */
 function searched({ index }: Run): number[] {
-  return [...new Set([index.trajectories.chunk, ...index.results.map(({ chunk }) => chunk)].flat())].sort((a, b) => a - b);
+  return [...new Set([index.trajectories.chunk, ...index.results.map(({ chunk }) => chunk)].flat())].sort(
+    (a, b) => a - b,
+  );
 }
 
 function inWorker(): Ask | undefined {

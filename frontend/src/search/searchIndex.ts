@@ -41,7 +41,9 @@ export class SearchIndex {
     const { chunk, slot } = index.trajectories;
     chunk.forEach((number, trajectory) => this.trajectoryAt.set(`${number}/${slot[trajectory]}`, trajectory));
     index.results.forEach((results, source) =>
-      results.turn.forEach((turn, row) => this.samplesAt.set(`${results.chunk[row]}/${results.slot[row]}`, [source, turn])),
+      results.turn.forEach((turn, row) =>
+        this.samplesAt.set(`${results.chunk[row]}/${results.slot[row]}`, [source, turn]),
+      ),
     );
   }
 
@@ -94,7 +96,7 @@ export class SearchIndex {
     };
     for (const block of this.blocks) {
       let doc = 0;
-      for (let at = block.lower.indexOf(term); at >= 0; ) {
+      for (let at = block.lower.indexOf(term); at >= 0;) {
         doc = docAt(block.starts, at, doc);
         const end = block.starts[doc + 1] ?? block.lower.length;
         const owner = block.source[doc] ?? -1;
@@ -113,7 +115,12 @@ export class SearchIndex {
   /** The turns that have a message in their context. The demonstrated action of a turn is context only after it. */
   private later(turn: number, isAction: boolean, visit: (turn: number) => void): void {
     const { trajectory } = this.index.turns;
-    for (let each = isAction ? turn + 1 : turn; trajectory[each] === trajectory[turn] && each < trajectory.length; each++) visit(each);
+    for (
+      let each = isAction ? turn + 1 : turn;
+      trajectory[each] === trajectory[turn] && each < trajectory.length;
+      each++
+    )
+      visit(each);
   }
 }
 
@@ -147,7 +154,9 @@ class BlockBuilder {
 }
 
 export function terms(query: string): string[] {
-  return [...query.toLowerCase().matchAll(/"([^"]+)"|(\S+)/g)].map((match) => match[1] ?? match[2] ?? "").filter((term) => term !== '"');
+  return [...query.toLowerCase().matchAll(/"([^"]+)"|(\S+)/g)]
+    .map((match) => match[1] ?? match[2] ?? "")
+    .filter((term) => term !== '"');
 }
 
 function inScope(kind: number, owner: number, scope: Scope): boolean {

@@ -8,7 +8,10 @@ export type Request =
   | { kind: "find"; query: string; source: number; scope: Scope }
   | { kind: "snippets"; turns: number[] };
 
-export type Reply = { kind: "added" } | { kind: "found"; turns: number[]; milliseconds: number } | { kind: "snippets"; snippets: Snippet[] };
+export type Reply =
+  | { kind: "added" }
+  | { kind: "found"; turns: number[]; milliseconds: number }
+  | { kind: "snippets"; snippets: Snippet[] };
 
 /** Holds the index and the hits of the last query. Runs in a worker, or in the page where workers are not allowed. */
 export class Searcher {
@@ -30,7 +33,9 @@ export class Searcher {
       this.hits = new Map(hits.map((hit) => [hit.turn, hit]));
       return { kind: "found", turns: hits.map((hit) => hit.turn), milliseconds: performance.now() - start };
     }
-    const snippets = request.turns.map((turn) => this.hits.get(turn)?.snippet() ?? { before: "", match: "", after: "" });
+    const snippets = request.turns.map(
+      (turn) => this.hits.get(turn)?.snippet() ?? { before: "", match: "", after: "" },
+    );
     return { kind: "snippets", snippets };
   }
 }

@@ -5,8 +5,8 @@ export interface TextPiece {
 }
 
 // C0 controls but tab and newline, DEL, C1 controls, and characters that turn the direction of text around.
-// eslint-disable-next-line no-control-regex
-const CONTROL = /\u001b\[[0-9;?]*[ -/]*[@-~]|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
+const CONTROL =
+  /\u001b\[[0-9;?]*[ -/]*[@-~]|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
 
 /** Splits text at escapes and control characters. An ANSI colour becomes "␛[31m": visible, without effect. */
 export function visible(text: string): TextPiece[] {

@@ -9,5 +9,7 @@ export interface Frame {
 export function frames(messages: Msg[]): Frame[] {
   const starts = messages.flatMap((message, at) => (message.role === "assistant" ? [at] : []));
   const bounds = starts[0] === 0 ? starts : [0, ...starts];
-  return bounds.map((start, i) => ({ start, end: bounds[i + 1] ?? messages.length })).filter(({ start, end }) => end > start);
+  return bounds
+    .map((start, i) => ({ start, end: bounds[i + 1] ?? messages.length }))
+    .filter(({ start, end }) => end > start);
 }

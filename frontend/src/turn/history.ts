@@ -20,5 +20,7 @@ export function byStep(samples: TurnSamples): StepRewards[] {
       else entry.rewards.push(sample.reward);
     }
   }
-  return [...steps].sort(([a], [b]) => a - b).map(([step, { rewards, unknown }]) => ({ step, rewards, unknown, mean: mean(rewards) }));
+  return [...steps]
+    .sort(([a], [b]) => a - b)
+    .map(([step, { rewards, unknown }]) => ({ step, rewards, unknown, mean: mean(rewards) }));
 }

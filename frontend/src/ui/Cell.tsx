@@ -18,7 +18,14 @@ interface Props {
 export const Cell = memo(function Cell({ run, source, turn, href, current, dimmed, tabbable, labelled }: Props) {
   const state = run.state(source, turn);
   const rate = run.rate(source, turn);
-  const classes = ["cell", state, run.isPivot(turn) && "pivot", current && "current", dimmed && "dimmed", labelled && "labelled"];
+  const classes = [
+    "cell",
+    state,
+    run.isPivot(turn) && "pivot",
+    current && "current",
+    dimmed && "dimmed",
+    labelled && "labelled",
+  ];
   return (
     <a
       href={href}

@@ -15,7 +15,11 @@ export function CellCard({ children }: { children: ReactNode }) {
     const cell = target instanceof Element ? target.closest<HTMLElement>(".cell[data-turn]") : null;
     if (!cell) return setPlace(null);
     const box = cell.getBoundingClientRect();
-    setPlace({ turn: Number(cell.dataset.turn), left: Math.min(box.left, window.innerWidth - 270), top: box.bottom + 8 });
+    setPlace({
+      turn: Number(cell.dataset.turn),
+      left: Math.min(box.left, window.innerWidth - 270),
+      top: box.bottom + 8,
+    });
   };
   useEffect(() => {
     const hide = (event: Event) => {
@@ -29,7 +33,12 @@ export function CellCard({ children }: { children: ReactNode }) {
     };
   }, []);
   return (
-    <div onPointerOver={(event) => show(event.target)} onPointerLeave={() => setPlace(null)} onFocus={(event) => show(event.target)} onBlur={() => setPlace(null)}>
+    <div
+      onPointerOver={(event) => show(event.target)}
+      onPointerLeave={() => setPlace(null)}
+      onFocus={(event) => show(event.target)}
+      onBlur={() => setPlace(null)}
+    >
       {children}
       {place && <Card {...place} />}
     </div>

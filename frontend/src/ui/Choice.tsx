@@ -16,7 +16,13 @@ export function Choice<T extends string>({ label, value, options, onChange, test
       <legend className="hidden">{label}</legend>
       {options.map(([option, text]) => (
         <label key={option} data-chosen={option === value}>
-          <input type="radio" name={name} checked={option === value} onChange={() => onChange(option)} data-testid={`${testId}-${option}`} />
+          <input
+            type="radio"
+            name={name}
+            checked={option === value}
+            onChange={() => onChange(option)}
+            data-testid={`${testId}-${option}`}
+          />
           {text}
         </label>
       ))}

@@ -4,7 +4,15 @@ const MOST_LETTERS = 1400;
 const MOST_LINES = 18;
 
 /** Long text shows its beginning and its length, with a button for the rest. */
-export function Folded({ text, children, most = MOST_LETTERS }: { text: string; children: (shown: string) => ReactNode; most?: number }) {
+export function Folded({
+  text,
+  children,
+  most = MOST_LETTERS,
+}: {
+  text: string;
+  children: (shown: string) => ReactNode;
+  most?: number;
+}) {
   const [open, setOpen] = useState(false);
   const short = beginning(text, most);
   if (short.length === text.length) return <>{children(text)}</>;

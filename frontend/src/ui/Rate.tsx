@@ -5,7 +5,10 @@ import { rateColour } from "./colour";
 export function Rate({ rate, title }: { rate: number | null; title?: string }) {
   return (
     <span className="rate" title={title}>
-      <span className={rate === null ? "swatch unknown" : "swatch"} style={rate === null ? {} : { backgroundColor: rateColour(rate) }} />
+      <span
+        className={rate === null ? "swatch unknown" : "swatch"}
+        style={rate === null ? {} : { backgroundColor: rateColour(rate) }}
+      />
       <span className="number">{shortRate(rate)}</span>
     </span>
   );

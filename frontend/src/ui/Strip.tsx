@@ -43,7 +43,11 @@ export const Strip = memo(function Strip({ trajectory, current, dim, of }: Props
 function moveFocus(event: KeyboardEvent): void {
   if (!(event.target instanceof HTMLElement) || !event.target.classList.contains("cell")) return;
   const next =
-    event.key === "ArrowRight" ? event.target.nextElementSibling : event.key === "ArrowLeft" ? event.target.previousElementSibling : null;
+    event.key === "ArrowRight"
+      ? event.target.nextElementSibling
+      : event.key === "ArrowLeft"
+        ? event.target.previousElementSibling
+        : null;
   if (!(next instanceof HTMLElement)) return;
   event.preventDefault();
   next.focus();

@@ -9,12 +9,12 @@ export function useLoaded<T>(load: () => Promise<T>, dependencies: DependencyLis
     let current = true;
     load().then(
       (value) => current && setLoaded({ state: "ready", value }),
-      (error: unknown) => current && setLoaded({ state: "failed", message: error instanceof Error ? error.message : String(error) }),
+      (error: unknown) =>
+        current && setLoaded({ state: "failed", message: error instanceof Error ? error.message : String(error) }),
     );
     return () => {
       current = false;
     };
-    // eslint-disable-next-line react-hooks/exhaustive-deps
   }, dependencies);
   return loaded;
 }

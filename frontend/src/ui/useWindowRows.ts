@@ -6,7 +6,10 @@ import { usePrinting } from "./usePrinting";
 const MOST_PRINTED = 400;
 
 /** Rows that exist only while they are near the screen. The page itself scrolls, so it works on a phone and prints. */
-export function useWindowRows(count: number, height: number): {
+export function useWindowRows(
+  count: number,
+  height: number,
+): {
   list: RefObject<HTMLDivElement | null>;
   virtual: ReturnType<typeof useWindowVirtualizer<HTMLElement>>;
   rows: { index: number; style: CSSProperties }[];
@@ -32,9 +35,14 @@ export function useWindowRows(count: number, height: number): {
     scrollPaddingEnd: 40,
   });
   if (printing) {
-    const rows = Array.from({ length: Math.min(count, MOST_PRINTED) }, (_, index) => ({ index, style: { position: "static" as const } }));
+    const rows = Array.from({ length: Math.min(count, MOST_PRINTED) }, (_, index) => ({
+      index,
+      style: { position: "static" as const },
+    }));
     return { list, virtual, rows, box: {} };
   }
-  const rows = virtual.getVirtualItems().map(({ index, start }) => ({ index, style: { transform: `translateY(${start - offset}px)` } }));
+  const rows = virtual
+    .getVirtualItems()
+    .map(({ index, start }) => ({ index, style: { transform: `translateY(${start - offset}px)` } }));
   return { list, virtual, rows, box: { height: virtual.getTotalSize() } };
 }

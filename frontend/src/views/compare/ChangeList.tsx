@@ -20,7 +20,12 @@ interface Props {
 export function ChangeList({ changes, current, pair, order }: Props) {
   const { run, params } = useApp();
   const box = useRef<HTMLDivElement>(null);
-  const virtual = useVirtualizer({ count: changes.length, getScrollElement: () => box.current, estimateSize: () => ROW, overscan: 6 });
+  const virtual = useVirtualizer({
+    count: changes.length,
+    getScrollElement: () => box.current,
+    estimateSize: () => ROW,
+    overscan: 6,
+  });
   const at = changes.findIndex(({ turn }) => turn === current);
   useEffect(() => {
     if (at >= 0) virtual.scrollToIndex(at);

@@ -28,22 +28,43 @@ export function Compare() {
   const sorted = useMemo(() => sortChanges(comparison?.changes ?? [], order), [comparison, order]);
   const named = run.findTurn(params.turn ?? "");
   const current = named !== undefined && sorted.some(({ turn }) => turn === named) ? named : sorted[0]?.turn;
-  useSteps(sorted.map(({ turn }) => turn), current, (turn) => change({ ...params, view: "compare", turn: run.turnId(turn) }));
+  useSteps(
+    sorted.map(({ turn }) => turn),
+    current,
+    (turn) => change({ ...params, view: "compare", turn: run.turnId(turn) }),
+  );
 
   if (!pair || !comparison) {
-    return <p className="nothing">This run has no two sources with the same turns. An evaluation before and after training, or a second run given to pivotrl view, makes them.</p>;
+    return (
+      <p className="nothing">
+        This run has no two sources with the same turns. An evaluation before and after training, or a second run given
+        to pivotrl view, makes them.
+      </p>
+    );
   }
   const { better, worse, same, mean, unpaired } = comparison;
   return (
     <>
       <div className="table-title">
         <h1>Compare</h1>
-        <Select label="Pair" value={String(chosen)} options={pairs.map(([, , title], i) => [String(i), title])} onChange={(value) => change({ view: "compare", pair: value, order })} testId="pair" />
-        <Choice label="Order" value={order} options={ORDERS} onChange={(value) => change({ ...params, order: value, turn: "" })} testId="order" />
+        <Select
+          label="Pair"
+          value={String(chosen)}
+          options={pairs.map(([, , title], i) => [String(i), title])}
+          onChange={(value) => change({ view: "compare", pair: value, order })}
+          testId="pair"
+        />
+        <Choice
+          label="Order"
+          value={order}
+          options={ORDERS}
+          onChange={(value) => change({ ...params, order: value, turn: "" })}
+          testId="order"
+        />
       </div>
       <p className="compare-summary" data-testid="compare-summary">
-        <b>{comparison.changes.length.toLocaleString("en")}</b> turns in both: <b className="gain">{better} better</b>, <b className="loss">{worse} worse</b>, {same} the same. Mean change{" "}
-        <b>{signed(mean)}</b>
+        <b>{comparison.changes.length.toLocaleString("en")}</b> turns in both: <b className="gain">{better} better</b>,{" "}
+        <b className="loss">{worse} worse</b>, {same} the same. Mean change <b>{signed(mean)}</b>
         {unpaired > 0 && <span className="quiet"> · {unpaired} judged in only one of them and left out</span>}
         <span className="quiet">
           {" "}
@@ -62,7 +83,14 @@ export function Compare() {
 function useSteps(turns: number[], current: number | undefined, show: (turn: number) => void): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || (event.key !== "j" && event.key !== "k")) return;
+      if (
+        event.ctrlKey ||
+        event.metaKey ||
+        event.altKey ||
+        isTyping(event.target) ||
+        (event.key !== "j" && event.key !== "k")
+      )
+        return;
       const next = turns[turns.indexOf(current ?? -1) + (event.key === "j" ? 1 : -1)];
       if (next !== undefined) show(next);
       event.preventDefault();

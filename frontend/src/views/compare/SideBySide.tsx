@@ -15,7 +15,10 @@ export function SideBySide({ turn, before, after }: { turn: number; before: numb
   const { run, params } = useApp();
   const id = run.turnId(turn);
   const loaded = useLoaded(
-    async () => ({ sides: await Promise.all([before, after].map((source) => run.samples(source, turn))), text: await run.trajectoryText(run.trajectoryOf(turn)) }),
+    async () => ({
+      sides: await Promise.all([before, after].map((source) => run.samples(source, turn))),
+      text: await run.trajectoryText(run.trajectoryOf(turn)),
+    }),
     [run, turn, before, after],
   );
   return (
@@ -24,7 +27,11 @@ export function SideBySide({ turn, before, after }: { turn: number; before: numb
         <h2>
           {id} · {run.tool(turn)}
         </h2>
-        <a className="button quiet-button" href={format(inView(params, "turn", { turn: id, source: run.head.sources[after]?.name ?? "" }))} data-testid="open-turn">
+        <a
+          className="button quiet-button"
+          href={format(inView(params, "turn", { turn: id, source: run.head.sources[after]?.name ?? "" }))}
+          data-testid="open-turn"
+        >
           Open the turn
         </a>
       </header>
@@ -54,15 +61,31 @@ export function SideBySide({ turn, before, after }: { turn: number; before: numb
   );
 }
 
-function Side({ source, turn, samples, testId }: { source: number; turn: number; samples: TurnSamples | null; testId: string }) {
+function Side({
+  source,
+  turn,
+  samples,
+  testId,
+}: {
+  source: number;
+  turn: number;
+  samples: TurnSamples | null;
+  testId: string;
+}) {
   const { run } = useApp();
   const rate = run.rate(source, turn);
   return (
-    <section className="side" data-testid={testId} aria-label={`${run.head.sources[source]?.title}: pass rate ${shortRate(rate)}`}>
+    <section
+      className="side"
+      data-testid={testId}
+      aria-label={`${run.head.sources[source]?.title}: pass rate ${shortRate(rate)}`}
+    >
       <h3>
         {run.head.sources[source]?.title} <Rate rate={rate} />
       </h3>
-      {samples?.actions.map((action, i) => <ActionCard key={i} turn={turn} action={action} samples={samples} number={i} compact />) ?? <p className="quiet">No samples.</p>}
+      {samples?.actions.map((action, i) => (
+        <ActionCard key={i} turn={turn} action={action} samples={samples} number={i} compact />
+      )) ?? <p className="quiet">No samples.</p>}
     </section>
   );
 }

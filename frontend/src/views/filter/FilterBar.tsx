@@ -24,8 +24,20 @@ export function FilterBar() {
     <div className="filters">
       <div className="filter-row">
         <SearchField />
-        <Select label="in" value={params.in ?? "here"} options={SCOPE_NAMES} onChange={(scope) => change({ ...params, in: scope === "here" ? "" : scope })} testId="search-in" />
-        <button type="button" className="button" aria-expanded={open} onClick={() => setOpen(!open)} data-testid="filters">
+        <Select
+          label="in"
+          value={params.in ?? "here"}
+          options={SCOPE_NAMES}
+          onChange={(scope) => change({ ...params, in: scope === "here" ? "" : scope })}
+          testId="search-in"
+        />
+        <button
+          type="button"
+          className="button"
+          aria-expanded={open}
+          onClick={() => setOpen(!open)}
+          data-testid="filters"
+        >
           Filters{active.length > 0 && <span className="count">{active.length}</span>}
         </button>
         <ResultCount />
@@ -42,7 +54,12 @@ export function FilterBar() {
             </li>
           ))}
           <li>
-            <button type="button" className="link" onClick={() => change(withoutFilters(params))} data-testid="clear-filters">
+            <button
+              type="button"
+              className="link"
+              onClick={() => change(withoutFilters(params))}
+              data-testid="clear-filters"
+            >
               Clear all
             </button>
           </li>
@@ -56,10 +73,13 @@ function SearchField() {
   const { params } = useApp();
   const [text, setText] = useState(params.q ?? "");
   useEffect(() => setText(params.q ?? ""), [params.q]);
+  const apply = () => {
+    if (text !== (currentParams().q ?? "")) change({ ...currentParams(), q: text });
+  };
   useEffect(() => {
-    if (text === (currentParams().q ?? "")) return;
-    const timer = setTimeout(() => change({ ...currentParams(), q: text }), TYPING_MILLISECONDS);
+    const timer = setTimeout(apply, TYPING_MILLISECONDS);
     return () => clearTimeout(timer);
+    // `apply` is made anew with each text.
   }, [text]);
   return (
     <input
@@ -71,6 +91,7 @@ function SearchField() {
       spellCheck={false}
       value={text}
       onChange={(event) => setText(event.target.value)}
+      onBlur={apply}
       data-testid="search"
     />
   );
@@ -82,12 +103,23 @@ function ResultCount() {
   const indexing = progress.done < progress.total && !progress.error;
   const filtered = FILTER_KEYS.some((key) => params[key]);
   return (
-    <span className="result-count" role="status" data-testid="result-count" data-milliseconds={matches.milliseconds ?? undefined} data-indexed={!indexing}>
-      {matches.searching ? "Searching…" : filtered ? `${count(matches.turns.length)} of ${count(run.numTurns)} turns` : `${count(run.numTurns)} turns`}
+    <span
+      className="result-count"
+      role="status"
+      data-testid="result-count"
+      data-milliseconds={matches.milliseconds ?? undefined}
+      data-indexed={!indexing}
+    >
+      {matches.searching
+        ? "Searching…"
+        : filtered
+          ? `${count(matches.turns.length)} of ${count(run.numTurns)} turns`
+          : `${count(run.numTurns)} turns`}
       {indexing && (
         <>
           {" · "}
-          <progress value={progress.done} max={progress.total} aria-label="Reading the texts for the search" /> reading texts
+          <progress value={progress.done} max={progress.total} aria-label="Reading the texts for the search" /> reading
+          texts
         </>
       )}
       {progress.error && ` · The search is incomplete: ${progress.error}`}

@@ -19,18 +19,70 @@ export function FilterFields() {
   };
   return (
     <div className="filter-fields" data-testid="filter-fields">
-      <Select label="Samples" value={params.outcome ?? ""} options={[ANY, ...OUTCOMES]} onChange={(value) => set("outcome", value)} testId="filter-outcome" />
-      <Select label="Tool" value={params.tool ?? ""} options={[ANY, ...options.tools]} onChange={(value) => set("tool", value)} testId="filter-tool" />
-      <Select label="Reason" value={params.reason ?? ""} options={[ANY, ...options.reasons]} onChange={(value) => set("reason", value)} testId="filter-reason" />
-      <Select label="Chosen or dropped" value={params.status ?? ""} options={[ANY, ...options.statuses]} onChange={(value) => set("status", value)} testId="filter-status" />
-      <Select label="Split" value={params.split ?? ""} options={[ANY, ...options.splits]} onChange={(value) => set("split", value)} testId="filter-split" />
-      <Range label="Pass rate" value={params.rate} least={0} most={1} step={0.05} onChange={(value) => set("rate", value)} testId="filter-rate" />
-      <Range label="Turn number" value={params.depth} least={1} most={9999} step={1} onChange={(value) => set("depth", value)} testId="filter-depth" />
+      <Select
+        label="Samples"
+        value={params.outcome ?? ""}
+        options={[ANY, ...OUTCOMES]}
+        onChange={(value) => set("outcome", value)}
+        testId="filter-outcome"
+      />
+      <Select
+        label="Tool"
+        value={params.tool ?? ""}
+        options={[ANY, ...options.tools]}
+        onChange={(value) => set("tool", value)}
+        testId="filter-tool"
+      />
+      <Select
+        label="Reason"
+        value={params.reason ?? ""}
+        options={[ANY, ...options.reasons]}
+        onChange={(value) => set("reason", value)}
+        testId="filter-reason"
+      />
+      <Select
+        label="Chosen or dropped"
+        value={params.status ?? ""}
+        options={[ANY, ...options.statuses]}
+        onChange={(value) => set("status", value)}
+        testId="filter-status"
+      />
+      <Select
+        label="Split"
+        value={params.split ?? ""}
+        options={[ANY, ...options.splits]}
+        onChange={(value) => set("split", value)}
+        testId="filter-split"
+      />
+      <Range
+        label="Pass rate"
+        value={params.rate}
+        least={0}
+        most={1}
+        step={0.05}
+        onChange={(value) => set("rate", value)}
+        testId="filter-rate"
+      />
+      <Range
+        label="Turn number"
+        value={params.depth}
+        least={1}
+        most={9999}
+        step={1}
+        onChange={(value) => set("depth", value)}
+        testId="filter-depth"
+      />
       <fieldset className="only">
         <legend>Only turns</legend>
         {ONLY.map(([flag, text]) => (
           <label key={flag}>
-            <input type="checkbox" checked={only.has(flag)} onChange={() => toggle(flag)} data-testid={`filter-${flag}`} /> {text}
+            <input
+              type="checkbox"
+              checked={only.has(flag)}
+              onChange={() => toggle(flag)}
+              data-testid={`filter-${flag}`}
+            />{" "}
+            {text}
           </label>
         ))}
       </fieldset>
@@ -54,16 +106,35 @@ function Range({ label, value, least, most, step, onChange, testId }: RangeProps
   return (
     <fieldset className="range">
       <legend>{label}</legend>
-      <input {...limits} aria-label={`${label} from`} placeholder={String(least)} value={low} onChange={(event) => onChange(formatRange(event.target.value, high))} data-testid={`${testId}-low`} />
+      <input
+        {...limits}
+        aria-label={`${label} from`}
+        placeholder={String(least)}
+        value={low}
+        onChange={(event) => onChange(formatRange(event.target.value, high))}
+        data-testid={`${testId}-low`}
+      />
       to
-      <input {...limits} aria-label={`${label} to`} placeholder={most < 9999 ? String(most) : "∞"} value={high} onChange={(event) => onChange(formatRange(low, event.target.value))} data-testid={`${testId}-high`} />
+      <input
+        {...limits}
+        aria-label={`${label} to`}
+        placeholder={most < 9999 ? String(most) : "∞"}
+        value={high}
+        onChange={(event) => onChange(formatRange(low, event.target.value))}
+        data-testid={`${testId}-high`}
+      />
     </fieldset>
   );
 }
 
 /** What occurs among the turns of this source, commonest first, with counts. */
 function present(run: ReturnType<typeof useApp>["run"], source: number) {
-  const [tools, reasons, statuses, splits] = [new Map<string, number>(), new Map<string, number>(), new Map<string, number>(), new Map<string, number>()];
+  const [tools, reasons, statuses, splits] = [
+    new Map<string, number>(),
+    new Map<string, number>(),
+    new Map<string, number>(),
+    new Map<string, number>(),
+  ];
   const count = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1);
   for (let turn = 0; turn < run.numTurns; turn++) {
     count(tools, run.tool(turn));
@@ -73,7 +144,9 @@ function present(run: ReturnType<typeof useApp>["run"], source: number) {
     if (reason >= 0) count(reasons, run.code(reason));
   }
   const list = (map: Map<string, number>, words: Record<string, string> = {}): [string, string][] =>
-    [...map].sort(([, a], [, b]) => b - a).map(([key, number]) => [key, `${words[key] ?? key} (${number.toLocaleString("en")})`]);
+    [...map]
+      .sort(([, a], [, b]) => b - a)
+      .map(([key, number]) => [key, `${words[key] ?? key} (${number.toLocaleString("en")})`]);
   return {
     tools: list(tools),
     reasons: list(reasons, run.head.explain.reasons),

@@ -27,7 +27,12 @@ export function Header({ openPanel }: { openPanel: (panel: "help" | "labels") =>
         </span>
         <nav aria-label="Views">
           {TABS.map(([tab, title]) => (
-            <a key={tab} href={format(inView(params, tab))} aria-current={(OVER[view] ?? view) === tab ? "page" : undefined} data-testid={`tab-${tab}`}>
+            <a
+              key={tab}
+              href={format(inView(params, tab))}
+              aria-current={(OVER[view] ?? view) === tab ? "page" : undefined}
+              data-testid={`tab-${tab}`}
+            >
               {title}
             </a>
           ))}
@@ -46,7 +51,13 @@ export function Header({ openPanel }: { openPanel: (panel: "help" | "labels") =>
             Labels <span className="count">{labels.size}</span>
           </button>
           <ThemeSwitch />
-          <button type="button" className="button square" aria-label="Help and keys" onClick={() => openPanel("help")} data-testid="help">
+          <button
+            type="button"
+            className="button square"
+            aria-label="Help and keys"
+            onClick={() => openPanel("help")}
+            data-testid="help"
+          >
             ?
           </button>
         </div>
@@ -66,7 +77,14 @@ function ThemeSwitch() {
     saveTheme(NEXT[theme]);
   };
   return (
-    <button type="button" className="button square" onClick={next} aria-label={`Colours: ${theme}. Switch to ${NEXT[theme]}`} title={`Colours: ${theme}`} data-testid="theme">
+    <button
+      type="button"
+      className="button square"
+      onClick={next}
+      aria-label={`Colours: ${theme}. Switch to ${NEXT[theme]}`}
+      title={`Colours: ${theme}`}
+      data-testid="theme"
+    >
       {SYMBOL[theme]}
     </button>
   );

@@ -21,10 +21,15 @@ export function LabelsDialog({ open, close }: { open: boolean; close: () => void
   const read = async (file: File | undefined) => {
     if (!file) return;
     try {
-      const { labels: imported, unknown, otherData } = fromFile(await file.text(), sha, (id) => run.findTurn(id) !== undefined);
+      const {
+        labels: imported,
+        unknown,
+        otherData,
+      } = fromFile(await file.text(), sha, (id) => run.findTurn(id) !== undefined);
       labels.merge(imported);
       const parts = [`Imported ${imported.size} labels.`];
-      if (unknown.length) parts.push(`${unknown.length} are of turns that this page does not have: ${unknown.slice(0, 3).join(", ")}.`);
+      if (unknown.length)
+        parts.push(`${unknown.length} are of turns that this page does not have: ${unknown.slice(0, 3).join(", ")}.`);
       if (otherData) parts.push("They were made on other trajectories, so check that they fit.");
       setMessage(parts.join(" "));
     } catch (error) {
@@ -34,11 +39,22 @@ export function LabelsDialog({ open, close }: { open: boolean; close: () => void
   return (
     <Panel open={open} close={close} title="Labels" testId="labels-dialog">
       <p>
-        Labels say which turns to drop and which actions to accept too. Export them, then run <code>pivotrl select {name} --labels labels.json</code>.
+        Labels say which turns to drop and which actions to accept too. Export them, then run{" "}
+        <code>pivotrl select {name} --labels labels.json</code>.
       </p>
-      {!labels.kept && <p className="notice">The browser does not let this page keep anything. Export your labels before you close it.</p>}
+      {!labels.kept && (
+        <p className="notice">
+          The browser does not let this page keep anything. Export your labels before you close it.
+        </p>
+      )}
       <p className="buttons">
-        <button type="button" className="button main-button" onClick={save} disabled={all.size === 0} data-testid="labels-export">
+        <button
+          type="button"
+          className="button main-button"
+          onClick={save}
+          disabled={all.size === 0}
+          data-testid="labels-export"
+        >
           Export {all.size} {all.size === 1 ? "label" : "labels"}
         </button>
         <button type="button" className="button" onClick={() => input.current?.click()} data-testid="labels-import">

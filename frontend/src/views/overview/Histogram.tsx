@@ -17,9 +17,18 @@ const MARGIN = { left: 44, right: 4, top: 20, bottom: 40 };
 export function Histogram() {
   const { run, source, params } = useApp();
   const list = useMemo(() => bins(run, source), [run, source]);
-  const x = scaleBand({ domain: list.map((bin) => bin.label), range: [MARGIN.left, WIDTH - MARGIN.right], padding: 0.16 });
-  const y = scaleLinear({ domain: [0, Math.max(1, ...list.map((bin) => bin.turns))], range: [HEIGHT - MARGIN.bottom, MARGIN.top], nice: true });
-  const isChosen = (bin: Bin) => (params.outcome ?? "") === bin.filter.outcome && (params.rate ?? "") === bin.filter.rate;
+  const x = scaleBand({
+    domain: list.map((bin) => bin.label),
+    range: [MARGIN.left, WIDTH - MARGIN.right],
+    padding: 0.16,
+  });
+  const y = scaleLinear({
+    domain: [0, Math.max(1, ...list.map((bin) => bin.turns))],
+    range: [HEIGHT - MARGIN.bottom, MARGIN.top],
+    nice: true,
+  });
+  const isChosen = (bin: Bin) =>
+    (params.outcome ?? "") === bin.filter.outcome && (params.rate ?? "") === bin.filter.rate;
   const anyChosen = list.some(isChosen);
   const toggle = (bin: Bin) => change({ ...params, ...(isChosen(bin) ? { outcome: "", rate: "" } : bin.filter) });
   return (
@@ -56,17 +65,45 @@ export function Histogram() {
             >
               <rect x={left} y={MARGIN.top} width={x.bandwidth()} height={bottom - MARGIN.top} className="bar-target" />
               <Bar x={left} y={top} width={x.bandwidth()} height={bottom - top} fill={colour} className="bar-all" />
-              <Bar x={left} y={y(bin.pivots)} width={x.bandwidth()} height={bottom - y(bin.pivots)} fill={colour} className="bar-pivots" />
+              <Bar
+                x={left}
+                y={y(bin.pivots)}
+                width={x.bandwidth()}
+                height={bottom - y(bin.pivots)}
+                fill={colour}
+                className="bar-pivots"
+              />
               <text x={left + x.bandwidth() / 2} y={top - 4} className="bar-count">
                 {bin.turns || ""}
               </text>
             </Group>
           );
         })}
-        <AxisBottom scale={x} top={HEIGHT - MARGIN.bottom} hideTicks label="pass rate" labelClassName="axis-label" tickClassName="axis-tick" axisLineClassName="axis-line" labelOffset={6} />
-        <AxisLeft scale={y} left={MARGIN.left} numTicks={4} hideAxisLine hideTicks tickClassName="axis-tick" tickFormat={(value) => Number(value).toLocaleString("en")} />
+        <AxisBottom
+          scale={x}
+          top={HEIGHT - MARGIN.bottom}
+          hideTicks
+          label="pass rate"
+          labelClassName="axis-label"
+          tickClassName="axis-tick"
+          axisLineClassName="axis-line"
+          labelOffset={6}
+        />
+        <AxisLeft
+          scale={y}
+          left={MARGIN.left}
+          numTicks={4}
+          hideAxisLine
+          hideTicks
+          tickClassName="axis-tick"
+          tickFormat={(value) => Number(value).toLocaleString("en")}
+        />
       </svg>
-      <Numbers head={["pass rate", "turns", "pivots"]} rows={list.map((bin) => [bin.label, bin.turns, bin.pivots])} testId="histogram-numbers" />
+      <Numbers
+        head={["pass rate", "turns", "pivots"]}
+        rows={list.map((bin) => [bin.label, bin.turns, bin.pivots])}
+        testId="histogram-numbers"
+      />
     </section>
   );
 }

@@ -31,7 +31,12 @@ export function LargestChanges() {
               return (
                 <li key={kind}>
                   Largest {kind}:{" "}
-                  <a href={format(inView(params, "compare", { pair: String(pair), order: kind, turn: run.turnId(found.turn) }))} data-testid={`largest-${kind}-${pair}`}>
+                  <a
+                    href={format(
+                      inView(params, "compare", { pair: String(pair), order: kind, turn: run.turnId(found.turn) }),
+                    )}
+                    data-testid={`largest-${kind}-${pair}`}
+                  >
                     {run.turnId(found.turn)}
                   </a>{" "}
                   <Rate rate={found.before} /> → <Rate rate={found.after} /> <b>{signed(found.change)}</b>

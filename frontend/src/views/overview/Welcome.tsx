@@ -17,8 +17,9 @@ export function Welcome() {
   return (
     <section className="welcome" aria-label="How to read this page" data-testid="welcome">
       <p>
-        Each row below is a <b>trajectory</b>, each cell a <b>turn</b>: a place where the agent acts. Its colour is the <b>pass rate</b>: the share of actions
-        sampled there that the verifier accepts. A bar below a cell marks a <b>pivot</b>, a turn chosen for training because some samples pass and some fail.
+        Each row below is a <b>trajectory</b>, each cell a <b>turn</b>: a place where the agent acts. Its colour is the{" "}
+        <b>pass rate</b>: the share of actions sampled there that the verifier accepts. A bar below a cell marks a{" "}
+        <b>pivot</b>, a turn chosen for training because some samples pass and some fail.
       </p>
       <p>
         Click a cell to see what the model saw, what it did, and why that passed or failed.

@@ -18,9 +18,20 @@ export function bins(run: Run, source: number): Bin[] {
     rate: k / n,
     turns: 0,
     pivots: 0,
-    filter: k === 0 ? { rate: "", outcome: "fail" } : k === n ? { rate: "", outcome: "pass" } : { rate: between(k, n), outcome: "mixed" },
+    filter:
+      k === 0
+        ? { rate: "", outcome: "fail" }
+        : k === n
+          ? { rate: "", outcome: "pass" }
+          : { rate: between(k, n), outcome: "mixed" },
   }));
-  const unknown: Bin = { label: "no verdict", rate: null, turns: 0, pivots: 0, filter: { rate: "", outcome: "unknown" } };
+  const unknown: Bin = {
+    label: "no verdict",
+    rate: null,
+    turns: 0,
+    pivots: 0,
+    filter: { rate: "", outcome: "unknown" },
+  };
   for (let turn = 0; turn < run.numTurns; turn++) {
     const state = run.state(source, turn);
     if (state === "none") continue;

@@ -3,7 +3,7 @@ import { isTyping } from "../../keys/keys";
 
 const MILLISECONDS = 1800;
 
-/** Play and pause, one step either way, and a slider. Keys: j, k, and space. */
+/** Play and pause, one step either way, and a slider; j and k step too. */
 export function Controls({ at, count, show }: { at: number; count: number; show: (frame: number) => void }) {
   const [playing, setPlaying] = useState(false);
   const atEnd = at >= count - 1;
@@ -30,16 +30,39 @@ export function Controls({ at, count, show }: { at: number; count: number; show:
   };
   return (
     <div className="controls" role="group" aria-label="Playback">
-      <button type="button" className="button" disabled={at === 0} onClick={() => show(at - 1)} aria-label="Step back" data-testid="play-back">
+      <button
+        type="button"
+        className="button"
+        disabled={at === 0}
+        onClick={() => show(at - 1)}
+        aria-label="Step back"
+        data-testid="play-back"
+      >
         ‹
       </button>
       <button type="button" className="button main-button" onClick={toggle} data-testid="play-toggle">
         {playing ? "Pause" : "Play"}
       </button>
-      <button type="button" className="button" disabled={atEnd} onClick={() => show(at + 1)} aria-label="Step forward" data-testid="play-forward">
+      <button
+        type="button"
+        className="button"
+        disabled={atEnd}
+        onClick={() => show(at + 1)}
+        aria-label="Step forward"
+        data-testid="play-forward"
+      >
         ›
       </button>
-      <input type="range" min={0} max={Math.max(0, count - 1)} value={at} onChange={(event) => show(Number(event.target.value))} aria-label="Frame" aria-valuetext={`${at + 1} of ${count}`} data-testid="play-slider" />
+      <input
+        type="range"
+        min={0}
+        max={Math.max(0, count - 1)}
+        value={at}
+        onChange={(event) => show(Number(event.target.value))}
+        aria-label="Frame"
+        aria-valuetext={`${at + 1} of ${count}`}
+        data-testid="play-slider"
+      />
       <span className="quiet" data-testid="play-position">
         {at + 1} of {count}
       </span>

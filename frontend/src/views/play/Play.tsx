@@ -17,7 +17,11 @@ import { Controls } from "./Controls";
 export function Play() {
   const { run, params } = useApp();
   const trajectory = run.findTrajectory(params.trajectory ?? "");
-  const text = useLoaded(() => (trajectory < 0 ? Promise.reject(new Error("The run has no such trajectory.")) : run.trajectoryText(trajectory)), [run, trajectory]);
+  const text = useLoaded(
+    () =>
+      trajectory < 0 ? Promise.reject(new Error("The run has no such trajectory.")) : run.trajectoryText(trajectory),
+    [run, trajectory],
+  );
   return (
     <article className="play">
       <nav aria-label="Breadcrumbs" className="crumbs">
@@ -34,7 +38,10 @@ function Player({ trajectory, text }: { trajectory: number; text: TrajectoryText
   const { run, params } = useApp();
   const list = useMemo(() => frames(text.messages), [text]);
   const asked = Number(params.at ?? 0);
-  const at = Math.max(0, list.findLastIndex(({ start }) => start <= asked));
+  const at = Math.max(
+    0,
+    list.findLastIndex(({ start }) => start <= asked),
+  );
   const frame = list[at];
   const turn = frame && run.findTurn(`${run.trajectoryId(trajectory)}#${frame.start}`);
   const { task, split, note, reward, source } = run.index.trajectories;
@@ -53,17 +60,33 @@ function Player({ trajectory, text }: { trajectory: number; text: TrajectoryText
         {reward[trajectory] != null && <span>reward {reward[trajectory]}</span>}
       </p>
       <CellCard>
-        <Strip trajectory={trajectory} dim={false} {...(turn === undefined ? {} : { current: turn })} {...(own === null ? {} : { of: own })} />
+        <Strip
+          trajectory={trajectory}
+          dim={false}
+          {...(turn === undefined ? {} : { current: turn })}
+          {...(own === null ? {} : { of: own })}
+        />
       </CellCard>
       <Controls at={at} count={list.length} show={show} />
       <div className={view ? "play-columns" : ""}>
         <div className="chat" data-testid="frame" aria-live="polite">
           {frame &&
-            text.messages.slice(frame.start, frame.end).map((message, i) => (
-              <Message key={frame.start + i} message={message} number={frame.start + i} tool={toolOf(text.messages, message)} />
-            ))}
+            text.messages
+              .slice(frame.start, frame.end)
+              .map((message, i) => (
+                <Message
+                  key={frame.start + i}
+                  message={message}
+                  number={frame.start + i}
+                  tool={toolOf(text.messages, message)}
+                />
+              ))}
           {turn !== undefined && (
-            <a className="button quiet-button" href={format(inView(params, "turn", { turn: run.turnId(turn), ...ownName }))} data-testid="open-turn">
+            <a
+              className="button quiet-button"
+              href={format(inView(params, "turn", { turn: run.turnId(turn), ...ownName }))}
+              data-testid="open-turn"
+            >
               Open this turn
             </a>
           )}

@@ -4,6 +4,7 @@ import { useApp, useLabels } from "../../context";
 import { shortRate } from "../../data/rates";
 import type { Act, Outcome, SampledAction, TurnSamples } from "../../data/schema";
 import { labelOf } from "../../labels/labels";
+import { Code } from "../../ui/Code";
 import { LogText } from "../../ui/LogText";
 import { ActView } from "./CallView";
 import { Difference } from "./Difference";
@@ -39,7 +40,12 @@ export function ActionCard({ turn, action, samples, number, compact = false }: P
   }, [linked]);
   const heat = !compact && params.channel !== undefined && action.samples.some((sample) => sample.heat);
   return (
-    <article ref={place} className={`action ${action.outcome}`} aria-label={`${action.count} of ${total}: ${words}`} data-testid={`action-${number}`}>
+    <article
+      ref={place}
+      className={`action ${action.outcome}`}
+      aria-label={`${action.count} of ${total}: ${words}`}
+      data-testid={`action-${number}`}
+    >
       <header>
         <span className="action-count">
           <b>{action.count}</b> of {total}
@@ -87,9 +93,27 @@ function ActionBody({ action, samples }: { action: SampledAction; samples: TurnS
   const nearest = nearestOf(action, samples);
   const name = action.nearest === -1 ? "the expert action" : `accepted action ${action.nearest + 1}`;
   const reference = nearest ? actText(nearest) : "";
+  if (!actText(action.act)) return <Unread text={action.text} />;
   if (!reference) return <ActView act={action.act} />;
   if (isReference(action, samples)) return <p className="quiet">Equal to {name}.</p>;
-  return <Difference accepted={reference} sampled={actText(action.act)} name={name} otherwise={<ActView act={action.act} />} />;
+  return (
+    <Difference
+      accepted={reference}
+      sampled={actText(action.act)}
+      name={name}
+      otherwise={<ActView act={action.act} />}
+    />
+  );
+}
+
+function Unread({ text }: { text: string }) {
+  if (!text.trim()) return <p className="quiet">The sample is empty.</p>;
+  return (
+    <>
+      <p className="quiet small">No action could be read from this text:</p>
+      <Code text={text} />
+    </>
+  );
 }
 
 function AcceptButton({ turn, action, number }: { turn: number; action: SampledAction; number: number }) {
@@ -104,7 +128,13 @@ function AcceptButton({ turn, action, number }: { turn: number; action: SampledA
     say(accepted ? "No longer accepted." : "Accepted too, once the labels are used in pivotrl select.");
   };
   return (
-    <button type="button" className="button quiet-button accept" aria-pressed={accepted} onClick={toggle} data-testid={`accept-${number}`}>
+    <button
+      type="button"
+      className="button quiet-button accept"
+      aria-pressed={accepted}
+      onClick={toggle}
+      data-testid={`accept-${number}`}
+    >
       {accepted ? "✓ accepted too" : "Accept this too"}
     </button>
   );

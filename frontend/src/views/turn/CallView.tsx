@@ -17,7 +17,8 @@ export function CallView({ call }: { call: Call }) {
 }
 
 export function ActView({ act }: { act: Act }) {
-  if (!act.content?.trim() && act.calls.length === 0) return <p className="quiet">No action: empty text and no call.</p>;
+  if (!act.content?.trim() && act.calls.length === 0)
+    return <p className="quiet">No action: empty text and no call.</p>;
   return (
     <>
       <Prose text={act.content?.trim() ?? ""} />

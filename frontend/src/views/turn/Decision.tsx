@@ -7,7 +7,15 @@ import { ActView } from "./CallView";
 import { CHANNELS, HeatLegend } from "./Heat";
 
 /** The demonstrated action, accepted alternatives, and what the policy did instead, grouped by equal action. */
-export function Decision({ turn, message, samples }: { turn: number; message: Msg | undefined; samples: TurnSamples | null }) {
+export function Decision({
+  turn,
+  message,
+  samples,
+}: {
+  turn: number;
+  message: Msg | undefined;
+  samples: TurnSamples | null;
+}) {
   const { run, source, params } = useApp();
   const expected = samples?.expected ?? (message ? { content: message.content, calls: message.calls } : null);
   const demonstrated = expected && (expected.calls.length > 0 || expected.content !== null);
@@ -31,7 +39,9 @@ export function Decision({ turn, message, samples }: { turn: number; message: Ms
       <section className="samples" aria-labelledby="samples-title">
         <div className="section-head">
           <h2 id="samples-title">
-            {samples ? `${count(samples)} samples, ${samples.actions.length} different ${samples.actions.length === 1 ? "action" : "actions"}` : "No samples"}
+            {samples
+              ? `${count(samples)} samples, ${samples.actions.length} different ${samples.actions.length === 1 ? "action" : "actions"}`
+              : "No samples"}
           </h2>
           {hasHeat && (
             <Choice
@@ -44,8 +54,15 @@ export function Decision({ turn, message, samples }: { turn: number; message: Ms
           )}
         </div>
         {hasHeat && channel && <HeatLegend channel={channel} />}
-        {!samples && <p className="quiet">“{run.head.sources[source]?.title}” did not sample this turn. Another source may have; the keys [ and ] change it.</p>}
-        {samples?.actions.map((action, i) => <ActionCard key={i} turn={turn} action={action} samples={samples} number={i} />)}
+        {!samples && (
+          <p className="quiet">
+            “{run.head.sources[source]?.title}” did not sample this turn. Another source may have; the keys [ and ]
+            change it.
+          </p>
+        )}
+        {samples?.actions.map((action, i) => (
+          <ActionCard key={i} turn={turn} action={action} samples={samples} number={i} />
+        ))}
       </section>
     </>
   );

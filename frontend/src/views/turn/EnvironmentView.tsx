@@ -26,12 +26,24 @@ function Kind({ view }: { view: Record<string, unknown> }) {
   if (view.kind === "diff" && typeof view.before === "string" && typeof view.after === "string") {
     return <StateDifference before={view.before} after={view.after} />;
   }
-  if (view.kind === "map" && Array.isArray(view.nodes) && Array.isArray(view.edges)) return <MapView map={view as unknown as MapData} />;
+  if (view.kind === "map" && Array.isArray(view.nodes) && Array.isArray(view.edges))
+    return <MapView map={view as unknown as MapData} />;
   if (view.kind === "grid") return <GridView grid={view} />;
   return <Code text={JSON.stringify(view)} label="State of the environment" />;
 }
 
 function StateDifference({ before, after }: { before: string; after: string }) {
   if (before === after) return <p className="quiet">Nothing changed.</p>;
-  return <Difference accepted={before} sampled={after} name="the state before" otherwise={<pre className="code"><LogText text={after} /></pre>} />;
+  return (
+    <Difference
+      accepted={before}
+      sampled={after}
+      name="the state before"
+      otherwise={
+        <pre className="code">
+          <LogText text={after} />
+        </pre>
+      }
+    />
+  );
 }

@@ -11,7 +11,8 @@ interface Part {
 /** Tables of slots, such as an inventory: a title, and parts that each have a name and rows. */
 export function GridView({ grid }: { grid: Record<string, unknown> }) {
   const list = (Array.isArray(grid.parts) ? grid.parts : [grid]) as Partial<Part>[];
-  if (!list.every(({ rows }) => Array.isArray(rows) && rows.every(Array.isArray))) return <Code text={JSON.stringify(grid)} label="State of the environment" />;
+  if (!list.every(({ rows }) => Array.isArray(rows) && rows.every(Array.isArray)))
+    return <Code text={JSON.stringify(grid)} label="State of the environment" />;
   return (
     <>
       {typeof grid.title === "string" && (

@@ -39,11 +39,22 @@ export function Heat({ heat, channel }: { heat: HeatData; channel: Channel }) {
   };
   return (
     <div className="heat-box">
-      <pre className="code heat" tabIndex={0} aria-label={`Tokens with ${name}; arrow keys step through them`} onKeyDown={move} data-testid="heat-tokens">
+      <pre
+        className="code heat"
+        tabIndex={0}
+        aria-label={`Tokens with ${name}; arrow keys step through them`}
+        onKeyDown={move}
+        data-testid="heat-tokens"
+      >
         {heat.tokens.map((token, i) => {
           const value = values[i];
           return (
-            <span key={i} className={i === at ? "token at" : "token"} style={value == null ? {} : { backgroundColor: colour(strength(channel, value)) }} onPointerEnter={() => setAt(i)}>
+            <span
+              key={i}
+              className={i === at ? "token at" : "token"}
+              style={value == null ? {} : { backgroundColor: colour(strength(channel, value)) }}
+              onPointerEnter={() => setAt(i)}
+            >
               <LogText text={token} />
             </span>
           );
@@ -60,7 +71,8 @@ export function HeatLegend({ channel }: { channel: Channel }) {
   const [left, right] = CHANNELS[channel].ends;
   return (
     <p className="heat-legend quiet">
-      {left} <span className={`heat-scale ${channel === "ratio" ? "two-sided" : ""}`} /> {right}. Point at a token, or use the arrow keys, to see its value.
+      {left} <span className={`heat-scale ${channel === "ratio" ? "two-sided" : ""}`} /> {right}. Point at a token, or
+      use the arrow keys, to see its value.
     </p>
   );
 }

@@ -13,18 +13,36 @@ export function LabelEditor({ turn }: { turn: number }) {
     <section className="label-editor" aria-label="My label">
       <h2>My label</h2>
       <label className="check">
-        <input type="checkbox" checked={label.drop} onChange={(event) => labels.update(id, { drop: event.target.checked })} data-testid="label-drop" /> Drop this turn <kbd>l</kbd>
+        <input
+          type="checkbox"
+          checked={label.drop}
+          onChange={(event) => labels.update(id, { drop: event.target.checked })}
+          data-testid="label-drop"
+        />{" "}
+        Drop this turn <kbd>l</kbd>
       </label>
       {label.accept.map((act, i) => (
         <p key={i} className="accepted-too">
           Accept too: <code>{actTitle(act)}</code>
-          <button type="button" className="link" onClick={() => labels.update(id, { accept: label.accept.filter((_, j) => j !== i) })} data-testid={`label-unaccept-${i}`}>
+          <button
+            type="button"
+            className="link"
+            onClick={() => labels.update(id, { accept: label.accept.filter((_, j) => j !== i) })}
+            data-testid={`label-unaccept-${i}`}
+          >
             remove
           </button>
         </p>
       ))}
       <label htmlFor={note}>Note</label>
-      <textarea id={note} rows={2} value={label.note} onChange={(event) => labels.update(id, { note: event.target.value })} placeholder="Why? It is exported with the label." data-testid="label-note" />
+      <textarea
+        id={note}
+        rows={2}
+        value={label.note}
+        onChange={(event) => labels.update(id, { note: event.target.value })}
+        placeholder="Why? It is exported with the label."
+        data-testid="label-note"
+      />
     </section>
   );
 }

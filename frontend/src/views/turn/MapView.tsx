@@ -14,12 +14,19 @@ export function MapView({ map }: { map: MapData }) {
   const span = (numbers: number[]) => Math.max(...numbers) - Math.min(...numbers);
   const height = span(ys) === 0 ? 80 : 260;
   const scale = (numbers: number[], size: number, edge: number) =>
-    span(numbers) === 0 ? () => size / 2 : scaleLinear({ domain: [Math.min(...numbers), Math.max(...numbers)], range: [edge, size - edge] });
+    span(numbers) === 0
+      ? () => size / 2
+      : scaleLinear({ domain: [Math.min(...numbers), Math.max(...numbers)], range: [edge, size - edge] });
   const [x, y] = [scale(xs, WIDTH, 60), scale(ys, height, 28)];
   const places = new Map(map.nodes.map((node) => [node.id, node]));
   const here = places.get(map.here ?? "");
   return (
-    <svg viewBox={`0 0 ${WIDTH} ${height}`} className="map" role="img" aria-label={`Map of ${map.nodes.length} places${here ? `; the agent is at ${here.label}` : ""}`}>
+    <svg
+      viewBox={`0 0 ${WIDTH} ${height}`}
+      className="map"
+      role="img"
+      aria-label={`Map of ${map.nodes.length} places${here ? `; the agent is at ${here.label}` : ""}`}
+    >
       {map.edges.map(([a, b], i) => {
         const [from, to] = [places.get(a), places.get(b)];
         return from && to && <line key={i} x1={x(from.x)} y1={y(from.y)} x2={x(to.x)} y2={y(to.y)} />;

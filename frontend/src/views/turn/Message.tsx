@@ -9,10 +9,22 @@ const SHORT_THOUGHT = 400;
 const NAMES = { system: "System", user: "User", assistant: "Agent", tool: "Result" };
 
 /** One message: who says it, thoughts folded, calls and JSON results laid out. */
-export const Message = memo(function Message({ message, number, tool }: { message: Msg; number: number; tool?: string | undefined }) {
+export const Message = memo(function Message({
+  message,
+  number,
+  tool,
+}: {
+  message: Msg;
+  number: number;
+  tool?: string | undefined;
+}) {
   const content = message.content ?? "";
   return (
-    <article className={`message ${message.role}`} aria-label={`Message ${number}, ${NAMES[message.role]}`} data-testid={`message-${number}`}>
+    <article
+      className={`message ${message.role}`}
+      aria-label={`Message ${number}, ${NAMES[message.role]}`}
+      data-testid={`message-${number}`}
+    >
       <p className="message-head">
         {NAMES[message.role]}
         {tool && <code>{tool}</code>}
@@ -27,7 +39,13 @@ export const Message = memo(function Message({ message, number, tool }: { messag
           </p>
         </details>
       )}
-      {message.role === "system" ? <System text={content} /> : message.role === "tool" ? <Code text={content} label="Result" /> : <Prose text={content} />}
+      {message.role === "system" ? (
+        <System text={content} />
+      ) : message.role === "tool" ? (
+        <Code text={content} label="Result" />
+      ) : (
+        <Prose text={content} />
+      )}
       {message.calls.map((call, i) => (
         <CallView key={i} call={call} />
       ))}
@@ -54,7 +72,8 @@ function System({ text }: { text: string }) {
     <details className="system-text">
       <summary>
         {start}
-        {start.length < text.trim().length && "…"} <span className="quiet">{text.length.toLocaleString("en")} characters</span>
+        {start.length < text.trim().length && "…"}{" "}
+        <span className="quiet">{text.length.toLocaleString("en")} characters</span>
       </summary>
       <p className="prose">
         <LogText text={text} />

@@ -16,7 +16,11 @@ export function SampleList({ action, turn }: { action: SampledAction; turn: numb
         const number = String(sample.number);
         const repeated = sample.text === undefined && i > 0 && !(channel && sample.heat);
         return (
-          <li key={`${number}/${sample.step ?? ""}`} className={number === params.sample ? "linked" : ""} data-testid={`sample-${number}`}>
+          <li
+            key={`${number}/${sample.step ?? ""}`}
+            className={number === params.sample ? "linked" : ""}
+            data-testid={`sample-${number}`}
+          >
             <p className="sample-facts">
               <a href={format({ ...params, view: "turn", turn: run.turnId(turn), sample: number })}>Sample {number}</a>
               <span>{sample.tokens} tokens</span>

@@ -43,7 +43,15 @@ function Turn({ run, turn }: { run: Run; turn: number }) {
           <Loading of={text}>
             {(value) => (
               <Loading of={samples}>
-                {(loaded) => loaded.turn === turn && <Decision turn={turn} message={value.messages[run.index.turns.message[turn] ?? -1]} samples={loaded.samples} />}
+                {(loaded) =>
+                  loaded.turn === turn && (
+                    <Decision
+                      turn={turn}
+                      message={value.messages[run.index.turns.message[turn] ?? -1]}
+                      samples={loaded.samples}
+                    />
+                  )
+                }
               </Loading>
             )}
           </Loading>

@@ -15,7 +15,10 @@ export async function turnAsJson(run: Run, source: number, turn: number): Promis
     tools: text.tools,
     context: text.messages.slice(0, at),
     logged: text.messages[at],
-    ...(samples && { ...samples, actions: samples.actions.map((action) => ({ ...action, reason: reason(action.reason) })) }),
+    ...(samples && {
+      ...samples,
+      actions: samples.actions.map((action) => ({ ...action, reason: reason(action.reason) })),
+    }),
   };
   return JSON.stringify(record, null, 2);
 }

@@ -71,12 +71,17 @@ function useSnippets(turns: number[]): Map<number, Snippet> {
   useEffect(() => {
     if (!matches.query || matches.searching) return setSnippets((old) => (old.size ? new Map() : old));
     let current = true;
-    void search.snippets(turns).then((list) => current && setSnippets(new Map(turns.map((turn, i) => [turn, list[i] ?? { before: "", match: "", after: "" }]))));
+    void search
+      .snippets(turns)
+      .then(
+        (list) =>
+          current &&
+          setSnippets(new Map(turns.map((turn, i) => [turn, list[i] ?? { before: "", match: "", after: "" }]))),
+      );
     return () => {
       current = false;
     };
     // `key` stands for `turns`.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [search, matches, key]);
   return snippets;
 }

@@ -14,7 +14,11 @@ export function Turns() {
   const turns = useMemo(() => sortTurns(matches.turns, list, order), [matches, list, order]);
   const copy = async () => {
     const rows = [list.map(({ title }) => title), ...turns.map((turn) => list.map(({ text }) => text(turn)))];
-    say((await copyText(tabSeparated(rows))) ? `Copied ${turns.length} rows for a spreadsheet.` : "The browser did not allow copying.");
+    say(
+      (await copyText(tabSeparated(rows)))
+        ? `Copied ${turns.length} rows for a spreadsheet.`
+        : "The browser did not allow copying.",
+    );
   };
   return (
     <>
@@ -34,7 +38,11 @@ export function Turns() {
         </div>
         {turns.length > 0 && <TurnRows turns={turns} columns={list} />}
       </div>
-      {turns.length === 0 && <p className="nothing">{matches.searching ? "Searching…" : "No turn matches. Take a filter away to see more."}</p>}
+      {turns.length === 0 && (
+        <p className="nothing">
+          {matches.searching ? "Searching…" : "No turn matches. Take a filter away to see more."}
+        </p>
+      )}
     </>
   );
 }
@@ -43,7 +51,14 @@ export function Turns() {
 function Heading({ column, order }: { column: Column; order: string }) {
   const { params } = useApp();
   const direction = order === column.key ? "ascending" : order === `-${column.key}` ? "descending" : "none";
-  const next = direction === "none" ? (column.numeric && column.key !== "depth" ? `-${column.key}` : column.key) : direction === "ascending" ? `-${column.key}` : column.key;
+  const next =
+    direction === "none"
+      ? column.numeric && column.key !== "depth"
+        ? `-${column.key}`
+        : column.key
+      : direction === "ascending"
+        ? `-${column.key}`
+        : column.key;
   return (
     <span role="columnheader" aria-sort={direction} className={`col-${column.key}`}>
       <button type="button" onClick={() => change({ ...params, rows: next })} data-testid={`column-${column.key}`}>

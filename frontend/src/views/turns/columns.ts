@@ -23,7 +23,12 @@ export function columns(run: Run, source: number): Column[] {
     { key: "rate", title: "Pass rate", value: rate, text: (turn) => shortRate(rate(turn)), numeric: true },
     { key: "variance", title: "Variance", value: spread, text: (turn) => shortRate(spread(turn)), numeric: true },
     { key: "reason", title: "Commonest reason", value: (turn) => reason(turn) || null, text: reason },
-    { key: "status", title: "Chosen or dropped", value: (turn) => run.statusWords(run.status(turn)), text: (turn) => run.statusWords(run.status(turn)) },
+    {
+      key: "status",
+      title: "Chosen or dropped",
+      value: (turn) => run.statusWords(run.status(turn)),
+      text: (turn) => run.statusWords(run.status(turn)),
+    },
   ];
   const pair = run.head.pairs.find(([before, after]) => before === source || after === source) ?? run.head.pairs[0];
   if (!pair) return list;
@@ -31,7 +36,10 @@ export function columns(run: Run, source: number): Column[] {
     const [before, after] = [run.rate(pair[0], turn), run.rate(pair[1], turn)];
     return before === null || after === null ? null : after - before;
   };
-  return [...list, { key: "change", title: "Change", value: change, text: (turn) => signed(change(turn)), numeric: true }];
+  return [
+    ...list,
+    { key: "change", title: "Change", value: change, text: (turn) => signed(change(turn)), numeric: true },
+  ];
 }
 
 const names = new Intl.Collator("en", { numeric: true });
@@ -44,8 +52,12 @@ export function sortTurns(turns: number[], list: Column[], order: string): numbe
   const sign = down ? -1 : 1;
   const keyed = turns.map((turn) => ({ turn, value: column.value(turn) }));
   keyed.sort((a, b) => {
-    if (a.value === null || b.value === null) return Number(a.value === null) - Number(b.value === null) || a.turn - b.turn;
-    const order = typeof a.value === "number" && typeof b.value === "number" ? a.value - b.value : names.compare(String(a.value), String(b.value));
+    if (a.value === null || b.value === null)
+      return Number(a.value === null) - Number(b.value === null) || a.turn - b.turn;
+    const order =
+      typeof a.value === "number" && typeof b.value === "number"
+        ? a.value - b.value
+        : names.compare(String(a.value), String(b.value));
     return sign * order || a.turn - b.turn;
   });
   return keyed.map(({ turn }) => turn);
