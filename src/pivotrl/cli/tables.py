@@ -103,9 +103,10 @@ def print_summary(summary: Summary, as_json: bool) -> None:
         outside.add_row("KL to the reference", _interval(summary.kl_to_reference, "nats"))
         print_table(out, outside)
     print_table(out, cost)
-    report = Path(summary.directory) / "report.html"
-    if report.is_file():
-        out.print(f"report: {plain(str(report))}")
+    for title, name in (("report", "report.html"), ("every turn", "view.html")):
+        page = Path(summary.directory) / name
+        if page.is_file():
+            out.print(f"{title}: {plain(str(page))}", soft_wrap=True)
 
 
 def _print_named(summary: Summary) -> None:

@@ -16,6 +16,7 @@ from pivotrl.cli.plugin_list import print_plugins
 from pivotrl.cli.prompting import prompting_of
 from pivotrl.cli.side_by_side_table import print_summaries
 from pivotrl.cli.turn_json import print_candidates_as_json, print_turn_as_json
+from pivotrl.cli.view_page import prompting_in, read_labels, scores_in, views_in
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.judging.probes.refusal import fault_of
@@ -23,6 +24,7 @@ from pivotrl.options import refuse
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError
 from pivotrl.rendering import Renderer
+from pivotrl.report.browser import ViewOptions, write_view
 from pivotrl.report.page import write_report
 from pivotrl.report.side_by_side import write_side_by_side
 from pivotrl.report.summary import summarise
@@ -36,6 +38,7 @@ from pivotrl.stages.profiling import load_turns
 from pivotrl.turns import TurnOptions
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+OutputFile = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 
 
 def report(
@@ -219,6 +222,46 @@ def show(
     from pivotrl.engine.tokenizers import load_tokenizer
 
     tables.print_prompt(directory, turn_id, Renderer(load_tokenizer(model)), tokens)
+
+
+def view(
+    directory: tyro.conf.Positional[Path],
+    showing: ViewOptions,
+    out: OutputFile = None,
+    prompts: bool = True,
+    environments: tuple[str, ...] | None = None,
+    labels: Path | None = None,
+    score_pivots: int | None = None,
+) -> None:
+    """Write the pivot browser: one page with every turn, its samples, and what a model saw there.
+
+    The page needs no server and no network; open it in a browser.
+
+    Args:
+        directory: A run directory, complete or not.
+        out: The file to write; default is view.html in the run directory.
+        prompts: Include each prompt as the model saw it, if its tokenizer can be loaded.
+        environments: Environment plugins whose render_view draws pictures; default is those of the run.
+        labels: Labels that an earlier page exported; the page begins with them.
+        score_pivots: Score the samples of this many pivots with the policy before and after training, and show the
+            change of each token. Loads the model.
+    """
+    require_run(directory)
+    prompting = prompting_in(directory) if prompts else "--no-prompts was given"
+    views, labelled = views_in(directory, environments), read_labels(labels, directory) if labels else ()
+    with live_progress() as observer:
+        scores = scores_in(directory, score_pivots, showing.selection, observer) if score_pivots is not None else None
+        path = write_view(
+            directory,
+            out,
+            showing,
+            prompting,
+            views,
+            labelled,
+            scores,
+            lambda done, total: observer.progress("trajectories", done, total),
+        )
+    errors.print(f"wrote {path}")
 
 
 def list_plugins(

@@ -288,6 +288,42 @@ def restore(turn: Turn, *, max_turns: int = 30) -> PlancraftTask:
     return environment
 
 
+_PARTS = {"crafting": (1, 3, 3), "output": (0, 1, 1), "inventory": (10, 4, 9)}
+"""Name of a grid -> (first slot, rows, columns)."""
+
+
+def render_view(messages: Sequence[Message], metadata: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Crafting grid, output and inventory beside each observation."""
+    found = {}
+    for index, message in enumerate(messages):
+        if message.role != "user":
+            continue
+        try:
+            target, inventory = parse_observation(message.content or "")
+        except ValueError:
+            continue
+        found[index] = {
+            "kind": "grid",
+            "title": f"Craft: {target}",
+            "parts": [
+                {
+                    "name": name,
+                    "rows": [
+                        [_cell(inventory, first + row * columns + column) for column in range(columns)]
+                        for row in range(rows)
+                    ],
+                }
+                for name, (first, rows, columns) in _PARTS.items()
+            ],
+        }
+    return found
+
+
+def _cell(inventory: Inventory, slot: int) -> dict[str, Any] | None:
+    item = inventory.get(slot)
+    return item and {"item": item["type"], "count": item["quantity"]}
+
+
 class PlancraftTasks:
     """The chosen tasks of a split. For options see :class:`PlancraftTask`."""
 

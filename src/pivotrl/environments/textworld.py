@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ from pivotrl.protocols import InputError, NotRestorable, Observation, Turn
 from pivotrl.reading.formats.textworld_games import Game, Play, named
 from pivotrl.records import Action, Message
 from pivotrl.text.game_commands import NoCommand, find_command, names_several
+from pivotrl.text.walked_map import map_view, walk
 
 Commands = Literal["listed", "free"]
 NotNegativeInt = Annotated[int, Field(ge=0)]
@@ -217,6 +218,13 @@ def shown(turn: Turn) -> tuple[Game, Commands, tuple[str, ...]]:
         raise NotRestorable("not_a_textworld_turn", "the observation does not say what was done so far")
     told = tuple(done.group(1).split("; ")) if done.group(1) != "nothing" else ()
     return game, "listed" if f"\n{_LIST}" in text else "free", told
+
+
+def render_view(messages: Sequence[Message], metadata: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """A map of the rooms visited so far beside each observation, once there are two."""
+    done = {index: _DONE.search(message.content or "") for index, message in enumerate(messages)}
+    walks = {index: walk(found.group(1).split("; ")) for index, found in done.items() if found}
+    return {index: map_view(places) for index, places in walks.items() if len(places) > 1}
 
 
 def agrees(turn: Turn, objective: str, listed: Sequence[str]) -> bool:

@@ -81,4 +81,6 @@ def _turn_result(turn: Turn, group: SampleGroup, draw: Draw) -> TurnResult:
         prompt_sha256=group.prompt_sha256,
         token_ids_T=group.completions_G[0].token_ids_T,
         logprobs_T=group.completions_G[0].logprobs_T,
+        completions_G=group.completions_G,
+        verdicts_G=group.verdicts_G,
     )

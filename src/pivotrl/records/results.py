@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pivotrl.records.base import Record
 from pivotrl.records.logs import Action, Message, Tool, Trajectory
-from pivotrl.records.samples import Completion
+from pivotrl.records.samples import Completion, Verdict
 
 
 class TurnResult(Record):
@@ -37,6 +37,10 @@ class TurnResult(Record):
     token_ids_T: tuple[int, ...] = ()
     logprobs_T: tuple[float, ...] = ()
     """Of the first sample, see :class:`Completion`; an exported policy is compared with it."""
+    completions_G: tuple[Completion, ...] = ()
+    """Every sample; none in results of older versions."""
+    verdicts_G: tuple[Verdict, ...] = ()
+    """Theirs."""
 
     @property
     def key(self) -> str:

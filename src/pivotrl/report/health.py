@@ -85,10 +85,10 @@ def profile_alarms(
     means = [row.reward_mean for row in pivots if row.reward_mean is not None]
     first = [row.metrics["reward/mean"] for row in metrics[:_FIRST_STEPS] if "reward/mean" in row.metrics]
     if train is not None and train.counts.get("profile_differs_in"):
-        facts = ", ".join(map(str, train.counts["profile_differs_in"]))
+        facts = "; ".join(map(str, train.counts["profile_differs_in"]))
         told.append(
-            f"The profile is stale: it was made by another policy than this one (different: {facts}). Its pivots "
-            "may be too easy or impossible; profile again with this policy."
+            f"The profile does not belong to this training, and you accepted that. It differs in: {facts}. Its pivots "
+            "may be too easy or impossible here; profile again with this policy and these options."
         )
     elif means and first and abs(statistics.fmean(first) - statistics.fmean(means)) > _STALE:
         told.append(

@@ -69,6 +69,7 @@ def _render(files: RunFiles, summary: Summary) -> str:
     return render(
         "page.html.jinja",
         name=directory.resolve().name,
+        has_view=(directory / "view.html").is_file(),
         summary=summary,
         manifests=manifests,
         stage_words={stage: sentences.stage_words(stage) for stage in manifests},

@@ -150,7 +150,7 @@ def _outcome(turn: Turn, group: SampleGroup, depth: int) -> TurnOutcome:
         if verdict.outcome != "pass":
             reasons[verdict.reason if verdict.outcome == "fail" else f"no verdict: {verdict.reason}"] += 1
         if verdict.outcome == "fail":
-            wrong[_written(completion)] += 1
+            wrong[written(completion)] += 1
     rewards = group.rewards
     return TurnOutcome(
         turn_id=turn.id,
@@ -167,7 +167,8 @@ def _outcome(turn: Turn, group: SampleGroup, depth: int) -> TurnOutcome:
     )
 
 
-def _written(completion: Completion) -> str:
+def written(completion: Completion) -> str:
+    """An action as text, equal ones alike; what is wrong with a malformed one, in brackets."""
     if completion.parse_error is not None:
         return f"({completion.parse_error})"
     try:

@@ -158,8 +158,11 @@ class RunFiles:
 
     def profiled(self) -> dict[str, SampleGroup]:
         """Groups of the profile so far, by turn id; samples that were added later are part of them."""
-        groups = joined(self._file("profile", "profiles.jsonl", SampleGroup))
-        return {group.turn_id: group for group in groups}
+        return {group.turn_id: group for group in joined(self.profile_groups())}
+
+    def profile_groups(self) -> RecordFile[SampleGroup]:
+        """The same as it is stored: samples that were added later are groups of their own."""
+        return self._file("profile", "profiles.jsonl", SampleGroup)
 
     def demonstrations(self) -> RecordFile[DemonstrationScore]:
         """How likely the reference finds the demonstrated actions; empty where it could not score them."""
@@ -170,9 +173,13 @@ class RunFiles:
         stage = selection_stage(name)
         return self._file(stage, outputs(stage)[0], Selection)
 
-    def trained(self) -> RecordFile[SampleGroup]:
-        """Groups of the run's training, by step and turn id."""
-        return self._file("train", "train/groups.jsonl", SampleGroup)
+    def trained(self, stage: str = "train") -> RecordFile[SampleGroup]:
+        """Groups of a training, by step and turn id."""
+        return self._file(stage, f"{stage}/groups.jsonl", SampleGroup)
+
+    def episodes_trained(self, stage: str = "train") -> RecordFile[EpisodeResult]:
+        """Episodes that a training played."""
+        return self._file(stage, f"{stage}/episodes.jsonl", EpisodeResult)
 
     def metrics(self, stage: str = "train") -> RecordFile[StepMetrics]:
         """Of a training."""

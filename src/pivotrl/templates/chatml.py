@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ class ChatML:
         self.start_id: int = vocabulary["<|im_start|>"]
         self.end_id: int = vocabulary["<|im_end|>"]
         self.stop_ids = frozenset(i for i in (self.end_id, tokenizer.eos_token_id) if i is not None)
+        # Neighbouring turns share most of their messages.
+        self._encoded = functools.lru_cache(maxsize=1024)(lambda text: tuple(self.encode_text(text)))
 
     @property
     def identity(self) -> dict[str, str]:
@@ -56,8 +59,8 @@ class ChatML:
                 texts.append((message.role, self._thought(message.reasoning) + action_text(message)))
         ids: list[int] = []
         for role, text in texts:
-            ids += [self.start_id, *self.encode_text(f"{role}\n{text}"), self.end_id, *self.encode_text("\n")]
-        return [*ids, self.start_id, *self.encode_text("assistant\n")]
+            ids += [self.start_id, *self._encoded(f"{role}\n{text}"), self.end_id, *self._encoded("\n")]
+        return [*ids, self.start_id, *self._encoded("assistant\n")]
 
     def answer(self, action: Action, thought: str | None = None) -> list[int]:
         """Token ids of an action, the end token included; with what the agent thought where thoughts are kept."""

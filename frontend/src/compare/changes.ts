@@ -1,0 +1,59 @@
+import type { Run } from "../data/run";
+
+/** One turn under two policies. */
+export interface Change {
+  turn: number;
+  before: number;
+  after: number;
+  change: number;
+}
+
+export interface Comparison {
+  changes: Change[];
+  better: number;
+  worse: number;
+  same: number;
+  mean: number | null;
+  /** Turns that only one of the two could judge: they are left out. */
+  unpaired: number;
+}
+
+/** The pair that a reader most likely means: two evaluations before anything else, and where something changed. */
+export function mainPair(run: Run): number {
+  const { pairs, sources } = run.head;
+  const evaluated = (source: number) => sources[source]?.kind === "evaluation";
+  const points = pairs.map(([before, after]) => {
+    const { better, worse } = compare(run, before, after);
+    return 2 * Number(better + worse > 0) + Number(evaluated(before) && evaluated(after));
+  });
+  return Math.max(0, points.indexOf(Math.max(...points)));
+}
+
+export type ChangeOrder = "loss" | "gain" | "run";
+
+export function compare(run: Run, before: number, after: number): Comparison {
+  const changes: Change[] = [];
+  let unpaired = 0;
+  for (let turn = 0; turn < run.numTurns; turn++) {
+    const [from, to] = [run.rate(before, turn), run.rate(after, turn)];
+    if (from !== null && to !== null) changes.push({ turn, before: from, after: to, change: to - from });
+    else if (run.row(before, turn) >= 0 || run.row(after, turn) >= 0) unpaired++;
+  }
+  const better = changes.filter(({ change }) => change > 0).length;
+  const worse = changes.filter(({ change }) => change < 0).length;
+  const sum = changes.reduce((total, { change }) => total + change, 0);
+  return {
+    changes,
+    better,
+    worse,
+    same: changes.length - better - worse,
+    mean: changes.length ? sum / changes.length : null,
+    unpaired,
+  };
+}
+
+export function sortChanges(changes: Change[], order: ChangeOrder): Change[] {
+  if (order === "run") return changes;
+  const sign = order === "loss" ? 1 : -1;
+  return [...changes].sort((a, b) => sign * (a.change - b.change) || a.turn - b.turn);
+}

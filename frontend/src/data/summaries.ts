@@ -1,0 +1,47 @@
+import { mean, variance } from "./rates";
+import type { Run } from "./run";
+
+/** What a trajectory's strip is sorted by. */
+export interface Summary {
+  trajectory: number;
+  id: string;
+  mean: number | null;
+  /** Mean over its turns of the variance of the reward. */
+  variance: number | null;
+  pivots: number;
+  length: number;
+  reward: number | null;
+}
+
+export type SummaryOrder = "id" | "mean" | "variance" | "pivots" | "length" | "reward";
+
+export function summaries(run: Run, source: number): Summary[] {
+  return run.index.trajectories.id.map((id, trajectory) => {
+    const turns = run.turnsOf(trajectory);
+    const rates = turns.map((turn) => run.rate(source, turn)).filter((rate) => rate !== null);
+    return {
+      trajectory,
+      id,
+      mean: mean(rates),
+      variance: mean(rates.map(variance)),
+      pivots: turns.filter((turn) => run.isPivot(turn)).length,
+      length: turns.length,
+      reward: run.index.trajectories.reward[trajectory] ?? null,
+    };
+  });
+}
+
+const names = new Intl.Collator("en", { numeric: true });
+
+/** Numbers come largest first, ids in natural order; "-mean" turns the order around. Unknown is always last. */
+export function sortSummaries(list: Summary[], order: string): Summary[] {
+  const backwards = order.startsWith("-");
+  const key = (backwards ? order.slice(1) : order) as SummaryOrder;
+  const sign = backwards ? -1 : 1;
+  return [...list].sort((a, b) => {
+    if (key === "id") return sign * names.compare(a.id, b.id);
+    const [x, y] = [a[key], b[key]];
+    if (x === null || y === null) return Number(x === null) - Number(y === null) || names.compare(a.id, b.id);
+    return sign * (y - x) || names.compare(a.id, b.id);
+  });
+}

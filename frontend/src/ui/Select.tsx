@@ -1,0 +1,26 @@
+import { useId } from "react";
+
+interface Props {
+  label: string;
+  value: string;
+  options: [value: string, text: string][];
+  onChange: (value: string) => void;
+  testId: string;
+}
+
+/** The browser's own drop-down list with its label: the one every keyboard, phone and screen reader knows. */
+export function Select({ label, value, options, onChange, testId }: Props) {
+  const id = useId();
+  return (
+    <span className="field">
+      <label htmlFor={id}>{label}</label>
+      <select id={id} value={value} onChange={(event) => onChange(event.target.value)} data-testid={testId}>
+        {options.map(([option, text]) => (
+          <option key={option} value={option}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </span>
+  );
+}

@@ -1,0 +1,24 @@
+import { useApp } from "../../context";
+import { Facts } from "./Facts";
+import { Histogram } from "./Histogram";
+import { LargestChanges } from "./LargestChanges";
+import { Strips } from "./Strips";
+import { Welcome } from "./Welcome";
+
+export function Overview() {
+  const { run } = useApp();
+  return (
+    <>
+      <h1 className="hidden">Overview of {run.head.run}</h1>
+      <Welcome />
+      <div className="overview-top">
+        <Histogram />
+        <div className="overview-side">
+          <Facts />
+          <LargestChanges />
+        </div>
+      </div>
+      <Strips />
+    </>
+  );
+}

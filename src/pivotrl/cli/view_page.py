@@ -1,0 +1,90 @@
+"""The command ``view``: finds what writes a run's prompts and what draws its environments, then writes the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pivotrl.cli.choices import PolicyChoice
+from pivotrl.cli.prompting import prompting_of
+from pivotrl.plugins import names, parse_spec
+from pivotrl.plugins.shapes import require_policy
+from pivotrl.protocols import InputError
+from pivotrl.protocols.observing import Observer
+from pivotrl.report.browser.scoring import Scores, score_pivots
+from pivotrl.report.browser.views import Views
+from pivotrl.rows.prompts import Prompting
+from pivotrl.runs.files import RunFiles
+from pivotrl.runs.manifest import find_manifest
+from pivotrl.runs.memory import remembered
+from pivotrl.strict_json import parse_json
+
+_LABELS = "pivotrl-labels-1"
+
+
+def prompting_in(directory: Path) -> Prompting | str:
+    """What writes the prompts of the run's model, without its weights; or why nothing can."""
+    known = remembered(directory, "run")
+    spec = known.get("policy")
+    if spec is None:
+        return "the run has not sampled anything with a policy"
+    if parse_spec(spec)[0] != "hf":
+        return f"the policy {spec} has no tokenizer that loads without its weights"
+    try:
+        found = prompting_of(PolicyChoice(policy=spec, model=known.get("model"), adapter=known.get("adapter")))
+    except (InputError, ImportError) as error:
+        return f"the tokenizer of {known.get('model') or spec} could not be loaded ({error})"
+    return found or "the run does not say which model it used"
+
+
+def views_in(directory: Path, environments: tuple[str, ...] | None) -> Views:
+    """Pictures of the environments given, or of those that the run played or read its logs from.
+
+    Raises:
+        InputError: an environment that was given does not exist.
+    """
+    if environments is not None:
+        return Views.of(environments, must_exist=True)
+    known = remembered(directory, "run")
+    specs: list[Any] = [*known.get("environments", ()), *known.get("train_environments", ())]
+    read = find_manifest(directory, "read")
+    reader = (read.plugins.get("reader") or "") if read else ""
+    named = dict.fromkeys(parse_spec(spec)[0] for spec in [*specs, *([reader] if reader else [])])
+    built_in = names("environments")
+    return Views.of([name for name in named if ":" in name or name in built_in], must_exist=False)
+
+
+def scores_in(directory: Path, number: int, selection: str | None, observer: Observer) -> Scores:
+    """Scores of the first pivots by the run's policy before and after training.
+
+    Raises:
+        InputError: the run names no policy that can be loaded and score actions, or it has no pivots or no training.
+    """
+    if number < 1:
+        raise InputError(f"--score-pivots must be at least 1, not {number}; leave it out to score nothing")
+    known = remembered(directory, "train")
+    choice = PolicyChoice(known.get("policy", "hf"), known.get("model"), known.get("adapter"))
+    policy = choice.load_late(require_policy).loaded
+    return score_pivots(
+        directory, policy, number, selection, lambda done, total: observer.progress("turns scored", done, total)
+    )
+
+
+def read_labels(path: Path, directory: Path) -> list[Any]:
+    """The labels of a file that a page of this run exported.
+
+    Raises:
+        InputError: it is no such file, or it was made for other trajectories.
+    """
+    try:
+        found = parse_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read --labels {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"--labels {path} is not JSON: {error}; export the labels again") from None
+    if not isinstance(found, dict) or found.get("format") != _LABELS or not isinstance(found.get("labels"), list):
+        raise InputError(f"--labels {path} is not a file of labels ({_LABELS}); export the labels again")
+    if found.get("trajectories_sha256") != RunFiles(directory).sha256("trajectories.jsonl"):
+        raise InputError(f"--labels {path} was made for other trajectories than those of {directory}")
+    labels: list[Any] = found["labels"]
+    return labels
