@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pivotrl.protocols import Turn
@@ -210,7 +210,9 @@ def test_a_verifier_that_looks_at_the_demonstration_alone_is_refused(
         "    return Verdict.passed() if same else Verdict.failed('not_the_demonstrated_one')\n"
     )
     monkeypatch.syspath_prepend(str(run.parent))
-    told = refused(capsys, 2, "train", run, "--verifier", "narrow:verify", *TRAIN)
+    told = refused(
+        capsys, 2, "train", run, "--verifier", "narrow:verify", "--profile-may-differ-in", "verifier", *TRAIN
+    )
     assert "fails actions that the labels of the selection accept" in told and "not_the_demonstrated_one" in told
     assert not (run / "train.manifest.json").exists()
 
@@ -246,6 +248,8 @@ def test_tools_that_the_log_does_not_declare_are_told(tmp_path: Path, capsys: py
 
 # --- properties ------------------------------------------------------------------------------------------------------
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""On a busy machine an example may take long."""
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text("xy", max_size=1), inner),
@@ -272,13 +276,14 @@ def respelt(action: Action) -> Action:
     return Action(content=f"\n{action.content or ''} ", tool_calls=tuple(calls))
 
 
+@PATIENT
 @given(ACTIONS, ACTIONS)
 def test_equality_of_labels_is_that_of_alternatives(one: Action, other: Action) -> None:
     assert (meaning_of(one) == meaning_of(other)) == (action_key(one) == action_key(other))
     assert meaning_of(one) == meaning_of(respelt(one))
 
 
-@settings(deadline=None)  # the first call compiles the patterns of a verifier
+@PATIENT
 @given(ACTIONS, st.lists(ACTIONS, max_size=3), st.lists(ACTIONS, max_size=3))
 def test_verifiers_pass_what_labels_accept_in_any_spelling(
     expected: Action, alternatives: list[Action], accepted: list[Action]
@@ -300,6 +305,7 @@ def test_verifiers_pass_what_labels_accept_in_any_spelling(
         assert tool_call.verify(turn, respelt(action)).outcome == "pass"
 
 
+@PATIENT
 @given(
     st.lists(st.tuples(ACTIONS, st.booleans(), st.sampled_from(["pass", "fail", "no_verdict"])), max_size=6), ACTIONS
 )
@@ -322,6 +328,7 @@ def test_labels_only_turn_equal_actions_into_passes(samples: list[tuple[Action, 
         assert after == (Verdict.passed("accepted_by_label") if is_accepted and outcome != "pass" else before)
 
 
+@PATIENT
 @given(
     st.sets(st.integers(0, 9)), st.sampled_from(["mixed", "mean_only", "random", "all"]), st.none() | st.integers(1, 5)
 )
