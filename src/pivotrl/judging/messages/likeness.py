@@ -8,6 +8,7 @@ from pivotrl.judging.messages.english import same_in_english
 from pivotrl.judging.messages.facts import HARD, Facts, facts
 from pivotrl.judging.messages.free_text import conflict, order_f1
 from pivotrl.judging.messages.languages import foreign_to_rules, is_english
+from pivotrl.judging.messages.notations import same_up_to_notation
 from pivotrl.judging.messages.same_words import same_but_spelling
 
 Likeness = Literal["equal", "different", "undecided"]
@@ -39,9 +40,12 @@ def likeness(expected: str, actual: str, threshold: float) -> Likeness:
         return "different"
     differing = conflict(one, other)
     if foreign_to_rules(expected, actual):
-        if differing == "number" and _counted(one) != _counted(other):
+        kinds = {differing, conflict(other, one)}
+        if "number" in kinds and _counted(one) != _counted(other):
             return "undecided"  # it may be written in words, which are not read
-        return "different" if differing in HARD or differing == "hidden_characters" else "undecided"
+        if kinds <= HARD | {"hidden_characters"}:
+            return "undecided" if same_up_to_notation(expected, actual) else "different"
+        return "undecided"
     if differing is not None or order_f1(one.words, other.words) < threshold:
         return "different"
     return "undecided"
