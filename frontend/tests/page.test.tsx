@@ -1,6 +1,7 @@
 import { cleanup, render, screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { Run } from "../src/data/run";
 import { App } from "../src/App";
 import { madeRun } from "./runs";
 
@@ -94,4 +95,16 @@ test("compare opens at the largest loss", async () => {
   });
   const worst = changes?.reduce((least, each) => (each.change < least.change ? each : least));
   expect(screen.getByTestId("sides").textContent).toContain(run.turnId(worst?.turn ?? 0));
+});
+
+test("a run that has no samples yet opens", async () => {
+  const { head, index, chunks } = run;
+  const empty = new Run({ ...head, sources: [], pairs: [] }, { ...index, results: [], clusters: [] }, chunks);
+  render(<App run={empty} />);
+  expect(screen.getByTestId("trajectory-count").textContent).toBe(String(run.numTrajectories));
+  cleanup();
+  window.location.hash = `#view=turn&turn=${encodeURIComponent(pivot)}`;
+  render(<App run={empty} />);
+  await waitFor(() => expect(screen.getByTestId("expected")).toBeDefined());
+  expect(document.body.textContent).not.toContain("undefined");
 });

@@ -1,16 +1,17 @@
+import { gzipSync } from "node:zlib";
 import { Chunks } from "../src/data/chunks";
 import { Run } from "../src/data/run";
 import type { Chunk, Head, Index } from "../src/data/schema";
 import { synthetic } from "../testing/synthetic.mjs";
 
-/** Chunks that were never compressed. */
+/** Chunks that lie ready, without a page around them. */
 class PlainChunks extends Chunks {
   constructor(private readonly list: Chunk[]) {
-    super(document);
+    super(undefined as unknown as Document);
   }
 
   override encoded(number: number): string {
-    return Buffer.from(JSON.stringify(this.list[number - 1])).toString("base64");
+    return gzipSync(JSON.stringify(this.list[number - 1])).toString("base64");
   }
 
   override get(number: number): Promise<Chunk> {

@@ -46,6 +46,11 @@ export class Run {
     );
   }
 
+  /** A run that was only read has no source yet. */
+  sourceTitle(source: number): string {
+    return this.head.sources[source]?.title ?? "no samples yet";
+  }
+
   trajectoryOf(turn: number): number {
     return this.at(this.index.turns.trajectory, turn);
   }

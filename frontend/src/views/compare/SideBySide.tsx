@@ -78,10 +78,10 @@ function Side({
     <section
       className="side"
       data-testid={testId}
-      aria-label={`${run.head.sources[source]?.title}: pass rate ${shortRate(rate)}`}
+      aria-label={`${run.sourceTitle(source)}: pass rate ${shortRate(rate)}`}
     >
       <h3>
-        {run.head.sources[source]?.title} <Rate rate={rate} />
+        {run.sourceTitle(source)} <Rate rate={rate} />
       </h3>
       {samples?.actions.map((action, i) => (
         <ActionCard key={i} turn={turn} action={action} samples={samples} number={i} compact />

@@ -13,7 +13,7 @@ const SCOPE_NAMES: [Scope, string][] = [
   ["actions", "actions"],
   ["reasons", "reasons"],
 ];
-const TYPING_MILLISECONDS = 120;
+const TYPING_MILLISECONDS = 60;
 
 /** The search field, the filters behind a button, and the active filters as chips that take themselves away. */
 export function FilterBar() {

@@ -38,7 +38,7 @@ export function Header({ openPanel }: { openPanel: (panel: "help" | "labels") =>
           ))}
         </nav>
         <div className="top-tools">
-          {view !== "compare" && (
+          {view !== "compare" && sources.length > 0 && (
             <Select
               label="Source"
               value={sources[source]?.name ?? ""}

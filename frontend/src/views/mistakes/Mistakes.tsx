@@ -19,8 +19,7 @@ export function Mistakes() {
       <div className="table-title">
         <h1>Mistakes</h1>
         <p className="quiet">
-          Wrong actions of “{run.head.sources[source]?.title}” that are equal, commonest first. Click one to see its
-          turns.
+          Wrong actions of “{run.sourceTitle(source)}” that are equal, commonest first. Click one to see its turns.
         </p>
       </div>
       {list.length === 0 && <p className="nothing">This source has no wrong actions that were counted.</p>}

@@ -12,7 +12,7 @@ export function Overview() {
       <h1 className="hidden">Overview of {run.head.run}</h1>
       <Welcome />
       <div className="overview-top">
-        <Histogram />
+        {run.head.sources.length > 0 && <Histogram />}
         <div className="overview-side">
           <Facts />
           <LargestChanges />

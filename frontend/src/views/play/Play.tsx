@@ -55,7 +55,7 @@ function Player({ trajectory, text }: { trajectory: number; text: TrajectoryText
       <p className="turn-facts">
         <span className="tag">{split[trajectory]}</span>
         {task[trajectory] && <span>{task[trajectory]}</span>}
-        {own !== null && <span>{run.head.sources[own]?.title}</span>}
+        {own !== null && <span>{run.sourceTitle(own)}</span>}
         {note[trajectory] && <b>{note[trajectory]}</b>}
         {reward[trajectory] != null && <span>reward {reward[trajectory]}</span>}
       </p>

@@ -56,8 +56,7 @@ export function Decision({
         {hasHeat && channel && <HeatLegend channel={channel} />}
         {!samples && (
           <p className="quiet">
-            “{run.head.sources[source]?.title}” did not sample this turn. Another source may have; the keys [ and ]
-            change it.
+            “{run.sourceTitle(source)}” did not sample this turn. Another source may have; the keys [ and ] change it.
           </p>
         )}
         {samples?.actions.map((action, i) => (

@@ -30,9 +30,8 @@ export function History({ turn }: { turn: number }) {
           <section key={source} className="history" aria-label="History over training" data-testid="history">
             <h2>In training</h2>
             <p className="quiet">
-              {run.head.sources[source]?.title}: {steps || list.length}{" "}
-              {(steps || list.length) === 1 ? "step" : "steps"} used this turn. Dots are rewards of single samples, the
-              line is their mean.
+              {run.sourceTitle(source)}: {steps || list.length} {(steps || list.length) === 1 ? "step" : "steps"} used
+              this turn. Dots are rewards of single samples, the line is their mean.
             </p>
             {list.length > 0 && <Plot list={list} />}
             <Numbers

@@ -126,7 +126,7 @@ function RateWords({ turn }: { turn: number }) {
     run.count(source, turn, "unknown"),
   ];
   const judged = passed + failed;
-  if (run.row(source, turn) < 0) return <span>Not sampled by “{run.head.sources[source]?.title}”</span>;
+  if (run.row(source, turn) < 0) return <span>Not sampled by “{run.sourceTitle(source)}”</span>;
   if (judged === 0) return <span>No verdict on any of {unknown} samples</span>;
   const [low, high] = wilson(passed, judged);
   return (
