@@ -1,4 +1,4 @@
-"""The pictures in docs/report.md: two small runs of the micro model on Errands, and what pivotrl shows of them.
+"""The pictures in docs/report.md and docs/viewing.md: two small runs on Errands, as pivotrl shows them.
 
 python recipes/gallery.py                 # about 15 minutes on one core; needs chromium
 
@@ -14,8 +14,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from rich.console import Console
+
+from pivotrl.runs.files import RunFiles
 
 ROOT = Path(__file__).parents[1]
 RUNS, PICTURES = ROOT / "runs" / "gallery", ROOT / "docs" / "pictures"
@@ -38,6 +41,14 @@ SHOTS = (
     ("side-by-side", "side-by-side.html", "results", 1000, 1000, False),
 )
 
+VIEWS = (
+    # (name, hash of the page's location, width, height, dark); TURN is a pivot of the run
+    ("view-overview", "view=overview", 1280, 900, False),
+    ("view-turn", "view=turn&turn=TURN", 1280, 1000, False),
+    ("view-compare", "view=compare", 1280, 900, False),
+    ("view-dark", "view=turn&turn=TURN", 500, 900, True),
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -55,6 +66,7 @@ def main() -> None:
     for name, page, place, width, height, dark in SHOTS:
         shoot(given.chromium, given.runs / page, place, width, height, dark, PICTURES / f"{name}.png")
     watch_picture(given.runs / "errands-fast")
+    view_pictures(given.chromium, given.runs / "errands-fast")
 
 
 def pivotrl(*arguments: str) -> None:
@@ -68,17 +80,28 @@ def shoot(chromium: str, page: Path, place: str, width: int, height: int, dark: 
         start, end = text.index("<header>"), text.index(f'<section id="{place}">')
         text = text[:start] + "<main>" + text[end:]
     with tempfile.TemporaryDirectory() as folder:
-        cut, raw = Path(folder, "page.html"), Path(folder, "raw.png")
+        cut = Path(folder, "page.html")
         cut.write_text(text, "utf-8")
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            f"--window-size={width},{height}",
-        ]
-        options += ["--blink-settings=preferredColorScheme=0"] if dark else []
-        command = [chromium, *options, f"--screenshot={raw}", cut.as_uri()]
+        take(chromium, cut.as_uri(), width, height, dark, picture)
+
+
+def view_pictures(chromium: str, directory: Path) -> None:
+    """The pivot browser of a run: all of it, the pivot whose outcomes are most mixed, and what training changed."""
+    pivotrl("view", str(directory))
+    rows = [row for row in RunFiles(directory).selections() if row.selected]
+    turn = max(rows, key=lambda row: (row.reward_variance or 0.0, row.turn_id)).turn_id
+    for name, place, width, height, dark in VIEWS:
+        url = f"{(directory / 'view.html').resolve().as_uri()}#{place.replace('TURN', quote(turn, safe=''))}"
+        take(chromium, url, width, height, dark, PICTURES / f"{name}.png")
+
+
+def take(chromium: str, url: str, width: int, height: int, dark: bool, picture: Path) -> None:
+    """A screenshot, once the page's script has had time to draw."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},{height}"]
+    options += ["--virtual-time-budget=10000", *(["--blink-settings=preferredColorScheme=0"] if dark else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder, "raw.png")
+        command = [chromium, *options, f"--screenshot={raw}", url]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
         shutil.copy(raw, picture)
     print(f"{picture.relative_to(ROOT)}: {picture.stat().st_size // 1024} KB")
