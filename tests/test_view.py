@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from pivotrl import EvaluationOptions, ProfileOptions, TrainingOptions, run
 from pivotrl.cli.choices import PolicyChoice
 from pivotrl.cli.prompting import prompting_of
+from pivotrl.policies import hf
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import InputError, Turn
 from pivotrl.readers.chat import read
@@ -507,7 +510,9 @@ def test_samples_of_pivots_are_scored_before_and_after_training(with_model: Path
     assert call("train", run, *model, *training, "--method", "sft", "--learning-rate", 0.05) == 0
     assert call("view", run, "--score-pivots", 2, "-o", tmp_path / "view.html") == 0
     page = Page(tmp_path / "view.html")
-    assert page.head["heat"] == ["logprob", "reference", "ratio"]
+    assert page.head["heat"] == ["logprob", "reference", "entropy", "ratio"]
+    plain = AutoModelForCausalLM.from_pretrained(with_model.parent / "model")
+    groups, renderer = RunFiles(run).profiled(), hf.Policy(model=str(with_model.parent / "model")).renderer
     pivots = {row.turn_id for row in [row for row in RunFiles(run).selected() if row.selected][:2]}
     changes = []
     for turn, row in page.results("profile").items():
@@ -516,6 +521,12 @@ def test_samples_of_pivots_are_scored_before_and_after_training(with_model: Path
             if turn in pivots:  # drawn at temperature 1, so the stored values are those of the policy before training
                 assert sample["heat"]["reference"] == pytest.approx(sample["heat"]["logprob"], abs=2e-3)
                 changes += sample["heat"]["ratio"]
+                found = RunFiles(run).find_turn(turn)
+                prompt, ids = renderer.prompt(found), groups[turn].completions_G[sample["number"]].token_ids_T
+                with torch.no_grad():
+                    logits_TV = plain(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1]
+                entropy_T = torch.distributions.Categorical(logits=logits_TV).entropy()
+                assert sample["heat"]["entropy"] == pytest.approx(entropy_T.tolist(), abs=2e-3)
     assert changes and max(abs(ratio - 1) for ratio in changes) > 0.01
 
 

@@ -125,8 +125,19 @@ class LearningActor(Actor):
         Raises:
             ValueError: a group was sampled from a different rendering of its turn.
         """
-        learner: Any = self.learner
-        found: list[list[list[float]]] = learner.token_logprobs(
+        return self._by_token("token_logprobs", turns, groups)
+
+    def action_entropies(self, turns: Sequence[Turn], groups: Sequence[SampleGroup]) -> list[list[list[float]]]:
+        """Entropy, in nats, of the distribution that each token was chosen from, at temperature 1; shaped as
+        :meth:`action_logprobs`. The learner must have ``token_entropies``.
+
+        Raises:
+            ValueError: a group was sampled from a different rendering of its turn.
+        """
+        return self._by_token("token_entropies", turns, groups)
+
+    def _by_token(self, question: str, turns: Sequence[Turn], groups: Sequence[SampleGroup]) -> list[list[list[float]]]:
+        found: list[list[list[float]]] = getattr(self.learner, question)(
             [self._prompt(turn, group.prompt_sha256) for turn, group in zip(turns, groups, strict=True)],
             [[completion.token_ids_T for completion in group.completions_G] for group in groups],
         )

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.executors.choosing import why_not
+from pivotrl.engine.executors.contract import Scored
 from pivotrl.engine.finite import optimizer_step, require_finite
 from pivotrl.engine.items import Item
 from pivotrl.engine.objective import Batch, Objective
@@ -143,9 +145,23 @@ class LocalLearner:
         self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[list[float]]]:
         """See :class:`pivotrl.protocols.tokens.Learner`. Common prefixes are computed once."""
+        return self._by_token(prompts, completions, lambda scored: scored.logprobs_S)
+
+    def token_entropies(
+        self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[list[float]]]:
+        """Entropy, in nats, of the distribution that each token was chosen from; shaped as :meth:`token_logprobs`."""
+        return self._by_token(prompts, completions, lambda scored: scored.entropy_S)
+
+    def _by_token(
+        self,
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Sequence[Sequence[int]]],
+        number: Callable[[Scored], Tensor],
+    ) -> list[list[list[float]]]:
         items = [Item(prompt, its) for prompt, its in zip(prompts, completions, strict=True)]
-        scores = iter(self.executor.score(items).logprobs_S.tolist())
-        return [[list(itertools.islice(scores, len(tokens))) for tokens in item.completions] for item in items]
+        numbers = iter(number(self.executor.score(items)).tolist())
+        return [[list(itertools.islice(numbers, len(tokens))) for tokens in item.completions] for item in items]
 
     # --- keeping --------------------------------------------------------------------------------------------------
 

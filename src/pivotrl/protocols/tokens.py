@@ -100,7 +100,8 @@ class Learner(Protocol):
     """Trains weights and keeps the original ones as a frozen reference.
 
     It may have ``token_logprobs(prompts, completions_G) -> [prompt][completion][token]``: the log-probability of every
-    token of given completions, at temperature 1. Without it a policy cannot score actions.
+    token of given completions, at temperature 1. Without it a policy cannot score actions. ``token_entropies`` has the
+    same shape; without it `pivotrl view` shows no entropies.
     """
 
     def update(self, examples: Sequence[Example], learning_rate: float, options: UpdateOptions) -> dict[str, float]:

@@ -118,7 +118,8 @@ class TokenHeat:
 
     @property
     def channels(self) -> list[str]:
-        return ["logprob", *(["reference", "ratio"] if self.scores else [])]
+        known = next(iter(self.scores.values()), {})
+        return ["logprob", *(name for name in ("reference", "entropy", "ratio") if name in known)]
 
     def __call__(self, turn_id: str, completion: Completion) -> dict[str, Any]:
         logprobs = completion.logprobs_T or (float("nan"),) * len(completion.token_ids_T)

@@ -17,8 +17,9 @@ _BATCH = 16
 
 Channels = dict[str, list[float | None]]
 Scores = dict[tuple[str, tuple[int, ...]], Channels]
-"""(turn id, token ids) -> ``reference``: log-probability of each token before training, at temperature 1; ``ratio``:
-its probability after training over that before."""
+"""(turn id, token ids) -> ``reference``: log-probability of each token before training, at temperature 1; ``entropy``:
+of the distribution that it was chosen from, before training, in nats, if the policy tells; ``ratio``: its probability
+after training over that before."""
 
 
 def score_pivots(
@@ -44,15 +45,18 @@ def score_pivots(
         raise InputError(f"{directory} has no pivots to score; leave out --score-pivots")
     cases = [(turn, group) for name in chosen for turn, group in _cases(files, name)]
     before = _logprobs(policy, cases, lambda done: progress(done, 2 * len(cases)))
+    entropies = _entropies(policy, cases)
     if restore(policy, Path(directory) / "train" / "checkpoints") == 0:
         raise InputError(f"{directory} has no checkpoint of a training to score with; leave out --score-pivots")
     after = _logprobs(policy, cases, lambda done: progress(len(cases) + done, 2 * len(cases)))
     found: Scores = {}
-    for (turn, group), old_G, new_G in zip(cases, before, after, strict=True):
-        for completion, old_T, new_T in zip(group.completions_G, old_G, new_G, strict=True):
+    for (turn, group), old_G, new_G, entropy_G in zip(cases, before, after, entropies, strict=True):
+        for number, completion in enumerate(group.completions_G):
+            pairs = zip(old_G[number], new_G[number], strict=True)
             found[turn.id, completion.token_ids_T] = {
-                "reference": [round(value, 3) for value in old_T],
-                "ratio": [_ratio(old, new) for old, new in zip(old_T, new_T, strict=True)],
+                "reference": [round(value, 3) for value in old_G[number]],
+                **({"entropy": [round(value, 3) for value in entropy_G[number]]} if entropy_G else {}),
+                "ratio": [_ratio(old, new) for old, new in pairs],
             }
     return found
 
@@ -72,6 +76,18 @@ def _logprobs(policy: Policy, cases: Sequence[tuple[Turn, SampleGroup]], progres
         part = cases[start : start + _BATCH]
         found += action_logprobs(policy, [turn for turn, _ in part], [group for _, group in part])
         progress(len(found))
+    return found
+
+
+def _entropies(policy: Policy, cases: Sequence[tuple[Turn, SampleGroup]]) -> list[Any]:
+    """Of each token; nothing where the policy does not tell."""
+    acting: Any = getattr(policy, "loaded", policy)
+    if not hasattr(getattr(acting, "learner", None), "token_entropies"):
+        return [()] * len(cases)
+    found: list[Any] = []
+    for start in range(0, len(cases), _BATCH):
+        part = cases[start : start + _BATCH]
+        found += acting.action_entropies([turn for turn, _ in part], [group for _, group in part])
     return found
 
 
