@@ -83,6 +83,13 @@ test("unknown comes last, whichever way a list is sorted", () => {
   }
 });
 
+test("trajectories without samples come last", () => {
+  const [one, two, three] = summaries(run, 0).map((summary) => ({ ...summary, isSampled: summary.trajectory === 2 }));
+  for (const order of ["id", "-id"]) {
+    expect(sortSummaries([one!, two!, three!], order)[0]?.trajectory).toBe(2);
+  }
+});
+
 test("ids sort as people count", () => {
   expect(
     sortSummaries(summaries(run, 0), "id")
