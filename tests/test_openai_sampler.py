@@ -311,7 +311,7 @@ def test_money_is_counted_bounded_and_outlives_a_resume(folder: Path, renderer: 
     assert all(group.cost is None for group in RecordFile(tmp_path / "free.jsonl", SampleGroup)), "unknown is not 0"
 
 
-@pytest.mark.parametrize(("fault", "rate"), [("short", 0.5), ("no_text", 0.2)])
+@pytest.mark.parametrize(("fault", "rate"), [("short", 0.5), ("no_text", 0.3)])
 def test_answers_of_no_use_cost_money_too(
     folder: Path, renderer: Renderer, tmp_path: Path, fault: str, rate: float
 ) -> None:
