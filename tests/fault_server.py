@@ -109,6 +109,7 @@ CHANGES: dict[str, Callable[[Answer, random.Random], None]] = {
     "another_model": lambda answer, dice: answer.update(model="other"),
     "error_as_200": lambda answer, dice: (answer.clear(), answer.update(error={"message": "engine is dead"}))[0],
     "empty": _empty,
+    "no_text": _set(text=5),
     "aborted": _set(finish_reason="abort"),
     "no_finish_reason": _set(finish_reason=None),
 }

@@ -162,4 +162,5 @@ def test_an_adapter_is_loaded_used_and_released(
         found, code = checks(capsys, server, folder, "m", "--lora", "/adapters/a")
     told = {name: status for name, status in found.items() if name.startswith("adapter")}
     assert [name for name, status in told.items() if status == "fault"] == ([faulty] if faulty else [])
-    assert code == (2 if faulty else 0) and (faulty == "adapter loads" or len(told) == 3)
+    assert code == (2 if faulty else 0) and len(told) == (1 if adapters is None else 3)
+    assert not server.loaded or adapters == "kept", "what was loaded for the check is unloaded"

@@ -140,6 +140,10 @@ def test_other_labels_are_another_selection(run: Path, capsys: pytest.CaptureFix
     copy.write_bytes(kept.read_bytes())
     assert call("select", run, "--labels", kept) == 0, "a run's own file can be read again"
     assert "another run" in refused(capsys, 2, "select", run, "--labels", copy)
+    replaced = run / "replaced/1/selection.labels.jsonl"  # it may be of other trajectories
+    replaced.parent.mkdir(parents=True)
+    replaced.write_bytes(kept.read_bytes())
+    assert "that was replaced" in refused(capsys, 2, "select", run, "--labels", replaced)
     assert "was made with other settings" in refused(capsys, 2, "select", run)
     two = exported(run, {"turn_id": "log1#2", "note": "second"})
     told = refused(capsys, 2, "select", run, "--labels", two)
@@ -158,6 +162,7 @@ FAULTS = {
     "unknown field of the file": ([], {"author": "me"}, "author: Extra inputs"),
     "other format": ([], {"format": "pivotrl-labels-9"}, "is no file of labels (pivotrl-labels-1)"),
     "unknown turn": ([{"turn_id": "log1#2", "note": "x"}, {"turn_id": "log1#99"}], {}, "label 2 (log1#99): the run"),
+    "odd number": ([{"turn_id": "log1#02", "drop": True}], {}, "label 1 (log1#02): the run has no such turn"),
     "no such trajectory": ([{"turn_id": "nobody#2"}], {}, "label 1 (nobody#2): the run has no such turn"),
     "no assistant": ([{"turn_id": "log1#1", "accept": [{"content": "a"}]}], {}, "message 1 is of the role user"),
     "twice": ([{"turn_id": "log1#2"}, {"turn_id": "log1#2"}], {}, "the turn has two labels"),
@@ -215,13 +220,23 @@ def test_a_verifier_that_looks_at_the_demonstration_alone_is_refused(
     )
     assert "fails actions that the labels of the selection accept" in told and "not_the_demonstrated_one" in told
     assert not (run / "train.manifest.json").exists()
+    dropped = [{**label, "drop": True} for label in accepting(usual_mistakes(run))]
+    assert call("select", run, "--rule", "all", "--labels", exported(run, *dropped)) == 0
+    assert call("train", run, "--verifier", "narrow:verify", "--profile-may-differ-in", "verifier", *TRAIN) == 0, (
+        "what is accepted at turns that are no pivots does not matter"
+    )
 
 
 def test_an_export_holds_what_labels_accept(run: Path) -> None:
     mistakes = usual_mistakes(run)
     labels = exported(run, *accepting(mistakes))
     assert call("select", run, "--rule", "all", "--labels", labels) == 0
-    assert call("export", run, "chat", "--out", run.parent / "rows") == 0 or True
+    assert call("export", run, "trl", "-o", run.parent / "rows") == 0
+    rows = [json.loads(line) for line in (run.parent / "rows/train.jsonl").read_text().splitlines()]
+    alternatives = {row["pivotrl_turn_id"]: json.loads(row["pivotrl_turn"]).get("alternatives", {}) for row in rows}
+    for name, (action, _) in mistakes.items():
+        (accepted,) = alternatives[name].values()
+        assert [Action.model_validate(one) for one in accepted] == [action]
     name, (action, _) = next(iter(mistakes.items()))
     [turn] = RunFiles(run).turns([name], RunFiles(run).labels())
     assert turn.accepted_actions[1] == action

@@ -311,12 +311,15 @@ def test_money_is_counted_bounded_and_outlives_a_resume(folder: Path, renderer: 
     assert all(group.cost is None for group in RecordFile(tmp_path / "free.jsonl", SampleGroup)), "unknown is not 0"
 
 
-def test_answers_of_no_use_cost_money_too(folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fault", "rate"), [("short", 0.5), ("no_text", 0.3)])
+def test_answers_of_no_use_cost_money_too(
+    folder: Path, renderer: Renderer, tmp_path: Path, fault: str, rate: float
+) -> None:
     asked, path = turns(20), tmp_path / "profiles.jsonl"
     profiling = ProfileOptions(num_samples=3, max_tokens=40)
-    with FaultServer(["short"], 0.5, encode=renderer.encode_text, end_id=renderer.end_id) as server:
+    with FaultServer([fault], rate, encode=renderer.encode_text, end_id=renderer.end_id) as server:
         groups, left_out = profile(asked, served(server, folder, **PRICES), has_digit, path, profiling)
-        assert server.happened["short"] and not left_out
+        assert server.happened[fault] and not left_out
     assert sum(group.cost or 0 for group in groups) == pytest.approx(money(server))
 
 

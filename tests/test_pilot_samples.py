@@ -19,6 +19,7 @@ from pivotrl.policies.tabular import Policy
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import Turn
 from pivotrl.records import SampleGroup, Sampling
+from pivotrl.report.following import Follower
 from pivotrl.rollouts import joined
 from pivotrl.runs.manifest import read_manifest
 from pivotrl.runs.status import status_of
@@ -94,6 +95,8 @@ def test_the_profile_is_the_same_and_draws_only_what_is_missing(tmp_path: Path, 
     (turns, tokens), (turns_alone, tokens_alone) = costs(run)["profile"], costs(twin)["profile"]
     assert turns is not None and tokens is not None
     assert turns_alone == turns + counts["samples_from_pilot"] and tokens_alone == tokens + counts["samples_from_pilot"]
+    watched = {stage.stage: stage for stage in Follower(run).look().stages}
+    assert (watched["profile"].rollout_turns, watched["profile"].tokens) == (turns, tokens), "as `pivotrl watch` tells"
 
 
 def test_killed_at_any_moment_nothing_is_drawn_twice(tmp_path: Path) -> None:

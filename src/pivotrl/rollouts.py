@@ -119,6 +119,24 @@ def rollout_turns(groups: Iterable[SampleGroup]) -> int:
     )
 
 
+def with_lost_money(groups: Iterable[SampleGroup], lost: dict[str, float]) -> list[SampleGroup]:
+    """The groups with samples; each costs what earlier tries at its turn cost, too.
+
+    Args:
+        lost: turn id -> money of tries that gave no samples; kept up to date.
+    """
+    made = []
+    for group in groups:
+        cost = group.cost
+        if group.turn_id in lost:
+            cost = (cost or 0.0) + lost.pop(group.turn_id)
+        if group.fault is None:
+            made.append(group if cost == group.cost else group.model_copy(update={"cost": cost}))
+        elif cost is not None:
+            lost[group.turn_id] = cost
+    return made
+
+
 def continuation_turns(groups: Sequence[SampleGroup]) -> int:
     """:func:`turns_bought` over all samples of the groups."""
     return turns_bought(verdict for group in groups for verdict in group.verdicts_G)

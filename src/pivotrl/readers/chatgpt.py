@@ -74,18 +74,27 @@ def _trajectories(row: dict[str, Any], name: str) -> list[Trajectory]:
 def _branch(row: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     """(the messages from the root to the current node, how many lie on other branches)."""
     nodes = {key: as_object(node) for key, node in member(row, "mapping", dict).items()}
-    current = optional(row, "current_node", str) or next(reversed(nodes), "")
-    if current not in nodes:
-        raise ValueError("current_node is not in mapping")
+    current = optional(row, "current_node", str) or _only_end(nodes)
     chain: list[dict[str, Any]] = []
     seen: set[str] = set()
-    while current in nodes and current not in seen:
+    while current is not None:
+        if current not in nodes or current in seen:
+            raise ValueError(f"the branch does not lead to the beginning: message {current} is missing or twice")
         seen.add(current)
         if (message := optional(nodes[current], "message", dict)) is not None:
             chain.append(message)
-        current = str(nodes[current].get("parent"))
+        current = optional(nodes[current], "parent", str)
     num_all = sum(1 for node in nodes.values() if node.get("message") is not None)
     return chain[::-1], num_all - len(chain)
+
+
+def _only_end(nodes: dict[str, dict[str, Any]]) -> str:
+    """The end of the only branch."""
+    parents = {node.get("parent") for node in nodes.values()}
+    ends = [key for key in nodes if key not in parents]
+    if len(ends) != 1:
+        raise ValueError(f"there is no current_node, and {len(ends)} branches to choose from")
+    return ends[0]
 
 
 class _Conversation:
@@ -98,6 +107,7 @@ class _Conversation:
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._calls: list[ToolCall] = []
+        self._unanswered: list[ToolCall] = []
         self._is_cut = False
 
     def add(self, item: dict[str, Any]) -> None:
@@ -114,12 +124,11 @@ class _Conversation:
         text = self._text(content, kind)
         if not text and not self._is_waiting and role != "user":
             return  # the empty system message with which each conversation begins
-        last = self._calls[-1].id if self._calls else None
         self.close()
         for _ in about.get("attachments") or []:
             self._lose("document")
         if role == "tool":
-            self.messages.append(Message(role="tool", content=text, tool_call_id=last or self._last_call()))
+            self.messages.append(Message(role="tool", content=text, tool_call_id=self._call_of(author)))
         elif kind == "user_editable_context" or role == "system":
             self.messages.append(Message(role="system", content=text))
         else:
@@ -140,6 +149,7 @@ class _Conversation:
                 tool_calls=tuple(self._calls),
             )
         )
+        self._unanswered = self._calls
         self._texts, self._thoughts, self._calls, self._is_cut = [], [], [], False
 
     @property
@@ -158,7 +168,9 @@ class _Conversation:
             self._is_cut or is_at_limit or item.get("status") in ("in_progress", "finished_partial_completion")
         )
         recipient = optional(item, "recipient", str) or "all"
-        if recipient == "all":
+        if recipient == "all" and item.get("weight") == 0 and text:
+            self._lose("unknown_item", "a hidden answer")  # in no later context
+        elif recipient == "all":
             self._texts += [text] if text else []
         else:
             self._calls.append(ToolCall(name=recipient, arguments=_arguments(text), id=identifier(item, "id")))
@@ -188,7 +200,14 @@ class _Conversation:
         place = len(self.messages) + self._is_waiting
         self.losses.append(Loss(code=code, message=place, **({"detail": detail} if code == "unknown_item" else {})))
 
-    def _last_call(self) -> str | None:
+    def _call_of(self, author: dict[str, Any]) -> str | None:
+        """The first call without a result of the tool that speaks (``web.search`` is sent to ``web``), or else the last
+        call: a tool may speak several times."""
+        tool = str(optional(author, "name", str)).partition(".")[0]
+        for call in self._unanswered:
+            if call.name.partition(".")[0] == tool:
+                self._unanswered = [other for other in self._unanswered if other is not call]
+                return call.id
         calls = (message.tool_calls for message in reversed(self.messages) if message.role == "assistant")
         return next((made[-1].id for made in calls if made), None)
 

@@ -39,13 +39,15 @@ def read(path: Path) -> Iterator[Trajectory | Refusal]:
 def _trajectory(row: Chat, name: str) -> Trajectory:
     steps = each("steps", optional(row, "steps", list) or member(row, "messages", list), as_object)
     asked = next(filter(None, (optional(step, "model_input_messages", list) for step in steps)), [])
-    task = next((str(step["task"]) for step in steps if step.get("task")), None)
+    tasks = [step for step in steps if step.get("task")]
     chats = [chat for chat in each("model_input_messages", asked, _asked) if chat["role"] is not None]
     if not any(chat["role"] == "user" for chat in chats):
-        chats.append({"role": "user", "content": f"New task:\n{task or ''}"})
+        chats.append(_user(f"New task:\n{tasks[0]['task'] if tasks else ''}", tasks and tasks[0].get("task_images")))
     barred: dict[int, str] = {}
     for step in steps:
-        if isinstance(step.get("plan"), str):
+        if any(step is task for task in tasks[1:]):
+            chats.append(_user(f"New task:\n{step['task']}", step.get("task_images")))
+        elif isinstance(step.get("plan"), str):
             barred[len(chats)] = "context_differs"
             chats.append({"role": "assistant", "content": step["plan"]})
         elif "step_number" in step:
@@ -88,11 +90,20 @@ def _acted(step: Chat, error: Chat | None) -> list[Chat]:
         seen.append(f"Observation:\n{shown(step['observations'])}")
     if error:
         seen.append(f"Error:\n{shown(error.get('message'))}")
-    if not seen:
+    pictures = step.get("observations_images")
+    if not seen and not pictures:
         return [answer]
+    shown_next = _user("\n".join(seen), pictures)
     if own and len(own) == 1:
-        return [answer, {"role": "tool", "tool_call_id": identifier(own[0], "id"), "content": "\n".join(seen)}]
-    return [answer, {"role": "user", "content": "\n".join(seen)}]
+        return [answer, {**shown_next, "role": "tool", "tool_call_id": identifier(own[0], "id")}]
+    return [answer, shown_next]
+
+
+def _user(text: str, pictures: Any) -> Chat:
+    """What the agent is shown, with as many pictures."""
+    count = len(pictures) if isinstance(pictures, list) else 0
+    parts = [{"type": "text", "text": text}, *([{"type": "image"}] * count)]
+    return {"role": "user", "content": parts if count else text}
 
 
 def _call(made: Chat) -> Chat:

@@ -19,6 +19,10 @@ from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _KEYS = {"messages", "tools", "system", "id", "task_id", "reward", "score"}
 _FILES = {"file": "document", "image": "image"}
+_CUT = ("input-streaming", "partial-call")
+"""States of a call whose arguments were still being written; the SDK shows it to no model."""
+_UNSEEN = ("tool-approval-request", "tool-approval-response")
+"""Parts that neither the model writes nor sees, besides ``data-...``."""
 
 
 def recognises(head: Sequence[Any]) -> bool:
@@ -53,9 +57,11 @@ def _trajectory(row: Chat, name: str) -> Trajectory:
         if item.get("toolInvocations") and "parts" not in item and item.get("content"):
             barred |= {len(chats) + i: "merged_turn" for i, chat in enumerate(made) if chat["role"] == "assistant"}
             losses.append(Loss(code="merged_turn", message=len(chats)))
+        barred |= {len(chats) + i: "truncated" for i, chat in enumerate(made) if chat.get("is_cut")}
         chats += made
 
     def convert(item: Any, lost: list[Loss]) -> list[Message]:
+        lost += item.get("lost", ())
         return [chat_message(item, lost)]
 
     return conversation(
@@ -80,6 +86,8 @@ def _chats(item: Chat) -> list[Chat]:
         parts = [*invoked, *parts]
     if not isinstance(parts, list):
         raise ValueError("the message has neither parts nor content")
+    attached = each("experimental_attachments", item.get("experimental_attachments") or [], as_object)
+    parts = [*parts, *({"type": "file", "mediaType": file.get("contentType")} for file in attached)]
     step = _Step(role)
     for part in each("parts", parts, as_object):
         step.take(part)
@@ -99,6 +107,8 @@ class _Step:
         self._thoughts: list[str] = []
         self._calls: list[Chat] = []
         self._results: list[Chat] = []
+        self._lost: list[Loss] = []
+        self._is_cut = False
 
     def take(self, part: Chat) -> None:
         kind = member(part, "type", str)
@@ -110,6 +120,11 @@ class _Step:
             if self._results and self._role == "assistant":
                 self.ended()  # the model knew what the tools returned
             self._texts.append({"type": "text", "text": member(part, "text", str)})
+            self._is_cut |= part.get("state") == "streaming"
+        elif kind in _UNSEEN or kind.startswith("data-"):
+            pass
+        elif kind == "tool-error" and "toolName" in part:
+            self._results.append(_result(identifier(part, "toolCallId"), part.get("error")))
         elif kind == "tool-result":
             self._results.append(_result(identifier(part, "toolCallId"), part.get("output", part.get("result"))))
         elif kind in _FILES:
@@ -122,12 +137,21 @@ class _Step:
             self._invoked(part, member(part, "toolName", str), part.get("input", part.get("args")), None)
         elif kind.startswith("tool-") or kind == "dynamic-tool":
             name = member(part, "toolName", str) if kind == "dynamic-tool" else kind.removeprefix("tool-")
-            self._invoked(part, name, part.get("input"), part.get("output", part.get("errorText")))
+            given = part.get("input") if part.get("input") is not None else part.get("rawInput")
+            self._invoked(part, name, given, part.get("output", part.get("errorText")))
+        else:
+            self._lost.append(Loss(code="unknown_item", detail=kind))
 
     def _invoked(self, part: Chat, name: str, arguments: Any, result: Any) -> None:
-        call_id = identifier(part, "toolCallId")
+        call_id, state = identifier(part, "toolCallId"), optional(part, "state", str)
+        if state in _CUT:
+            self._is_cut = True
+            return
         self._calls.append(call(name, arguments, call_id))
-        if result is not None or optional(part, "state", str) in ("result", "output-available", "output-error"):
+        if state == "output-denied":
+            denial = (optional(part, "approval", dict) or {}).get("reason")
+            self._results.append(_result(call_id, denial or "Tool execution denied."))  # as the SDK words it
+        elif result is not None or state in ("result", "output-available", "output-error"):
             self._results.append(_result(call_id, result))
 
     def ended(self) -> list[Chat]:
@@ -136,6 +160,10 @@ class _Step:
             row: Chat = {"role": self._role, "content": self._texts or None}
             if self._calls:
                 row["tool_calls"] = self._calls
+            if self._is_cut:
+                row["is_cut"] = True
+            if self._lost:
+                row["lost"] = self._lost
             if thought := "\n".join(filter(None, self._thoughts)):
                 row["reasoning"] = thought
             if self._texts or self._calls or self._role == "user":

@@ -55,6 +55,9 @@ def read_labels(path: Path, files: RunFiles) -> list[Label]:
         name, _, index = label.turn_id.rpartition("#")
         trajectory = trained.get(name) or held_out.get(name)
         _require_turn(place, trajectory, index)
+        for which, action in enumerate(label.accept, start=1):
+            if action_key(action) is None:
+                raise _fault(place, f"accepted action {which} is empty, or its arguments are not a JSON object")
         assert trajectory is not None
         undeclared += _undeclared(trajectory, label)
         if name in held_out and (label.drop or label.accept):
@@ -74,9 +77,11 @@ def read_labels(path: Path, files: RunFiles) -> list[Label]:
 def _given(path: Path, files: RunFiles) -> list[tuple[str, Label]]:
     """(place, label) in the order of the file."""
     if path.name.endswith(LABELS):
-        if not path.resolve().is_relative_to(files.directory.resolve()):
+        home = files.directory.resolve()
+        if path.resolve().parent not in (home, home / "selections"):  # one in replaced/ may be of other trajectories
             raise InputError(
-                f"--labels {path} belongs to a selection of another run; give the file that the page exported"
+                f"--labels {path} belongs to a selection of another run, or to one that was replaced; give the file "
+                "that the page exported"
             )
         try:
             return [(f"{path}, {label.turn_id}", label) for label in read_records(path, Label)]
@@ -108,15 +113,12 @@ def _given(path: Path, files: RunFiles) -> list[tuple[str, Label]]:
             label = Label.model_validate(item)
         except ValidationError as error:
             raise _fault(place, validation_message(error)) from None
-        for which, action in enumerate(label.accept, start=1):
-            if action_key(action) is None:
-                raise _fault(place, f"accepted action {which} is empty, or its arguments are not a JSON object")
         found.append((place, label))
     return found
 
 
 def _require_turn(place: str, trajectory: Trajectory | None, index: str) -> None:
-    is_number = index.isascii() and index.isdecimal() and len(index) < 9
+    is_number = index.isascii() and index.isdecimal() and len(index) < 9 and str(int(index)) == index
     if trajectory is None or not is_number or int(index) >= len(trajectory.messages):
         raise _fault(place, "the run has no such turn")
     role = trajectory.messages[int(index)].role

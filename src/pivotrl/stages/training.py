@@ -126,8 +126,7 @@ def train_stage(
         )
         checked = report.num_rollout_turns if is_new_report else 0
         if is_new:
-            accepted = files.turns((label.turn_id for label in labels if label.accept), labels)
-            checked += _require_accepted(accepted, labels, verifier, verification, policy)
+            checked += _require_accepted(chosen, labels, verifier, verification, policy)
     acting = describe_policy(policy)
     differing = differences(_as_json(acting)) if takes_profile else []
     if is_new:
@@ -210,8 +209,8 @@ def _require_accepted(
     verification: VerificationOptions,
     policy: Policy,
 ) -> int:
-    """Try the verifier on the actions that labels accept: one that looks at the demonstration alone, or at effects,
-    knows nothing of them.
+    """Try the verifier on the actions that labels accept at these turns: one that looks at the demonstration alone, or
+    at effects, knows nothing of them.
 
     Returns:
         rollout turns that the verifier bought.
@@ -220,7 +219,7 @@ def _require_accepted(
         InputError: it fails such an action.
     """
     accepted = {label.turn_id: label.accept for label in labels}
-    cases = [(turn, action) for turn in turns for action in accepted[turn.id]]
+    cases = [(turn, action) for turn in turns for action in accepted.get(turn.id, ())]
     if not cases:
         return 0
     with Verification(verifier, verification, (), policy) as guarded:

@@ -29,21 +29,25 @@ def check_adapter(probing: Probing, folder: str) -> Iterator[Finding]:
     if isinstance(loaded, NoAnswer | InputError):
         yield Finding(_LOADED, "fault", f"it does not load {folder} ({loaded}); {_ALLOW}")
         return
-    rows = model_rows(endpoint.get("models"))
+    try:
+        yield from _used(probing, name)
+    finally:  # an adapter that nobody asked for must not stay
+        _post(endpoint, "unload_lora_adapter", {"lora_name": name})
+    gone = _greedy(probing, name) is None
+    told = "after unloading it still answers under that name: which weights does it use?"
+    yield found(_RELEASED, gone, "after unloading its name is refused", told)
+
+
+def _used(probing: Probing, name: str) -> Iterator[Finding]:
+    rows = model_rows(probing.sampler.endpoint.get("models"))
     listed = rows is None or name in rows
     yield found(_LOADED, listed, "it loads the adapter", "it says that it loads it, but does not list it")
-    if not listed:
-        return
     base, with_it = _greedy(probing, probing.sampler.model), _greedy(probing, name)
     if with_it is None or base is None:
         yield Finding(_USED, "fault", "a request to the adapter has no usable answer")
     else:
         told = "its greedy answer is the base model's to the last log-probability: is the adapter used at all?"
         yield found(_USED, _differ(base, with_it), "its answer differs from the base model's", told)
-    _post(endpoint, "unload_lora_adapter", {"lora_name": name})
-    gone = _greedy(probing, name) is None
-    told = "after unloading it still answers under that name: which weights does it use?"
-    yield found(_RELEASED, gone, "after unloading its name is refused", told)
 
 
 def _post(endpoint: Endpoint, path: str, body: dict[str, Any]) -> str | NoAnswer | InputError:

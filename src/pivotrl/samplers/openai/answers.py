@@ -19,7 +19,15 @@ _ENDS = ("stop", "length", "tool_calls", "function_call", "eos", "stop_sequence"
 
 
 class Faulty(Exception):
-    """There is no usable sample. The message is the reason, a stable code."""
+    """There is no usable sample. The message is the reason, a stable code.
+
+    Args:
+        usage: what the answer says that it used nevertheless.
+    """
+
+    def __init__(self, reason: str, usage: Usage = Usage()) -> None:
+        super().__init__(reason)
+        self.usage = usage
 
 
 @dataclass(frozen=True)
@@ -53,36 +61,35 @@ def read_answer(text: str | NoAnswer, num_asked: int) -> Answer:
     """
     if isinstance(text, NoAnswer):
         raise Faulty(f"server_{'answer_too_large' if text.reason == 'too_large' else text.reason}")
+    usage = Usage()
     try:
         body = json.loads(text)
-        given = body["choices"]
-        choices = [(item.get("index"), _choice(item, body)) for item in given]
+        usage = read_usage(body.get("usage"))
+        choices = [(item.get("index"), _choice(item, body)) for item in body["choices"]]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise Faulty("server_answer_malformed") from None
-    usage = read_usage(body.get("usage"))
+        raise Faulty("server_answer_malformed", usage) from None
     if len(choices) == 1 and usage.completion is not None:
         only = usage.completion
         choices = [(index, replace(choice, num_tokens=choice.num_tokens or only)) for index, choice in choices]
+    samples = _by_index(choices, num_asked)
+    if samples is None:
+        raise Faulty("server_choices_not_numbered", usage)
     model = body.get("model")
-    return Answer(
-        samples=_by_index(choices, num_asked),
-        model=model if isinstance(model, str) else None,
-        usage=usage,
-    )
+    return Answer(samples, model if isinstance(model, str) else None, usage)
 
 
-def _by_index(choices: Sequence[tuple[Any, Choice]], num_asked: int) -> tuple[Choice | None, ...]:
+def _by_index(choices: Sequence[tuple[Any, Choice]], num_asked: int) -> tuple[Choice | None, ...] | None:
     """The samples by their index. A choice that was sent twice counts once; two different choices of one index count
     as none. A server that does not number its choices is believed only if their number is right.
 
-    Raises:
-        Faulty: all choices have one number, and some are equal: two samples, or one that was sent twice?
+    Returns:
+        None if all choices have one number, and some are equal: two samples, or one that was sent twice?
     """
     indices = [index for index, _ in choices]
     if len(choices) == num_asked and len(set(map(repr, indices))) == 1:
         samples = tuple(choice for _, choice in choices)
         if indices[0] is not None and any(choice in samples[:place] for place, choice in enumerate(samples)):
-            raise Faulty("server_choices_not_numbered")
+            return None
         return samples
     found: dict[int, list[Choice]] = {}
     for index, choice in choices:

@@ -191,10 +191,11 @@ class Asking:
     def _take(self, group: _Group, numbers: Sequence[int], text: Any) -> None:
         try:
             answer = read_answer(text, len(numbers))
-            paid = self.budget.take(answer.usage)
-            group.cost = group.cost if paid is None else (group.cost or 0.0) + paid
+            self._pay(group, answer.usage)
             self._require_model(answer)
         except Faulty as fault:
+            if fault.usage != Usage():
+                self._pay(group, fault.usage)
             self._note(group, str(fault))
             return
         group.num_prompt_tokens = group.num_prompt_tokens or answer.usage.prompt or 0
@@ -211,6 +212,10 @@ class Asking:
                 group.is_lost = True  # another sample in its place would favour those without the fault
             else:
                 group.samples[number] = sample
+
+    def _pay(self, group: _Group, usage: Usage) -> None:
+        paid = self.budget.take(usage)
+        group.cost = group.cost if paid is None else (group.cost or 0.0) + paid
 
     def _require_model(self, answer: Answer) -> None:
         """Hosted models are asked by a short name and answer with the long one: ``name-2026-01-01``."""

@@ -12,6 +12,7 @@ from pivotrl.protocols import Turn
 from pivotrl.records import Message, Sampling, Tool, Trajectory
 from pivotrl.samplers.openai import Sampler
 from pivotrl.samplers.openai.answers import Choice, Faulty, read_answer
+from pivotrl.samplers.openai.money import Usage
 
 Status = Literal["ok", "warning", "fault"]
 NUM_TOKENS = 32
@@ -76,6 +77,8 @@ class Probing:
         try:
             answer = read_answer(text, num_asked)
         except Faulty as fault:
+            if fault.usage != Usage():
+                self.sampler.asking.budget.take(fault.usage)
             return f"{fault}, {text}" if isinstance(text, NoAnswer) else str(fault)
         self.sampler.asking.budget.take(answer.usage)
         return list(answer.samples) if any(answer.samples) else "server_samples_missing"
