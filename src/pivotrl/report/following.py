@@ -5,8 +5,8 @@ from __future__ import annotations
 import calendar
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,14 @@ from pivotrl.records import (
     StepMetrics,
     TurnResult,
 )
+from pivotrl.report.growing import Growing, Tally, merged
 from pivotrl.report.health import training_alarms
-from pivotrl.report.steps import with_shares
-from pivotrl.rollouts import SampleFaults, continuation_turns
 from pivotrl.runs import lock
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import STAGES, known_stages
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.stage import seconds_spent
 from pivotrl.runs.status import State, stages_needed
-from pivotrl.storage.tail import Tail
 from pivotrl.turns import TurnOptions, cut
 
 _RECENT_STEPS = 10
@@ -89,81 +87,6 @@ class RunNow:
         }
 
 
-@dataclass
-class _Tally:
-    """What the records of a stage add up to."""
-
-    rollout_turns: int = 0
-    tokens: int = 0
-    keys: dict[str, set[str]] = field(default_factory=dict)
-    """Kind of item -> the items done."""
-    steps: dict[int, StepMetrics] = field(default_factory=dict)
-    faults: SampleFaults = field(default_factory=SampleFaults)
-
-    def add(self, record: Record) -> None:
-        match record:
-            case SampleGroup():
-                self.rollout_turns += len(record.completions_G) + continuation_turns([record])
-                self.tokens += sum(len(completion.token_ids_T) for completion in record.completions_G)
-                self._done("turns", record.turn_id)
-                self._befell(SampleFaults.of([record]))
-            case TurnResult():
-                self.rollout_turns += record.num_samples + record.num_continuation_turns
-                self.tokens += record.num_tokens
-                self._done("held-out turns", record.key)
-                self._befell(SampleFaults.of_results([record]))
-            case ProgressResult():
-                self.rollout_turns += record.num_sampled + record.num_continuation_turns
-                self.tokens += record.num_tokens
-                self._done("trajectories walked", record.key)
-            case EpisodeResult():
-                self.rollout_turns += record.num_turns
-                self.tokens += record.num_tokens
-                self._done("episodes", record.key)
-            case RetentionResult():
-                self._done("reference texts", record.key)
-            case AnswerResult():
-                self.rollout_turns += record.num_tokens > 0
-                self.tokens += record.num_tokens
-                self._done("questions", record.key)
-            case StepMetrics():
-                self.steps[record.step] = with_shares(record)
-
-    def _done(self, kind: str, key: str) -> None:
-        self.keys.setdefault(kind, set()).add(key)
-
-    def _befell(self, faults: SampleFaults) -> None:
-        parts = (f.name for f in dataclasses.fields(SampleFaults))
-        self.faults = SampleFaults(**{name: getattr(self.faults, name) + getattr(faults, name) for name in parts})
-
-
-def _merged(tallies: Iterable[_Tally]) -> _Tally:
-    found = _Tally()
-    for tally in tallies:
-        found.rollout_turns += tally.rollout_turns
-        found.tokens += tally.tokens
-        found.keys |= tally.keys
-        found.steps |= tally.steps
-        found._befell(tally.faults)
-    return found
-
-
-class _Growing:
-    """One file and what its records add up to so far."""
-
-    def __init__(self, path: Path, model: type[Record]) -> None:
-        self._tail = Tail(path, model)
-        self._tally = _Tally()
-
-    def look(self) -> _Tally:
-        records, is_other = self._tail.new()
-        if is_other:
-            self._tally = _Tally()
-        for record in records:
-            self._tally.add(record)
-        return self._tally
-
-
 class Follower:
     """Follows the run in a directory, which may not have begun.
 
@@ -173,7 +96,7 @@ class Follower:
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
         self._directory, self._clock = directory, clock
-        self._stages: dict[str, list[_Growing]] = {}
+        self._stages: dict[str, list[Growing]] = {}
         self._totals: dict[tuple[str, str], int | None] = {}
 
     def look(self) -> RunNow:
@@ -191,7 +114,7 @@ class Follower:
                 stages.append(StageNow(stage, "not begun"))
                 continue
             manifests[stage] = manifest
-            tally = _merged(growing.look() for growing in self._growing(stage))
+            tally = merged(growing.look() for growing in self._growing(stage))
             now = self._stage(stage, manifest, tally, is_held)
             stages.append(now)
             if tally.steps and (now.state == "running" or not metrics):
@@ -204,7 +127,7 @@ class Follower:
             str(self._directory), stages, metrics, [*notices, *training_alarms(metrics)], is_held, is_complete
         )
 
-    def _growing(self, stage: str) -> list[_Growing]:
+    def _growing(self, stage: str) -> list[Growing]:
         if stage not in self._stages:
             groups = "profiles" if stage == "profile" else f"{stage}/groups"
             files: dict[str, type[Record]] = {
@@ -217,10 +140,10 @@ class Follower:
                 f"{stage}.retention.jsonl": RetentionResult,
                 f"{stage}.answers.jsonl": AnswerResult,
             }
-            self._stages[stage] = [_Growing(self._directory / name, model) for name, model in files.items()]
+            self._stages[stage] = [Growing(self._directory / name, model) for name, model in files.items()]
         return self._stages[stage]
 
-    def _stage(self, stage: str, manifest: Manifest, tally: _Tally, is_held: bool) -> StageNow:
+    def _stage(self, stage: str, manifest: Manifest, tally: Tally, is_held: bool) -> StageNow:
         is_done = manifest.status == "complete"
         seconds = manifest.wall_seconds if is_done else self._seconds(stage, manifest, is_held)
         done, total, unit = self._work(stage, manifest, tally)
@@ -243,7 +166,7 @@ class Follower:
         return manifest.wall_seconds + max(0.0, self._clock() - began)
 
     @staticmethod
-    def _seconds_left(tally: _Tally, done: int, total: int | None, seconds: float) -> float | None:
+    def _seconds_left(tally: Tally, done: int, total: int | None, seconds: float) -> float | None:
         """From the latest steps of a training; of other stages, from their mean pace so far."""
         if total is None or not 0 < done < total:
             return None
@@ -252,7 +175,7 @@ class Follower:
         pace = sum(took) / len(took) if took else seconds / done
         return pace * (total - done)
 
-    def _work(self, stage: str, manifest: Manifest, tally: _Tally) -> tuple[int, int | None, str]:
+    def _work(self, stage: str, manifest: Manifest, tally: Tally) -> tuple[int, int | None, str]:
         """(done, total or None, unit)."""
         kind = stage.partition("/")[0]
         if kind in ("train", "trainings"):
@@ -272,12 +195,12 @@ class Follower:
             "profile", manifest, lambda: len(cut(RunFiles(self._directory).trajectories(), TurnOptions(**given))[0])
         )
 
-    def _items(self, stage: str, manifest: Manifest, tally: _Tally) -> int | None:
+    def _items(self, stage: str, manifest: Manifest, tally: Tally) -> int | None:
         """As many as the evaluation before training had, if it measured the same; else the held-out turns, if nothing
         else is measured."""
         before = find_manifest(self._directory, "evaluations/before")
         if before is not None and before.status == "complete" and stage != "evaluations/before":
-            first = _merged(growing.look() for growing in self._growing("evaluations/before"))
+            first = merged(growing.look() for growing in self._growing("evaluations/before"))
             return sum(map(len, first.keys.values()))
         options = manifest.options
         others = (options.get("environments"), options.get("retention"), options.get("answers"))

@@ -55,6 +55,14 @@ class ScoreRow:
     """This run's policy after training minus the first run's, on the items that both scored; None for the first."""
 
 
+def require_distinct(directories: Sequence[Path]) -> None:
+    """Raises:
+    InputError: a run is given twice.
+    """
+    if len({directory.resolve() for directory in directories}) < len(directories):
+        raise InputError("a run is given twice; name each once")
+
+
 def write_side_by_side(directories: Sequence[Path], page: Path, price_per_hour: float | None = None) -> Path:
     """Write one page about several runs, complete or not.
 
@@ -62,8 +70,7 @@ def write_side_by_side(directories: Sequence[Path], page: Path, price_per_hour: 
         InputError: a directory holds no run or is given twice, or the ``report`` extra is not installed.
     """
     require_packages()
-    if len({directory.resolve() for directory in directories}) < len(directories):
-        raise InputError("a run is given twice; name each once")
+    require_distinct(directories)
     runs = [_read(directory, place, name) for place, (directory, name) in enumerate(_named(directories).items())]
     text = _render(runs, page, price_per_hour)
     write_file(page, text.encode("utf-8", "xmlcharrefreplace"))

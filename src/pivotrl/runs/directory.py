@@ -26,6 +26,19 @@ def require_run(directory: Path) -> None:
         )
 
 
+def require_file_place(path: Path | None) -> None:
+    """Raises:
+    InputError: a file to be written is a folder, or lies in a file. None is a place of our own choice.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{path} cannot be written: {folder} is a file")
+
+
 @contextmanager
 def working_in(directory: Path) -> Iterator[None]:
     """Lock the directory of a run.
