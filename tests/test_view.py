@@ -695,6 +695,8 @@ def test_what_cannot_be_done_is_refused_before_the_work(
         (("-o", finished / "profiles.jsonl" / "x.html"), "profiles.jsonl is a file"),
         (("--selection", "none"), "has no selections/none.manifest.json"),
         (("--against", tmp_path / "none"), "none is not a directory"),
+        (("--no-prompts", "--tokens"), "--tokens needs the tokenizer"),
+        (("--no-prompts", "--score-pivots", 2), "--score-pivots 2 needs a tokenizer"),
     ):
         told = refused(capsys, 2, "view", finished, *arguments)
         assert fault in told and "trajectories" not in told

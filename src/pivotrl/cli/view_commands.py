@@ -255,6 +255,10 @@ def view(
     if showing.against is not None:
         require_run(showing.against)
     prompting = prompting_in(directory) if prompts else "--no-prompts was given"
+    if isinstance(prompting, str) and score_pivots is not None:
+        refuse("score_pivots", score_pivots, f"needs a tokenizer to show the tokens with, but {prompting}")
+    if showing.tokens and not prompts:
+        raise InputError("--tokens needs the tokenizer, which --no-prompts leaves out; give one of them")
     views = views_in(directory, environments)
     labelled = read_labels(labels, RunFiles(directory)) if labels else ()
     with live_progress() as observer:
