@@ -692,6 +692,7 @@ def test_what_cannot_be_done_is_refused_before_the_work(
 ) -> None:
     for arguments, fault in (
         (("-o", tmp_path), "is a folder; give a file"),
+        (("-o", finished / "profiles.jsonl"), "is not a page; give another file"),
         (("-o", finished / "profiles.jsonl" / "x.html"), "profiles.jsonl is a file"),
         (("--selection", "none"), "has no selections/none.manifest.json"),
         (("--against", tmp_path / "none"), "none is not a directory"),

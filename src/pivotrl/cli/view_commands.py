@@ -33,7 +33,7 @@ from pivotrl.rows.exporting import ExportOptions
 from pivotrl.rows.exporting import export as export_pivots
 from pivotrl.rows.labels import read_labels
 from pivotrl.rows.prompts import write_prompts
-from pivotrl.runs.directory import require_file_place, require_run, working_in
+from pivotrl.runs.directory import require_page_place, require_run, working_in
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.stages.profiling import load_turns
@@ -57,7 +57,7 @@ def report(
         raise InputError("name one run directory, or several to show them side by side")
     if out is not None and len(directories) == 1:
         refuse("out", out, f"is for several runs; the report of one is {directories[0] / 'report.html'}")
-    require_file_place(out)
+    require_page_place(out)
     require_distinct(directories)
     for directory in directories:
         require_run(directory)
@@ -251,7 +251,7 @@ def view(
             change of each token. Loads the model.
     """
     require_run(directory)
-    require_file_place(out)
+    require_page_place(out)
     if showing.against is not None:
         require_run(showing.against)
     prompting = prompting_in(directory) if prompts else "--no-prompts was given"

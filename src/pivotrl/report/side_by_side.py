@@ -20,6 +20,8 @@ from pivotrl.report.templating import render, require_packages
 from pivotrl.runs.files import RunFiles
 from pivotrl.storage.record_files import write_file
 
+_NUM_COLOURS = 8
+"""``run0`` to ``run7`` of `pivotrl.report.drawing`."""
 _STAGES = ("read", "profile", "select", "train", "evaluations/after")
 
 
@@ -90,7 +92,7 @@ def _read(directory: Path, place: int, name: str) -> Run:
     files = RunFiles(directory)
     summary = summarise(directory, files)
     metrics = [with_shares(row) for row in files.metrics()]
-    return Run(plain(name), f"run{place % 8}", files, summary, read_manifests(directory), metrics)
+    return Run(plain(name), f"run{place % _NUM_COLOURS}", files, summary, read_manifests(directory), metrics)
 
 
 def _render(runs: Sequence[Run], page: Path, price_per_hour: float | None) -> str:
