@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -20,6 +21,7 @@ from pivotrl.report.side_by_side import options_that_differ, write_side_by_side
 from pivotrl.report.steps import curve_of, numbers, with_shares
 from pivotrl.runs.manifest import manifest_path, read_manifest, write_manifest
 from pivotrl.storage.record_files import RecordFile
+from pivotrl.training_options.guard_rails import GuardRails, stopped_by
 from test_reporting import HOSTILE, Elements, make_run, words_of
 
 pytest.importorskip("jinja2")
@@ -157,6 +159,10 @@ def steps(**curves: list[float]) -> list[StepMetrics]:
             {"samples__total": [100.0] * 20, "samples__malformed": [2.0] * 10 + [40.0] * 10},
             "Malformed actions grew from 2% to 40%",
         ),
+        (
+            {"samples__calls_demonstrated": [50.0] * 20, "samples__messages": [5.0] * 10 + [30.0] * 10},
+            "plain messages grew from 10% to 60%",
+        ),
         ({"samples__mean_tokens": [20.0] * 10 + [90.0] * 10}, "Actions went from 20 to 90 tokens"),
         ({"loss__kl": [0.0] * 10 + [2.5] * 10}, "moved 2.5 nats per token"),
         ({"reward__mean": [0.5, 0.52] * 5 + [0.2, 0.22] * 5}, "fell from 0.51 to 0.21"),
@@ -175,6 +181,26 @@ def test_a_sound_training_and_a_short_one_give_no_warning() -> None:
     assert not training_alarms(steps(policy__entropy=[1.0, 0.001]))
 
 
+@pytest.mark.parametrize(
+    "curves",
+    [
+        {"policy__entropy": [5.0] * 10 + [0.2] * 20},
+        {"groups__sampled": [20.0] * 30, "groups__with_signal": [10.0] * 10 + [0.0] * 20},
+        {"samples__total": [100.0] * 30, "samples__malformed": [2.0] * 10 + [55.0] * 20},
+        {"samples__calls_demonstrated": [50.0] * 30, "samples__messages": [5.0] * 10 + [30.0] * 20},
+        {"loss__kl": [0.1] * 10 + [2.1] * 20},
+    ],
+)
+def test_whatever_ends_a_training_is_also_a_warning(curves: dict[str, list[float]]) -> None:
+    curves = {"reward__mean": [0.5] * 30, **curves}
+    if "groups__sampled" in curves:
+        curves["groups__with_verdict"] = curves["groups__sampled"]
+    rows = steps(**curves)
+    options = {"num_steps": 40, **dataclasses.asdict(GuardRails())}
+    assert stopped_by(options, [row.metrics for row in rows])
+    assert training_alarms(rows)
+
+
 def chosen(count: int, mean: float) -> list[Selection]:
     return [
         Selection(turn_id=f"t#{i}", selected=True, reason="pivot", reward_mean=mean, reward_variance=0.2, num_scored=8)
@@ -188,7 +214,7 @@ def test_a_stale_profile_and_a_small_sample_are_named() -> None:
     assert not profile_alarms({"train": train}, good, chosen(60, 0.35))
     assert "stale" in profile_alarms({"train": train}, good, chosen(60, 0.9))[0]
     other = train.model_copy(update={"counts": {"profile_differs_in": ["adapter"]}})
-    assert "stale: it was made by another policy" in profile_alarms({"train": other}, good, chosen(60, 0.35))[0]
+    assert "does not belong to this training" in profile_alarms({"train": other}, good, chosen(60, 0.35))[0]
     assert "only 12 pivots" in profile_alarms({"train": train}, good, chosen(12, 0.35))[0]
     profile = Manifest(stage="profile", status="complete", options={"num_samples": 2})
     assert "only 2 samples a turn" in profile_alarms({"profile": profile}, [], chosen(60, 0.35))[0]
@@ -297,6 +323,7 @@ def test_report_of_several_runs_on_the_command_line(
         (["report"], "name one run directory"),
         (["report", str(runs[0]), "--out", "x.html"], "is for several runs"),
         (["report", str(runs[0]), str(runs[0])], "given twice"),
+        (["report", *map(str, runs), "--out", str(tmp_path)], "is a folder; give a file"),
     ):
         with pytest.raises(SystemExit) as stopped:
             cli.main(arguments)

@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -232,3 +233,23 @@ def test_a_missing_package_gives_the_command_that_installs_it(tool: str) -> None
     assert found.returncode and re.search(
         rf"InputError: .*'{tool}' needs {tool}.*pip install .*\[{tool}\]", found.stderr
     )
+
+
+def test_a_trackio_that_hangs_does_not_swallow_the_results_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    from pivotrl.trackers.trackio import _quiet
+
+    is_inside, may_end = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with _quiet():
+            print("* noise of the library")
+            is_inside.set()
+            may_end.wait(30)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    assert is_inside.wait(30)
+    print("a result")
+    may_end.set()
+    thread.join()
+    assert capsys.readouterr().out == "a result\n"

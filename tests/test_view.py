@@ -26,7 +26,7 @@ from pivotrl.policies import hf
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import InputError, Turn
 from pivotrl.readers.chat import read
-from pivotrl.records import Action, Completion, Message, SampleGroup, ToolCall, Trajectory, TurnResult, Verdict
+from pivotrl.records import Action, Completion, Label, Message, SampleGroup, ToolCall, Trajectory, TurnResult, Verdict
 from pivotrl.report.browser import ViewOptions, words, write_view
 from pivotrl.report.browser.joining import join
 from pivotrl.report.browser.logs import trajectory_text
@@ -273,7 +273,7 @@ def test_actions_are_equal_whatever_their_spelling_and_unequal_when_judged_diffe
     ]
     first = found["actions"][0]
     assert first["text"] == "one" and [s.get("text") for s in first["samples"]] == [None, "two"]
-    assert first["detail"].startswith("path: f; text: é") and len(first["detail"]) <= 600
+    assert first["detail"].startswith("at f; text é") and len(first["detail"]) <= 600
     assert found["actions"][2]["samples"][0]["error"] == "tool_call_is_not_json"
 
 
@@ -314,9 +314,9 @@ def test_hostile_logs_stay_data(tmp_path: Path) -> None:
 def test_a_page_that_escapes_nothing_would_be_found(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note = [{"turn_id": "log1#2", "note": "</script><script>alert(1)</script>"}]
+    note = [Label(turn_id="log1#2", note="</script><script>alert(1)</script>")]
     path = write_view(finished, tmp_path / "view.html", labels=note)
-    assert Page(path).head["labels"] == note
+    assert Page(path).head["labels"] == [{"turn_id": "log1#2", "note": note[0].note}]
     monkeypatch.setattr("pivotrl.report.browser.packing._ESCAPES", {})
     tags = tags_of(write_view(finished, path, labels=note).read_text("utf-8"))
     assert "alert(1)" in tags.code
@@ -694,6 +694,37 @@ def test_the_page_begins_with_the_labels_of_a_file(
     file.write_text("[]")
     assert "pivotrl-labels-1" in refused(capsys, 2, "view", finished, "--labels", file)
     assert "cannot read" in refused(capsys, 2, "view", finished, "--labels", tmp_path / "none.json")
+    file.write_text(json.dumps({**content, "labels": [{"turn_id": "log1#3", "drop": True}]}))
+    assert "label 1 (log1#3)" in refused(capsys, 2, "view", finished, "--labels", file)  # as `select --labels` says it
+
+
+def test_what_cannot_be_done_is_refused_before_the_work(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, fault in (
+        (("-o", tmp_path), "is a folder; give a file"),
+        (("-o", finished / "profiles.jsonl"), "is not a page; give another file"),
+        (("-o", finished / "profiles.jsonl" / "x.html"), "profiles.jsonl is a file"),
+        (("--selection", "none"), "has no selections/none.manifest.json"),
+        (("--against", tmp_path / "none"), "none is not a directory"),
+        (("--no-prompts", "--tokens"), "--tokens needs the tokenizer"),
+        (("--no-prompts", "--score-pivots", 2), "--score-pivots 2 needs a tokenizer"),
+    ):
+        told = refused(capsys, 2, "view", finished, *arguments)
+        assert fault in told and "trajectories" not in told
+
+
+def test_details_of_a_verdict_read_after_its_reason() -> None:
+    def told(verdict: Verdict) -> str:
+        draws = Draws([drawn(Action(content="x"), "x", verdict, finish_reason="stop")])
+        return str(turn_samples(Action(content="y"), [], draws, len)["actions"][0]["detail"])
+
+    assert told(Verdict.failed("wrong_tool", tool="find", path="")) == "expected find"
+    assert (
+        told(Verdict.failed("different_value", tool="find", path="flights[0].date")) == "tool find; at flights[0].date"
+    )
+    assert told(Verdict.failed("not_best", moves_lost=2.0)) == "moves lost 2"
+    assert told(Verdict.passed("ok", missing=0)) == "missing 0"
 
 
 def test_there_are_words_for_every_reason_that_the_documents_name() -> None:

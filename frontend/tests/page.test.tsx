@@ -85,6 +85,23 @@ test("an action can be accepted too, and the note and the action are in the labe
   expect(screen.getByText(/Accept too:/)).toBeDefined();
 });
 
+test("a held-out turn takes a note only, and a turn of an episode no label: pivotrl select would not read it", async () => {
+  const user = userEvent.setup();
+  const of = (split: string) =>
+    run.turnId(run.index.trajectories.first_turn[run.index.trajectories.split.indexOf(split)] ?? -1);
+  await openTurn(of("heldout"));
+  await user.keyboard("l");
+  expect(screen.queryByTestId("label-drop")).toBeNull();
+  expect(screen.queryAllByText("Accept this too")).toHaveLength(0);
+  await user.type(screen.getByTestId("label-note"), "odd");
+  await waitFor(() => expect(screen.getByTestId("labels").textContent).toContain("1"));
+  cleanup();
+  await openTurn(of("episode"));
+  await user.keyboard("l");
+  expect(screen.queryByTestId("label-note")).toBeNull();
+  expect(screen.getByTestId("labels").textContent).toContain("1");
+});
+
 test("compare opens at the largest loss", async () => {
   window.location.hash = "#view=compare";
   render(<App run={run} />);

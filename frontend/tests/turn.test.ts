@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { compare, sortChanges } from "../src/compare/changes";
 import { shortRate, wilson } from "../src/data/rates";
+import { mainPair } from "../src/compare/changes";
+import { Run } from "../src/data/run";
 import { sortSummaries, summaries } from "../src/data/summaries";
 import { inTrajectory, otherTrajectory, step } from "../src/keys/steps";
 import { frames } from "../src/turn/frames";
@@ -8,7 +10,7 @@ import { byStep } from "../src/turn/history";
 import { promptText } from "../src/turn/prompt";
 import { columns, sortTurns } from "../src/views/turns/columns";
 import { strength } from "../src/views/turn/Heat";
-import { madeRun } from "./runs";
+import { made, madeRun } from "./runs";
 
 const run = madeRun();
 
@@ -83,19 +85,34 @@ test("unknown comes last, whichever way a list is sorted", () => {
   }
 });
 
-test("trajectories without samples come last", () => {
-  const [one, two, three] = summaries(run, 0).map((summary) => ({ ...summary, isSampled: summary.trajectory === 2 }));
-  for (const order of ["id", "-id"]) {
-    expect(sortSummaries([one!, two!, three!], order)[0]?.trajectory).toBe(2);
-  }
-});
-
 test("ids sort as people count", () => {
   expect(
     sortSummaries(summaries(run, 0), "id")
       .slice(0, 3)
       .map(({ id }) => id),
   ).toEqual(["t0", "t1", "t2"]);
+});
+
+test("trajectories with samples come first, whichever way ids are sorted", () => {
+  for (const order of ["id", "-id"]) {
+    const sampled = sortSummaries(summaries(run, 0), order).map((summary) => summary.sampled);
+    expect(sampled.indexOf(false)).toBeGreaterThan(0);
+    expect(sampled.lastIndexOf(true)).toBeLessThan(sampled.indexOf(false));
+  }
+});
+
+test("with another run, the last evaluations that differ are compared first", () => {
+  const { head, index, chunks } = made();
+  const [before, after] = [1, 2].map((source) => ({ source: head.sources[source], results: index.results[source] }));
+  if (!before?.source || !after?.source || !before.results || !after.results) throw new Error("no evaluations");
+  head.sources.push({ ...before.source, name: `run b: ${before.source.name}` });
+  head.sources.push({ ...after.source, name: `run b: ${after.source.name}` });
+  index.results.push(before.results, { ...after.results, mean: after.results.mean.map(() => 0) });
+  const number = head.sources.length;
+  const own = mainPair(new Run(head, index, chunks as never));
+  head.pairs.push([1, number - 2, "before and b before"], [2, number - 1, "after and b after"]);
+  expect(own).toBe(0);
+  expect(mainPair(new Run(head, index, chunks as never))).toBe(head.pairs.length - 1);
 });
 
 test("the interval of a pass rate is Wilson's", () => {

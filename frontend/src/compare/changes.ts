@@ -18,15 +18,20 @@ export interface Comparison {
   unpaired: number;
 }
 
-/** The pair that a reader most likely means: two evaluations before anything else, and where something changed. */
+/** The pair that a reader most likely means: where something changed, with the other run if there is one, and of two
+ * evaluations before anything else. Two runs have mostly the same policy before training, so the last such pair counts. */
 export function mainPair(run: Run): number {
   const { pairs, sources } = run.head;
   const evaluated = (source: number) => sources[source]?.kind === "evaluation";
+  const isOther = (source: number) => sources[source]?.name.startsWith("run ") ?? false;
   const points = pairs.map(([before, after]) => {
     const { better, worse } = compare(run, before, after);
-    return 2 * Number(better + worse > 0) + Number(evaluated(before) && evaluated(after));
+    const changed = 4 * Number(better + worse > 0);
+    return changed + 2 * Number(isOther(after)) + Number(evaluated(before) && evaluated(after));
   });
-  return Math.max(0, points.indexOf(Math.max(...points)));
+  const most = Math.max(...points);
+  const last = points.lastIndexOf(most);
+  return Math.max(0, isOther(pairs[last]?.[1] ?? -1) ? last : points.indexOf(most));
 }
 
 export type ChangeOrder = "loss" | "gain" | "run";

@@ -59,6 +59,16 @@ export class Run {
     return this.index.trajectories.id[trajectory] ?? "";
   }
 
+  /** `train`, `heldout` or `episode`. */
+  splitOf(turn: number): string {
+    return this.index.trajectories.split[this.trajectoryOf(turn)] ?? "";
+  }
+
+  /** At other turns a label is at most a note: `pivotrl select` leaves out the rest, and refuses turns of episodes. */
+  isToTrainOn(turn: number): boolean {
+    return this.splitOf(turn) === "train";
+  }
+
   turnsOf(trajectory: number): number[] {
     const first = this.at(this.index.trajectories.first_turn, trajectory);
     return Array.from({ length: this.at(this.index.trajectories.num_turns, trajectory) }, (_, i) => first + i);

@@ -60,6 +60,7 @@ function turnKey(state: AppState, key: string): boolean {
         "No earlier turn matches the filters.",
       ),
     l: () => {
+      if (!run.isToTrainOn(turn)) return say("Only turns to train on can be dropped.");
       const { drop } = labelOf(labels.snapshot(), run.turnId(turn));
       labels.update(run.turnId(turn), { drop: !drop });
       say(drop ? "The turn is kept." : "The turn is marked to be dropped.");

@@ -18,7 +18,6 @@ export const FILTER_KEYS = [
 const VIEW_KEYS = ["turn", "sample", "show", "channel", "trajectory", "at", "pair", "order"] as const;
 const KEYS = ["view", "source", ...VIEW_KEYS, "sort", "rows", ...FILTER_KEYS] as const;
 
-export type FilterKey = (typeof FILTER_KEYS)[number];
 export type Key = (typeof KEYS)[number];
 export type Params = { [key in Key]?: string };
 

@@ -6,15 +6,23 @@ interface Props {
   options: [value: string, text: string][];
   onChange: (value: string) => void;
   testId: string;
+  /** For long texts. */
+  wide?: boolean;
 }
 
 /** The browser's own drop-down list with its label: the one every keyboard, phone and screen reader knows. */
-export function Select({ label, value, options, onChange, testId }: Props) {
+export function Select({ label, value, options, onChange, testId, wide = false }: Props) {
   const id = useId();
   return (
     <span className="field">
       <label htmlFor={id}>{label}</label>
-      <select id={id} value={value} onChange={(event) => onChange(event.target.value)} data-testid={testId}>
+      <select
+        id={id}
+        className={wide ? "wide" : undefined}
+        value={value}
+        onChange={(event) => onChange(event.target.value)}
+        data-testid={testId}
+      >
         {options.map(([option, text]) => (
           <option key={option} value={option}>
             {text}

@@ -16,7 +16,7 @@ from pivotrl.cli.plugin_list import print_plugins
 from pivotrl.cli.prompting import prompting_of
 from pivotrl.cli.side_by_side_table import print_summaries
 from pivotrl.cli.turn_json import print_candidates_as_json, print_turn_as_json
-from pivotrl.cli.view_page import prompting_in, read_labels, scores_in, views_in
+from pivotrl.cli.view_page import prompting_in, scores_in, views_in
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.judging.probes.refusal import fault_of
@@ -26,13 +26,15 @@ from pivotrl.protocols import InputError
 from pivotrl.rendering import Renderer
 from pivotrl.report.browser import ViewOptions, write_view
 from pivotrl.report.page import write_report
-from pivotrl.report.side_by_side import write_side_by_side
+from pivotrl.report.side_by_side import require_distinct, write_side_by_side
 from pivotrl.report.summary import summarise
 from pivotrl.report.wavering import Order
 from pivotrl.rows.exporting import ExportOptions
 from pivotrl.rows.exporting import export as export_pivots
+from pivotrl.rows.labels import read_labels
 from pivotrl.rows.prompts import write_prompts
-from pivotrl.runs.directory import require_run, working_in
+from pivotrl.runs.directory import require_page_place, require_run, working_in
+from pivotrl.runs.files import RunFiles
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.stages.profiling import load_turns
 from pivotrl.turns import TurnOptions
@@ -55,6 +57,8 @@ def report(
         raise InputError("name one run directory, or several to show them side by side")
     if out is not None and len(directories) == 1:
         refuse("out", out, f"is for several runs; the report of one is {directories[0] / 'report.html'}")
+    require_page_place(out)
+    require_distinct(directories)
     for directory in directories:
         require_run(directory)
     for directory in directories:
@@ -247,8 +251,16 @@ def view(
             change of each token. Loads the model.
     """
     require_run(directory)
+    require_page_place(out)
+    if showing.against is not None:
+        require_run(showing.against)
     prompting = prompting_in(directory) if prompts else "--no-prompts was given"
-    views, labelled = views_in(directory, environments), read_labels(labels, directory) if labels else ()
+    if isinstance(prompting, str) and score_pivots is not None:
+        refuse("score_pivots", score_pivots, f"needs a tokenizer to show the tokens with, but {prompting}")
+    if showing.tokens and not prompts:
+        raise InputError("--tokens needs the tokenizer, which --no-prompts leaves out; give one of them")
+    views = views_in(directory, environments)
+    labelled = read_labels(labels, RunFiles(directory)) if labels else ()
     with live_progress() as observer:
         scores = scores_in(directory, score_pivots, showing.selection, observer) if score_pivots is not None else None
         path = write_view(
@@ -261,7 +273,7 @@ def view(
             scores,
             lambda done, total: observer.progress("trajectories", done, total),
         )
-    errors.print(f"wrote {path}")
+    errors.print(f"wrote {tables.plain(str(path))}", soft_wrap=True)
 
 
 def list_plugins(

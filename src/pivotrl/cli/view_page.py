@@ -14,12 +14,8 @@ from pivotrl.protocols.observing import Observer
 from pivotrl.report.browser.scoring import Scores, score_pivots
 from pivotrl.report.browser.views import Views
 from pivotrl.rows.prompts import Prompting
-from pivotrl.runs.files import RunFiles
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.memory import remembered
-from pivotrl.strict_json import parse_json
-
-_LABELS = "pivotrl-labels-1"
 
 
 def prompting_in(directory: Path) -> Prompting | str:
@@ -68,23 +64,3 @@ def scores_in(directory: Path, number: int, selection: str | None, observer: Obs
     return score_pivots(
         directory, policy, number, selection, lambda done, total: observer.progress("turns scored", done, total)
     )
-
-
-def read_labels(path: Path, directory: Path) -> list[Any]:
-    """The labels of a file that a page of this run exported.
-
-    Raises:
-        InputError: it is no such file, or it was made for other trajectories.
-    """
-    try:
-        found = parse_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read --labels {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"--labels {path} is not JSON: {error}; export the labels again") from None
-    if not isinstance(found, dict) or found.get("format") != _LABELS or not isinstance(found.get("labels"), list):
-        raise InputError(f"--labels {path} is not a file of labels ({_LABELS}); export the labels again")
-    if found.get("trajectories_sha256") != RunFiles(directory).sha256("trajectories.jsonl"):
-        raise InputError(f"--labels {path} was made for other trajectories than those of {directory}")
-    labels: list[Any] = found["labels"]
-    return labels

@@ -19,6 +19,7 @@ from pivotrl.cli.watch_view import Shown, ending, line, page
 from pivotrl.options import Positive, check
 from pivotrl.protocols import InputError
 from pivotrl.report.following import Follower, RunNow
+from pivotrl.runs.manifest import manifest_path
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ def watch(directory: tyro.conf.Positional[Path], refreshing: Refreshing, price: 
     """
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is not a directory; give a run directory")
+    if not manifest_path(directory, "read").is_file():
+        is_there = "holds no run yet" if directory.exists() else "does not exist yet"
+        told_next = "" if refreshing.once else "; waiting for a run to begin there"
+        errors.print(tables.plain(f"{directory} {is_there}{told_next}"), soft_wrap=True)
     follower = Follower(directory)
     if json:
         _repeat(follower, refreshing, 30.0, lambda now: print(json_module.dumps(now.as_json()), flush=True))

@@ -118,7 +118,12 @@ def _stages(shown: Shown) -> Table:
         name = f"> {stage.stage}" if stage.state == "running" else stage.stage
         table.add_row(plain(name), *cells, style=_STYLES[stage.state])
     seconds = now.total("seconds")
-    totals = [f"{now.total('rollout_turns'):,.0f}", f"{now.total('tokens'):,.0f}", duration(seconds), ""]
+    totals = [
+        f"{now.total('rollout_turns'):,.0f}",
+        f"{now.total('tokens'):,.0f}",
+        duration(seconds) if seconds else "",
+        "",
+    ]
     table.add_row("total", "", *totals, *([shown.money(seconds)] if has_money else []))
     return table
 

@@ -74,7 +74,7 @@ def _trajectories(row: dict[str, Any], name: str) -> list[Trajectory]:
 def _branch(row: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     """(the messages from the root to the current node, how many lie on other branches)."""
     nodes = {key: as_object(node) for key, node in member(row, "mapping", dict).items()}
-    current = optional(row, "current_node", str) or _only_end(nodes)
+    current: str | None = optional(row, "current_node", str) or _only_end(nodes)
     chain: list[dict[str, Any]] = []
     seen: set[str] = set()
     while current is not None:

@@ -34,7 +34,6 @@ COLOURS = {
     "run7": "#7a4b2a",
 }
 """CSS variable -> the value it replaces; no two values are equal."""
-NUM_RUN_COLOURS = 8
 
 _STYLE = {
     "svg.fonttype": "none",

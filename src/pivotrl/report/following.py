@@ -22,15 +22,14 @@ from pivotrl.records import (
     StepMetrics,
     TurnResult,
 )
+from pivotrl.report.growing import Growing, Tally, merged
 from pivotrl.report.health import training_alarms
-from pivotrl.report.progress_tally import Tally, merged
 from pivotrl.runs import lock
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import STAGES, known_stages
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.stage import seconds_spent
 from pivotrl.runs.status import State, stages_needed
-from pivotrl.storage.tail import Tail
 from pivotrl.turns import TurnOptions, cut
 
 _RECENT_STEPS = 10
@@ -88,22 +87,6 @@ class RunNow:
         }
 
 
-class _Growing:
-    """One file and what its records add up to so far."""
-
-    def __init__(self, path: Path, model: type[Record]) -> None:
-        self._tail = Tail(path, model)
-        self._tally = Tally()
-
-    def look(self) -> Tally:
-        records, is_other = self._tail.new()
-        if is_other:
-            self._tally = Tally()
-        for record in records:
-            self._tally.add(record)
-        return self._tally
-
-
 class Follower:
     """Follows the run in a directory, which may not have begun.
 
@@ -113,7 +96,7 @@ class Follower:
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
         self._directory, self._clock = directory, clock
-        self._stages: dict[str, list[_Growing]] = {}
+        self._stages: dict[str, list[Growing]] = {}
         self._totals: dict[tuple[str, str], int | None] = {}
 
     def look(self) -> RunNow:
@@ -144,7 +127,7 @@ class Follower:
             str(self._directory), stages, metrics, [*notices, *training_alarms(metrics)], is_held, is_complete
         )
 
-    def _growing(self, stage: str) -> list[_Growing]:
+    def _growing(self, stage: str) -> list[Growing]:
         if stage not in self._stages:
             groups = "profiles" if stage == "profile" else f"{stage}/groups"
             files: dict[str, type[Record]] = {
@@ -157,7 +140,7 @@ class Follower:
                 f"{stage}.retention.jsonl": RetentionResult,
                 f"{stage}.answers.jsonl": AnswerResult,
             }
-            self._stages[stage] = [_Growing(self._directory / name, model) for name, model in files.items()]
+            self._stages[stage] = [Growing(self._directory / name, model) for name, model in files.items()]
         return self._stages[stage]
 
     def _stage(self, stage: str, manifest: Manifest, tally: Tally, is_held: bool) -> StageNow:

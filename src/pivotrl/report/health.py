@@ -1,6 +1,9 @@
 """What went wrong in a training, in plain words: collapse, a stale profile, a sample too small.
 
 The limits are wide on purpose: a warning that is often wrong is not read. Each says what was seen and what to do.
+
+Warnings come before the guard rails of `pivotrl.training_options.guard_rails`, with stricter limits. A rail ends a
+training, so it also asks whether the reward rose; a warning ends nothing, so it does not.
 """
 
 from __future__ import annotations
@@ -13,6 +16,10 @@ from pivotrl.options import flag
 from pivotrl.records import Manifest, Selection, StepMetrics
 from pivotrl.report.steps import quarters
 
+_LITTLE_ENTROPY, _SMALL_SHARE, _TINY_SHARE = 0.1, 0.25, 0.05
+"""Nats per token; shares of the entropy at the start. The last is the limit of the guard rail."""
+_RISE = 0.1
+"""Of a share of the samples."""
 _FEW_PIVOTS = 50
 _FEW_SAMPLES = 4
 _DEAD = 0.8
@@ -35,7 +42,7 @@ def training_alarms(metrics: Sequence[StepMetrics]) -> list[str]:
         return (statistics.fmean(first), statistics.fmean(last)) if first else None
 
     told = []
-    if (pair := means("policy/entropy")) and pair[1] < min(0.25 * pair[0], 0.1):
+    if (pair := means("policy/entropy")) and _is_collapsed(*pair):
         told.append(
             f"Entropy collapsed from {pair[0]:.2f} to {pair[1]:.2f} nats per token: the policy hardly explores now, "
             f"and the samples of a turn become equal. Train fewer steps, lower {flag('learning_rate')} or set "
@@ -46,10 +53,15 @@ def training_alarms(metrics: Sequence[StepMetrics]) -> list[str]:
             f"At the end {pair[1]:.0%} of the groups were dead ({pair[0]:.0%} at the start): all their samples got the "
             "same reward, so later steps taught almost nothing. Stop earlier, or profile again with the trained policy."
         )
-    if (pair := means("samples/malformed_share")) and pair[1] > pair[0] + 0.1:
+    if (pair := means("samples/malformed_share")) and pair[1] > pair[0] + _RISE:
         told.append(
             f"Malformed actions grew from {pair[0]:.0%} to {pair[1]:.0%} of the samples: the policy is losing the form "
             f"of an action. Lower {flag('learning_rate')} or set {flag('kl_coefficient')}."
+        )
+    if (pair := means("samples/message_share")) and pair[1] > pair[0] + _RISE:
+        told.append(
+            f"Where the demonstrations call tools, plain messages grew from {pair[0]:.0%} to {pair[1]:.0%} of the "
+            f"samples: the policy is ceasing to act. Lower {flag('learning_rate')} or set {flag('kl_coefficient')}."
         )
     if (pair := means("samples/mean_tokens")) and pair[0] > 0 and not 0.5 <= pair[1] / pair[0] <= 2:
         told.append(
@@ -68,6 +80,11 @@ def training_alarms(metrics: Sequence[StepMetrics]) -> list[str]:
             f"training: it did harm where it trained. Lower {flag('learning_rate')}."
         )
     return told
+
+
+def _is_collapsed(entropy_before: float, entropy_now: float) -> bool:
+    small = min(_SMALL_SHARE * entropy_before, _LITTLE_ENTROPY)
+    return entropy_now < max(small, _TINY_SHARE * entropy_before)
 
 
 def _surely_fell(first: Sequence[float], last: Sequence[float]) -> bool:

@@ -20,6 +20,8 @@ from pivotrl.report.templating import render, require_packages
 from pivotrl.runs.files import RunFiles
 from pivotrl.storage.record_files import write_file
 
+_NUM_COLOURS = 8
+"""``run0`` to ``run7`` of `pivotrl.report.drawing`."""
 _STAGES = ("read", "profile", "select", "train", "evaluations/after")
 
 
@@ -55,6 +57,14 @@ class ScoreRow:
     """This run's policy after training minus the first run's, on the items that both scored; None for the first."""
 
 
+def require_distinct(directories: Sequence[Path]) -> None:
+    """Raises:
+    InputError: a run is given twice.
+    """
+    if len({directory.resolve() for directory in directories}) < len(directories):
+        raise InputError("a run is given twice; name each once")
+
+
 def write_side_by_side(directories: Sequence[Path], page: Path, price_per_hour: float | None = None) -> Path:
     """Write one page about several runs, complete or not.
 
@@ -62,8 +72,7 @@ def write_side_by_side(directories: Sequence[Path], page: Path, price_per_hour: 
         InputError: a directory holds no run or is given twice, or the ``report`` extra is not installed.
     """
     require_packages()
-    if len({directory.resolve() for directory in directories}) < len(directories):
-        raise InputError("a run is given twice; name each once")
+    require_distinct(directories)
     runs = [_read(directory, place, name) for place, (directory, name) in enumerate(_named(directories).items())]
     text = _render(runs, page, price_per_hour)
     write_file(page, text.encode("utf-8", "xmlcharrefreplace"))
@@ -83,7 +92,7 @@ def _read(directory: Path, place: int, name: str) -> Run:
     files = RunFiles(directory)
     summary = summarise(directory, files)
     metrics = [with_shares(row) for row in files.metrics()]
-    return Run(plain(name), f"run{place % 8}", files, summary, read_manifests(directory), metrics)
+    return Run(plain(name), f"run{place % _NUM_COLOURS}", files, summary, read_manifests(directory), metrics)
 
 
 def _render(runs: Sequence[Run], page: Path, price_per_hour: float | None) -> str:

@@ -34,6 +34,7 @@ def with_shares(row: StepMetrics) -> StepMetrics:
     for name, part, whole in (
         ("groups/signal", "groups/with_signal", "groups/sampled"),
         ("samples/malformed_share", "samples/malformed", "samples/total"),
+        ("samples/message_share", "samples/messages", "samples/calls_demonstrated"),
         ("samples/cut_off_share", "samples/cut_off", "samples/total"),
     ):
         if metrics.get(whole) and part in metrics:

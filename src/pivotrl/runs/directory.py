@@ -26,6 +26,25 @@ def require_run(directory: Path) -> None:
         )
 
 
+def require_page_place(path: Path | None) -> None:
+    """Raises:
+    InputError: a page cannot be written there: it is a folder, lies in a file, or holds something else than a page,
+        such as a file of the run. None is a place of our own choice.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file")
+    if path.exists():
+        with path.open("rb") as file:
+            beginning = file.read(100).lstrip().lower()
+        if beginning and not beginning.startswith(b"<!doctype html"):
+            raise InputError(f"{path} exists and is not a page; give another file")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{path} cannot be written: {folder} is a file")
+
+
 @contextmanager
 def working_in(directory: Path) -> Iterator[None]:
     """Lock the directory of a run.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,6 +69,22 @@ class Tracker(StageTracker):
             self._run.finish()
 
 
-def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
-    """Trackio prints to stdout, where results belong."""
-    return contextlib.redirect_stdout(io.StringIO())
+class _OfOthers(io.TextIOBase):
+    """Standard output without what this thread prints. Other threads print results meanwhile, even if Trackio hangs."""
+
+    def __init__(self) -> None:
+        self._out, self._thread = sys.stdout, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.get_ident() == self._thread else self._out.write(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def isatty(self) -> bool:
+        return self._out.isatty()
+
+
+def _quiet() -> contextlib.redirect_stdout[io.TextIOBase]:
+    """Trackio prints to standard output, where results belong."""
+    return contextlib.redirect_stdout(_OfOthers())

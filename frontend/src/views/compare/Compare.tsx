@@ -53,6 +53,7 @@ export function Compare() {
           options={pairs.map(([, , title], i) => [String(i), title])}
           onChange={(value) => change({ view: "compare", pair: value, order })}
           testId="pair"
+          wide
         />
         <Choice
           label="Order"

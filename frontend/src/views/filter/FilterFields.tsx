@@ -139,7 +139,7 @@ function present(run: ReturnType<typeof useApp>["run"], source: number) {
   for (let turn = 0; turn < run.numTurns; turn++) {
     count(tools, run.tool(turn));
     count(statuses, run.code(run.status(turn)));
-    count(splits, run.index.trajectories.split[run.trajectoryOf(turn)] ?? "");
+    count(splits, run.splitOf(turn));
     const reason = run.reason(source, turn);
     if (reason >= 0) count(reasons, run.code(reason));
   }

@@ -40,7 +40,7 @@ export function LabelsDialog({ open, close }: { open: boolean; close: () => void
     <Panel open={open} close={close} title="Labels" testId="labels-dialog">
       <p>
         Labels say which turns to drop and which actions to accept too. Export them, then run{" "}
-        <code>pivotrl select {name} --labels labels.json</code>.
+        <code>pivotrl select DIRECTORY --labels labels.json --name labelled</code> with the directory of {name}.
       </p>
       {!labels.kept && (
         <p className="notice">

@@ -12,7 +12,7 @@ import { Strip } from "../../ui/Strip";
 import { useWindowRows } from "../../ui/useWindowRows";
 
 const ORDERS: [SummaryOrder, string][] = [
-  ["id", "id"],
+  ["id", "id, sampled first"],
   ["mean", "mean pass rate"],
   ["variance", "mean variance"],
   ["pivots", "number of pivots"],

@@ -122,7 +122,7 @@ function AcceptButton({ turn, action, number }: { turn: number; action: SampledA
   const { accept } = labelOf(useLabels(), id);
   const text = actText(action.act);
   const accepted = accept.some((act) => actText(act) === text);
-  if (action.outcome === "pass" || !text) return null;
+  if (action.outcome === "pass" || !text || !run.isToTrainOn(turn)) return null;
   const toggle = () => {
     labels.update(id, { accept: accepted ? accept.filter((act) => actText(act) !== text) : [...accept, action.act] });
     say(accepted ? "No longer accepted." : "Accepted too, once the labels are used in pivotrl select.");

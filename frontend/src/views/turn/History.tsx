@@ -54,12 +54,17 @@ export function History({ turn }: { turn: number }) {
 
 const WIDTH = 420;
 const HEIGHT = 120;
+/** How far from its step a dot may lie, so that equal rewards can be told apart. */
+const SPREAD = 12;
 
 function Plot({ list }: { list: StepRewards[] }) {
   const steps = list.map(({ step }) => step);
   const rewards = list.flatMap((entry) => entry.rewards);
   const [first, last] = [Math.min(...steps), Math.max(...steps)];
-  const x = scaleLinear({ domain: first === last ? [first - 1, last + 1] : [first, last], range: [36, WIDTH - 12] });
+  const x = scaleLinear({
+    domain: first === last ? [first - 1, last + 1] : [first, last],
+    range: [36 + SPREAD, WIDTH - SPREAD],
+  });
   const y = scaleLinear({ domain: [Math.min(0, ...rewards), Math.max(1, ...rewards)], range: [HEIGHT - 24, 10] });
   const known = list.filter((entry) => entry.mean !== null);
   return (
@@ -72,7 +77,7 @@ function Plot({ list }: { list: StepRewards[] }) {
         each.map((reward, i) => (
           <circle
             key={`${step}/${i}`}
-            cx={x(step) + (i - (each.length - 1) / 2) * 2.5}
+            cx={x(step) + (i - (each.length - 1) / 2) * Math.min(2.5, (2 * SPREAD) / each.length)}
             cy={y(reward)}
             r="2"
             className="plot-dot"

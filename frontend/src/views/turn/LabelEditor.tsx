@@ -9,18 +9,23 @@ export function LabelEditor({ turn }: { turn: number }) {
   const id = run.turnId(turn);
   const label = labelOf(useLabels(), id);
   const note = useId();
+  if (run.splitOf(turn) === "episode") return null; // no log has this turn
   return (
     <section className="label-editor" aria-label="My label">
       <h2>My label</h2>
-      <label className="check">
-        <input
-          type="checkbox"
-          checked={label.drop}
-          onChange={(event) => labels.update(id, { drop: event.target.checked })}
-          data-testid="label-drop"
-        />{" "}
-        Drop this turn <kbd>l</kbd>
-      </label>
+      {run.isToTrainOn(turn) ? (
+        <label className="check">
+          <input
+            type="checkbox"
+            checked={label.drop}
+            onChange={(event) => labels.update(id, { drop: event.target.checked })}
+            data-testid="label-drop"
+          />{" "}
+          Drop this turn <kbd>l</kbd>
+        </label>
+      ) : (
+        <p className="quiet">Held out: what counts as right here must not change, so only a note is kept.</p>
+      )}
       {label.accept.map((act, i) => (
         <p key={i} className="accepted-too">
           Accept too: <code>{actTitle(act)}</code>

@@ -9,7 +9,7 @@ import { useWindowRows } from "../../ui/useWindowRows";
 import type { Column } from "./columns";
 
 export function TurnRows({ turns, columns }: { turns: number[]; columns: Column[] }) {
-  const { run, params, matches } = useApp();
+  const { run, source, params, matches } = useApp();
   const labels = useLabels();
   const { list, virtual, rows, box } = useWindowRows(turns.length, matches.query ? 62 : 34);
   const snippets = useSnippets(rows.map(({ index }) => turns[index] ?? -1));
@@ -39,7 +39,7 @@ export function TurnRows({ turns, columns }: { turns: number[]; columns: Column[
                     {id}
                   </a>
                 ) : column.key === "rate" ? (
-                  <Rate rate={column.value(turn) as number | null} />
+                  <Rate rate={column.value(turn) as number | null} sampled={run.state(source, turn) !== "none"} />
                 ) : (
                   column.text(turn)
                 )}

@@ -61,7 +61,12 @@ function Heading({ column, order }: { column: Column; order: string }) {
         : column.key;
   return (
     <span role="columnheader" aria-sort={direction} className={`col-${column.key}`}>
-      <button type="button" onClick={() => change({ ...params, rows: next })} data-testid={`column-${column.key}`}>
+      <button
+        type="button"
+        title={column.hint}
+        onClick={() => change({ ...params, rows: next })}
+        data-testid={`column-${column.key}`}
+      >
         {column.title}
         <span aria-hidden="true">{direction === "ascending" ? " ↑" : direction === "descending" ? " ↓" : ""}</span>
       </button>

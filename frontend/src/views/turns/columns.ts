@@ -4,6 +4,8 @@ import type { Run } from "../../data/run";
 export interface Column {
   key: string;
   title: string;
+  /** What a reader may ask of the title. */
+  hint?: string;
   /** What the column is sorted by; null comes last. */
   value: (turn: number) => number | string | null;
   /** What is shown and copied. */
@@ -38,7 +40,14 @@ export function columns(run: Run, source: number): Column[] {
   };
   return [
     ...list,
-    { key: "change", title: "Change", value: change, text: (turn) => signed(change(turn)), numeric: true },
+    {
+      key: "change",
+      title: "Change",
+      hint: pair[2],
+      value: change,
+      text: (turn) => signed(change(turn)),
+      numeric: true,
+    },
   ];
 }
 

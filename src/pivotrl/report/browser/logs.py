@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pivotrl.records import Completion, EpisodeResult, Message, Trajectory, Verdict
+from pivotrl.report.browser.packing import json_text
 from pivotrl.report.browser.samples import Drawn, Draws
 
 _MAX_METADATA = 20_000
@@ -18,8 +19,6 @@ def trajectory_text(trajectory: Trajectory, words: Mapping[str, str]) -> dict[st
     Args:
         words: code -> words, of exclusions and losses.
     """
-    from pivotrl.report.browser.packing import json_text
-
     metadata: dict[str, Any] = trajectory.metadata
     if len(json_text(metadata)) > _MAX_METADATA:
         metadata = {

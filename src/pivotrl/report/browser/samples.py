@@ -11,6 +11,7 @@ from typing import Any
 
 from pivotrl.parsing import action_text
 from pivotrl.records import Action, Completion, Verdict
+from pivotrl.report.browser.words import detail_words
 from pivotrl.selection.actions import meaning_of, tools_called
 
 EXPECTED, NONE = -1, -2
@@ -165,13 +166,22 @@ def _sample(drawn: Drawn, text: str, heat: Heat | None) -> dict[str, Any]:
 
 
 def _detail(verdict: Verdict) -> str:
+    """The details of a verdict, to be read after its reason: ``tool find_flight; at flights[0].date``."""
     told = [
-        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}"
+        f"{detail_words(verdict.reason, name)} {_value(value)}"
         for name, value in verdict.details.items()
-        if name != "num_rollout_turns"
+        if name != "num_rollout_turns" and value not in ("", None, [], {})
     ]
     text = "; ".join(told)
     return text if len(text) <= _MAX_DETAIL else f"{text[: _MAX_DETAIL - 1]}…"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def nearest(action: Action, right: Sequence[Action]) -> int:

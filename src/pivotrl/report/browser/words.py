@@ -23,6 +23,7 @@ STATUSES = {
     "not_drawn": "not drawn: beyond the limit on turns",
     "over_cap": "beyond a limit per trajectory, tool or message",
     "over_budget": "does not fit the budget",
+    "dropped_by_label": "dropped by a label",
     "profiled": "profiled, and no selection made yet",
     "not_profiled": "not profiled",
     "held_out": "held out for evaluation",
@@ -69,6 +70,7 @@ REASONS = {
     "only_blanks_differ": "only blanks differ",
     "expected_answer_unreadable": "the expected answer cannot be read",
     "unknown_unit": "the word after a number is no known unit",
+    "unknown_notation": "a date is in a notation that is not known",
     "followed": "follows its instructions",
     "not_followed": "does not follow an instruction",
     "no_instructions": "the turn has no instructions",
@@ -100,6 +102,16 @@ REASONS = {
     "not_judged": "nobody judged this sample",
     "outcome_not_kept": "an older version of pivotrl did not keep the outcome of each sample",
 }
+
+
+_DETAILS = {"path": "at"}
+
+
+def detail_words(reason: str, name: str) -> str:
+    """The name of a verdict's detail in words."""
+    if (reason, name) == ("wrong_tool", "tool"):
+        return "expected"  # not the tool that was called
+    return _DETAILS.get(name, name.replace("_", " "))
 
 
 def reasons(codes: Iterable[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl.reading.alternatives import with_alternatives
+from pivotrl.records import Label
 from pivotrl.report.browser import words
 from pivotrl.report.browser.about import facts_of, missing_of
 from pivotrl.report.browser.comparing import pairs_of
@@ -21,6 +22,7 @@ from pivotrl.report.browser.sources import sources_of
 from pivotrl.report.browser.views import Views
 from pivotrl.rows.prompts import Prompting
 from pivotrl.runs.files import RunFiles
+from pivotrl.runs.layout import selection_stage
 from pivotrl.storage.record_files import write_file
 
 FORMAT = 1
@@ -46,7 +48,7 @@ def write_view(
     options: ViewOptions = ViewOptions(),
     prompting: Prompting | str = "prompts were not asked for",
     views: Views | None = None,
-    labels: Iterable[Any] = (),
+    labels: Iterable[Label] = (),
     scores: Scores | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
@@ -60,7 +62,8 @@ def write_view(
         progress: told of the trajectories done.
 
     Raises:
-        InputError: the directory holds no run, a file is damaged, or there is nothing to compare with.
+        InputError: the directory holds no run or no such selection, a file is damaged, or there is nothing to compare
+            with.
     """
     head, chunks = view_data(directory, options, prompting, views, labels, scores, progress)
     path = out or Path(directory) / "view.html"
@@ -73,7 +76,7 @@ def view_data(
     options: ViewOptions = ViewOptions(),
     prompting: Prompting | str = "prompts were not asked for",
     views: Views | None = None,
-    labels: Iterable[Any] = (),
+    labels: Iterable[Label] = (),
     scores: Scores | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, Any], list[str]]:
@@ -81,6 +84,8 @@ def view_data(
     from pivotrl import __version__
 
     files = RunFiles(Path(directory))
+    if options.selection is not None:
+        files.finished(selection_stage(options.selection))
     own = sources_of(files, options.evaluation)
     other = join(files, options.against) if options.against else None
     sources = [*own, *(other.sources if other else ())]
@@ -138,7 +143,7 @@ def view_data(
         "explain": {"reasons": words.reasons(codes), "statuses": words.STATUSES},
         "heat": heat.channels if heat else [],
         "notices": notices,
-        "labels": list(labels),
+        "labels": [label.model_dump(mode="json", exclude_defaults=True) for label in labels],
     }
     packed = chunks.finish(filling.index.as_json())
     return head | {"chunks": len(packed)}, packed

@@ -1,10 +1,11 @@
-"""What the records of a stage add up to while it runs."""
+"""What the records of a file that is still being written add up to. Each record is read once."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pivotrl.records import (
     AnswerResult,
@@ -18,6 +19,7 @@ from pivotrl.records import (
 )
 from pivotrl.report.steps import with_shares
 from pivotrl.rollouts import SampleFaults, rollout_turns
+from pivotrl.storage.tail import Tail
 
 
 @dataclass
@@ -38,12 +40,12 @@ class Tally:
                 bought = record.completions_G[record.num_taken :]
                 self.tokens += sum(len(completion.token_ids_T) for completion in bought)
                 self._done("turns", record.turn_id)
-                self.befell(SampleFaults.of([record]))
+                self._befell(SampleFaults.of([record]))
             case TurnResult():
                 self.rollout_turns += record.num_samples + record.num_continuation_turns
                 self.tokens += record.num_tokens
                 self._done("held-out turns", record.key)
-                self.befell(SampleFaults.of_results([record]))
+                self._befell(SampleFaults.of_results([record]))
             case ProgressResult():
                 self.rollout_turns += record.num_sampled + record.num_continuation_turns
                 self.tokens += record.num_tokens
@@ -64,17 +66,38 @@ class Tally:
     def _done(self, kind: str, key: str) -> None:
         self.keys.setdefault(kind, set()).add(key)
 
-    def befell(self, faults: SampleFaults) -> None:
+    def _befell(self, faults: SampleFaults) -> None:
         parts = (f.name for f in dataclasses.fields(SampleFaults))
         self.faults = SampleFaults(**{name: getattr(self.faults, name) + getattr(faults, name) for name in parts})
 
 
 def merged(tallies: Iterable[Tally]) -> Tally:
+    """Of several files of one stage."""
     found = Tally()
     for tally in tallies:
         found.rollout_turns += tally.rollout_turns
         found.tokens += tally.tokens
         found.keys |= tally.keys
         found.steps |= tally.steps
-        found.befell(tally.faults)
+        found._befell(tally.faults)
     return found
+
+
+class Growing:
+    """One file and what its records add up to so far."""
+
+    def __init__(self, path: Path, model: type[Record]) -> None:
+        self._tail = Tail(path, model)
+        self._tally = Tally()
+
+    def look(self) -> Tally:
+        """
+        Raises:
+            ValueError: the file is damaged.
+        """
+        records, is_other = self._tail.new()
+        if is_other:
+            self._tally = Tally()
+        for record in records:
+            self._tally.add(record)
+        return self._tally
