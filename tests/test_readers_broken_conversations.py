@@ -132,3 +132,34 @@ def test_pictures_that_the_agent_saw_are_told(tmp_path: Path) -> None:
     assert one(tmp_path, steps, is_document=True).excluded == {3: "context_incomplete"}
     steps = [{"task": "Look", "task_images": ["bytes"]}, final(1, "3")]
     assert one(tmp_path, steps, is_document=True).excluded == {1: "context_incomplete"}
+
+
+# --- frameworks ---------------------------------------------------------------------------------------------------
+
+
+def pydantic(text: str, instructions: str | None = None, **more: Any) -> list[dict[str, Any]]:
+    asked = {"kind": "request", "parts": [{"part_kind": "user-prompt", "content": "Hi"}], "instructions": instructions}
+    return [asked, {"kind": "response", "parts": [{"part_kind": "text", "content": text}], **more}]
+
+
+def test_instructions_are_the_system_message(tmp_path: Path) -> None:
+    made = one(tmp_path, pydantic("Hello", "Be brief"), is_document=True)
+    assert roles(made) == "sua" and made.messages[0].content == "Be brief"
+    both = [*pydantic("Hello", "Be brief"), *pydantic("Hello again", "Be long")]
+    assert "instructions change" in refused(tmp_path, both, is_document=True)
+
+
+def test_answers_that_ended_at_a_limit_are_not_learned(tmp_path: Path) -> None:
+    assert one(tmp_path, pydantic("Once", finish_reason="length"), is_document=True).excluded == {1: "truncated"}
+    assert not one(tmp_path, pydantic("Once", finish_reason="stop"), is_document=True).excluded
+    haystack = [
+        {"role": "user", "meta": {}, "name": None, "content": [{"text": "Hi"}]},
+        {"role": "assistant", "meta": {"finish_reason": "length"}, "name": None, "content": [{"text": "Once"}]},
+    ]
+    assert one(tmp_path, haystack, is_document=True).excluded == {1: "truncated"}
+    thread = [
+        {"object": "thread.message", "role": role, "status": status, "created_at": n, "content": [
+            {"type": "text", "text": {"value": "words", "annotations": []}}]}
+        for n, (role, status) in enumerate((("user", "completed"), ("assistant", "incomplete")))
+    ]  # fmt: skip
+    assert one(tmp_path, thread, is_document=True).excluded == {1: "truncated"}

@@ -74,12 +74,12 @@ def _trajectories(row: dict[str, Any], name: str) -> list[Trajectory]:
 def _branch(row: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     """(the messages from the root to the current node, how many lie on other branches)."""
     nodes = {key: as_object(node) for key, node in member(row, "mapping", dict).items()}
-    current = optional(row, "current_node", str) or _only_end(nodes)
+    current: str | None = optional(row, "current_node", str) or _only_end(nodes)
     chain: list[dict[str, Any]] = []
     seen: set[str] = set()
     while current is not None:
         if current not in nodes or current in seen:
-            raise ValueError(f"the branch does not lead to the beginning: message {current} is missing or twice")
+            raise ValueError(f"the branch of current_node is broken: message {current} is missing or twice")
         seen.add(current)
         if (message := optional(nodes[current], "message", dict)) is not None:
             chain.append(message)
