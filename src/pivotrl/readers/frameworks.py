@@ -50,11 +50,15 @@ def _trajectories(row: Chat, name: str) -> list[Trajectory]:
 
 def _trajectory(row: Chat, name: str, items: list[Any]) -> Trajectory:
     rows = each("messages", items, as_object)
+    if row.get("has_more") is True:
+        raise ValueError("has_more: this is one page of the conversation; write all of it to the file")
     dialect = _dialect(rows)
     assert dialect is not None  # as the list was found by it
     if dialect.newest_first:
         key = dialect.newest_first
-        rows = sorted(rows, key=lambda item: item[key]) if all(isinstance(i.get(key), int) for i in rows) else rows
+        if all(isinstance(item.get(key), int) for item in rows):
+            rows = rows[::-1] if rows[0][key] > rows[-1][key] else rows  # for messages of one second
+            rows = sorted(rows, key=lambda item: item[key])
     said = each("messages", rows, dialect.chat)
     _require_one_agent(dialect, rows, said)
     chats = [{**chat, "is_cut": _is_cut(row)} for row, part in zip(rows, said, strict=True) for chat in part]
