@@ -132,3 +132,69 @@ def test_pictures_that_the_agent_saw_are_told(tmp_path: Path) -> None:
     assert one(tmp_path, steps, is_document=True).excluded == {3: "context_incomplete"}
     steps = [{"task": "Look", "task_images": ["bytes"]}, final(1, "3")]
     assert one(tmp_path, steps, is_document=True).excluded == {1: "context_incomplete"}
+
+
+# --- frameworks ---------------------------------------------------------------------------------------------------
+
+
+def pydantic(text: str, instructions: str | None = None, **more: Any) -> list[dict[str, Any]]:
+    asked = {"kind": "request", "parts": [{"part_kind": "user-prompt", "content": "Hi"}], "instructions": instructions}
+    return [asked, {"kind": "response", "parts": [{"part_kind": "text", "content": text}], **more}]
+
+
+def test_instructions_are_the_system_message(tmp_path: Path) -> None:
+    made = one(tmp_path, pydantic("Hello", "Be brief"), is_document=True)
+    assert roles(made) == "sua" and made.messages[0].content == "Be brief"
+    both = [*pydantic("Hello", "Be brief"), *pydantic("Hello again", "Be long")]
+    assert "instructions change" in refused(tmp_path, both, is_document=True)
+
+
+def test_answers_that_ended_at_a_limit_are_not_learned(tmp_path: Path) -> None:
+    assert one(tmp_path, pydantic("Once", finish_reason="length"), is_document=True).excluded == {1: "truncated"}
+    assert not one(tmp_path, pydantic("Once", finish_reason="stop"), is_document=True).excluded
+    haystack = [
+        {"role": "user", "meta": {}, "name": None, "content": [{"text": "Hi"}]},
+        {"role": "assistant", "meta": {"finish_reason": "length"}, "name": None, "content": [{"text": "Once"}]},
+    ]
+    assert one(tmp_path, haystack, is_document=True).excluded == {1: "truncated"}
+    thread = [thread_message("user", 1), thread_message("assistant", 2, status="incomplete")]
+    assert one(tmp_path, thread, is_document=True).excluded == {1: "truncated"}
+
+
+def thread_message(role: str, seconds: int, **more: Any) -> dict[str, Any]:
+    content = [{"type": "text", "text": {"value": "words", "annotations": []}}]
+    return {"object": "thread.message", "role": role, "created_at": seconds, "content": content, **more}
+
+
+def test_a_page_of_a_thread_is_refused_and_its_order_and_files_are_read(tmp_path: Path) -> None:
+    newest_first = [thread_message("assistant", 3), thread_message("user", 3), thread_message("user", 1)]
+    page = {"object": "list", "data": newest_first, "has_more": True}
+    assert "one page" in refused(tmp_path, page, is_document=True)
+    assert roles(one(tmp_path, {**page, "has_more": False}, is_document=True)) == "uua"
+    asked = thread_message("user", 1, attachments=[{"file_id": "f"}])
+    made = one(tmp_path, [asked, thread_message("assistant", 2)], is_document=True)
+    assert made.excluded == {1: "context_incomplete"}
+
+
+def test_pictures_that_tools_return_are_told(tmp_path: Path) -> None:
+    output = {"type": "content", "value": [{"type": "text", "text": "seen"}, {"type": "media", "data": "AAAA"}]}
+    row = [
+        {"role": "user", "content": "Look"},
+        {"role": "assistant", "content": [{"type": "tool-call", "toolCallId": "a", "toolName": "look", "input": {}}]},
+        {"role": "tool", "content": [{"type": "tool-result", "toolCallId": "a", "toolName": "look", "output": output}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "A cat"}]},
+    ]
+    made = one(tmp_path, row)
+    assert made.messages[2].content == "seen" and made.excluded == {3: "context_incomplete"}
+    call = {"type": "toolRequest", "id": "a", "toolCall": {"value": {"name": "look", "arguments": {}}}}
+    result = {"type": "toolResponse", "id": "a", "toolResult": {"value": [{"type": "image", "data": "AAAA"}]}}
+    parts = ("user", {"type": "text", "text": "Look"}), ("assistant", call), ("user", result), (
+        "assistant", {"type": "text", "text": "A cat"})  # fmt: skip
+    goose = [{"role": role, "created": n, "content": [part]} for n, (role, part) in enumerate(parts)]
+    assert one(tmp_path, goose, is_document=True).excluded == {3: "context_incomplete"}
+
+
+def test_inputs_of_a_conversation_keep_their_role(tmp_path: Path) -> None:
+    entries = [{"type": "message.input", "role": role, "content": role} for role in ("user", "assistant", "user")]
+    made = one(tmp_path, {"entries": [*entries, {"type": "message.output", "content": "A"}]}, is_document=True)
+    assert roles(made) == "uaua"

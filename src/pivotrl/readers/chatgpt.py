@@ -79,7 +79,7 @@ def _branch(row: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     seen: set[str] = set()
     while current is not None:
         if current not in nodes or current in seen:
-            raise ValueError(f"the branch does not lead to the beginning: message {current} is missing or twice")
+            raise ValueError(f"the branch of current_node is broken: message {current} is missing or twice")
         seen.add(current)
         if (message := optional(nodes[current], "message", dict)) is not None:
             chain.append(message)

@@ -50,14 +50,20 @@ def _trajectories(row: Chat, name: str) -> list[Trajectory]:
 
 def _trajectory(row: Chat, name: str, items: list[Any]) -> Trajectory:
     rows = each("messages", items, as_object)
+    if row.get("has_more") is True:
+        raise ValueError("has_more: this is one page of the conversation; write all of it to the file")
     dialect = _dialect(rows)
     assert dialect is not None  # as the list was found by it
     if dialect.newest_first:
         key = dialect.newest_first
-        rows = sorted(rows, key=lambda item: item[key]) if all(isinstance(i.get(key), int) for i in rows) else rows
+        if all(isinstance(item.get(key), int) for item in rows):
+            rows = rows[::-1] if rows[0][key] > rows[-1][key] else rows  # for messages of one second
+            rows = sorted(rows, key=lambda item: item[key])
     said = each("messages", rows, dialect.chat)
     _require_one_agent(dialect, rows, said)
-    chats = [chat for part in said for chat in part]
+    chats = [{**chat, "is_cut": _is_cut(row)} for row, part in zip(rows, said, strict=True) for chat in part]
+    if dialect.is_in_pieces:
+        chats = _joined(chats)
 
     def convert(item: Any, lost: list[Loss]) -> list[Message]:
         return [chat_message(item, lost)]
@@ -65,12 +71,28 @@ def _trajectory(row: Chat, name: str, items: list[Any]) -> Trajectory:
     return conversation(
         row,
         name,
-        _joined(chats) if dialect.is_in_pieces else chats,
+        chats,
         convert,
-        barred={},
+        barred={place: "truncated" for place, chat in enumerate(chats) if chat["is_cut"]},
         foreign={key: value for key, value in row.items() if key not in _KEYS and not isinstance(value, dict | list)},
         tools=declared_tools(row.get("tools")),
+        system=_instructions(rows),
     )
+
+
+def _is_cut(row: Chat) -> bool:
+    """Whether a message says that it ended at a limit, or was not finished."""
+    about = [row, *(row[key] for key in ("meta", "metadata") if isinstance(row.get(key), dict))]
+    ends = {str(place.get(key)).lower() for place in about for key in ("finish_reason", "FinishReason")}
+    return bool(ends & {"length", "max_tokens", "finishreason.length"}) or row.get("status") == "incomplete"
+
+
+def _instructions(rows: Sequence[Chat]) -> str | None:
+    """The system message that Pydantic AI keeps beside the parts of a request."""
+    told = {row["instructions"] for row in rows if isinstance(row.get("instructions"), str)}
+    if len(told) > 1:
+        raise ValueError("the instructions change within the conversation")
+    return told.pop() if told else None
 
 
 def _require_one_agent(dialect: Dialect, rows: Sequence[Chat], said: Sequence[list[Chat]]) -> None:

@@ -14,7 +14,7 @@ from pivotrl.reading.chat_messages import chat_message, declared_tools, text_of
 from pivotrl.reading.conversation import conversation
 from pivotrl.reading.conversation_files import are_messages, read_rows
 from pivotrl.reading.fields import as_object, each, identifier, member, optional
-from pivotrl.reading.formats.framework_messages import Chat, call, shown
+from pivotrl.reading.formats.framework_messages import Chat, call, shown, with_pictures
 from pivotrl.records import Loss, Message, Refusal, Trajectory
 
 _KEYS = {"messages", "tools", "system", "id", "task_id", "reward", "score"}
@@ -176,7 +176,10 @@ class _Step:
 def _result(call_id: str | None, output: Any) -> Chat:
     """A typed output (``{type, value}``), or any value."""
     if isinstance(output, dict) and output.keys() <= {"type", "value", "providerOptions"} and "value" in output:
+        is_in_parts = output.get("type") == "content" and isinstance(output["value"], list)
         output = output["value"]
+        if is_in_parts:
+            return {"role": "tool", "tool_call_id": call_id, "content": with_pictures(output)}
     return {"role": "tool", "tool_call_id": call_id, "content": shown(output)}
 
 

@@ -42,6 +42,12 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
+def with_pictures(parts: list[Any]) -> list[Chat]:
+    """The parts of a tool's result, texts and pictures."""
+    rows = each("parts", parts, as_object)
+    return [{"type": "text", "text": str(row["text"])} if "text" in row else {"type": "image"} for row in rows]
+
+
 def _said(role: str, texts: list[str], calls: list[Chat], thoughts: list[str] | None = None, **more: Any) -> Chat:
     row: Chat = {"role": role, "content": "\n".join(texts) if texts or not calls else None, **more}
     if calls:
@@ -232,17 +238,20 @@ def _goose(row: Chat) -> list[Chat]:
             made = member(member(part, "toolCall", dict), "value", dict)
             calls.append(call(member(made, "name", str), made.get("arguments"), identifier(part, "id")))
         elif kind == "toolResponse":
-            results.append(_answered(identifier(part, "id"), _goose_result(member(part, "toolResult", dict))))
+            seen = _goose_result(member(part, "toolResult", dict))
+            results.append({"role": "tool", "tool_call_id": identifier(part, "id"), "content": seen})
         elif kind not in _GOOSE:
             raise ValueError(f"a part of type {kind}; only text and tools can be read")
     return results if results and not texts else [*results, _said(row["role"], texts, calls, thoughts)]
 
 
-def _goose_result(result: Chat) -> str:
+def _goose_result(result: Chat) -> str | list[Chat]:
     value = result.get("value", result.get("error"))
     if isinstance(value, dict) and isinstance(value.get("content"), list):
         value = value["content"]
     parts = value if isinstance(value, list) else [{"text": shown(value)}]
+    if any(isinstance(part, dict) and part.get("type") == "image" for part in parts):
+        return with_pictures(parts)
     return "\n".join(shown(part.get("text", part)) if isinstance(part, dict) else shown(part) for part in parts)
 
 
@@ -265,7 +274,8 @@ def _mistral(row: Chat) -> list[Chat]:
         return [_answered(identifier(row, "tool_call_id"), row.get("result"))]
     if kind == "tool.execution":
         raise ValueError("a tool that the provider ran itself; what it returned is not logged")
-    return [{"role": "assistant" if kind == "message.output" else "user", "content": row.get("content")}]
+    role = "assistant" if kind == "message.output" else optional(row, "role", str) or "user"
+    return [{"role": role, "content": row.get("content")}]
 
 
 # --- OpenAI's threads ---------------------------------------------------------------------------------------------
@@ -280,6 +290,7 @@ def _thread(row: Chat) -> list[Chat]:
     for part in each("content", member(row, "content", list), as_object):
         text = part.get("text")
         parts.append({"type": "text", "text": text["value"]} if isinstance(text, dict) and "value" in text else part)
+    parts += [{"type": "file"}] * len(optional(row, "attachments", list) or [])
     return [{"role": member(row, "role", str), "content": parts}]
 
 
