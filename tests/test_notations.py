@@ -25,6 +25,7 @@ SAME = [
     ("Votre rendez-vous est le 5 mars 2026.", "Votre rendez-vous est le 05/03/2026."),
     ("Le prix de la chambre est de 1\u202f500 euros.", "Le prix de la chambre est de 1500 €."),
     ("会议在下午3:00开始。", "会议在15:00开始。"),
+    ("Der Titel „Alles gut“ kostet 80 Euro.", "Der Titel „Alles gut“ kostet 80 €."),
 ]
 OTHER = [
     ("Wir liefern am 5. März 2026 an Sie.", "Wir liefern am 03.05.2026 an Sie."),
@@ -36,6 +37,10 @@ OTHER = [
     ("El vuelo sale a las 7:30 p. m. de Madrid.", "El vuelo no sale a las 19:30 de Madrid."),
     ("El vuelo sale el 5 de marzo de 2026.", "El vuelo sale el 03/05/2026."),
     ("El precio de la habitación es de 80 euros.", "El precio de la habitación es de 80 dólares."),
+    ("Schreiben Sie „5 €“ und nicht „5 EUR“ ins Feld.", "Schreiben Sie „5 EUR“ und nicht „5 €“ ins Feld."),
+    ("Geben Sie in das Feld `5 €` ein.", "Geben Sie in das Feld `5 EUR` ein."),
+    ("Escriba «5 de marzo de 2026» en el formulario.", "Escriba «5/3/2026» en el formulario."),
+    ("Das Zimmer 2 150 € kostet heute weniger als gestern.", "Das Zimmer 2150 € kostet heute weniger als gestern."),
     ("Le train pour Paris part à 20 h 05.", "Le train pour Paris part à 8:05."),
     ("Votre rendez-vous est le 5 mars 2026.", "Votre rendez-vous est le 05/05/2026."),
     ("Le prix de la chambre est de 1\u202f500 euros.", "Le prix de la chambre est de 1 50 €."),

@@ -107,6 +107,14 @@ def amounts(language: str) -> tuple[dict[str, str], frozenset[str]]:
     return one_meaning, frozenset(name.casefold() for name in percents)
 
 
+@functools.cache
+def groups_by_blanks(language: str) -> bool:
+    """Whether the language writes *1 500*. Elsewhere *Zimmer 2 150 €* may be two numbers."""
+    plain = (locale for locale in _locales(language) if locale.territory is None)
+    signs = [locale.number_symbols.get("latn", {}).get("group", "") for locale in plain]
+    return bool(signs) and all(sign.isspace() for sign in signs)
+
+
 _PERCENT = "concentr-percent"
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from datetime import date, time
 
-from pivotrl.judging.messages.cldr import Pattern, amounts, date_patterns, is_installed, time_patterns
+from pivotrl.judging.messages.cldr import Pattern, amounts, date_patterns, groups_by_blanks, is_installed, time_patterns
 from pivotrl.judging.messages.languages import language_of, likeliest_language
 from pivotrl.judging.messages.same_words import same_but_spelling
 
@@ -16,6 +16,8 @@ _NUMBER = (
     r"(?<![\w.,])[0-9]{1,3}(?:[\u00a0\u202f\u2009 ][0-9]{3}){1,5}(?:,[0-9]{1,2})?(?![\w.,]*[0-9])"
     r"|(?<![0-9])[0-9]{1,15}(?:[.,][0-9]{1,2})?"
 )
+_QUOTED = re.compile(r"`[^`\n]+`|[\"“”„«»‹›「『][^\"“”„«»‹›「」『』\n]+[\"“”«»‹›」』]|'[^'\n]*[0-9][^'\n]*'")  # noqa: RUF001
+"""What somebody shall read or write letter by letter."""
 _GROUPED = re.compile(r"(?<![\w.,\u00a0\u202f\u2009])[0-9]{1,3}(?:[\u00a0\u202f\u2009][0-9]{3})+(?![0-9])")
 
 
@@ -26,11 +28,15 @@ def same_up_to_notation(one: str, other: str) -> bool:
         return False
     both = "\n".join(sorted((one, other)))
     language = likeliest_language(both)
-    if language in (None, "en"):
+    if language in (None, "en") or _quoted(one) != _quoted(other):
         return False
     is_sure = language_of(both) == language
     mine, theirs = (_in_one_way(text, language, is_sure) for text in (one, other))
     return (mine, theirs) != (one, other) and same_but_spelling(mine, theirs)
+
+
+def _quoted(text: str) -> list[str]:
+    return [quoted[0][1:-1].strip() for quoted in _QUOTED.finditer(text)]
 
 
 def _may_be_same(one: str, other: str) -> bool:
@@ -83,7 +89,8 @@ def _replaced(text: str, patterns: Iterable[Pattern]) -> str:
 def _amount(language: str) -> re.Pattern[str]:
     currencies, percents = amounts(language)
     words = "|".join(re.escape(word) for word in sorted({*currencies, *percents}, key=len, reverse=True))
-    return re.compile(rf"({_NUMBER})[ \u00a0\u202f]?({words})(?![\w$€£¥])", re.IGNORECASE)
+    number = _NUMBER if groups_by_blanks(language) else _NUMBER.replace("\\u2009 ]", "\\u2009]")
+    return re.compile(rf"({number})[ \u00a0\u202f]?({words})(?![\w$€£¥])", re.IGNORECASE)
 
 
 def _shown(language: str, found: re.Match[str]) -> str:

@@ -76,11 +76,8 @@ def _autogen(row: Chat) -> list[Chat]:
     kind, content = row["type"], row.get("content")
     if kind == "ToolCallRequestEvent":
         items = each("content", member(row, "content", list), as_object)
-        return [
-            _said(
-                "assistant", [], [call(member(i, "name", str), i.get("arguments"), identifier(i, "id")) for i in items]
-            )
-        ]
+        calls = [call(member(i, "name", str), i.get("arguments"), identifier(i, "id")) for i in items]
+        return [_said("assistant", [], calls)]
     if kind == "ToolCallExecutionEvent":
         items = each("content", member(row, "content", list), as_object)
         return [_answered(identifier(i, "call_id"), i.get("content")) for i in items]
@@ -265,11 +262,8 @@ def _is_mistral_entry(row: Chat) -> bool:
 def _mistral(row: Chat) -> list[Chat]:
     kind = row["type"]
     if kind == "function.call":
-        return [
-            _said(
-                "assistant", [], [call(member(row, "name", str), row.get("arguments"), identifier(row, "tool_call_id"))]
-            )
-        ]
+        made = call(member(row, "name", str), row.get("arguments"), identifier(row, "tool_call_id"))
+        return [_said("assistant", [], [made])]
     if kind == "function.result":
         return [_answered(identifier(row, "tool_call_id"), row.get("result"))]
     if kind == "tool.execution":
