@@ -224,7 +224,7 @@ def _read(text: str, code: int) -> Attempt:
 
 
 _TIMES = re.compile(
-    r'"(?:time/\w+|started_at|resumed_at|finished_at|\w*seconds?|_crc32|checksum|train/metrics.jsonl)": '
+    r'"(?:id|time/\w+|started_at|resumed_at|finished_at|\w*seconds?|_crc32|checksum|train/metrics.jsonl)": '
     r'?(?:"[^"]*"|\{[^}]*\}|[\d.e+-]+|null)'
 )
 

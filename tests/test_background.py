@@ -98,7 +98,10 @@ def test_a_command_with_trackers_that_fail_ends_well_and_tells_why(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     broken = ["test_background:Raising", "test_background:Hanging"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+    }
     script = "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (1.0, 2000)\n"
     script += "from pivotrl.cli import main; main()"
     command = [sys.executable, "-c", script, "run", write_logs(tmp_path / "logs.jsonl"), "-o", tmp_path / "run", *FAST]

@@ -161,7 +161,7 @@ def test_every_checkpoint_is_measured_under_its_name_and_shown(
     assert pivotrl("report", run) == 0
     page = (run / "report.html").read_text()
     assert "step-2" in page and "step-4" in page
-    assert "checkpoints of train, by step" in page, "a curve over steps 0, 2 and 4"
+    assert "Checkpoints of train by step" in page, "a curve over steps 0, 2 and 4"
     assert pivotrl("evaluate", run, "--name", "step-3", "--checkpoint", "3") == 2
     assert "after these steps: 2, 4" in capsys.readouterr().err
     assert train(run, 6, "--keep-checkpoints", "all") == 0

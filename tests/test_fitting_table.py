@@ -10,6 +10,7 @@ import pytest
 
 from pivotrl import run
 from pivotrl.cli import check_table, doctor_table, import_table, tables
+from pivotrl.cli.plugin_list import print_plugins
 from pivotrl.intervals import Estimate, PairedDifference
 from pivotrl.judging.lint import CheckOptions
 from pivotrl.judging.probes.report import CheckReport, Rate, Row
@@ -137,8 +138,8 @@ def test_a_run_keeps_its_numbers_whole(finished: Path, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", (60, 80, 100))
-def test_the_list_of_plugins_keeps_its_defaults_whole(width: int) -> None:
-    require_whole(lambda: tables.print_plugins("verifiers", False), width)
+def test_the_options_of_a_plugin_keep_their_defaults_whole(width: int) -> None:
+    require_whole(lambda: print_plugins("readers", "textworld", False), width)
 
 
 def test_at_the_usual_width_what_fits_is_a_table() -> None:

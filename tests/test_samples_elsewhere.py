@@ -172,7 +172,10 @@ def test_everything_after_works(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert call("profile", run, "--samples", samples_of(run), "--verifier", "exact") == 0
     assert call("select", run) == 0
     options = ["--policy", "tabular", "--num-steps", "2", "--turns-per-step", "2", "--group-size", "2"]
-    assert call("train", run, *options, "--learning-rate", "1") == 0
+    told = refused(capsys, 2, "train", run, *options, "--learning-rate", "1")
+    assert "--profile-may-differ-in" in told, "another model made the samples"
+    kinds = told.partition("--profile-may-differ-in ")[2].split()
+    assert call("train", run, *options, "--learning-rate", "1", "--profile-may-differ-in", *kinds) == 0
     assert call("export", run, "trl", "-o", run.parent / "rows") == 0
     assert call("show", run, turns_of(run)[0].id) == 0
     assert call("report", run) == 0

@@ -95,14 +95,17 @@ def same_in_english(one: str, other: str) -> bool:
     )
 
 
-_NOUN = re.compile(r"\b(?:(your|an?|the) )?([\w'-]+)", re.IGNORECASE)
+_NOUN = re.compile(r"\b(?:(your|an?|the) )?([\w'-]+)(?=( [a-z]+-?\d[\w-]*\b)?)", re.IGNORECASE)
 
 
 def _owned(text: str) -> dict[str, set[tuple[str, int]]]:
-    """The words behind *your*, behind *the* and behind *a*; each with its number among its likes."""
-    found: dict[str, set[tuple[str, int]]] = {"your": set(), "the": set(), "a": set()}
+    """The words behind *your*, behind *the* and behind *a*, and those before a code with a digit (*booking B17*); each
+    with its number among its likes."""
+    found: dict[str, set[tuple[str, int]]] = {"your": set(), "the": set(), "a": set(), "named": set()}
     seen = Counter[str]()
-    for article, word in _NOUN.findall(text.casefold()):
+    for article, word, code in _NOUN.findall(text.casefold()):
+        if code:
+            found["named"].add((word, seen[word]))
         if article:
             found[article if article in found else "a"].add((word, seen[word]))
         seen[word] += 1
@@ -110,9 +113,10 @@ def _owned(text: str) -> dict[str, set[tuple[str, int]]]:
 
 
 def _same_owners(one: dict[str, set[tuple[str, int]]], other: dict[str, set[tuple[str, int]]]) -> bool:
-    """Whether *your* is *the* on the other side, and that on one side only: *your copies* are not all copies."""
+    """Whether *your* is *the* on the other side, and that on one side only: *your copies* are not all copies. *Your
+    booking B17* is *booking B17*, too: there is only one."""
     left, right = one["your"] - other["your"], other["your"] - one["your"]
-    return not (left and right) and left <= other["the"] and right <= one["the"]
+    return not (left and right) and left <= other["the"] | other["named"] and right <= one["the"] | one["named"]
 
 
 @functools.lru_cache(maxsize=1024)
