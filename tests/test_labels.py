@@ -202,6 +202,18 @@ def test_only_notes_are_kept_at_held_out_turns(run: Path, capsys: pytest.Capture
     assert RunFiles(run).labels() == [Label(turn_id=f"{held_out}#2", note="odd")]
 
 
+def test_labels_of_a_selection_that_is_replaced_are_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They may be the only copy, even where the new selection reads them from there."""
+    assert call("select", run, "--labels", exported(run, {"turn_id": "log1#2", "note": "mine"})) == 0
+    own = run / "selection.labels.jsonl"
+    assert call("select", run, "--labels", own, "--max-mean", "0.5") == 0
+    assert [label.note for label in read_records(own, Label)] == ["mine"]
+    assert call("select", run) == 0
+    assert not own.exists()
+    kept = sorted((run / "replaced").rglob("selection.labels.jsonl"))
+    assert kept and all([label.note for label in read_records(path, Label)] == ["mine"] for path in kept)
+
+
 def test_a_verifier_that_looks_at_the_demonstration_alone_is_refused(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

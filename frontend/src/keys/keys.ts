@@ -14,6 +14,12 @@ export const KEY_HELP: [keys: string[], meaning: string][] = [
   [["?"], "This help"],
 ];
 
+/** 1 for j, -1 for k, 0 for any other key, and where letters are text. */
+export function stepOf(event: KeyboardEvent): number {
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return 0;
+  return event.key === "j" ? 1 : event.key === "k" ? -1 : 0;
+}
+
 /** True where letters are text: in fields and open dialogs. */
 export function isTyping(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false;

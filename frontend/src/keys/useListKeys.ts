@@ -1,6 +1,6 @@
 import type { Virtualizer } from "@tanstack/react-virtual";
 import { type RefObject, useEffect, useState } from "react";
-import { isTyping } from "./keys";
+import { stepOf } from "./keys";
 
 /** j and k move through the rows of a virtual list and put the focus on the row's link or first cell, so that Enter opens it. */
 export function useListKeys(
@@ -11,15 +11,9 @@ export function useListKeys(
   const [cursor, setCursor] = useState(-1);
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (
-        event.ctrlKey ||
-        event.metaKey ||
-        event.altKey ||
-        isTyping(event.target) ||
-        (event.key !== "j" && event.key !== "k")
-      )
-        return;
-      const next = Math.max(0, Math.min(count - 1, cursor + (event.key === "j" ? 1 : -1)));
+      const step = stepOf(event);
+      if (step === 0) return;
+      const next = Math.max(0, Math.min(count - 1, cursor + step));
       event.preventDefault();
       setCursor(next);
       virtual.scrollToIndex(next);

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.reading.chat_messages import chat_message, declared_tools
+from pivotrl.reading.chat_messages import declared_tools, one_message
 from pivotrl.reading.conversation import conversation
 from pivotrl.reading.conversation_files import are_messages, read_rows
 from pivotrl.reading.fields import as_object, each
 from pivotrl.reading.formats.framework_messages import DIALECTS, Chat, Dialect
-from pivotrl.records import Loss, Message, Refusal, Trajectory
+from pivotrl.records import Refusal, Trajectory
 
 _LISTS = ("messages", "entries", "data", "chat_history", "history", "conversation")
 _STORES = ("store", "chat_stores")
@@ -65,14 +65,11 @@ def _trajectory(row: Chat, name: str, items: list[Any]) -> Trajectory:
     if dialect.is_in_pieces:
         chats = _joined(chats)
 
-    def convert(item: Any, lost: list[Loss]) -> list[Message]:
-        return [chat_message(item, lost)]
-
     return conversation(
         row,
         name,
         chats,
-        convert,
+        one_message,
         barred={place: "truncated" for place, chat in enumerate(chats) if chat["is_cut"]},
         foreign={key: value for key, value in row.items() if key not in _KEYS and not isinstance(value, dict | list)},
         tools=declared_tools(row.get("tools")),

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.reading.chat_messages import chat_message
+from pivotrl.reading.chat_messages import one_message
 from pivotrl.reading.conversation import conversation
 from pivotrl.reading.conversation_files import are_messages, read_rows
 from pivotrl.reading.fields import as_object, each, identifier, member, optional
 from pivotrl.reading.formats.framework_messages import Chat, call, shown
-from pivotrl.records import Loss, Message, Refusal, Trajectory
+from pivotrl.records import Loss, Refusal, Trajectory
 
 _INTERPRETER = "python_interpreter"
 _ROLES = {"tool-call": None, "tool-response": "user", "tool_call": None, "tool_response": "user"}
@@ -58,14 +58,11 @@ def _trajectory(row: Chat, name: str) -> Trajectory:
     while chats and chats[-1]["role"] != "assistant":
         chats.pop()
 
-    def convert(item: Any, lost: list[Loss]) -> list[Message]:
-        return [chat_message(item, lost)]
-
     return conversation(
         row,
         name,
         chats,
-        convert,
+        one_message,
         barred=barred,
         foreign={},
         losses=(Loss(code="context_not_logged"), Loss(code="tools_not_logged")),

@@ -57,6 +57,11 @@ def chat_messages(items: Sequence[Any], losses: list[Loss] | None = None) -> tup
     return tuple(messages)
 
 
+def one_message(item: Any, lost: list[Loss]) -> list[Message]:
+    """For readers that convert each item to a list of messages."""
+    return [chat_message(item, lost)]
+
+
 def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
     """One OpenAI-style message, in the current form or the legacy one with ``function_call``.
 

@@ -73,8 +73,10 @@ def select_stage(
         require_same(directory, stage_name, settings, inputs, used_by=users, verifies=not repairs)
         _repair(directory, stage_name, selections, given)
     elif not _stands(directory, stage_name, settings, inputs, written):
-        for file in outputs(stage_name):
-            (directory / file).unlink(missing_ok=True)
+        chosen, kept = outputs(stage_name)
+        if (directory / kept).is_file():  # somebody wrote these labels, and it may be the only copy
+            move_aside(directory, stage_name)
+        (directory / chosen).unlink(missing_ok=True)
         manifest_path(directory, stage_name).unlink(missing_ok=True)
     noted = {} if labels is None else {"labels": str(labels)}
     with Stage(directory, stage_name, {**settings, **noted}, inputs, ("labels",), observer=observer) as stage:

@@ -3,7 +3,7 @@ import { type ChangeOrder, compare, mainPair, sortChanges } from "../../compare/
 import { useApp } from "../../context";
 import { signed } from "../../data/rates";
 import { change } from "../../route/useRoute";
-import { isTyping } from "../../keys/keys";
+import { stepOf } from "../../keys/keys";
 import { Choice } from "../../ui/Choice";
 import { Select } from "../../ui/Select";
 import { ChangeList } from "./ChangeList";
@@ -84,15 +84,9 @@ export function Compare() {
 function useSteps(turns: number[], current: number | undefined, show: (turn: number) => void): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (
-        event.ctrlKey ||
-        event.metaKey ||
-        event.altKey ||
-        isTyping(event.target) ||
-        (event.key !== "j" && event.key !== "k")
-      )
-        return;
-      const next = turns[turns.indexOf(current ?? -1) + (event.key === "j" ? 1 : -1)];
+      const step = stepOf(event);
+      if (step === 0) return;
+      const next = turns[turns.indexOf(current ?? -1) + step];
       if (next !== undefined) show(next);
       event.preventDefault();
     };
