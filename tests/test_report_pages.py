@@ -15,6 +15,7 @@ import pytest
 from pivotrl import cli
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest, Selection, StepMetrics, TurnResult
+from pivotrl.report.facts import rule_words
 from pivotrl.report.health import profile_alarms, training_alarms
 from pivotrl.report.page import write_report
 from pivotrl.report.side_by_side import options_that_differ, write_side_by_side
@@ -333,3 +334,11 @@ def test_report_of_several_runs_on_the_command_line(
 def test_the_same_run_twice_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="given twice"):
         write_side_by_side([runs[0], runs[0]], tmp_path / "x.html")
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [("mixed", "mixed, mean reward below 0.6"), ("mean_only", "mean_only, mean reward at most 0.6"), ("all", "all")],
+)
+def test_a_limit_is_told_only_of_a_rule_that_has_it(rule: str, told: str) -> None:
+    assert rule_words({"rule": rule, "max_mean": 0.6}) == told

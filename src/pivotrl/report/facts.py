@@ -36,8 +36,7 @@ def run_facts(manifests: Mapping[str, Manifest]) -> list[tuple[str, str]]:
     if "profile" in manifests:
         found["profile"] = _profile(manifests["profile"].options)
     if "select" in manifests:
-        options = manifests["select"].options
-        found["pivots"] = _joined(("rule", options.get("rule")), ("mean reward below", options.get("max_mean")))
+        found["pivots"] = f"rule {rule_words(manifests['select'].options)}"
     if "train" in manifests:
         found["training"] = _training(manifests["train"])
     made = [manifest for manifest in manifests.values() if manifest.started_at]
@@ -46,6 +45,19 @@ def run_facts(manifests: Mapping[str, Manifest]) -> list[tuple[str, str]]:
         versions = made[0].versions
         found["versions"] = ", ".join(f"{name} {versions[name]}" for name in ("pivotrl", "torch") if name in versions)
     return [(name, text) for name, text in found.items() if text and text != "None"]
+
+
+def rule_words(options: Mapping[str, Any]) -> str:
+    """The rule of a selection, with the limit where the rule has one: ``mixed, mean reward below 0.6``.
+
+    Args:
+        options: of its manifest.
+    """
+    rule = str(options.get("rule", ""))
+    limit = {"mixed": "mean reward below", "mean_only": "mean reward at most", "likely_mixed": "pass rate below"}.get(
+        rule
+    )
+    return f"{rule}, {limit} {options.get('max_mean')}" if limit else rule
 
 
 def _profile(options: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pivotrl.options import flag
+from pivotrl.report.facts import rule_words
 from pivotrl.report.sentences import duration, missing_stages, model_words
 from pivotrl.report.summary import read_manifests
 from pivotrl.runs.costs import cost_of
@@ -26,9 +26,7 @@ def facts_of(files: RunFiles, selection: str | None = None) -> list[tuple[str, s
         "environments": ", ".join(known.get("environments", [])),
         "trajectories": f"{len(files.logged()):,} to train on, {len(files.logged_heldout()):,} held out",
         "profiled turns": f"{profile['profiled_turns']:,}" if "profiled_turns" in profile else "",
-        "selection rule": f"{chosen.options.get('rule', '')}, {flag('max_mean')} {chosen.options.get('max_mean', '')}"
-        if chosen
-        else "",
+        "selection rule": rule_words(chosen.options) if chosen else "",
         "cost": f"{sum(cost.rollout_turns for cost in costs):,} rollout turns, "
         f"{duration(sum(cost.seconds for cost in costs))}",
     }
