@@ -139,8 +139,14 @@ def headline(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _compared(name: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    """Loads in parentheses, with the number of threads where it is not one."""
+
+    def setting(entry: Mapping[str, Any]) -> str:
+        threads = entry["machine"]["threads"]
+        return entry["load"].partition(" ")[0] + (f", {threads} threads" if threads > 1 else "")
+
     loads = [
-        f"{row['ratio'][0]:.1f} ({entry['load'].partition(' ')[0]})"
+        f"{row['ratio'][0]:.1f} ({setting(entry)})"
         for entry in entries
         for row in entry["rows"]
         if row["name"] == name and "ratio" in row
