@@ -53,6 +53,8 @@ _KEEPS_ARTICLE = frozenset(
     words("few little lot bit couple number most least first last only same more other one second third next")
 )
 """After these an article means something: *few*, *a few*; *most*, *the most*."""
+_BEFORE_PLACES = frozenset(words("in on at by of out off"))
+"""Behind these an article means something: *in front of the bus*, *in the front*; *out of question*; *at sea*."""
 _JOINTS = frozenset({"and", "or", "but"})
 """A comma before them means nothing."""
 _FILLERS = frozenset(
@@ -211,6 +213,7 @@ def _without_articles(tokens: list[Token]) -> list[Token]:
         low = token.text.casefold()
         is_name = token.text[:1].isupper() and not (token.begins or begins)  # plan A, The Dark Knight
         is_article = low in ("a", "an", "the") and following.text.casefold() not in _KEEPS_ARTICLE and not is_name
+        is_article &= not (made and made[-1].text.casefold() in _BEFORE_PLACES)
         is_last = following.text in ("", *MARKS)
         if low == "please" and is_last and made and made[-1].text == ",":
             made.pop()
