@@ -30,7 +30,8 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
 
 
-def read_leaves(parser: Parser, text: str, *, is_script: bool, is_json: bool = False
+def read_leaves(
+    parser: Parser, text: str, *, is_script: bool, is_json: bool = False
 ) -> tuple[list[str], list[Comment]] | None:
     """(the tree as brackets, kinds and texts; the comments); None if the text is not a program, or too large.
 
