@@ -7,15 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from fractions import Fraction
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from typing import Any
 
 from pivotrl.judging.answers.calendar_dates import Ambiguous, may_be_date, read_date
 from pivotrl.judging.messages.dates import number, same_moment
 from pivotrl.judging.messages.free_text import normalised
-from pivotrl.judging.messages.number_words import may_be_number_words, number_in_words
 from pivotrl.judging.messages.likeness import Likeness, likeness
+from pivotrl.judging.messages.number_words import may_be_number_words, number_in_words
 from pivotrl.protocols import InputError
 
 NAMES = ("exact", "normalised", "token_f1", "ignore", "unordered", "date", "number")
