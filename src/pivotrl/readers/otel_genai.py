@@ -1,8 +1,8 @@
 """Traces of OpenTelemetry whose spans are model calls: from Phoenix, OpenLLMetry, MLflow, and everything else that
 follows the conventions.
 
-A line is a span, an export with ``resourceSpans``, or a trace of MLflow. Calls of one conversation (``gen_ai.conversation.id``, else the
-trace) of which each goes on from the one before are one trajectory.
+A line is a span, an export with ``resourceSpans``, or a trace of MLflow. Calls of one conversation
+(``gen_ai.conversation.id``, else the trace) of which each goes on from the one before are one trajectory.
 """
 
 from __future__ import annotations

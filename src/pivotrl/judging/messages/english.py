@@ -57,9 +57,9 @@ _BEFORE_PLACES = frozenset(words("in on at by of out off"))
 """Behind these an article means something: *in front of the bus*, *in the front*; *out of question*; *at sea*."""
 _MAY_BE_NAMES = frozenset(
     words(
-        "will bill mark rose grant frank chase jack may june april august summer dean page price cook baker miller hope "
-        "faith grace joy art drew guy pat rob ray rich sandy stone wood young brown black white green west north south "
-        "east apple target amazon visa shell subway gap oracle sprint delta united orange"
+        "will bill mark rose grant frank chase jack may june april august summer dean page price cook baker miller "
+        "hope faith grace joy art drew guy pat rob ray rich sandy stone wood young brown black white green west north "
+        "south east apple target amazon visa shell subway gap oracle sprint delta united orange"
     )
 )
 """At the beginning of a sentence these are persons, firms or months, and things only behind an article."""

@@ -90,7 +90,7 @@ def _chinese(text: str) -> int | None:
         return None
     mode = "smart" if _ARABIC_SCALE.match(text) else "strict"
     try:
-        value = package.cn2an(text.replace("两", "二").replace("〇", "零"), mode)
+        value = package.cn2an(text.replace("两", "二").replace("\u3007", "零"), mode)
     except (ValueError, TypeError, KeyError, IndexError):
         return None
     return int(value) if value == int(value) else None

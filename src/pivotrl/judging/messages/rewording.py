@@ -25,8 +25,8 @@ _OF = re.compile(rf"{_BEGINS}The ((?:[a-z]+ ){{0,3}}(?:{_ATTRIBUTES})) of ([A-Z]
 
 
 def reworded(text: str) -> str:
-    """``3 May 2026`` is ``May 3, 2026``, ``on 3 May`` ``on May 3``, ``a dozen`` 12, ``half past nine`` 9:30, ``What is your name?`` ``Tell me
-    your name.``, and ``The price of Apple is`` ``Apple's price is``."""
+    """``3 May 2026`` is ``May 3, 2026``, ``on 3 May`` ``on May 3``, ``a dozen`` 12, ``half past nine`` 9:30, ``What is
+    your name?`` ``Tell me your name.``, and ``The price of Apple is`` ``Apple's price is``."""
     text = _DAY_ALONE.sub(r"\1 \3 \2", _DAY_FIRST.sub(r"\2 \1, \3", text))
     text = _PAST.sub(_clock, _DOZEN.sub("12", text))
     text = _ASKED.sub(r"Tell me \1.", text)
