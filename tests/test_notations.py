@@ -85,7 +85,9 @@ def test_what_is_no_day_of_a_year_is_no_date(text: str) -> None:
 def test_without_the_package_there_is_no_verdict_and_no_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notations, "is_installed", lambda: False)
     monkeypatch.setattr(cldr, "LANGUAGES", ())
+    notations._in_one_way.cache_clear()
     assert compare_messages(*SAME[0], ()).outcome == "no_verdict"
+    notations._in_one_way.cache_clear()
     assert compare_answers("2024-03-05", "5. März 2024", AnswerRules()) == "unknown_notation"
     assert compare_answers("2024-03-05", "6. März 2024", AnswerRules()) == "unreadable_answer"
     assert parse_rule("date").compare("2024-03-05", "5. März 2024") == "undecided"
@@ -124,7 +126,7 @@ def test_your_may_only_become_the(one: str, other: str, passes: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [("Quedan cinco plazas.", "Quedan 5 plazas."), ("Il reste dix lits.", "Il reste 10 lits.")]
+    "said", [("Quedan cinco plazas.", "Quedan 6 plazas."), ("Il reste dix lits.", "Il reste 12 lits.")]
 )
 def test_numbers_of_a_text_that_is_hardly_english_do_not_fail_it(said: tuple[str, str]) -> None:
     assert compare_messages(*said, ()).outcome == "no_verdict"

@@ -193,6 +193,29 @@ def test_the_third_blind_round_is_judged_rightly_but_for_what_is_known() -> None
         assert left_open["message pass"] <= 15 and left_open["call pass"] == left_open["answer pass"] == 0
 
 
+FOURTH_BLIND = cases(("blind_round_4.jsonl",))
+HAS_NUMBERS = all(importlib.util.find_spec(name) for name in ("babel", "text_to_num", "cn2an"))
+
+
+def test_of_the_fourth_blind_round_no_attack_passes_and_no_honest_variant_fails() -> None:
+    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in FOURTH_BLIND}}
+    wrong: list[str] = []
+    left_open: Counter[str] = Counter()
+    for case in FOURTH_BLIND:
+        verifier = verifiers[case.verifier]
+        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
+        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+        if outcome == "no_verdict":
+            left_open[f"{case.probe.area} {case.probe.expected}"] += 1
+        elif outcome != case.probe.expected:
+            wrong.append(f"{case.name} {case.probe.kind}")
+    print(f"no verdict: {dict(left_open)}")
+    assert not wrong
+    if HAS_NUMBERS:
+        assert set(left_open) <= {"message fail", "message pass", "answer fail", "answer pass"}
+        assert left_open["message pass"] <= 7 and left_open["answer pass"] <= 1 and left_open["answer fail"] <= 1
+
+
 def test_a_verifier_that_is_easily_pleased_is_caught_by_the_corpus() -> None:
     """The twin: Gym's comparison passes attacks of many classes."""
     verifier = load("verifiers", "gym_compat")

@@ -300,12 +300,8 @@ def test_unordered_arrays_without_end_give_no_verdict() -> None:
     one, other = (turn(act(call("tag", {"tags": nested(n)}))).expected_action for n in (0, 1))
     rules = {"tag.tags": "unordered"}
     assert tool_call.verify(turn(one), other, rules=rules).outcome == "fail"  # no item has an equal: seen at once
-    mixed = nested(0)
-    for part in mixed:
-        part.reverse()
-        for piece in part:
-            piece.reverse()
-    verdict = tool_call.verify(turn(one), act(call("tag", {"tags": mixed[::-1]})), rules=rules)
+    mixed = nested(0)[::-1]
+    verdict = tool_call.verify(turn(one), act(call("tag", {"tags": mixed})), rules=rules)
     assert outcome(verdict) == ("no_verdict", "comparison_too_large")
     assert tool_call.verify(turn(one), one, rules=rules).outcome == "pass"
 

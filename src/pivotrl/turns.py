@@ -57,6 +57,8 @@ def cut(
                 candidates.append(turn)
             else:
                 skipped.append(SkippedTurn(turn_id=turn.id, reason=reason))
+    if options.max_per_task is None and options.max_turns is None:
+        return candidates, skipped
     drawn = draw_by_task(candidates, options.max_per_task, options.max_turns, options.draw_seed)
     kept = {turn.id for turn in drawn}
     skipped += [SkippedTurn(turn_id=turn.id, reason="not_drawn") for turn in candidates if turn.id not in kept]

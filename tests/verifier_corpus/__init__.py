@@ -6,8 +6,8 @@
 written together with the change that it tests, in English, German, French, Spanish and Chinese and a few more scripts;
 its turns stand in ``turns.jsonl``. ``blind_round_2.jsonl`` was written from the documents alone, and frozen before it
 was judged; its turns stand in ``blind_round_2_turns.jsonl``, and its rows name their ``language``; so do those of
-``blind_round_3.jsonl``, made in the same way by somebody else. A row names its turn
-by file and turn id:
+``blind_round_3.jsonl`` and ``blind_round_4.jsonl``, made in the same way by others. A row names its turn by file and
+turn id:
 
     {"source": "tau_bench/gpt-4o-airline.json", "turn": "tau_bench-airline-32-2#12", "verifier": "tool_call",
      "class": "swapped", "kind": "swapped/value", "action": {...}, "expected": "fail", "note": "..."}

@@ -34,6 +34,8 @@ EXTRAS = {
     "zstandard": "formats",
     "math_verify": "answers",
     "babel": "languages",
+    "cn2an": "languages",
+    "text_to_num": "languages",
     "ray": "ray",
     "if_verifiable": "battery",
     "langdetect": "battery",

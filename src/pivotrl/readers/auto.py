@@ -13,6 +13,7 @@ from typing import Any
 
 from pivotrl import plugins
 from pivotrl.protocols import InputError
+from pivotrl.reading.incomplete_formats import incomplete
 from pivotrl.reading.nearest_format import WOULD_BE_READ, nearest
 from pivotrl.reading.sources import entries, file_refusal, head, printable, require_utf8
 from pivotrl.reading.tables import is_table
@@ -62,6 +63,8 @@ def format_of(path: Path) -> str:
         raise InputError(f"{_first_fault(path)}; no value of the file can be read")
     names = [name for name, module in _modules("recognises") if module.recognises(values)]
     names = names or [name for name, module in _modules("resembles") if module.resembles(values)]
+    if not names and (known := incomplete(values)):
+        raise InputError(f"{path} is {known.what} and cannot be read: {known.why}")
     if not names:
         raise InputError(
             f"{path} is in an unknown format: {_looks(values[0])}; {WOULD_BE_READ} would be read; "

@@ -126,12 +126,17 @@ def _tools(row: dict[str, Any], losses: list[Loss]) -> tuple[Tool, ...]:
     """Rows of one log declare the same tools: known ones are not decoded again."""
     holders = (row, *(row[key] for key in ("metadata", "input") if isinstance(row.get(key), dict)))
     value = next((holder[key] for holder in holders for key in _TOOLS if holder.get(key)), None)
-    if value is None:
+    if value is None or _are_made(value):
         return ()
     if isinstance(value, list) and all(isinstance(item, str) and not item.lstrip().startswith("{") for item in value):
         losses.append(Loss(code="tools_not_logged", detail="only their names"))
         return ()
     return _parsed(value if isinstance(value, str) else json.dumps(value))
+
+
+def _are_made(value: Any) -> bool:
+    """Whether ``tools`` lists the calls that were made, as Agno's runs do."""
+    return isinstance(value, list) and all(isinstance(item, dict) and "tool_call_id" in item for item in value)
 
 
 @functools.lru_cache(maxsize=256)

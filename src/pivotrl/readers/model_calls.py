@@ -122,10 +122,16 @@ def _is_call(row: Any) -> bool:
             request = request_of(row if asked == "messages" else row[asked])
         except ValueError:
             return False
-        if request is not None and (asked != "input" or isinstance(row["input"], dict)):
+        if request is not None and (asked != "input" or isinstance(row["input"], dict) or _is_llm_span(row)):
             given = row if answer == "choices" else row[answer]
             return given is None or isinstance(given, dict | str) or _is_answer_list(given)
     return False
+
+
+def _is_llm_span(row: dict[str, Any]) -> bool:
+    """A span of Braintrust, whose input is the list of messages alone."""
+    about = row.get("span_attributes")
+    return isinstance(about, dict) and about.get("type") == "llm"
 
 
 def _is_answer_list(value: Any) -> bool:

@@ -1,8 +1,8 @@
-"""Traces of OpenTelemetry whose spans are model calls: from Phoenix, OpenLLMetry, and everything else that follows the
-conventions.
+"""Traces of OpenTelemetry whose spans are model calls: from Phoenix, OpenLLMetry, MLflow, and everything else that
+follows the conventions.
 
-A line is a span, or an export with ``resourceSpans``. Calls of one conversation (``gen_ai.conversation.id``, else the
-trace) of which each goes on from the one before are one trajectory.
+A line is a span, an export with ``resourceSpans``, or a trace of MLflow. Calls of one conversation
+(``gen_ai.conversation.id``, else the trace) of which each goes on from the one before are one trajectory.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ def _spans(value: Any) -> Iterator[dict[str, Any]]:
         return
     if "attributes" in value:
         yield value
+    if isinstance(value.get("data"), dict) and "info" in value:
+        yield from _spans(value["data"])
     for key in ("resourceSpans", "resource_spans", "scopeSpans", "scope_spans", "spans"):
         inner = value.get(key)
         for item in inner if isinstance(inner, list) else ():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pivotrl.records import Loss, Message, Tool, ToolCall, Trajectory
+from pivotrl.records import Loss, Message, ToolCall, Trajectory
 from pivotrl.strict_json import kind_of, parse_json
 
 LOSSES = {
@@ -98,11 +98,12 @@ def _losses(trajectory: Trajectory) -> Iterator[Loss]:
 
 def _exclusions(trajectory: Trajectory) -> dict[int, str]:
     found: dict[int, str] = {}
+    names = frozenset(tool.name for tool in trajectory.tools)
     unseen = [loss.message for loss in trajectory.losses if loss.code in _HIDES_CONTEXT and loss.message is not None]
     hidden = min(unseen, default=None)
     for index, message in enumerate(trajectory.messages):
         if message.role == "assistant":
-            reason = _fault(message, trajectory.tools)
+            reason = _fault(message, names)
             if reason is None and hidden is not None and index >= hidden:
                 reason = "context_incomplete"
             if reason is not None:
@@ -110,12 +111,12 @@ def _exclusions(trajectory: Trajectory) -> dict[int, str]:
     return found
 
 
-def _fault(message: Message, tools: Sequence[Tool]) -> str | None:
+def _fault(message: Message, tools: frozenset[str]) -> str | None:
     if not message.tool_calls:
         return None if (message.content or "").strip() else "empty_action"
     if not all(_is_object(call.arguments) for call in message.tool_calls):
         return "bad_arguments"
-    if tools and not {call.name for call in message.tool_calls} <= {tool.name for tool in tools}:
+    if tools and not all(call.name in tools for call in message.tool_calls):
         return "unknown_tool"
     return None
 

@@ -77,7 +77,7 @@ def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
         return Message(role=role, content=content, tool_call_id=call_id)  # most messages: the fast path
     if row.get("audio"):
         _leave_out("audio", "holds audio; only text can be read", losses)
-    given = optional(row, "tool_calls", list)
+    given = optional(row, "tool_calls", list) or optional(row, "toolCalls", list)
     calls = each("tool_calls", given, tool_call) if given else []
     if legacy := row.get("function_call"):
         calls.append(tool_call(legacy))
@@ -89,7 +89,7 @@ def chat_message(item: Any, losses: list[Loss] | None = None) -> Message:
         content=text,
         reasoning=thought,
         tool_calls=tuple(calls),
-        tool_call_id=optional(row, "tool_call_id", str),
+        tool_call_id=optional(row, "tool_call_id", str) or optional(row, "toolCallId", str),
     )
 
 

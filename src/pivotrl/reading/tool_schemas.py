@@ -1,8 +1,8 @@
 """Declarations of tools in the spellings of many APIs, as tools with JSON schemas.
 
 OpenAI (nested, or flat), Anthropic (``input_schema``), MCP (``inputSchema``), Bedrock (``toolSpec``), Gemini
-(``functionDeclarations``, types in capitals), LangChain (``args``, ``args_schema``), smolagents (``inputs``), and the
-Python types of xLAM and ToolACE.
+(``functionDeclarations``, types in capitals), LangChain (``args``, ``args_schema``), smolagents (``inputs``), Cohere
+(``parameter_definitions``), and the Python types of xLAM and ToolACE.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pivotrl.records import Tool
 
 SCHEMA_KEYS = (
     *("parameters", "input_schema", "inputSchema", "parametersJsonSchema", "parameters_json_schema", "args_schema"),
-    *("json_schema", "jsonSchema", "schema", "params", "args", "arguments", "inputs"),
+    *("json_schema", "jsonSchema", "schema", "params", "args", "arguments", "inputs", "parameter_definitions"),
 )
 _WRAPPERS = ("function", "toolSpec", "tool_spec", "tool")
 _LISTS = ("functionDeclarations", "function_declarations", "tools", "functions")

@@ -12,10 +12,17 @@ from fractions import Fraction
 from types import ModuleType
 from typing import Literal, get_args
 
-from pivotrl.judging.answers.calendar_dates import may_be_date, read_date, read_time, tells_half
-from pivotrl.judging.answers.quantities import read_number, same_number
+from pivotrl.judging.answers.calendar_dates import Ambiguous, may_be_date, read_date, read_time, tells_half
+from pivotrl.judging.answers.quantities import Number, read_number, same_number
 from pivotrl.judging.answers.texts import folded, with_scripts
 from pivotrl.judging.answers.units import is_unit, same_unit
+from pivotrl.judging.messages.number_words import (
+    LANGUAGES,
+    has_figures,
+    in_figures,
+    may_be_number_words,
+    number_in_words,
+)
 from pivotrl.judging.messages.pairing import match_all
 from pivotrl.plugins.extras import install_hint
 from pivotrl.protocols import InputError
@@ -134,7 +141,9 @@ def compare_answers(expected: str, actual: str, rules: AnswerRules) -> str:
     expected, actual = with_scripts(expected), with_scripts(actual)
     if kind == "date":
         wanted, found = read_date(expected), read_date(actual)
-        if found is None and isinstance(wanted, date) and may_be_date(actual, wanted):
+        if isinstance(wanted, date) and (
+            found.may_be(wanted) if isinstance(found, Ambiguous) else found is None and may_be_date(actual, wanted)
+        ):
             return "unknown_notation"
         return _compared(wanted, found)
     if kind == "time":
@@ -147,6 +156,10 @@ def compare_answers(expected: str, actual: str, rules: AnswerRules) -> str:
         return _compare_expressions(expected, actual, rules)
     if folded(expected) == folded(actual):
         return "match"
+    if rules.kind == "auto" and (said := number_in_words(expected)):
+        given = read_number(actual)
+        if given is not None and not given.unit and given.value == said[0]:
+            return "match" if "en" in said[1] else "unknown_notation"
     return "expected_answer_unreadable" if _MARKED_UP.search(expected) else "different_answer"
 
 
@@ -171,9 +184,11 @@ def _compared(expected: object, actual: object) -> str:
 
 
 def _compare_numbers(expected: str, actual: str, rules: AnswerRules) -> str:
-    wanted, found = read_number(expected), read_number(actual)
+    wanted, found = read_number(expected), read_number(actual) or _said_number(actual)
     if wanted is None:
         return "expected_answer_unreadable"
+    if found is None and may_be_number_words(actual):
+        return "unknown_notation"
     if found is None:  # it may be written as an expression: 2^{10}, \sqrt{4}
         is_maths = (_MATHS.search(actual) or _ALGEBRA.match(actual)) and not (wanted.unit and is_unit(wanted.unit))
         return _compare_expressions(expected, actual, rules) if is_maths else "unreadable_answer"
@@ -185,6 +200,16 @@ def _compare_numbers(expected: str, actual: str, rules: AnswerRules) -> str:
     if rules.units == "exact" or "" not in (wanted.unit, found.unit):
         return "different_unit"
     return "match" if is_unit(wanted.unit or found.unit) else "unknown_unit"
+
+
+def _said_number(text: str) -> Number | None:
+    """A number in words, alone or before its unit, if all languages in which it is one agree."""
+    if said := number_in_words(text):
+        return Number(Fraction(said[0]))
+    if has_figures(text):
+        return None
+    found = {read_number(in_figures(text, language)) for language in LANGUAGES} - {None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _compare_expressions(expected: str, actual: str, rules: AnswerRules) -> str:

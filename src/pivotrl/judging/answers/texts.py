@@ -19,10 +19,11 @@ def with_scripts(text: str) -> str:
 
 _BRACED = re.compile(r"([_^])\{(\w)\}")
 _NAMED = re.compile(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}")
-_AROUND = re.compile(r"\s*([,;()\[\]])\s*")
+_AROUND = re.compile(r"\s*([,;()\[\]])\s*|(?<=[0-9])\s*(:)\s*(?=[0-9])")
 
 
 def folded(text: str) -> str:
-    """The text without letter case, blanks beside brackets and commas, and braces around one character."""
+    """The text without letter case, braces around one character, and blanks beside brackets, commas and the colon of a
+    ratio."""
     text = _NAMED.sub(r"\1", _BRACED.sub(r"\1\2", with_scripts(text)))
-    return " ".join(_AROUND.sub(r"\1", without_case(unicodedata.normalize("NFC", text))).split())
+    return " ".join(_AROUND.sub(r"\1\2", without_case(unicodedata.normalize("NFC", text))).split())

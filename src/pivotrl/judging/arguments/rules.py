@@ -7,14 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from typing import Any
 
 from pivotrl.judging.answers.calendar_dates import Ambiguous, may_be_date, read_date
 from pivotrl.judging.messages.dates import number, same_moment
 from pivotrl.judging.messages.free_text import normalised
 from pivotrl.judging.messages.likeness import Likeness, likeness
+from pivotrl.judging.messages.number_words import may_be_number_words, number_in_words
 from pivotrl.protocols import InputError
 
 NAMES = ("exact", "normalised", "token_f1", "ignore", "unordered", "date", "number")
@@ -29,7 +30,7 @@ class Rule:
     words and facts (:func:`~pivotrl.judging.messages.likeness.likeness`), and may leave it open. ignore: anything, or
     nothing. unordered: an array in any order. date: the same day however it is written, or the same ISO instant;
     ``03/05/2026`` leaves it open, as does a notation that is not known.
-    number: a text that is a number equals that number; ``1,000`` leaves it open."""
+    number: a text that is a number, also a fraction or in words, equals that number; ``1,000`` leaves it open."""
 
     name: str
     threshold: float = DEFAULT_F1
@@ -44,7 +45,9 @@ class Rule:
         if self.name == "number":
             one, other = _number(expected), _number(actual)
             if one is None or other is None:
-                return None
+                unread = expected if one is None else actual
+                is_open = one is not other and isinstance(unread, str) and may_be_number_words(unread)
+                return "undecided" if is_open else None
             is_doubtful = one == other and any(isinstance(v, str) and _ONE_GROUP.match(v) for v in (expected, actual))
             return "undecided" if is_doubtful and expected != actual else _told(one == other)
         if not isinstance(expected, str) or not isinstance(actual, str):
@@ -58,8 +61,19 @@ class Rule:
         return _told(expected == actual) if self.name == "exact" else None
 
 
-def _number(value: Any) -> Decimal | None:
-    return number(value.replace(",", "") if isinstance(value, str) and _GROUPED.match(value) else value)
+def _number(value: Any) -> Fraction | None:
+    if isinstance(value, str):
+        value = value.strip().replace("\u2212", "-")
+        if part := _FRACTION.match(value):
+            return Fraction(int(part[1]), int(part[2]))
+        if said := number_in_words(value):
+            return Fraction(said[0])
+        value = value.replace(",", "") if _GROUPED.match(value) else value
+    found = number(value)
+    return None if found is None else Fraction(found)
+
+
+_FRACTION = re.compile(r"([+-]?[0-9]{1,40})/([0-9]{0,39}[1-9][0-9]{0,39})\Z")
 
 
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3}){1,12}(?:\.[0-9]{1,40})?\Z")

@@ -25,6 +25,7 @@ _MAX_COMPARISONS = 100_000
 _ID_LIKE = re.compile(r"(?:(?:^|[._-])(?:ids?|Ids?|IDs?)|[a-z0-9]I[dD]s?)(?:\[\d+\])*\Z")
 _MOMENTS = ("date", "date-time", "time")
 _POSITIONS = re.compile(r"\[\d+\]")
+_POSITION = re.compile(r"\[\d+\]\Z")
 
 
 class TooLarge(ValueError):
@@ -133,7 +134,7 @@ class _Comparison:
         found = (self.compare(e, a, items, f"{path}[{i}]", depth + 1) for i, (e, a) in pairs)
         first = _first(list(found))
         rule = self._rule(path)
-        if first is None or rule is None or rule.name != "unordered":
+        if first is None or rule is None or rule.name != "unordered" or _POSITION.search(path):  # an inner array
             return first
         open_edges: list[list[int]] = []
         sure_edges: list[list[int]] = []

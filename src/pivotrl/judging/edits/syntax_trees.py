@@ -82,7 +82,7 @@ def _program(path: str, text: str) -> tuple[str, tuple[Comment, ...]] | None:
     parser = _parser(ending)
     if parser is None or len(text) > _MAX_CHARS_OF_OTHERS:
         return None
-    found = read_leaves(parser, text, is_script=ending in _SCRIPTS)
+    found = read_leaves(parser, text, is_script=ending in _SCRIPTS, is_json=ending == ".json")
     return None if found is None else ("\n".join(found[0]), tuple(found[1]))
 
 
@@ -91,6 +91,9 @@ def _python_program(text: str) -> tuple[str, tuple[Comment, ...]] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Constant):
+                    node.kind = None  # u"x" is "x"
             heads = [
                 line
                 for number, line in enumerate(text.split("\n", 2)[:2])

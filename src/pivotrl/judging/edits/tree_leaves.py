@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from tree_sitter import Node, Parser
@@ -29,11 +30,13 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
 
 
-def read_leaves(parser: Parser, text: str, *, is_script: bool) -> tuple[list[str], list[Comment]] | None:
+def read_leaves(
+    parser: Parser, text: str, *, is_script: bool, is_json: bool = False
+) -> tuple[list[str], list[Comment]] | None:
     """(the tree as brackets, kinds and texts; the comments); None if the text is not a program, or too large.
 
     A comma behind the last item of a list is left out; in JavaScript and TypeScript (``is_script``) also semicolons at
-    the ends of statements, brackets around an expression, and how strings are quoted.
+    the ends of statements, brackets around an expression, and how strings are quoted; in JSON, escapes.
     """
     source = text.encode()
     root = parser.parse(source).root_node
@@ -80,6 +83,8 @@ def read_leaves(parser: Parser, text: str, *, is_script: bool) -> tuple[list[str
         if is_script and kind == "string":
             is_markup = node.parent is not None and node.parent.type == "jsx_attribute"  # which knows no escapes
             shown = f"markup {shown[1:-1]}" if is_markup else _string_value(shown)
+        if is_json and kind == "string":
+            shown = json.dumps(json.loads(shown))
         # A line break that ends a statement is a leaf of blanks in some grammars.
         made.append(f"{kind} {shown}" if shown.strip() else kind)
         num_leaves += kind[0].isalpha() or kind[0] in "\"'"

@@ -53,6 +53,16 @@ _KEEPS_ARTICLE = frozenset(
     words("few little lot bit couple number most least first last only same more other one second third next")
 )
 """After these an article means something: *few*, *a few*; *most*, *the most*."""
+_BEFORE_PLACES = frozenset(words("in on at by of out off"))
+"""Behind these an article means something: *in front of the bus*, *in the front*; *out of question*; *at sea*."""
+_MAY_BE_NAMES = frozenset(
+    words(
+        "will bill mark rose grant frank chase jack may june april august summer dean page price cook baker miller "
+        "hope faith grace joy art drew guy pat rob ray rich sandy stone wood young brown black white green west north "
+        "south east apple target amazon visa shell subway gap oracle sprint delta united orange"
+    )
+)
+"""At the beginning of a sentence these are persons, firms or months, and things only behind an article."""
 _JOINTS = frozenset({"and", "or", "but"})
 """A comma before them means nothing."""
 _FILLERS = frozenset(
@@ -212,6 +222,11 @@ def _without_articles(tokens: list[Token]) -> list[Token]:
         is_name = token.text[:1].isupper() and not (token.begins or begins)  # plan A, The Dark Knight
         is_article = low in ("a", "an", "the") and following.text.casefold() not in _KEEPS_ARTICLE and not is_name
         is_last = following.text in ("", *MARKS)
+        is_named = (token.begins or begins) and following.text.casefold() in _MAY_BE_NAMES
+        if is_named or (made and made[-1].text.casefold() in _BEFORE_PLACES):
+            is_article = False
+            if low == "your" and not is_last and following.text.casefold() not in _KEEPS_ARTICLE:
+                token, low = Token("The" if token.text[0].isupper() else "the", token.begins), "the"
         if low == "please" and is_last and made and made[-1].text == ",":
             made.pop()
         if is_article or (low == "please" and made and is_last) or (low in ("your", "please") and not is_last):

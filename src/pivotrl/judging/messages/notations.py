@@ -1,4 +1,4 @@
-"""Whether two texts of a language other than English differ only in how they write dates, times and amounts."""
+"""Whether two texts of a language other than English differ only in how they write numbers, dates and amounts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from datetime import date, time
 
 from pivotrl.judging.messages.cldr import Pattern, amounts, date_patterns, groups_by_blanks, is_installed, time_patterns
-from pivotrl.judging.messages.languages import language_of, likeliest_language
+from pivotrl.judging.messages.languages import language_of, likeliest_language, script_of
+from pivotrl.judging.messages.number_words import in_figures
 from pivotrl.judging.messages.same_words import same_but_spelling
 
 _MAX_LENGTH = 20_000
@@ -22,12 +23,13 @@ _GROUPED = re.compile(r"(?<![\w.,\u00a0\u202f\u2009])[0-9]{1,3}(?:[\u00a0\u202f\
 
 
 def same_up_to_notation(one: str, other: str) -> bool:
-    """Whether the texts are the same words once dates, times of day, percentages and amounts of money are written in
-    one way, as the CLDR says of their language. Days and months as numbers count only in a language that is sure."""
-    if max(len(one), len(other)) > _MAX_LENGTH or not _may_be_same(one, other) or not is_installed():
+    """Whether the texts are the same words once numbers are written in figures, and dates, times of day, percentages
+    and amounts of money in one way, as the CLDR says of their language. Days and months as numbers count only in a
+    language that is sure."""
+    if max(len(one), len(other)) > _MAX_LENGTH or not _may_be_same(one, other):
         return False
     both = "\n".join(sorted((one, other)))
-    language = likeliest_language(both)
+    language = "zh" if script_of(both) == "CJK" and not _KANA.search(both) else likeliest_language(both)
     if language in (None, "en") or _quoted(one) != _quoted(other):
         return False
     is_sure = language_of(both) == language
@@ -35,14 +37,18 @@ def same_up_to_notation(one: str, other: str) -> bool:
     return (mine, theirs) != (one, other) and same_but_spelling(mine, theirs)
 
 
+_KANA = re.compile(r"[\u3040-\u30ff]")
+"""Ideographs alone are Chinese, or read alike: the identifier takes short texts for one of its dialects."""
+
+
 def _quoted(text: str) -> list[str]:
     return [quoted[0][1:-1].strip() for quoted in _QUOTED.finditer(text)]
 
 
 def _may_be_same(one: str, other: str) -> bool:
-    """A quick test: both have numbers, and few words differ. Loading a language takes a few hundred milliseconds."""
+    """A quick test: one has figures, and few words differ. Loading a language takes a few hundred milliseconds."""
     mine, theirs = (frozenset(map(str.casefold, _WORD.findall(text))) for text in (one, other))
-    return len(mine ^ theirs) <= _MOST_WORDS and all(_DIGIT.search(text) for text in (one, other))
+    return len(mine ^ theirs) <= _MOST_WORDS and any(_DIGIT.search(text) for text in (one, other))
 
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -53,6 +59,9 @@ _MOST_WORDS = 12
 
 @functools.lru_cache(maxsize=1024)
 def _in_one_way(text: str, language: str, is_sure: bool) -> str:
+    text = in_figures(text, language)
+    if not is_installed():
+        return text
     dates = [pattern for pattern in date_patterns(language) if is_sure or not pattern.is_numeric]
     text = _replaced(text, dates)
     text = _replaced(text, time_patterns(language))

@@ -142,7 +142,7 @@ _IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _BLANK_BETWEEN = re.compile(rf"(?<=[{_IDEOGRAPH}])[ \t]+(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])[ \t]+(?=[{_IDEOGRAPH}])")
 _PADDED = re.compile(r"(?<=[0-9]年)0(?=[1-9]月)|(?<=月)0(?=[1-9]日)")
 _CODE_LIKE = re.compile(rf"`|[A-Za-z0-9_{_IDEOGRAPH}][./\\_@=][A-Za-z_{_IDEOGRAPH}]")
-_EAST_ASIAN = str.maketrans("「」『』０１２３４５６７８９", "“”‘’0123456789")  # noqa: RUF001
+_EAST_ASIAN = str.maketrans("「」『』０１２３４５６７８９\u00a0\u202f", "“”‘’0123456789  ")  # noqa: RUF001
 
 
 def _typeset(text: str) -> str:
@@ -183,8 +183,15 @@ def _parts(text: str) -> Iterator[str]:
         elif mark and (is_list or not mark[1]):
             yield "\n"
             line = line[mark.end() :]
-        for chunk in line.split():
-            yield from _pieces(chunk)
+        for place, chunk in enumerate(line.split()):
+            if place and chunk in (".", ".."):
+                yield f" {chunk}"  # a folder: git add .
+            else:
+                yield from _pieces(chunk)
+
+
+_SHORT_YEAR = re.compile(r"[0-9]{2}(?![0-9])")
+"""``'25`` is a year, ``25`` may be a day."""
 
 
 def _pieces(chunk: str) -> Iterator[str]:
@@ -195,6 +202,8 @@ def _pieces(chunk: str) -> Iterator[str]:
     while end > start and not _is_last(chunk[end - 1]):
         end -= 1
     yield from _signs(chunk[:start])
+    if start and chunk[start - 1] in "'\u2018\u2019" and _SHORT_YEAR.match(chunk[start:]) and chunk[-1] not in _QUOTES:
+        yield "'"
     if start < end:
         yield chunk[start:end]
     tail = chunk[end:]

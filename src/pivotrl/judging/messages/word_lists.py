@@ -97,7 +97,7 @@ TENS_AND_UNITS = {
 OTHER_NUMBERS = frozenset(
     words(
         "zero hundred thousand million billion dozen half halves quarter quarters third thirds both pair couple "
-        "double triple noon midday midnight fortnight o'clock"
+        "double triple cent cents penny pence noon midday midnight fortnight o'clock"
     )
 )
 """They say a number that is not worked out here: where one text has such a word and the other a figure, both may

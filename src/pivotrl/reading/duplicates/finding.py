@@ -146,6 +146,8 @@ def _beginnings(trajectory: Trajectory) -> list[int]:
 def _serialized(message: Message, learned: bool) -> bytes:
     """Different messages give different bytes: the lengths say where one text ends and the next starts."""
     content, reasoning = message.content or "", message.reasoning or ""
+    if not reasoning and not message.tool_calls:  # most messages
+        return f"{message.role} {learned:d} {len(content)} 0:{content}".encode("utf-8", "surrogatepass")
     head = f"{message.role} {learned:d} {len(content)} {len(reasoning)}"
     calls = [text for call in message.tool_calls for text in (call.name, call.arguments)]
     for text in calls:

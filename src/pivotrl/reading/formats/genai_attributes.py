@@ -1,7 +1,8 @@
-"""Attributes of OpenTelemetry spans that hold a model call, in three conventions, as a request and a response.
+"""Attributes of OpenTelemetry spans that hold a model call, in four conventions, as a request and a response.
 
 OpenTelemetry's own for generative AI (``gen_ai.input.messages``, messages in parts); that of OpenInference, which
-Phoenix writes (``llm.input_messages.0.message.role``); and that of OpenLLMetry (``gen_ai.prompt.0.role``).
+Phoenix writes (``llm.input_messages.0.message.role``); that of OpenLLMetry (``gen_ai.prompt.0.role``); and MLflow's
+(``mlflow.spanInputs``, the whole request as JSON text).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ def is_call(attributes: Mapping[str, Any]) -> bool:
     """Whether a span with these attributes is a model call that holds what was said."""
     if _GRAVE in attributes and "gen_ai.output.messages" in attributes:
         return True
+    if "CHAT_MODEL" in str(attributes.get("mlflow.spanType")):
+        return "mlflow.spanInputs" in attributes and "mlflow.spanOutputs" in attributes
     return any(any(key.startswith(f"{asked}.0.") for key in attributes) for asked, _ in _FLAT)
 
 
@@ -32,6 +35,8 @@ def request_and_response(attributes: Mapping[str, Any]) -> tuple[dict[str, Any],
     """
     if _GRAVE in attributes:
         return _of_parts(attributes)
+    if "mlflow.spanInputs" in attributes:
+        return _decoded(attributes, "mlflow.spanInputs"), _decoded(attributes, "mlflow.spanOutputs")
     asked, answer = next(pair for pair in _FLAT if any(key.startswith(f"{pair[0]}.0.") for key in attributes))
     answers = [_flat_message(item) for item in _unflattened(attributes, answer)]
     if not answers:
@@ -39,6 +44,11 @@ def request_and_response(attributes: Mapping[str, Any]) -> tuple[dict[str, Any],
     messages = [_flat_message(item) for item in _unflattened(attributes, asked)]
     request: dict[str, Any] = {"messages": messages, "tools": _flat_tools(attributes)}
     return request, {"choices": [{"message": answers[0], "finish_reason": answers[0].pop("finish_reason", None)}]}
+
+
+def _decoded(attributes: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = attributes[name]
+    return as_object(json_text(name, value) if isinstance(value, str) else value)
 
 
 # --- OpenTelemetry's own ------------------------------------------------------------------------------------------

@@ -119,7 +119,10 @@ def _tools(request: dict[str, Any], row: dict[str, Any]) -> tuple[Tool, ...]:
     return ()
 
 
-_PARAMETERS = ("model_parameters", "optional_params", "parameters", "params", "kwargs", "invocation_params")
+_PARAMETERS = (
+    *("model_parameters", "optional_params", "parameters", "params", "kwargs", "invocation_params"),
+    *("proxy_server_request", "metadata"),
+)
 
 
 def _messages(item: Any, losses: list[Loss], place: int) -> list[Message]:

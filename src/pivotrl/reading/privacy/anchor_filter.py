@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 LENGTH = 4
 _NUM_GROUPS = 8
+_NUM_COARSE = 3
+"""Characters of four by which groups are tried: the last rules out little."""
 _MAX_ANCHORS = 74
 _ATOM = re.compile(r"\[(?:[^\]\\]|\\.)+\]|.")
 
@@ -41,7 +43,7 @@ class AnchorFilter:
         if num_places <= 0:
             return []
         passed = np.frombuffer(data.translate(self._coarse[0]), np.uint8)[:num_places].copy()
-        for offset in range(1, LENGTH):
+        for offset in range(1, _NUM_COARSE):
             passed &= np.frombuffer(data.translate(self._coarse[offset]), np.uint8)[offset : num_places + offset]
         places = (passed != 0).nonzero()[0]
         codes = np.frombuffer(data, np.uint8)

@@ -13,7 +13,7 @@ import json
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -26,6 +26,7 @@ from pivotrl.records import Loss, Message, Record, Tool, Trajectory
 MIN_KEY_BYTES = 16
 _BETWEEN = "\0"
 """Stands between two texts; no secret holds it."""
+_MAX_CLEAN = 64
 _MIN_REPEATED = 8
 """Characters of a secret that is looked for without the words that told it."""
 
@@ -66,6 +67,9 @@ class Redactor:
         if key is not None and not MIN_KEY_BYTES <= len(key) <= hashlib.blake2b.MAX_KEY_SIZE:
             raise ValueError(f"a redaction key has 16 to 64 bytes, not {len(key)}")
         self._key = key
+        self._clean: set[str] = set()
+        """System messages without a secret: many trajectories have the same."""
+        self._clean_tools: tuple[Tool, ...] = ()
 
     def redact(self, trajectory: Trajectory) -> tuple[Trajectory, Counter[str]]:
         """The trajectory without its secrets, and how many of each kind there were.
@@ -73,13 +77,29 @@ class Redactor:
         Nothing else changes: arguments that are JSON stay JSON, and a second time finds nothing.
         """
         counts: Counter[str] = Counter()
-        while found := _found(list(_texts(trajectory))):  # again, for a secret glued to another hides behind it
+        while found := self._found(trajectory):  # again, for a secret glued to another hides behind it
             counts.update(span.kind for _, _, spans in found for span in spans)
             if self._key is None:
                 break
             replaced = {place: self._replace(text, spans) for place, text, spans in found}
             trajectory = _rebuilt(trajectory, replaced)
         return trajectory, counts
+
+    def _found(self, trajectory: Trajectory) -> list[_Found]:
+        """The secrets of a trajectory. A system message or tools that held none are not searched again, unless the
+        words of a message gave away a secret that may stand there, too."""
+        messages = trajectory.messages
+        texts = list(_texts(trajectory, without=self._clean, without_tools=self._clean_tools))
+        found = _found(texts)
+        if any(span.kind in CONTEXTUAL for _, _, spans in found for span in spans):
+            found = _found(list(_texts(trajectory)))
+        places = {place for place, _, _ in found}
+        if len(self._clean) < _MAX_CLEAN:
+            systems = (i for i, message in enumerate(messages) if message.role == "system" and message.content)
+            self._clean.update(messages[i].content or "" for i in systems if (i, "content") not in places)
+        if not any(field.startswith("tools[") for _, field in places):
+            self._clean_tools = trajectory.tools
+        return found
 
     def redact_text(self, text: str) -> tuple[str, Counter[str]]:
         """The same for one text, such as a part of a report."""
@@ -124,25 +144,30 @@ def _plain(kind: str, secret: str) -> str:
 
 _Place = tuple[int | None, str]
 """Index of the message, None outside of the messages; and the field."""
+_Found = tuple[_Place, str, list[Span]]
 
 
-def _texts(trajectory: Trajectory) -> Iterator[tuple[_Place, str]]:
-    """Every text that is not empty: those of the messages first and in order, for they are looked at in order."""
+def _texts(
+    trajectory: Trajectory, *, without: Container[str] = (), without_tools: tuple[Tool, ...] = ()
+) -> Iterator[tuple[tuple[int | None, str, int], str]]:
+    """(where it is, text) of every text that is not empty: those of the messages first and in order, for they are
+    looked at in order. The third part of a place is the number of a call, tool or loss."""
     for index, message in enumerate(trajectory.messages):
-        if content := message.content:
-            yield (index, "content"), content
+        if (content := message.content) and (message.role != "system" or content not in without):
+            yield (index, "content", 0), content
         if reasoning := message.reasoning:
-            yield (index, "reasoning"), reasoning
-        for place, call in enumerate(message.tool_calls):
-            yield (index, f"tool_calls[{place}].arguments"), call.arguments
-    for place, tool in enumerate(trajectory.tools):
-        yield (None, f"tools[{place}].description"), tool.description
-        yield (None, f"tools[{place}].parameters"), _json(tool.parameters)
-    for place, loss in enumerate(trajectory.losses):
-        yield (None, f"losses[{place}].detail"), loss.detail
-    yield (None, "metadata"), _json(trajectory.metadata)
-    yield (None, "id"), trajectory.id
-    yield (None, "task_id"), trajectory.task_id
+            yield (index, "reasoning", 0), reasoning
+        for number, call in enumerate(message.tool_calls):
+            yield (index, "tool_calls[{}].arguments", number), call.arguments
+    if trajectory.tools is not without_tools:
+        for number, tool in enumerate(trajectory.tools):
+            yield (None, "tools[{}].description", number), tool.description
+            yield (None, "tools[{}].parameters", number), _json(tool.parameters)
+    for number, loss in enumerate(trajectory.losses):
+        yield (None, "losses[{}].detail", number), loss.detail
+    yield (None, "metadata", 0), _json(trajectory.metadata)
+    yield (None, "id", 0), trajectory.id
+    yield (None, "task_id", 0), trajectory.task_id
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -192,7 +217,7 @@ def _rebuilt(trajectory: Trajectory, replaced: Mapping[_Place, str]) -> Trajecto
 # --- one search over all of them ----------------------------------------------------------------------------------
 
 
-def _found(texts: Sequence[tuple[_Place, str]]) -> list[tuple[_Place, str, list[Span]]]:
+def _found(texts: Sequence[tuple[tuple[int | None, str, int], str]]) -> list[_Found]:
     """The texts that hold secrets, with their secrets. All texts are searched as one, which is what makes it fast."""
     spans = _secrets(_BETWEEN.join([text for _, text in texts]))
     if not spans:
@@ -202,7 +227,11 @@ def _found(texts: Sequence[tuple[_Place, str]]) -> list[tuple[_Place, str, list[
     for span in spans:
         index = bisect_right(starts, span.start) - 1
         found.setdefault(index, []).append(Span(span.kind, span.start - starts[index], span.end - starts[index]))
-    return [(*texts[index], local) for index, local in found.items()]
+    made = []
+    for index, local in found.items():
+        (message, field, number), text = texts[index]
+        made.append(((message, field.format(number)), text, local))
+    return made
 
 
 def _secrets(text: str) -> list[Span]:
