@@ -88,7 +88,7 @@ def test_the_numbers_are_those_of_the_comparison(grid: Path, page: Page) -> None
 def test_it_offers_before_training_with_each_method_and_the_methods_with_each_other(page: Page) -> None:
     sources = page.head["sources"]
     pairs = [
-        (sources[old]["policy"].split(",")[0], sources[new]["policy"].split(",")[0])
+        (sources[old]["policy"].split(" ·")[0], sources[new]["policy"].split(" ·")[0])
         for old, new, _ in page.head["pairs"]
     ]
     assert pairs == [("before training", "imitation"), ("before training", "PivotRL"), ("imitation", "PivotRL")]

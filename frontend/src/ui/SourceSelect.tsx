@@ -61,6 +61,7 @@ export function PolicySelect(props: {
       options={policies.map((each) => [each, best.has(each) ? `${each} ★` : each])}
       onChange={onChange}
       testId={testId}
+      wide="half"
     />
   );
 }

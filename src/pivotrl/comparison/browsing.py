@@ -66,9 +66,10 @@ def write_comparison_view(
     if not known:
         raise InputError(f"{directory} has no results of single turns, so there is nothing to show but its own page")
     asked = _asked(known, names)
-    kept, each_seed, notices = _fitting(asked, [BEFORE, *best], max_samples)
+    kept, alone, notices = _fitting(asked, [BEFORE, *best], max_samples)
+    together = any(len(one.results) > 1 for one in kept)
     temperatures = (0.0, 1.0) if shown["score"].endswith("greedy") else (1.0, 0.0)
-    sources = [source for one in kept for source in one.sources(temperatures, each_seed)]
+    sources = [source for one in kept for source in one.sources(temperatures, together, alone)]
     filling = Filling(sources, Index(len(sources)), Chunks(), {}, {}, len(sources), frozenset(), None, None, views)
     logs, turn_ids = held_out_trajectories(home, root), set[str]().union(*(one.turn_ids for one in kept))
     measured = {turn_id.rpartition("#")[0] for turn_id in turn_ids}
@@ -85,7 +86,7 @@ def write_comparison_view(
     head, packed = assembled(
         filling,
         run=home.resolve().name,
-        facts=_facts(home, table, known, len(turn_ids), len(rows)),
+        facts=_facts(home, known, len(turn_ids), len(rows)),
         trajectories_sha256=sha256_of_file(log_file if log_file.is_file() else logs.path),
         pairs=_pairs(kept, sources, best, temperatures[0]),
         notices=notices,
@@ -124,7 +125,7 @@ def _asked(known: list[Checkpoint], names: Sequence[str] | None) -> list[Checkpo
 def _fitting(
     known: list[Checkpoint], first: list[Config], max_samples: int
 ) -> tuple[list[Checkpoint], bool, list[str]]:
-    """(checkpoints that fit, whether single seeds fit too, what is left out)
+    """(checkpoints that fit, whether each seed fits alone, what is left out)
 
     Args:
         first: what the page keeps before others.
@@ -144,7 +145,7 @@ def _fitting(
             kept.add(one.config)
             total += sizes[one.config]
     several = any(len(one.results) > 1 for one in known)
-    each_seed = not several or 2 * total <= max_samples
+    alone = not several or 2 * total <= max_samples
     notices = []
     if left := len(known) - len(kept):
         example = next(one.config for one in known if one.config not in kept)
@@ -152,9 +153,9 @@ def _fitting(
             f"{left} of {len(known)} policies are left out, because the page holds {max_samples:,} samples at most. "
             f"Name those to show, such as --evaluation {_path(example)}."
         )
-    if not each_seed:
+    if not alone:
         notices.append("Seeds are shown together only; choose fewer policies with --evaluation to see each alone.")
-    return [one for one in known if one.config in kept], each_seed, notices
+    return [one for one in known if one.config in kept], alone, notices
 
 
 def _path(config: Config) -> str:
@@ -166,12 +167,11 @@ def _pairs(
 ) -> list[Pair]:
     """Before training and the chosen checkpoint of each method, then the chosen ones of the first two methods. A method
     that validation chose nothing of is there with its last checkpoint."""
+    numbers = {source.name: number for number, source in enumerate(sources)}
     first: dict[Config, int] = {}
     for one in kept:
-        names = [one.name(temperature)] + [one.name(temperature, seed) for seed in one.results]
-        found = [number for number, source in enumerate(sources) if source.name in names]
-        if found:
-            first[one.config] = found[0]
+        names = [one.name(temperature), *(one.name(temperature, seed) for seed in one.results)]
+        first[one.config] = next(numbers[name] for name in names if name in numbers)
     arms = dict.fromkeys(config.arm for config in first if config != BEFORE)
     ends = {
         arm: next((c for c in best if c.arm == arm and c in first), max(c for c in first if c.arm == arm))
@@ -184,9 +184,7 @@ def _pairs(
     ]
 
 
-def _facts(
-    home: Path, table: Table, known: Sequence[Checkpoint], num_turns: int, num_trajectories: int
-) -> list[tuple[str, str]]:
+def _facts(home: Path, known: Sequence[Checkpoint], num_turns: int, num_trajectories: int) -> list[tuple[str, str]]:
     path = home / "comparison.settings.json"
     settings: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     policy = settings.get("policy") or {}
@@ -194,8 +192,7 @@ def _facts(
     found = {
         "model": str(policy.get("model") or policy.get("policy") or ""),
         "verifier": str(settings.get("verifier") or ""),
-        "methods": ", ".join(title_of(arm) for arm in table.arms),
-        "policies": f"{len(known)}, each a method, rate and number of updates",
+        "policies": f"{len(known)} (method, rate, updates)",
         "seeds": ", ".join(map(str, seeds)),
         "held-out turns measured": f"{num_turns:,}, of {num_trajectories:,} trajectories",
     }

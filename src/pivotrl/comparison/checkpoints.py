@@ -29,10 +29,15 @@ def title_of(arm: str) -> str:
     return ARMS[arm].title if arm in ARMS else arm.replace("_", " ")
 
 
+def place_of(arm: str) -> tuple[int, str]:
+    """What arms are sorted by: as :data:`ARMS` has them, then by name."""
+    return (list(ARMS).index(arm) if arm in ARMS else len(ARMS)), arm
+
+
 def policy_words(config: Config) -> str:
     if config.arm == BASE:
         return "before training"
-    return f"{title_of(config.arm)}, rate {config.rate:g}, {config.step} updates"
+    return f"{title_of(config.arm)} · rate {config.rate:g} · {config.step} updates"
 
 
 def find_trials(directory: Path) -> Path | None:
@@ -44,11 +49,11 @@ def find_trials(directory: Path) -> Path | None:
     for root in (directory, directory / "trials"):
         if next(root.glob(_POINTS), None) is not None:
             return None if set(known_stages(directory)) - {"read"} else root
-        if cells := sorted({path.parents[3].name for path in root.glob(f"*/{_POINTS}")}):
-            raise InputError(
-                f"{directory} holds {len(cells)} comparisons; view one of them, such as {root / cells[0]} "
-                f"({', '.join(cells[1:6])}{', ...' if len(cells) > 6 else ''})"
-            )
+    if cells := sorted({path.parents[3].name for path in directory.glob(f"*/{_POINTS}")}):
+        raise InputError(
+            f"{directory} holds {len(cells)} comparisons; view one of them, such as {directory / cells[0]} "
+            f"({', '.join(cells[:6])}{', ...' if len(cells) > 6 else ''})"
+        )
     return None
 
 
@@ -96,25 +101,26 @@ class Checkpoint:
     def turn_ids(self) -> set[str]:
         return {key.rpartition("@")[0] for file in self.results.values() for key in file.keys()}  # noqa: SIM118
 
-    def sources(self, temperatures: Sequence[float], each_seed: bool) -> Iterator[Source]:
-        """One source for all seeds together at each temperature, and one for each seed.
+    def sources(self, temperatures: Sequence[float], together: bool, alone: bool) -> Iterator[Source]:
+        """Its sources at each temperature.
 
         Args:
-            each_seed: seeds alone are sources, too.
+            together: one of all its seeds.
+            alone: one of each seed.
         """
         for temperature in temperatures:
-            pooled = [self.results] if len(self.results) > 1 else []
-            alone = [{seed: file} for seed, file in self.results.items()] if each_seed or not pooled else []
-            for part in (*pooled, *alone):
-                yield self._source(part, temperature)
+            if together:
+                yield self._source(self.results, temperature, None)
+            if alone:
+                for seed, file in self.results.items():
+                    yield self._source({seed: file}, temperature, seed)
 
     def name(self, temperature: float, seed: int | None = None) -> str:
         config = self.config
         inside = "" if seed is None else f"/seed{seed}"
         return f"{config.arm}/{config.rate:g}/{config.step}{inside}@{temperature:g}"
 
-    def _source(self, files: Mapping[int, RecordFile[TurnResult]], temperature: float) -> Source:
-        seed = next(iter(files)) if len(files) == 1 else None
+    def _source(self, files: Mapping[int, RecordFile[TurnResult]], temperature: float, seed: int | None) -> Source:
         draw = f"{_DRAWS[temperature]}, {'all seeds' if seed is None else f'seed {seed}'}"
         policy = policy_words(self.config)
         return Source(
@@ -171,9 +177,5 @@ def read_checkpoints(root: Path, points: Iterable[Point]) -> list[Checkpoint]:
         file = RecordFile(folder / "turns.jsonl", TurnResult)
         if len(file):
             files.setdefault(Config(point.arm, point.rate, point.step), {})[point.seed] = file
-    order = [BASE, *ARMS]
-
-    def place(config: Config) -> tuple[int, Config]:
-        return (order.index(config.arm) if config.arm in order else len(order)), config
-
-    return [Checkpoint(config, dict(sorted(files[config].items()))) for config in sorted(files, key=place)]
+    ordered = sorted(files, key=lambda config: (config.arm != BASE, place_of(config.arm), config))
+    return [Checkpoint(config, dict(sorted(files[config].items()))) for config in ordered]

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pivotrl.comparison.checkpoints import policy_words, title_of
+from pivotrl.comparison.checkpoints import place_of, policy_words, title_of
 from pivotrl.comparison.choosing import best_within, is_bounded
 from pivotrl.comparison.page import LABELS, harm_of, score_of
 from pivotrl.comparison.points import BASE
@@ -33,7 +33,7 @@ def overview(table: Table, made: dict[str, Any]) -> dict[str, Any]:
     score, harm = score_of(table, made.get("score")), harm_of(table)
     measures = [score, *([harm] if harm else [])]
     measures += [measure for measure in LABELS if measure in table.measures() and measure not in measures]
-    arms = [arm for arm in table.arms if table.seeds(arm)]
+    arms = [arm for arm in sorted(table.arms, key=place_of) if table.seeds(arm)]
     rows = [_row(table, BEFORE, -1, table.base_seeds, measures, False)]
     for number, arm in enumerate(arms):
         best, seeds = chosen(table, arm, score), table.seeds(arm)

@@ -26,7 +26,12 @@ export function ComparisonOverview({ comparison }: { comparison: Comparison }) {
       <div className="comparison-columns">
         <Frontier comparison={comparison} />
         <div className="comparison-table">
-          <PolicyTable comparison={comparison} policies={mainPolicies(comparison)} testId="policies" />
+          <PolicyTable
+            comparison={comparison}
+            policies={mainPolicies(comparison)}
+            measures={[comparison.score, comparison.harm]}
+            testId="policies"
+          />
           {without.length > 0 && (
             <p className="quiet">
               {without.join(" and ")}: no rate and number of updates beat the policy before training on the validation
@@ -44,7 +49,12 @@ export function ComparisonOverview({ comparison }: { comparison: Comparison }) {
       </div>
       <details className="numbers" data-testid="all-policies">
         <summary>All {comparison.policies.length} policies and their numbers</summary>
-        <PolicyTable comparison={comparison} policies={comparison.policies} testId="policy-numbers" />
+        <PolicyTable
+          comparison={comparison}
+          policies={comparison.policies}
+          measures={comparison.measures.map(({ name }) => name)}
+          testId="policy-numbers"
+        />
       </details>
     </section>
   );

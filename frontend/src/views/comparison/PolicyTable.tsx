@@ -3,10 +3,15 @@ import { useApp } from "../../context";
 import type { Comparison, Policy } from "../../data/schema";
 import { compareHref } from "./compareHref";
 
-export function PolicyTable(props: { comparison: Comparison; policies: Policy[]; testId: string }) {
+export function PolicyTable(props: {
+  comparison: Comparison;
+  policies: Policy[];
+  measures: (string | null)[];
+  testId: string;
+}) {
   const { comparison, policies, testId } = props;
   const { run, params } = useApp();
-  const { measures } = comparison;
+  const measures = comparison.measures.filter(({ name }) => props.measures.includes(name));
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label="Policies">
       <table className="policies" data-testid={testId}>
@@ -43,7 +48,8 @@ export function PolicyTable(props: { comparison: Comparison; policies: Policy[];
                   const value = policy.values[name] ?? UNKNOWN;
                   return (
                     <td key={name}>
-                      {amount(unit, value[0])} <span className="quiet">{changeWords(unit, value)}</span>
+                      {amount(unit, value[0])}
+                      <span className="quiet change-words">{changeWords(unit, value)}</span>
                     </td>
                   );
                 })}
