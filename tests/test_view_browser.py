@@ -227,17 +227,21 @@ def test_labels_of_a_file_and_of_the_browser_are_both_kept_until_the_reader_choo
     tab.go(place)
     tab.by("label-note").fill("mine")
     write_view(view.parent, page, labels=[Label(turn_id=turn, drop=True, note="theirs")])
-    tab.go(place)  # the same file, written again with labels
-    assert "One label of a file differs" in tab.by("labels-differ").inner_text()
-    assert tab.by("label-note").input_value() == "mine"
-    tab.by("labels-differ").get_by_role("button").click()
-    shown = tab.by(f"conflict-{turn}").inner_text()
+    again = tab.context.new_page()  # the same browser, and the page written again with labels
+    again.goto(page.as_uri() + place)
+    assert "One label of a file differs" in again.get_by_test_id("labels-differ").inner_text()
+    assert again.get_by_test_id("label-note").input_value() == "mine"
+    again.get_by_test_id("labels-differ").get_by_role("button").click()
+    shown = again.get_by_test_id(f"conflict-{turn}").inner_text()
     assert "mine" in shown and "theirs" in shown and "drop" in shown
-    tab.by(f"take-offered-{turn}").click()
-    tab.by("labels-dialog-close").click()
-    assert tab.by("label-note").input_value() == "theirs" and tab.by("label-drop").is_checked()
-    tab.go(place)
-    assert tab.by("labels-differ").count() == 0 and tab.faults == []
+    again.get_by_test_id(f"take-offered-{turn}").click()
+    again.get_by_test_id("labels-dialog-close").click()
+    assert again.get_by_test_id("label-note").input_value() == "theirs"
+    assert again.get_by_test_id("label-drop").is_checked()
+    later = tab.context.new_page()
+    later.goto(page.as_uri() + place)
+    later.get_by_test_id("label-note").wait_for()
+    assert later.get_by_test_id("labels-differ").count() == 0 and tab.faults == []
     tab.context.close()
 
 

@@ -36,25 +36,29 @@ export function Conflicts({ close }: { close: () => void }) {
       <ul className="label-list">
         {open.map(({ turnId, mine, offered }) => (
           <li key={turnId} data-testid={`conflict-${turnId}`}>
-            <LabelLine id={turnId} label={mine} close={close} />
-            <button
-              type="button"
-              className="button quiet-button"
-              onClick={() => labels.resolve([turnId], "mine")}
-              data-testid={`keep-mine-${turnId}`}
-            >
-              Keep mine
-            </button>
-            <span>file:</span>
-            <LabelWords label={offered} />
-            <button
-              type="button"
-              className="button quiet-button"
-              onClick={() => labels.resolve([turnId], "offered")}
-              data-testid={`take-offered-${turnId}`}
-            >
-              Take the file’s
-            </button>
+            <LabelLine id={turnId} close={close} />
+            <p>
+              <span className="quiet">yours:</span> <LabelWords label={mine} />
+              <button
+                type="button"
+                className="button"
+                onClick={() => labels.resolve([turnId], "mine")}
+                data-testid={`keep-mine-${turnId}`}
+              >
+                Keep mine
+              </button>
+            </p>
+            <p>
+              <span className="quiet">file:</span> <LabelWords label={offered} />
+              <button
+                type="button"
+                className="button"
+                onClick={() => labels.resolve([turnId], "offered")}
+                data-testid={`take-offered-${turnId}`}
+              >
+                Take the file’s
+              </button>
+            </p>
           </li>
         ))}
       </ul>

@@ -4,8 +4,8 @@ import type { Label } from "../../labels/labels";
 import { inView } from "../../route/route";
 import { go } from "../../route/useRoute";
 
-/** A turn with what a label says about it. */
-export function LabelLine({ id, label, close }: { id: string; label: Label; close: () => void }) {
+/** A turn, with what a label says about it. */
+export function LabelLine({ id, label, close }: { id: string; label?: Label; close: () => void }) {
   const { params } = useApp();
   return (
     <>
@@ -19,7 +19,7 @@ export function LabelLine({ id, label, close }: { id: string; label: Label; clos
       >
         {id}
       </button>
-      <LabelWords label={label} />
+      {label && <LabelWords label={label} />}
     </>
   );
 }
@@ -34,7 +34,7 @@ export function LabelWords({ label }: { label: Label }) {
           accepts {accept.length} more
         </span>
       )}
-      {note && <span className="quiet">{note}</span>}
+      {note && <span className="label-note">{note}</span>}
       {!drop && accept.length === 0 && !note && <span className="quiet">no label</span>}
     </>
   );
