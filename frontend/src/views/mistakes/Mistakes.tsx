@@ -3,10 +3,12 @@ import { useApp } from "../../context";
 import type { Cluster } from "../../data/schema";
 import { format, inView, withoutFilters } from "../../route/route";
 import { Code } from "../../ui/Code";
+import { FoldedAt } from "../../ui/Folded";
 import { Id } from "../../ui/Id";
 import { ActView } from "../turn/CallView";
 
 const TURNS_SHOWN = 4;
+const FOLDED_AT = 400;
 
 type Numbered = Cluster & { number: number };
 
@@ -28,11 +30,13 @@ export function Mistakes() {
         <p className="quiet">Wrong actions of “{run.sourceTitle(source)}” that are equal, commonest first.</p>
       </div>
       {list.length === 0 && <p className="nothing">This source has no wrong actions that were counted.</p>}
-      <ol className="clusters" data-testid="clusters">
-        {list.map((cluster) => (
-          <Mistake key={cluster.number} cluster={cluster} most={most} />
-        ))}
-      </ol>
+      <FoldedAt value={FOLDED_AT}>
+        <ol className="clusters" data-testid="clusters">
+          {list.map((cluster) => (
+            <Mistake key={cluster.number} cluster={cluster} most={most} />
+          ))}
+        </ol>
+      </FoldedAt>
     </>
   );
 }

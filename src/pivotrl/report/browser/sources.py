@@ -48,12 +48,18 @@ class Source:
     """Turn id -> steps that used it, of a training."""
     old: bool = False
     """Made by a version that kept the first sample of each turn alone."""
+    run: str = ""
+    """Its name, where two runs are on the page."""
     policy: str = ""
     draw: str = ""
     """In a comparison: who was sampled, and how."""
 
+    @property
+    def full_title(self) -> str:
+        return f"{self.run}: {self.title}" if self.run else self.title
+
     def as_json(self) -> dict[str, Any]:
-        found = {"name": self.name, "title": self.title, "kind": self.kind}
+        found = {"name": self.name, "title": self.full_title, "kind": self.kind}
         return found | ({"policy": self.policy, "draw": self.draw} if self.policy else {})
 
 

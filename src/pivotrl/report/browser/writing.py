@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ def view_data(
         files.finished(selection_stage(options.selection))
     own = sources_of(files, options.evaluation)
     other = join(files, options.against) if options.against else None
+    if other:
+        own = [dataclasses.replace(source, run=files.directory.resolve().name) for source in own]
     sources = [*own, *(other.sources if other else ())]
     chunks, views = Chunks(), views or Views()
     prompts = Prompts(prompting, chunks) if isinstance(prompting, Prompting) else None
@@ -124,7 +127,11 @@ def view_data(
             if options.tokens and not heat
             else []
         ),
-        *(f"{source.title}: the run kept the first sample of each turn alone." for source in sources if source.old),
+        *(
+            f"{source.full_title}: the run kept the first sample of each turn alone."
+            for source in sources
+            if source.old
+        ),
         *(prompts.notices() if prompts else ()),
         *(other.notices if other else ()),
         *views.notices,
