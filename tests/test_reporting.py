@@ -387,7 +387,8 @@ def test_the_page_opens_with_the_verdict_of_the_run(run: Path, page: str) -> Non
     told, seen = summarise(run), words_of(page)
     positions = [seen.index(sentences.sentence(c, told)) for c in told.comparisons]
     assert positions == sorted(positions)
-    assert max(positions) < seen.index("One seed.") < seen.index("Before you act on this")
+    assert max(positions) < seen.index("Before you act on this") < seen.index("This is one seed")
+    assert seen.lower().count("one seed") == 1
     assert f"Held-out turns are scored by the verifier that gave the training reward ({VERIFIER})" in seen
     assert "Episodes are scored by the environment" in seen
 

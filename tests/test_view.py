@@ -33,6 +33,7 @@ from pivotrl.report.browser.logs import trajectory_text
 from pivotrl.report.browser.packing import Chunks, json_text
 from pivotrl.report.browser.prompts import Prompts, common_prefix, utf16_length
 from pivotrl.report.browser.samples import Drawn, Draws, nearest, turn_samples
+from pivotrl.report.browser.shortening import short_act
 from pivotrl.report.browser.views import Views
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.manifest import manifest_path, read_manifest, write_manifest
@@ -214,7 +215,7 @@ def test_trajectories_may_be_called_as_keys_of_steps_and_samples_are(tmp_path: P
 def test_equal_wrong_actions_of_several_turns_are_counted_together(tmp_path: Path) -> None:
     page = Page(write_view(made(tmp_path, policy=_Stubborn(), environments=None)))
     cluster = page.index["clusters"][page.sources.index("profile")]
-    assert cluster["action"] == "always this" and len(cluster["turns"]) > 5
+    assert cluster["act"]["content"].strip() == "always this" and len(cluster["turns"]) > 5
     failed = [row["failed"] for row in page.results("profile").values()]
     assert cluster["count"] == sum(failed)
 
@@ -223,6 +224,17 @@ class _Stubborn(Policy):
     def menu(self, turn: Turn) -> tuple[Action, ...]:
         right, *others = super().menu(turn)
         return (right, *(Action(content="always this" + " " * n) for n in range(len(others))))
+
+
+def test_a_long_action_in_a_list_is_short_and_still_json() -> None:
+    long = {"path": "a.py", "text": "x" * 5000, "lines": list(range(3000)), "deep": {"why": "y" * 900}}
+    call = ToolCall(name="edit", arguments=json.dumps(long))
+    (shown,) = short_act(Action(content="z" * 5000, tool_calls=(call,)))["calls"]
+    told = json.loads(shown["arguments"])
+    assert told["path"] == "a.py" and told["text"].endswith("x…") and len(shown["arguments"]) < 2000
+    assert told["lines"][-1] == "… 2,980 more" and told["deep"]["why"].endswith("…")
+    broken = short_act(Action(tool_calls=(ToolCall(name="edit", arguments="{" * 2000),)))["calls"][0]["arguments"]
+    assert len(broken) == 600 and broken.endswith("…")
 
 
 def test_the_same_files_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:

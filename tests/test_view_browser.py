@@ -10,12 +10,14 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pivotrl.comparison.browsing import write_comparison_view
 from pivotrl.policies.tabular import Policy
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Label
@@ -23,8 +25,13 @@ from pivotrl.report.browser import write_view
 from pivotrl.report.browser.views import Views
 from pivotrl.runs.files import RunFiles
 from test_cli import call
+from test_comparison_view import compared
 from test_view import HOSTILE, hostile_logs, made
 from view_pages import Page as Data
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
+
+import synthetic_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHROMIUM = os.environ.get("PIVOTRL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -208,6 +215,118 @@ def test_labels_are_exported_in_the_form_that_is_read_again(tab: Tab, view: Path
     assert all(Action.model_validate(action).content for action in label["accept"]) and label["accept"]
     assert call("view", view.parent, "-o", out, "--labels", file) == 0
     assert [Label.model_validate(one) for one in Data(out).head["labels"]] == [Label.model_validate(label)]
+
+
+def test_labels_of_a_file_and_of_the_browser_are_both_kept_until_the_reader_chooses(
+    browser: Any, view: Path, tmp_path: Path
+) -> None:
+    turn, page = first_pivot(view), tmp_path / "view.html"
+    shutil.copy(view, page)
+    tab = Tab(browser, page)
+    place = f"#view=turn&turn={turn.replace('#', '%23')}&source=profile"
+    tab.go(place)
+    tab.by("label-note").fill("mine")
+    write_view(view.parent, page, labels=[Label(turn_id=turn, drop=True, note="theirs")])
+    again = tab.context.new_page()  # the same browser, and the page written again with labels
+    again.goto(page.as_uri() + place)
+    assert "One label of a file differs" in again.get_by_test_id("labels-differ").inner_text()
+    assert again.get_by_test_id("label-note").input_value() == "mine"
+    again.get_by_test_id("labels-differ").get_by_role("button").click()
+    shown = again.get_by_test_id(f"conflict-{turn}").inner_text()
+    assert "mine" in shown and "theirs" in shown and "drop" in shown
+    again.get_by_test_id(f"take-offered-{turn}").click()
+    again.get_by_test_id("labels-dialog-close").click()
+    assert again.get_by_test_id("label-note").input_value() == "theirs"
+    assert again.get_by_test_id("label-drop").is_checked()
+    later = tab.context.new_page()
+    later.goto(page.as_uri() + place)
+    later.get_by_test_id("label-note").wait_for()
+    assert later.get_by_test_id("labels-differ").count() == 0 and tab.faults == []
+    tab.context.close()
+
+
+def test_mistakes_are_readable_and_lead_to_their_turns(browser: Any, tmp_path: Path) -> None:
+    run = tmp_path / "shop"
+    synthetic_run.make(run, num_turns=60, num_samples=4, num_steps=2)
+    path = write_view(run)
+    data = Data(path)
+    clusters = data.index["clusters"]
+    number = next(n for n, one in enumerate(clusters) if one["act"]["calls"] and one["source"] == 0)
+    tab = Tab(browser, path)
+    tab.go("#view=mistakes&source=profile")
+    shown = tab.by(f"cluster-{number}").inner_text()
+    (call_shown,) = clusters[number]["act"]["calls"]
+    assert f"{call_shown['name']}(" in shown and '{"' not in shown  # as elsewhere, not as raw JSON
+    assert str(clusters[number]["count"]) in shown
+    assert data.head["explain"]["reasons"][data.index["codes"][clusters[number]["reason"]]] in shown
+    turn = data.turn_ids()[clusters[number]["turns"][0]]
+    tab.by(f"cluster-{number}").get_by_test_id(f"cluster-turn-{turn}").click()
+    tab.by("action-0").wait_for()
+    assert tab.shown() == turn and tab.faults == []
+    tab.context.close()
+
+
+def test_a_word_is_found_as_a_word_and_quotes_find_letters_anywhere(tab: Tab, view: Path) -> None:
+    tab.page.locator("[data-testid=result-count][data-indexed=true]").wait_for()
+    tab.by("tab-turns").click()
+
+    def found(query: str) -> int:
+        tab.by("search").fill(query)
+        tab.wait_for(
+            f"new URLSearchParams(location.hash.slice(1)).get('q') === {json.dumps(query)} && "
+            "document.querySelector('[data-testid=result-count]').dataset.milliseconds !== undefined"
+        )
+        return tab.count()
+
+    assert found("lmost") == 0 < found('"lmost"') == found("almos")  # almost
+    assert found("almos 0") == 0 < found("almost 0")
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_comparison_view(compared(tmp_path_factory.mktemp("comparison")))
+
+
+def test_a_comparison_leads_to_the_turn_that_lost_most_between_any_two_policies(browser: Any, comparison: Path) -> None:
+    data, tab = Data(comparison), Tab(browser, comparison)
+    shown = data.head["comparison"]
+    table = tab.by("policies").inner_text()
+    for row in (row for row in shown["policies"] if row["best"]):
+        assert row["policy"] in table and f"{100 * row['values']['turns/greedy'][0]:.1f}" in table
+    assert tab.page.locator("[data-testid^=point-]").count() == len(shown["policies"]) - 1
+    tab.by("axis-seconds").check(force=True)
+    tab.by("open-compare").click()
+    before, after = (data.head["sources"][n]["policy"] for n in data.head["pairs"][-1][:2])
+    tab.by("before").select_option(before)
+    tab.by("after").select_option(after)
+    tab.by("draw").select_option("T = 1, seed 1")
+    sources = data.head["sources"]
+    names = [s["name"] for p in (before, after) for s in sources if (s["policy"], s["draw"]) == (p, "T = 1, seed 1")]
+    old, new = (data.results(name) for name in names)
+    worst = min(new[turn]["mean"] - old[turn]["mean"] for turn in old)
+    assert worst < 0
+    first = tab.page.locator("[data-testid^=change-]").first
+    turn = str(first.get_attribute("data-testid")).removeprefix("change-")
+    assert new[turn]["mean"] - old[turn]["mean"] == pytest.approx(worst)
+    assert tab.by("side-before").inner_text() != tab.by("side-after").inner_text()
+    tab.by("open-turn").click()
+    tab.by("action-0").wait_for()
+    assert tab.shown() == turn and tab.faults == []
+    tab.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_comparison_fits_the_screen_and_has_no_serious_fault(browser: Any, comparison: Path, width: int) -> None:
+    tab = Tab(browser, comparison, viewport={"width": width, "height": 844}, color_scheme="dark")
+    for place in ("#view=overview", "#view=compare", "#view=mistakes"):
+        tab.go(place)
+        tab.page.wait_for_timeout(300)
+        assert tab.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, place
+        if AXE.is_file():
+            tab.page.evaluate(AXE.read_text())
+            faults = tab.page.evaluate("axe.run().then(found => found.violations.map(v => [v.impact, v.id]))")
+            assert [fault for fault in faults if fault[0] in ("serious", "critical")] == [], place
+    tab.context.close()
 
 
 def test_episodes_play_back(tab: Tab, view: Path) -> None:

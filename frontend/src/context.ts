@@ -1,6 +1,6 @@
 import { createContext, useContext, useSyncExternalStore } from "react";
 import type { Run } from "./data/run";
-import type { Labels, LabelStore } from "./labels/labels";
+import type { Conflict, Labels, LabelStore } from "./labels/labels";
 import type { Params } from "./route/route";
 import type { Progress, Search } from "./search/client";
 
@@ -36,6 +36,12 @@ export function useApp(): AppState {
 export function useLabels(): Labels {
   const { labels } = useApp();
   return useSyncExternalStore(labels.subscribe, labels.snapshot);
+}
+
+/** Labels about which the reader and a file disagree. */
+export function useConflicts(): readonly Conflict[] {
+  const { labels } = useApp();
+  return useSyncExternalStore(labels.subscribe, labels.conflicts);
 }
 
 export function useProgress(search: Search): Progress {

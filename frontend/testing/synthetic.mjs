@@ -203,9 +203,8 @@ export function synthetic({ trajectories = 40, turns = 12, samples = 8, seed = 7
       const cluster = clusters.get(name) ?? {
         source,
         tool: Math.max(0, TOOLS.indexOf(action.act.calls[0]?.name ?? "")),
-        action: action.act.calls[0]
-          ? `${action.act.calls[0].name}(${action.act.calls[0].arguments})`
-          : action.act.content,
+        act: action.act,
+        text: "",
         reason: action.reason,
         count: 0,
         turns: [],

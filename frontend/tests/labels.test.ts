@@ -55,6 +55,60 @@ test("a page's own labels are there until the reader has some", () => {
   expect(new LabelStore("k", given, storage).snapshot().size).toBe(0);
 });
 
+const label = (note: string, drop = false) => ({ drop, note, accept: [] });
+
+test("a file never overrules the reader silently, nor the reader the file", () => {
+  const storage = memory();
+  const reader = new LabelStore("k", new Map(), storage);
+  reader.update("both#1", { note: "mine" });
+  reader.update("same#1", { drop: true });
+  const given = new Map([
+    ["both#1", label("theirs")],
+    ["same#1", label("", true)],
+    ["new#1", label("only there")],
+  ]);
+  const store = new LabelStore("k", given, storage);
+  expect(Object.fromEntries([...store.snapshot()].map(([id, { note }]) => [id, note]))).toEqual({
+    "both#1": "mine",
+    "same#1": "",
+    "new#1": "only there",
+  });
+  expect(store.conflicts()).toEqual([{ turnId: "both#1", mine: label("mine"), offered: label("theirs") }]);
+  expect(new LabelStore("k", given, storage).conflicts()).toHaveLength(1); // It stays open until the reader chooses.
+
+  store.resolve(["both#1"], "offered");
+  expect([store.snapshot().get("both#1")?.note, store.conflicts().length]).toEqual(["theirs", 0]);
+  expect(new LabelStore("k", given, storage).conflicts()).toHaveLength(0);
+});
+
+test("a reader who kept theirs is not asked again until the file says something new", () => {
+  const storage = memory();
+  new LabelStore("k", new Map(), storage).update("t#1", { note: "mine" });
+  const open = (note: string) => new LabelStore("k", new Map([["t#1", label(note)]]), storage);
+  open("a").resolve(["t#1"], "mine");
+  expect(open("a").conflicts()).toHaveLength(0);
+  expect(open("a").snapshot().get("t#1")?.note).toBe("mine");
+  expect(open("b").conflicts()).toHaveLength(1);
+});
+
+test("a newer file replaces what an older one said, where the reader said nothing", () => {
+  const storage = memory();
+  const first = new LabelStore("k", new Map([["t#1", label("old")]]), storage);
+  first.update("other#1", { drop: true });
+  const second = new LabelStore("k", new Map([["t#1", label("new")]]), storage);
+  expect([second.snapshot().get("t#1")?.note, second.conflicts().length]).toEqual(["new", 0]);
+  expect(new LabelStore("k", new Map(), storage).snapshot().size).toBe(2); // A page without labels takes none away.
+});
+
+test("an imported file is treated alike, and editing towards it ends the conflict", () => {
+  const store = new LabelStore("k", new Map(), memory());
+  store.update("t#1", { note: "mine" });
+  store.offer(new Map([["t#1", label("theirs")]]));
+  expect([store.snapshot().get("t#1")?.note, store.conflicts().length]).toEqual(["mine", 1]);
+  store.update("t#1", { note: "theirs" });
+  expect(store.conflicts()).toHaveLength(0);
+});
+
 test("labels stay in memory where storage is denied, and count as unsaved until they are exported", () => {
   const denied = {
     getItem: () => {

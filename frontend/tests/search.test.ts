@@ -1,5 +1,6 @@
 import { beforeAll, expect, test } from "vitest";
-import { type Scope, SearchIndex, terms } from "../src/search/searchIndex";
+import { type Scope, SearchIndex } from "../src/search/searchIndex";
+import { places, terms } from "../src/search/terms";
 import { type Made, made } from "./runs";
 
 let run: Made;
@@ -16,7 +17,9 @@ const find = (query: string, scope: Scope = "here", source = PROFILE) =>
   search.find(query, source, scope).map(({ turn }) => turn);
 
 /** An independent answer: every text of a turn, looked through in the plainest way. */
-function turnsWith(word: string): number[] {
+function turnsWith(word: string | RegExp): number[] {
+  const isIn = (text: string) =>
+    typeof word === "string" ? text.toLowerCase().includes(word) : word.test(text.toLowerCase());
   const { turns, trajectories, results } = run.index;
   const hits = new Set<number>();
   turns.trajectory.forEach((t, turn) => {
@@ -27,9 +30,7 @@ function turnsWith(word: string): number[] {
     const fresh = messages.slice(from, isLast ? undefined : (turns.message[turn] ?? 0) + 1);
     if (
       fresh.some(({ content, reasoning, calls }) =>
-        `${content} ${reasoning} ${calls.map((call) => call.name + call.arguments).join()}`
-          .toLowerCase()
-          .includes(word),
+        isIn(`${content} ${reasoning} ${calls.map((call) => `${call.name}(${call.arguments}`).join()}`),
       )
     )
       hits.add(turn);
@@ -46,7 +47,7 @@ function turnsWith(word: string): number[] {
         ].join(),
       )
       .join();
-    if (text?.toLowerCase().includes(word)) hits.add(turn);
+    if (text && isIn(text)) hits.add(turn);
   });
   return [...hits].sort((a, b) => a - b);
 }
@@ -59,9 +60,35 @@ test.each(["voucher", "kettle", "ordered by mistake", "order_id: expected"])(
   },
 );
 
-test("all words must occur at the turn", () => {
-  const both = turnsWith("voucher").filter((turn) => turnsWith("kettle").includes(turn));
-  expect(find("KETTLE voucher")).toEqual(both);
+test.each([
+  ["tell", /(?<![a-z0-9])tell/, /tell/],
+  ["ord", /(?<![a-z0-9])ord/, /ord/],
+])("the last word %s is the beginning of a word, and quotes find it inside words too", (word, whole, anywhere) => {
+  expect(find(word)).toEqual(turnsWith(whole));
+  expect(find(`"${word}"`)).toEqual(turnsWith(anywhere));
+});
+
+test("all words must occur at the turn, and all but the last as whole words", () => {
+  const both = turnsWith(/(?<![a-z0-9])voucher(?![a-z0-9])/).filter((turn) =>
+    turnsWith(/(?<![a-z0-9])ket/).includes(turn),
+  );
+  expect(both.length).toBeGreaterThan(0);
+  expect(find("VOUCHER ket")).toEqual(both);
+  expect(find("ket voucher")).toEqual([]);
+});
+
+test.each([
+  ["cut", "execute the cut, uncut", ["cut"]],
+  ['"cut"', "execute the cut, uncut", ["cut", "cut", "cut"]],
+  ["cut t", "cut the cutter", ["cut", "t"]],
+  ['cut "t', "cutter cut it", ["tt", "cut", "t"]],
+  ["order", "get_order(order_id) reorder", ["order", "order"]],
+  ["order_id:", "order_id: 7, reorder_id: 8", ["order_id:"]],
+  ["é", "été, zéro", ["é"]],
+  ["订单", "我的订单在哪里", ["订单"]],
+  ["2024-05", "on 2024-05-01, not 12024-05", ["2024-05"]],
+])("%s in “%s” marks %j", (query, text, marked) => {
+  expect(places(terms(query), text).map(([from, to]) => text.slice(from, to))).toEqual(marked);
 });
 
 test("the whole context finds later turns of the trajectory, not earlier ones", () => {

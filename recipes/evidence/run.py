@@ -26,6 +26,7 @@ from packed import pack, shortened, unpack
 
 from pivotrl.cli import guarded
 from pivotrl.cli.live_progress import live_progress
+from pivotrl.comparison.checkpoints import write_held_out
 from pivotrl.comparison.grids import read_points, run_grid
 from pivotrl.comparison.points import Point
 from pivotrl.comparison.trials import Trial
@@ -60,6 +61,8 @@ def main() -> None:
     if arguments.go_on and path.is_file():
         before, _ = unpack(path)
         trials = still_open(trials, before)
+    for cell in dict.fromkeys(trial.cell for trial in trials):  # `pivotrl view` of a cell shows them
+        write_held_out(out / cell, grid.make_setting(cell).held_out.turns)
     with live_progress() as observer:
         run_grid(grid.make_setting, out, trials, arguments.workers, observer)
     save(out, path, before, f"python recipes/evidence/run.py {arguments.grid}")

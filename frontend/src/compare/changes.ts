@@ -1,4 +1,5 @@
 import type { Run } from "../data/run";
+import type { Params } from "../route/route";
 
 /** One turn under two policies. */
 export interface Change {
@@ -32,6 +33,15 @@ export function mainPair(run: Run): number {
   const most = Math.max(...points);
   const last = points.lastIndexOf(most);
   return Math.max(0, isOther(pairs[last]?.[1] ?? -1) ? last : points.indexOf(most));
+}
+
+/** The two sources that the location names, or else one of the pairs. */
+export function pairOf(run: Run, params: Params): [before: number, after: number] | undefined {
+  const numberOf = (name: string | undefined) => run.head.sources.findIndex((source) => source.name === name);
+  const [before, after] = [numberOf(params.before), numberOf(params.after)];
+  if (before >= 0 && after >= 0) return [before, after];
+  const pair = run.head.pairs[Number(params.pair ?? NaN)] ?? run.head.pairs[mainPair(run)];
+  return pair && [pair[0], pair[1]];
 }
 
 export type ChangeOrder = "loss" | "gain" | "run";

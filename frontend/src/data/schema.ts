@@ -16,6 +16,36 @@ export interface Head {
   notices: string[];
   /** Labels that the page begins with. */
   labels?: FileLabel[];
+  /** Of a page about a comparison of methods. */
+  comparison?: Comparison;
+}
+
+/** What `pivotrl compare` found, on tasks that chose nothing. */
+export interface Comparison {
+  /** Names of `measures`: what counts, and what is forgotten. */
+  score: string;
+  harm: string | null;
+  advice: string;
+  measures: { name: string; label: string; unit: "share" | "nats" }[];
+  methods: string[];
+  /** The policy before training first. */
+  policies: Policy[];
+}
+
+/** A checkpoint, mean over its seeds. */
+export interface Policy {
+  policy: string;
+  /** Index into `methods`; -1 before training. */
+  method: number;
+  rate: number;
+  step: number;
+  seeds: number;
+  rollout_turns: number;
+  seconds: number;
+  /** By measure: its mean, and its change from before training with a 95 % interval; null for unknown. */
+  values: Record<string, [level: number | null, change: number | null, low: number | null, high: number | null]>;
+  /** Validation chose it for its method. */
+  best: boolean;
 }
 
 /** A label as files hold it (labels/file.ts). Only the turn id is required. */
@@ -32,6 +62,9 @@ export interface Source {
   name: string;
   title: string;
   kind: "profile" | "evaluation" | "training";
+  /** In a comparison, whose sources are chosen in two steps: the policy, and how it was sampled. */
+  policy?: string;
+  draw?: string;
 }
 
 /** Chunk 0. Columns: arrays of equal length. */
@@ -84,8 +117,11 @@ export interface Results {
 export interface Cluster {
   source: number;
   tool: number;
-  action: string;
   reason: number;
+  /** With long texts cut. */
+  act: Act;
+  /** What was sampled, if no action could be read from it. */
+  text: string;
   count: number;
   turns: number[];
 }
@@ -160,6 +196,8 @@ export interface Sample {
   error: string | null;
   step: number | null;
   reward: number | null;
+  /** Of the training whose policy drew it, where several were trained alike. */
+  seed?: number;
   heat?: Heat;
 }
 

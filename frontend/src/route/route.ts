@@ -15,7 +15,18 @@ export const FILTER_KEYS = [
   "only",
   "cluster",
 ] as const;
-const VIEW_KEYS = ["turn", "sample", "show", "channel", "trajectory", "at", "pair", "order"] as const;
+const VIEW_KEYS = [
+  "turn",
+  "sample",
+  "show",
+  "channel",
+  "trajectory",
+  "at",
+  "pair",
+  "before",
+  "after",
+  "order",
+] as const;
 const KEYS = ["view", "source", ...VIEW_KEYS, "sort", "rows", ...FILTER_KEYS] as const;
 
 export type Key = (typeof KEYS)[number];

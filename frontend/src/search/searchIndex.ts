@@ -1,5 +1,6 @@
 import type { Chunk, Index, TurnSamples } from "../data/schema";
 import { actText } from "../actions/actText";
+import { fits, type Term, terms } from "./terms";
 
 /** Where to look: what is new at a turn, its whole context, sampled and expected actions, or verdicts. */
 export type Scope = "here" | "context" | "actions" | "reasons";
@@ -31,7 +32,7 @@ export interface Snippet {
   after: string;
 }
 
-/** Full text of all messages, actions and reasons. Matching is a plain substring search over large strings. */
+/** Full text of all messages, actions and reasons: a plain search over large strings, whose hits are checked for whole words. */
 export class SearchIndex {
   private readonly blocks: Block[] = [];
   private readonly trajectoryAt = new Map<string, number>();
@@ -78,7 +79,7 @@ export class SearchIndex {
     }
   }
 
-  /** Turns that contain every word of the query ("words in quotes" count as one), in the order of the run. */
+  /** Turns that contain every term of the query (terms.ts), in the order of the run. */
   find(query: string, source: number, scope: Scope): Hit[] {
     let hits: Map<number, () => Snippet> | undefined;
     for (const term of terms(query)) {
@@ -89,24 +90,30 @@ export class SearchIndex {
     return [...(hits ?? [])].sort(([a], [b]) => a - b).map(([turn, snippet]) => ({ turn, snippet }));
   }
 
-  private findTerm(term: string, source: number, scope: Scope): Map<number, () => Snippet> {
+  private findTerm(term: Term, source: number, scope: Scope): Map<number, () => Snippet> {
     const found = new Map<number, () => Snippet>();
+    const { text, wholeStart, wholeEnd } = term;
+    const isWord = wholeStart || wholeEnd;
     const note = (turn: number, block: Block, at: number) => {
-      if (!found.has(turn)) found.set(turn, () => snippet(block.text, at, term.length));
+      if (!found.has(turn)) found.set(turn, () => snippet(block.text, at, text.length));
     };
     for (const block of this.blocks) {
       let doc = 0;
-      for (let at = block.lower.indexOf(term); at >= 0;) {
+      for (let at = block.lower.indexOf(text); at >= 0;) {
+        if (isWord && !fits(term, block.lower, at)) {
+          at = block.lower.indexOf(text, at + 1);
+          continue;
+        }
         doc = docAt(block.starts, at, doc);
         const end = block.starts[doc + 1] ?? block.lower.length;
         const owner = block.source[doc] ?? -1;
         const kind = block.kind[doc] ?? 0;
-        if (at + term.length < end && (owner < 0 || owner === source) && inScope(kind, owner, scope)) {
+        if (at + text.length < end && (owner < 0 || owner === source) && inScope(kind, owner, scope)) {
           const [turn, place] = [block.turn[doc] ?? 0, at];
           if (scope === "context") this.later(turn, kind === ACTION, (each) => note(each, block, place));
           else note(turn, block, place);
         }
-        at = block.lower.indexOf(term, Math.max(end, at + 1));
+        at = block.lower.indexOf(text, Math.max(end, at + 1));
       }
     }
     return found;
@@ -151,12 +158,6 @@ class BlockBuilder {
     const { kind, turn, source } = this;
     return { text: this.texts.join(""), lower: this.lowers.join(""), starts, kind, turn, source };
   }
-}
-
-export function terms(query: string): string[] {
-  return [...query.toLowerCase().matchAll(/"([^"]+)"|(\S+)/g)]
-    .map((match) => match[1] ?? match[2] ?? "")
-    .filter((term) => term !== '"');
 }
 
 function inScope(kind: number, owner: number, scope: Scope): boolean {

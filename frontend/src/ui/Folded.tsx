@@ -1,20 +1,24 @@
-import { type ReactNode, useState } from "react";
+import { createContext, type ReactNode, useContext, useState } from "react";
 
 const MOST_LETTERS = 1400;
 const MOST_LINES = 18;
+
+/** Where several texts stand on one screen, each shows less. */
+export const FoldedAt = createContext(MOST_LETTERS);
 
 /** Long text shows its beginning and its length, with a button for the rest. */
 export function Folded({
   text,
   children,
-  most = MOST_LETTERS,
+  most,
 }: {
   text: string;
   children: (shown: string) => ReactNode;
   most?: number;
 }) {
+  const usual = useContext(FoldedAt);
   const [open, setOpen] = useState(false);
-  const short = beginning(text, most);
+  const short = beginning(text, most ?? usual);
   if (short.length === text.length) return <>{children(text)}</>;
   return (
     <>

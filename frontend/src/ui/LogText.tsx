@@ -1,6 +1,6 @@
 import { Fragment, memo, type ReactNode } from "react";
 import { useApp } from "../context";
-import { terms } from "../search/searchIndex";
+import { places, terms } from "../search/terms";
 import { visible } from "../text/visible";
 
 /** Text from a log. Control characters are shown as symbols, and words of the search are marked. */
@@ -18,8 +18,13 @@ export const LogText = memo(function LogText({ text }: { text: string }) {
 });
 
 function marked(text: string, query: string): ReactNode {
-  const words = terms(query).filter((word) => word.length > 1);
+  const words = terms(query).filter((word) => word.text.length > 1);
   if (words.length === 0) return text;
-  const pattern = new RegExp(`(${words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|")})`, "gi");
-  return text.split(pattern).map((part, i) => (i % 2 ? <mark key={i}>{part}</mark> : part));
+  const parts: ReactNode[] = [];
+  let end = 0;
+  for (const [from, to] of places(words, text)) {
+    parts.push(text.slice(end, from), <mark key={from}>{text.slice(from, to)}</mark>);
+    end = to;
+  }
+  return [...parts, text.slice(end)];
 }

@@ -6,8 +6,8 @@ interface Props {
   options: [value: string, text: string][];
   onChange: (value: string) => void;
   testId: string;
-  /** For long texts. */
-  wide?: boolean;
+  /** For long texts; "half" where two share a line. */
+  wide?: boolean | "half";
 }
 
 /** The browser's own drop-down list with its label: the one every keyboard, phone and screen reader knows. */
@@ -18,7 +18,7 @@ export function Select({ label, value, options, onChange, testId, wide = false }
       <label htmlFor={id}>{label}</label>
       <select
         id={id}
-        className={wide ? "wide" : undefined}
+        className={wide === "half" ? "half" : wide ? "wide" : undefined}
         value={value}
         onChange={(event) => onChange(event.target.value)}
         data-testid={testId}

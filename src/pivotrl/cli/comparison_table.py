@@ -31,4 +31,5 @@ def print_comparison(made: Comparison, directory: Path, as_json: bool) -> None:
         console.print("Not finished: the numbers are those of the trials done so far.")
     if made.advice is not None:
         console.print(plain(made.advice.sentence))
-    console.print(plain(f"{directory / 'comparison.html'} shows the frontier."), style="dim", soft_wrap=True)
+    closing = f"{directory / 'comparison.html'} shows the frontier; `pivotrl view {directory}` the turns that changed."
+    console.print(plain(closing), style="dim", soft_wrap=True)

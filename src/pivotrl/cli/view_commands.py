@@ -16,7 +16,8 @@ from pivotrl.cli.plugin_list import print_plugins
 from pivotrl.cli.prompting import prompting_of
 from pivotrl.cli.side_by_side_table import print_summaries
 from pivotrl.cli.turn_json import print_candidates_as_json, print_turn_as_json
-from pivotrl.cli.view_page import prompting_in, scores_in, views_in
+from pivotrl.cli.view_page import comparison_view, prompting_in, scores_in, views_in
+from pivotrl.comparison.checkpoints import find_trials
 from pivotrl.judging.guarded import VerificationOptions, needs_policy
 from pivotrl.judging.lint import CheckOptions, check_stage
 from pivotrl.judging.probes.refusal import fault_of
@@ -242,14 +243,18 @@ def view(
     The page needs no server and no network; open it in a browser.
 
     Args:
-        directory: A run directory, complete or not.
-        out: The file to write; default is view.html in the run directory.
+        directory: A run directory, or one of `pivotrl compare`; complete or not.
+        out: The file to write; default is view.html in the directory.
         prompts: Include each prompt as the model saw it, if its tokenizer can be loaded.
         environments: Environment plugins whose render_view draws pictures; default is those of the run.
         labels: Labels that an earlier page exported; the page begins with them.
         score_pivots: Score the samples of this many pivots with the policy before and after training, and show the
             change of each token. Loads the model.
     """
+    if directory.is_dir() and find_trials(directory):
+        path = comparison_view(directory, out, showing, environments, labels, score_pivots)
+        errors.print(f"wrote {tables.plain(str(path))}", soft_wrap=True)
+        return
     require_run(directory)
     require_page_place(out)
     if showing.against is not None:

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl.cli.choices import PolicyChoice
+from pivotrl.cli.live_progress import live_progress
 from pivotrl.cli.prompting import prompting_of
+from pivotrl.comparison.browsing import write_comparison_view
+from pivotrl.options import refuse
 from pivotrl.plugins import names, parse_spec
 from pivotrl.plugins.shapes import require_policy
 from pivotrl.protocols import InputError
 from pivotrl.protocols.observing import Observer
+from pivotrl.report.browser import ViewOptions
 from pivotrl.report.browser.scoring import Scores, score_pivots
 from pivotrl.report.browser.views import Views
 from pivotrl.rows.prompts import Prompting
+from pivotrl.runs.directory import require_page_place
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.memory import remembered
 
@@ -48,6 +53,41 @@ def views_in(directory: Path, environments: tuple[str, ...] | None) -> Views:
     named = dict.fromkeys(parse_spec(spec)[0] for spec in [*specs, *([reader] if reader else [])])
     built_in = names("environments")
     return Views.of([name for name in named if ":" in name or name in built_in], must_exist=False)
+
+
+def comparison_view(
+    directory: Path,
+    out: Path | None,
+    showing: ViewOptions,
+    environments: tuple[str, ...] | None,
+    labels: Path | None,
+    score_pivots: int | None,
+) -> Path:
+    """Write the page of a comparison; its path.
+
+    Raises:
+        InputError: an option was given that means nothing here, or there is nothing to show.
+    """
+    runs_only = {
+        "against": showing.against,
+        "selection": showing.selection,
+        "tokens": showing.tokens or None,
+        "labels": labels,
+        "score_pivots": score_pivots,
+    }
+    for name, value in runs_only.items():
+        if value is not None:
+            refuse(name, value, "is for a run; this is a comparison, whose page shows any two of its policies")
+    require_page_place(out)
+    views = views_in(directory, environments)
+    with live_progress() as observer:
+        return write_comparison_view(
+            directory,
+            out,
+            showing.evaluation,
+            views,
+            lambda done, total: observer.progress("trajectories", done, total),
+        )
 
 
 def scores_in(directory: Path, number: int, selection: str | None, observer: Observer) -> Scores:

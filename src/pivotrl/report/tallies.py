@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pivotrl.records import EpisodeResult, TurnResult
@@ -14,15 +14,20 @@ _MAX_TAG_VALUES = 8
 
 
 def reasons(results: Mapping[str, Sequence[Any]]) -> list[tuple[str, str, int, int]]:
-    """(outcome, reason, before, after), most frequent first; rewards 1, 0 and None give the outcome."""
-    outcomes = {1.0: "pass", 0.0: "fail", None: "no_verdict"}
+    """(outcome, reason, before, after), most frequent first: of every sample at turns, and of every episode."""
     before, after = (
-        Counter((outcomes.get(result.reward, "partial"), result.reason) for result in results[side])
-        for side in ("before", "after")
+        Counter(told for result in results[side] for told in _outcomes(result)) for side in ("before", "after")
     )
     if not before or not after:
         return []
     return [(*told, before[told], after[told]) for told, _ in (before + after).most_common()]
+
+
+def _outcomes(result: Any) -> Iterator[tuple[str, str]]:
+    """Rewards 1, 0 and None give the outcome."""
+    outcomes = {1.0: "pass", 0.0: "fail", None: "no_verdict"}
+    for one in getattr(result, "verdicts_G", ()) or (result,):
+        yield outcomes.get(one.reward, "partial"), one.reason
 
 
 def breakdowns(summary: Summary) -> list[Breakdown]:

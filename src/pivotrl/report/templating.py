@@ -7,6 +7,7 @@ from typing import Any
 from pivotrl.plugins.extras import install_hint
 from pivotrl.protocols import InputError
 from pivotrl.report import sentences
+from pivotrl.report.browser.words import REASONS
 from pivotrl.report.summary import is_for_training
 
 
@@ -35,4 +36,5 @@ def render(template: str, **values: Any) -> str:
     for name in ("plain", "clip", "amount", "signed", "interval", "duration", "p_value"):
         environment.filters[name] = getattr(sentences, name)
     environment.filters["is_for_training"] = is_for_training
+    environment.filters["in_words"] = lambda reason: REASONS.get(reason, "")
     return environment.get_template(template).render(**values)

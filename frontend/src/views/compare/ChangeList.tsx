@@ -1,9 +1,9 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef } from "react";
-import type { Change, ChangeOrder } from "../../compare/changes";
+import type { Change } from "../../compare/changes";
 import { useApp } from "../../context";
 import { signed } from "../../data/rates";
-import { format, inView } from "../../route/route";
+import { format } from "../../route/route";
 import { Id } from "../../ui/Id";
 import { Rate } from "../../ui/Rate";
 
@@ -12,12 +12,10 @@ const ROW = 48;
 interface Props {
   changes: Change[];
   current: number | undefined;
-  pair: number;
-  order: ChangeOrder;
 }
 
 /** Turns with the pass rate before and after. It scrolls by itself, so that the two sides stay in view. */
-export function ChangeList({ changes, current, pair, order }: Props) {
+export function ChangeList({ changes, current }: Props) {
   const { run, params } = useApp();
   const box = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
@@ -40,7 +38,7 @@ export function ChangeList({ changes, current, pair, order }: Props) {
           return (
             <a
               key={row.turn}
-              href={format(inView(params, "compare", { pair: String(pair), order, turn: id }))}
+              href={format({ ...params, view: "compare", turn: id })}
               className="change"
               aria-current={row.turn === current ? "true" : undefined}
               style={{ transform: `translateY(${item.start}px)`, height: ROW }}

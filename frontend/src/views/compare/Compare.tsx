@@ -1,12 +1,12 @@
 import { useEffect, useMemo } from "react";
-import { type ChangeOrder, compare, mainPair, sortChanges } from "../../compare/changes";
+import { type ChangeOrder, compare, pairOf, sortChanges } from "../../compare/changes";
 import { useApp } from "../../context";
 import { signed } from "../../data/rates";
 import { change } from "../../route/useRoute";
 import { stepOf } from "../../keys/keys";
 import { Choice } from "../../ui/Choice";
-import { Select } from "../../ui/Select";
 import { ChangeList } from "./ChangeList";
+import { PairSelect } from "./PairSelect";
 import { SideBySide } from "./SideBySide";
 
 const ORDERS: [ChangeOrder, string][] = [
@@ -18,11 +18,9 @@ const ORDERS: [ChangeOrder, string][] = [
 /** The same turns under two policies or two runs. */
 export function Compare() {
   const { run, params } = useApp();
-  const { pairs, sources } = run.head;
-  const asked = Number(params.pair ?? NaN);
-  const main = useMemo(() => mainPair(run), [run]);
-  const chosen = pairs[asked] ? asked : main;
-  const pair = pairs[chosen];
+  const { sources } = run.head;
+  // `params` changes with every turn; the pair does not.
+  const pair = useMemo(() => pairOf(run, params), [run, params.pair, params.before, params.after]);
   const order = ORDERS.find(([name]) => name === params.order)?.[0] ?? "loss";
   const comparison = useMemo(() => (pair ? compare(run, pair[0], pair[1]) : null), [run, pair]);
   const sorted = useMemo(() => sortChanges(comparison?.changes ?? [], order), [comparison, order]);
@@ -47,14 +45,7 @@ export function Compare() {
     <>
       <div className="table-title">
         <h1>Compare</h1>
-        <Select
-          label="Pair"
-          value={String(chosen)}
-          options={pairs.map(([, , title], i) => [String(i), title])}
-          onChange={(value) => change({ view: "compare", pair: value, order })}
-          testId="pair"
-          wide
-        />
+        <PairSelect pair={pair} />
         <Choice
           label="Order"
           value={order}
@@ -73,7 +64,7 @@ export function Compare() {
         </span>
       </p>
       <div className="compare-columns">
-        <ChangeList changes={sorted} current={current} pair={chosen} order={order} />
+        <ChangeList changes={sorted} current={current} />
         {current !== undefined && <SideBySide key={current} turn={current} before={pair[0]} after={pair[1]} />}
       </div>
     </>

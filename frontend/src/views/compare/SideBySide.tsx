@@ -2,6 +2,7 @@ import { useApp } from "../../context";
 import { shortRate } from "../../data/rates";
 import type { TurnSamples } from "../../data/schema";
 import { format, inView } from "../../route/route";
+import { FoldedAt } from "../../ui/Folded";
 import { Loading } from "../../ui/Loading";
 import { Rate } from "../../ui/Rate";
 import { useLoaded } from "../../ui/useLoaded";
@@ -9,6 +10,9 @@ import { ActionCard } from "../turn/ActionCard";
 import { ActView } from "../turn/CallView";
 import { toolOf } from "../turn/Context";
 import { Message } from "../turn/Message";
+
+/** So that the two sides are on the screen without scrolling. */
+const FOLDED_AT = 400;
 
 /** One turn: the expert's action, and what the two policies did there. */
 export function SideBySide({ turn, before, after }: { turn: number; before: number; after: number }) {
@@ -42,13 +46,15 @@ export function SideBySide({ turn, before, after }: { turn: number; before: numb
           const message = text.messages[last];
           return (
             <>
-              {message && <Message message={message} number={last} tool={toolOf(text.messages, message)} />}
-              {expected && (expected.content !== null || expected.calls.length > 0) && (
-                <section className="expected">
-                  <h3>Expert action</h3>
-                  <ActView act={expected} />
-                </section>
-              )}
+              <FoldedAt value={FOLDED_AT}>
+                {message && <Message message={message} number={last} tool={toolOf(text.messages, message)} />}
+                {expected && (expected.content !== null || expected.calls.length > 0) && (
+                  <section className="expected">
+                    <h3>Expert action</h3>
+                    <ActView act={expected} />
+                  </section>
+                )}
+              </FoldedAt>
               <div className="two-sides">
                 <Side source={before} turn={turn} samples={sides[0] ?? null} testId="side-before" />
                 <Side source={after} turn={turn} samples={sides[1] ?? null} testId="side-after" />

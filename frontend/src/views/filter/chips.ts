@@ -1,4 +1,6 @@
+import { actTitle } from "../../actions/actText";
 import type { Run } from "../../data/run";
+import type { Cluster } from "../../data/schema";
 import type { Key, Params } from "../../route/route";
 import { ONLY, OUTCOMES } from "./words";
 
@@ -20,13 +22,17 @@ export function chips(run: Run, params: Params): Chip[] {
   if (params.split) add("split", `split: ${params.split}`);
   if (params.rate) add("rate", `pass rate ${params.rate.replace("..", " to ")}`);
   if (params.depth) add("depth", `turn number ${params.depth.replace("..", " to ")}`);
-  if (params.cluster) add("cluster", `mistake: ${shorten(run.index.clusters[Number(params.cluster)]?.action ?? "?")}`);
+  if (params.cluster) add("cluster", `mistake: ${shorten(mistakeTitle(run.index.clusters[Number(params.cluster)]))}`);
   const only = (params.only ?? "").split(",").filter(Boolean);
   for (const flag of only) {
     const text = ONLY.find(([value]) => value === flag)?.[1] ?? flag;
     add("only", text, { ...params, only: only.filter((other) => other !== flag).join(",") });
   }
   return list;
+}
+
+function mistakeTitle(cluster: Cluster | undefined): string {
+  return cluster ? actTitle(cluster.act) || cluster.text || "(empty)" : "?";
 }
 
 function shorten(text: string): string {

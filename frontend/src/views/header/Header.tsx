@@ -1,8 +1,8 @@
 import { useState } from "react";
-import { useApp, useLabels } from "../../context";
+import { useApp, useConflicts, useLabels } from "../../context";
 import { format, inView, type View, viewOf } from "../../route/route";
 import { change } from "../../route/useRoute";
-import { Select } from "../../ui/Select";
+import { SourceSelect } from "../../ui/SourceSelect";
 import { savedTheme, saveTheme, type Theme } from "../../ui/theme";
 import { FilterBar } from "../filter/FilterBar";
 
@@ -17,6 +17,7 @@ const OVER: Partial<Record<View, View>> = { turn: "turns", play: "overview" };
 export function Header({ openPanel }: { openPanel: (panel: "help" | "labels") => void }) {
   const { run, params, source } = useApp();
   const labels = useLabels();
+  const conflicts = useConflicts().length;
   const view = viewOf(params);
   const { sources } = run.head;
   return (
@@ -39,13 +40,7 @@ export function Header({ openPanel }: { openPanel: (panel: "help" | "labels") =>
         </nav>
         <div className="top-tools">
           {view !== "compare" && sources.length > 0 && (
-            <Select
-              label="Source"
-              value={sources[source]?.name ?? ""}
-              options={sources.map(({ name, title }) => [name, title])}
-              onChange={(name) => change({ ...params, source: name })}
-              testId="source"
-            />
+            <SourceSelect run={run} source={source} onChange={(name) => change({ ...params, source: name })} />
           )}
           <button type="button" className="button" onClick={() => openPanel("labels")} data-testid="labels">
             Labels <span className="count">{labels.size}</span>
@@ -62,6 +57,15 @@ export function Header({ openPanel }: { openPanel: (panel: "help" | "labels") =>
           </button>
         </div>
       </div>
+      {conflicts > 0 && (
+        <p className="notice differ" role="status" data-testid="labels-differ">
+          {conflicts === 1 ? "One label of a file differs" : `${conflicts} labels of a file differ`} from what you said
+          in this browser.{" "}
+          <button type="button" className="link" onClick={() => openPanel("labels")}>
+            Choose
+          </button>
+        </p>
+      )}
       {(view === "overview" || view === "turns") && <FilterBar />}
     </header>
   );

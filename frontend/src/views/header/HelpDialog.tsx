@@ -14,8 +14,10 @@ export function HelpDialog({ open, close }: { open: boolean; close: () => void }
       <Legend />
       <h2>Search</h2>
       <p>
-        The search looks into messages, actions and reasons. All words must occur at the turn; put a phrase in “quotes”.
-        Choose “whole context” to find turns that had the words anywhere before them.
+        The search looks into messages, actions and reasons. All words must occur at the turn. <code>order ship</code>{" "}
+        finds the word “order” and words that begin with “ship”; an underscore separates words. Quotes find exactly
+        these letters, also inside words: <code>"cut"</code> finds “execute”, <code>cut</code> does not. Choose “whole
+        context” to find turns that had the words anywhere before them.
       </p>
       <h2>Keys</h2>
       <table className="keys">

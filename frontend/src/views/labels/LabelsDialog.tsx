@@ -1,13 +1,13 @@
 import { useRef, useState } from "react";
 import { useApp, useLabels } from "../../context";
 import { fromFile, toFile } from "../../labels/file";
-import { inView } from "../../route/route";
-import { go } from "../../route/useRoute";
 import { download } from "../../text/copy";
 import { Panel } from "../../ui/Panel";
+import { Conflicts } from "./Conflicts";
+import { LabelLine } from "./LabelLine";
 
 export function LabelsDialog({ open, close }: { open: boolean; close: () => void }) {
-  const { run, labels, params } = useApp();
+  const { run, labels } = useApp();
   const all = useLabels();
   const [message, setMessage] = useState("");
   const input = useRef<HTMLInputElement>(null);
@@ -26,8 +26,10 @@ export function LabelsDialog({ open, close }: { open: boolean; close: () => void
         unknown,
         otherData,
       } = fromFile(await file.text(), sha, (id) => run.findTurn(id) !== undefined);
-      labels.merge(imported);
+      labels.offer(imported);
       const parts = [`Imported ${imported.size} labels.`];
+      const differ = labels.conflicts().length;
+      if (differ) parts.push(`${differ} differ from yours: choose above.`);
       if (unknown.length)
         parts.push(`${unknown.length} are of turns that this page does not have: ${unknown.slice(0, 3).join(", ")}.`);
       if (otherData) parts.push("They were made on other trajectories, so check that they fit.");
@@ -47,6 +49,7 @@ export function LabelsDialog({ open, close }: { open: boolean; close: () => void
           The browser does not let this page keep anything. Export your labels before you close it.
         </p>
       )}
+      <Conflicts close={close} />
       <p className="buttons">
         <button
           type="button"
@@ -80,19 +83,7 @@ export function LabelsDialog({ open, close }: { open: boolean; close: () => void
       <ul className="label-list">
         {[...all].map(([id, label]) => (
           <li key={id}>
-            <button
-              type="button"
-              className="link"
-              onClick={() => {
-                close();
-                go(inView(params, "turn", { turn: id }));
-              }}
-            >
-              {id}
-            </button>
-            {label.drop && <span className="tag drop-tag">drop</span>}
-            {label.accept.length > 0 && <span className="tag">accepts {label.accept.length} more</span>}
-            {label.note && <span className="quiet">{label.note}</span>}
+            <LabelLine id={id} label={label} close={close} />
           </li>
         ))}
       </ul>

@@ -4,7 +4,7 @@ export function Facts() {
   const { run } = useApp();
   return (
     <section aria-labelledby="facts-title" className="facts" data-testid="facts">
-      <h2 id="facts-title">The run</h2>
+      <h2 id="facts-title">{run.head.comparison ? "The comparison" : "The run"}</h2>
       <dl>
         {run.head.facts.map(([name, value]) => (
           <div key={name}>

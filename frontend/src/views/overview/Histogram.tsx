@@ -35,7 +35,8 @@ export function Histogram() {
     <section className="histogram" aria-labelledby="histogram-title" data-testid="histogram">
       <h2 id="histogram-title">Turns by pass rate</h2>
       <p className="quiet">
-        {run.sourceTitle(source)}. The solid part of a bar is pivots. Click a bar to see its turns only.
+        {run.sourceTitle(source)}. {run.head.comparison ? "" : "The solid part of a bar is pivots. "}Click a bar to see
+        its turns only.
       </p>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label="Histogram of pass rates; each bar is a filter">
         <defs>

@@ -1,21 +1,21 @@
 import { useMemo } from "react";
-import { compare, sortChanges } from "../../compare/changes";
+import { compare, mainPair, sortChanges } from "../../compare/changes";
 import { useApp } from "../../context";
 import { signed } from "../../data/rates";
 import { format, inView } from "../../route/route";
 import { Rate } from "../../ui/Rate";
 
-/** The largest loss and the largest gain of each comparison, so that nobody has to look for them. */
+/** The largest loss and the largest gain of each pair, the pair that Compare opens with first. */
 export function LargestChanges() {
   const { run, params } = useApp();
-  const rows = useMemo(
-    () =>
-      run.head.pairs.map(([before, after, title], pair) => {
-        const { changes } = compare(run, before, after);
-        return { pair, title, loss: sortChanges(changes, "loss")[0], gain: sortChanges(changes, "gain")[0] };
-      }),
-    [run],
-  );
+  const rows = useMemo(() => {
+    const main = mainPair(run);
+    const all = run.head.pairs.map(([before, after, title], pair) => {
+      const { changes } = compare(run, before, after);
+      return { pair, title, loss: sortChanges(changes, "loss")[0], gain: sortChanges(changes, "gain")[0] };
+    });
+    return all.sort((a, b) => Number(b.pair === main) - Number(a.pair === main));
+  }, [run]);
   if (rows.length === 0) return null;
   return (
     <section aria-labelledby="changes-title" className="largest">

@@ -1,4 +1,5 @@
 import { useApp } from "../../context";
+import { ComparisonOverview } from "../comparison/ComparisonOverview";
 import { Facts } from "./Facts";
 import { Histogram } from "./Histogram";
 import { LargestChanges } from "./LargestChanges";
@@ -11,6 +12,7 @@ export function Overview() {
     <>
       <h1 className="hidden">Overview of {run.head.run}</h1>
       <Welcome />
+      {run.head.comparison && <ComparisonOverview comparison={run.head.comparison} />}
       <div className="overview-top">
         {run.head.sources.length > 0 && <Histogram />}
         <div className="overview-side">

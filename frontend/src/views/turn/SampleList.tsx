@@ -24,6 +24,7 @@ export function SampleList({ action, turn }: { action: SampledAction; turn: numb
             <p className="sample-facts">
               <a href={format({ ...params, view: "turn", turn: run.turnId(turn), sample: number })}>Sample {number}</a>
               <span>{sample.tokens} tokens</span>
+              {sample.seed !== undefined && <span>seed {sample.seed}</span>}
               {sample.step !== null && <span>training step {sample.step}</span>}
               {sample.reward !== null && <span>reward {shortRate(sample.reward)}</span>}
               {sample.finish === "length" && <span className="tag warn">cut off</span>}

@@ -94,23 +94,23 @@ export function TurnHead({ turn }: { turn: number }) {
   );
 }
 
-/** The pass rate under every source that sampled the turn; a click shows its samples. */
+/** The pass rate under every source that sampled the turn, in a comparison under every policy; a click shows its samples. */
 function SourceRates({ turn }: { turn: number }) {
   const { run, source, params } = useApp();
   const sampled = run.head.sources
     .map((each, number) => ({ ...each, number }))
-    .filter(({ number }) => run.row(number, turn) >= 0);
+    .filter(({ number, draw }) => run.row(number, turn) >= 0 && draw === run.head.sources[source]?.draw);
   if (sampled.length < 2) return null;
   return (
     <ul className="source-rates" aria-label="Pass rate by source">
-      {sampled.map(({ name, title, number }) => (
+      {sampled.map(({ name, title, policy, number }) => (
         <li key={name}>
           <a
             href={format({ ...params, source: name, sample: "" })}
             aria-current={number === source ? "true" : undefined}
             data-testid={`rate-${name}`}
           >
-            {title} <Rate rate={run.rate(number, turn)} />
+            {policy ?? title} <Rate rate={run.rate(number, turn)} />
           </a>
         </li>
       ))}

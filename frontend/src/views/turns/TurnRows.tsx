@@ -45,9 +45,9 @@ export function TurnRows({ turns, columns }: { turns: number[]; columns: Column[
                 )}
                 {i === 0 && run.isPivot(turn) && <span className="tag pivot-tag">pivot</span>}
                 {i === 0 && labels.has(id) && <span className="tag">label</span>}
-                {i === 0 && snippet?.match && <SnippetLine snippet={snippet} />}
               </span>
             ))}
+            {snippet?.match && <SnippetLine snippet={snippet} />}
           </div>
         );
       })}
@@ -57,7 +57,7 @@ export function TurnRows({ turns, columns }: { turns: number[]; columns: Column[
 
 function SnippetLine({ snippet }: { snippet: Snippet }) {
   return (
-    <span className="snippet">
+    <span role="cell" className="snippet">
       <LogText text={snippet.before + snippet.match + snippet.after} />
     </span>
   );

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pivotrl.report.facts import rule_words
+from pivotrl.report.facts import COMPARISON, rule_words
 from pivotrl.report.sentences import duration, missing_stages, model_words
 from pivotrl.report.summary import read_manifests
 from pivotrl.runs.costs import cost_of
@@ -34,6 +34,15 @@ def facts_of(files: RunFiles, selection: str | None = None) -> list[tuple[str, s
 
 
 def missing_of(files: RunFiles) -> list[str]:
-    """A sentence on the stages that are not finished."""
+    """A sentence on the stages that are not finished, and one on a comparison, which has a page of its own."""
     missing = missing_stages(read_manifests(files.directory))
-    return [f"This run is not complete: {', '.join(missing)}. The page shows what is there so far."] if missing else []
+    told = (
+        ["Methods were compared in this directory too; `pivotrl view` with its folder trials shows that comparison."]
+        if (files.directory / COMPARISON).is_file()
+        else []
+    )
+    return (
+        told + [f"This run is not complete: {', '.join(missing)}. The page shows what is there so far."]
+        if missing
+        else []
+    )

@@ -31,7 +31,7 @@ def _candidates(sources: Sequence[Source], num_own: int) -> Iterator[Pair]:
     for before, old in own:
         for after, new in enumerate(sources[num_own:], start=num_own):
             if new.name.endswith(f": {old.name}"):
-                yield before, after, f"{old.title} → {new.title}"
+                yield before, after, f"{old.run} → {new.run}: {old.title}"
 
 
 def _is_later(old: Source, new: Source) -> bool:

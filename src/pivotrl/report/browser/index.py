@@ -9,12 +9,14 @@ from typing import Any
 from pivotrl.records import Action, Trajectory
 from pivotrl.report.browser.packing import Place
 from pivotrl.report.browser.samples import Draws, Summary
+from pivotrl.report.browser.shortening import clipped, short_act
 from pivotrl.report.wavering import written
 from pivotrl.selection.actions import MESSAGE, tools_called
 
 _MAX_CLUSTERS = 500
+_MIN_CLUSTERS = 50
+"""Of each source, if so many sources share the page that fewer than this would be left to each."""
 _MAX_CLUSTER_TURNS = 1000
-_MAX_ACTION = 600
 
 Columns = dict[str, list[Any]]
 
@@ -40,8 +42,10 @@ class Numbers:
 class _Cluster:
     source: int
     tool: int
-    action: str
     reason: int
+    act: dict[str, Any]
+    text: str
+    """As sampled, if no action could be read from it."""
     count: int = 0
     turns: list[int] = field(default_factory=list)
 
@@ -114,8 +118,10 @@ class Index:
             key = source, hashlib.sha256(f"{tool}\0{drawn.verdict.reason}\0{text}".encode()).digest()[:16]
             cluster = self._clusters.get(key)
             if cluster is None:
-                short = text if len(text) <= _MAX_ACTION else f"{text[: _MAX_ACTION - 1]}…"
-                cluster = self._clusters[key] = _Cluster(source, tool, short, self.codes(drawn.verdict.reason))
+                action = drawn.completion.action
+                shown = {"act": short_act(action), "text": clipped(text) if action.is_empty else ""}
+                reason = self.codes(drawn.verdict.reason)
+                cluster = self._clusters[key] = _Cluster(source, tool, reason, **shown)
             cluster.count += 1
             if not cluster.turns or cluster.turns[-1] != turn:
                 cluster.turns.append(turn)
@@ -125,15 +131,24 @@ class Index:
         return set(self._results[source]["turn"])
 
     def as_json(self) -> dict[str, Any]:
-        ordered = sorted(self._clusters.values(), key=lambda cluster: -cluster.count)
         return {
             "trajectories": self._trajectories,
             "tools": list(self.tools),
             "codes": list(self.codes),
             "turns": self._turns,
             "results": self._results,
-            "clusters": [cluster.as_json() for cluster in ordered[:_MAX_CLUSTERS]],
+            "clusters": [cluster.as_json() for cluster in self._commonest()],
         }
+
+    def _commonest(self) -> list[_Cluster]:
+        """Clusters with the highest counts, so many of each source; the commonest first."""
+        left = [max(_MIN_CLUSTERS, _MAX_CLUSTERS // max(1, len(self._results)))] * len(self._results)
+        kept = []
+        for cluster in sorted(self._clusters.values(), key=lambda cluster: -cluster.count):
+            if left[cluster.source]:
+                left[cluster.source] -= 1
+                kept.append(cluster)
+        return kept
 
     def _tool(self, action: Action) -> int:
         name = tools_called(action)

@@ -43,7 +43,7 @@ def join(files: RunFiles, directory: Path) -> Other:
     found = sources_of(others)
     name = directory.resolve().name
     sources = [
-        dataclasses.replace(source, name=f"run {name}: {source.name}", title=f"{name}: {source.title}", trained={})
+        dataclasses.replace(source, name=f"run {name}: {source.name}", run=name, trained={})
         for source in found
         if not source.episodes
     ]

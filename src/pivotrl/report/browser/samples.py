@@ -35,6 +35,8 @@ class Drawn:
     step: int | None = None
     num_tokens: int | None = None
     """Where the completion does not have its tokens."""
+    seed: int | None = None
+    """Of the training whose policy drew it, where several were trained alike."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,8 @@ def _sample(drawn: Drawn, text: str, heat: Heat | None) -> dict[str, Any]:
         "step": drawn.step,
         "reward": drawn.verdict.reward,
     }
+    if drawn.seed is not None:
+        found["seed"] = drawn.seed
     if completion.text != text:
         found["text"] = completion.text
     if heat is not None and completion.token_ids_T:

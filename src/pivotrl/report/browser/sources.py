@@ -48,9 +48,19 @@ class Source:
     """Turn id -> steps that used it, of a training."""
     old: bool = False
     """Made by a version that kept the first sample of each turn alone."""
+    run: str = ""
+    """Its name, where two runs are on the page."""
+    policy: str = ""
+    draw: str = ""
+    """In a comparison: who was sampled, and how."""
+
+    @property
+    def full_title(self) -> str:
+        return f"{self.run}: {self.title}" if self.run else self.title
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "title": self.title, "kind": self.kind}
+        found = {"name": self.name, "title": self.full_title, "kind": self.kind}
+        return found | ({"policy": self.policy, "draw": self.draw} if self.policy else {})
 
 
 def sources_of(files: RunFiles, evaluations: Sequence[str] | None = None) -> list[Source]:
@@ -123,7 +133,7 @@ def _evaluated(files: RunFiles, stage: str, name: str, title: str) -> Iterator[S
     for temperature, keys in by_temperature.items():
 
         def draws(turn: Turn, keys: Mapping[str, str] = keys) -> Draws | None:
-            return _judged(turn, file.get(keys[turn.id])) if turn.id in keys else None
+            return judged(turn, file.get(keys[turn.id])) if turn.id in keys else None
 
         yield Source(
             f"evaluation/{name}{_at(temperature)}",
@@ -141,7 +151,7 @@ def _at(temperature: float | None) -> str:
     return "" if temperature is None else f"@{temperature:g}"
 
 
-def _judged(turn: Turn, result: TurnResult) -> Draws:
+def judged(turn: Turn, result: TurnResult) -> Draws:
     """Of a result that kept its first sample alone, the counts follow from the mean where every sample was right or
     wrong, with as few samples without a verdict as fit the mean."""
     if result.completions_G:

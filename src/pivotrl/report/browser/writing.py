@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pivotrl.reading.alternatives import with_alternatives
 from pivotrl.records import Label
 from pivotrl.report.browser import words
 from pivotrl.report.browser.about import facts_of, missing_of
-from pivotrl.report.browser.comparing import pairs_of
+from pivotrl.report.browser.comparing import Pair, pairs_of
 from pivotrl.report.browser.filling import Filling
 from pivotrl.report.browser.index import Index
 from pivotrl.report.browser.joining import join
@@ -35,7 +36,7 @@ class ViewOptions:
     selection: str | None = None
     """Name of the selection whose pivots are marked; default is the run's selection."""
     evaluation: tuple[str, ...] | None = None
-    """Evaluations to show, by name; default is all."""
+    """Evaluations to show, by name; default is all. Of a comparison: policies, such as pivots/0.0001/40."""
     against: Path | None = None
     """Another run, whose samples at the same turns are shown beside those of this one."""
     tokens: bool = False
@@ -81,13 +82,13 @@ def view_data(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, Any], list[str]]:
     """(head, packed chunks) of the page, as :func:`write_view`."""
-    from pivotrl import __version__
-
     files = RunFiles(Path(directory))
     if options.selection is not None:
         files.finished(selection_stage(options.selection))
     own = sources_of(files, options.evaluation)
     other = join(files, options.against) if options.against else None
+    if other:
+        own = [dataclasses.replace(source, run=files.directory.resolve().name) for source in own]
     sources = [*own, *(other.sources if other else ())]
     chunks, views = Chunks(), views or Views()
     prompts = Prompts(prompting, chunks) if isinstance(prompting, Prompting) else None
@@ -126,24 +127,56 @@ def view_data(
             if options.tokens and not heat
             else []
         ),
-        *(f"{source.title}: the run kept the first sample of each turn alone." for source in sources if source.old),
+        *(
+            f"{source.full_title}: the run kept the first sample of each turn alone."
+            for source in sources
+            if source.old
+        ),
         *(prompts.notices() if prompts else ()),
         *(other.notices if other else ()),
         *views.notices,
     ]
-    codes = list(filling.index.codes)
+    return assembled(
+        filling,
+        run=files.directory.resolve().name,
+        facts=facts_of(files, options.selection),
+        trajectories_sha256=files.sha256("trajectories.jsonl"),
+        pairs=pairs_of(sources, filling.index, len(own)),
+        notices=notices,
+        labels=labels,
+    )
+
+
+def assembled(
+    filling: Filling,
+    *,
+    run: str,
+    facts: Sequence[tuple[str, str]],
+    trajectories_sha256: str,
+    pairs: Sequence[Pair],
+    notices: Sequence[str],
+    labels: Iterable[Label] = (),
+    **more: Any,
+) -> tuple[dict[str, Any], list[str]]:
+    """(head, packed chunks) of a page whose turns are all filled in.
+
+    Args:
+        more: further entries of the head.
+    """
+    from pivotrl import __version__
+
     head = {
         "format": FORMAT,
-        "run": files.directory.resolve().name,
+        "run": run,
         "made_with": __version__,
-        "facts": facts_of(files, options.selection),
-        "trajectories_sha256": files.sha256("trajectories.jsonl"),
-        "sources": [source.as_json() for source in sources],
-        "pairs": pairs_of(sources, filling.index, len(own)),
-        "explain": {"reasons": words.reasons(codes), "statuses": words.STATUSES},
-        "heat": heat.channels if heat else [],
+        "facts": facts,
+        "trajectories_sha256": trajectories_sha256,
+        "sources": [source.as_json() for source in filling.sources],
+        "pairs": pairs,
+        "explain": {"reasons": words.reasons(filling.index.codes), "statuses": words.STATUSES},
+        "heat": filling.heat.channels if filling.heat else [],
         "notices": notices,
         "labels": [label.model_dump(mode="json", exclude_defaults=True) for label in labels],
     }
-    packed = chunks.finish(filling.index.as_json())
-    return head | {"chunks": len(packed)}, packed
+    packed = filling.chunks.finish(filling.index.as_json())
+    return head | more | {"chunks": len(packed)}, packed
