@@ -42,7 +42,7 @@ def resolve_products(products: Products, model: Any) -> Products:
     if products == "plain":
         return products
     fitting = model.device.type == "cpu" and model.dtype == torch.float32
-    if not fitting or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if not fitting or not torch.backends.mkldnn.is_available():
         if products != "auto":
             raise InputError(f"products={products!r} needs float32 weights on a CPU that oneDNN serves; give 'auto'")
         return "plain"
@@ -91,7 +91,7 @@ def computing_by(products: Products, model: Any) -> Iterator[None]:
     layers, output = _layers(model), model.get_output_embeddings()
     for layer in layers:
         half = products == "bfloat16" and layer is not output
-        layer.forward = _Product(layer, torch.bfloat16 if half else torch.float32)  # type: ignore[method-assign]
+        layer.forward = _Product(layer, torch.bfloat16 if half else torch.float32)  # type: ignore[assignment]
     try:
         yield
     finally:
