@@ -47,25 +47,25 @@ def resolve_products(products: Products, model: Any) -> Products:
             raise InputError(f"products={products!r} needs float32 weights on a CPU that oneDNN serves; give 'auto'")
         return "plain"
     packed, bfloat16 = speeds()
-    _logger.info("products against PyTorch's: packed %.2f times as fast, bfloat16 %.2f times", packed, bfloat16)
-    if products == "bfloat16" and bfloat16 < 1.0:
-        _logger.warning("bfloat16 products are slower than float32 on this processor (%.2f times as fast)", bfloat16)
-    if products != "auto":
-        return products
-    size = sum(layer.weight.nbytes for layer in _layers(model))
-    return "packed" if packed >= _MUCH_FASTER and size <= budget(model) // 2 else "plain"  # the rest is for trunks
+    if products == "auto":
+        size = sum(layer.weight.nbytes for layer in _layers(model))
+        fast = packed >= _MUCH_FASTER and size <= budget(model) // 2  # the other half is for trunks
+        products = "packed" if fast else "plain"
+    found = "products of sampling: %s (against PyTorch's, packed is %.2f times as fast, bfloat16 %.2f times)"
+    slow = products == "bfloat16" and bfloat16 < 1.0
+    _logger.log(logging.WARNING if slow else logging.INFO, found, products, packed, bfloat16)
+    return products
 
 
 @functools.cache
 @torch.no_grad()
 def speeds() -> tuple[float, float]:
     """How many times as fast as PyTorch's fp32 product a packed fp32 and a packed bf16 one are, at 512 rows."""
-    rows, weight = torch.ones(512, 576), torch.ones(1536, 576)
-    packed, half = (
-        _Product(torch.nn.Linear(576, 1536), torch.float32),
-        _Product(torch.nn.Linear(576, 1536), torch.bfloat16),
-    )
-    own = _seconds(lambda: torch.nn.functional.linear(rows, weight))
+    with torch.random.fork_rng(devices=[]):
+        layer = torch.nn.Linear(576, 1536)
+    rows = torch.ones(512, 576)
+    packed, half = (_Product(layer, dtype) for dtype in (torch.float32, torch.bfloat16))
+    own = _seconds(lambda: layer(rows))
     return own / _seconds(lambda: packed(rows)), own / _seconds(lambda: half(rows))
 
 
