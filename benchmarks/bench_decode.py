@@ -10,6 +10,7 @@ new trunk, so that no prefix cache lives on from the one before.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,11 +25,17 @@ from peers import continuous_batching, generate, pivotrl_sampler, vllm_server
 
 CONTESTANTS: dict[str, tuple[Callable[[Any, Any], generate.Draw], flop_model.Prefill]] = {
     "pivotrl": (pivotrl_sampler.prepare, "trunk"),
+    "pivotrl-plain": (functools.partial(pivotrl_sampler.prepare, products="plain"), "trunk"),
+    "pivotrl-packed": (functools.partial(pivotrl_sampler.prepare, products="packed"), "trunk"),
+    "pivotrl-bfloat16": (functools.partial(pivotrl_sampler.prepare, products="bfloat16"), "trunk"),
     "generate": (generate.prepare, "groups"),
     "generate-expanded": (generate.prepare_expanded, "rows"),
     "continuous-batching": (continuous_batching.prepare, "trunk"),
     "vllm": (vllm_server.prepare, "trunk"),
 }
+
+_NOT_COUNTED = ("pivotrl", "pivotrl-packed", "pivotrl-bfloat16", "vllm")
+"""Products outside PyTorch's own, or perhaps: counting FLOPs would miss them."""
 
 
 def contestants(names: Sequence[str], load: loads.Load, setting: common.Setting) -> list[contest.Contestant]:
@@ -54,7 +61,7 @@ def contestants(names: Sequence[str], load: loads.Load, setting: common.Setting)
             name,
             maker(name),
             flop_model.sampling_flops(CONTESTANTS[name][1], sizes, costs),
-            countable=name != "vllm",
+            countable=name not in _NOT_COUNTED,
         )
         for name in names
     ]

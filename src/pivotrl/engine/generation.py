@@ -8,6 +8,7 @@ from typing import Any
 
 from pivotrl.engine.episode_trunks import EpisodeTrunks
 from pivotrl.engine.memory import rows_that_fit, trunk_bytes
+from pivotrl.engine.products import Products, computing_by
 from pivotrl.engine.sampling import draw, num_prefilled
 from pivotrl.protocols.tokens import Generated
 from pivotrl.records import Sampling
@@ -23,6 +24,7 @@ class LocalGenerator:
         way: how prompts are shared, see :func:`pivotrl.engine.executors.choosing.choose_sampler`.
         batch_rows: samples that decode together; None takes as many as fit.
         trunks: keys and values of running episodes; they are dropped when other weights draw.
+        products: how the linear layers compute, resolved.
     """
 
     def __init__(
@@ -35,11 +37,12 @@ class LocalGenerator:
         way: str,
         batch_rows: int | None = None,
         trunks: EpisodeTrunks | None = None,
+        products: Products = "plain",
     ) -> None:
         self._acting, self._trained = acting, trained
         self.trunks = trunks or EpisodeTrunks(trunk_bytes(trained))
         self.identity, self.max_context = identity, max_context
-        self.way, self.batch_rows = way, batch_rows
+        self.way, self.batch_rows, self.products = way, batch_rows, products
 
     def drawing_from(self, acting: Callable[[], AbstractContextManager[Any]]) -> LocalGenerator:
         """The same generator over other weights of the same model, such as its reference."""
@@ -51,6 +54,7 @@ class LocalGenerator:
             way=self.way,
             batch_rows=self.batch_rows,
             trunks=self.trunks,
+            products=self.products,
         )
 
     def keeping(self) -> AbstractContextManager[None]:
@@ -67,7 +71,7 @@ class LocalGenerator:
         first: int = 0,
     ) -> Iterator[Generated]:
         rows = self.batch_rows or rows_that_fit(self._trained, sampling.max_tokens)
-        with self._acting() as model:
+        with self._acting() as model, computing_by(self.products, model):
             groups = draw(
                 model,
                 prompts,

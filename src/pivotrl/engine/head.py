@@ -20,8 +20,8 @@ _LOGITS_AT_ONCE = 1 << 24
 class Head:
     """The output layer of a model: logits = softcap(scale * (hidden @ weight.T + bias))."""
 
+    layer: Any
     weight: Tensor
-    bias: Tensor | None
     scale: float
     softcap: float | None
 
@@ -30,11 +30,11 @@ class Head:
         config, layer = model.config.get_text_config(), model.get_output_embeddings()
         scale = float(getattr(config, "logit_scale", None) or getattr(config, "lm_head_multiplier", None) or 1.0)
         scale /= float(getattr(config, "logits_scaling", None) or 1.0)
-        return cls(layer.weight, layer.bias, scale, getattr(config, "final_logit_softcapping", None))
+        return cls(layer, layer.weight, scale, getattr(config, "final_logit_softcapping", None))
 
     def logits(self, hidden_UD: Tensor) -> Tensor:
         """[U, V] in fp32 (fp64 for fp64)."""
-        logits = torch.nn.functional.linear(hidden_UD, self.weight, self.bias)
+        logits: Tensor = self.layer(hidden_UD)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.scale != 1.0:
             logits = logits * self.scale

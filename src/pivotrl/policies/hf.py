@@ -7,6 +7,7 @@ This file only assembles the parts: turns to token ids and back (:mod:`pivotrl.a
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,14 +27,20 @@ from pivotrl.engine.loading import Dtype, load_model, refusing, resolve_device, 
 from pivotrl.engine.low_rank import LowRank
 from pivotrl.engine.policy_folder import write_policy
 from pivotrl.engine.policy_readme import Origin, Prompts
+from pivotrl.engine.products import Products, resolve_products
 from pivotrl.engine.texts import scored_ids
 from pivotrl.engine.weights import Weights
 from pivotrl.options import AtLeast0, AtLeast1, Seed, check_arguments
 from pivotrl.plugins.describing import spec_text
+from pivotrl.protocols import TrainingGroup, UpdateOptions
 from pivotrl.rendering import DATE, Renderer
 
 _NOT_IN_TEXT = ("self", "__class__", "model", "adapter")
 """Left out of the policy's spec; the command line has separate options for the last two."""
+
+
+_IMPORTANCE_CAP = 2.0
+"""Of samples from rounded weights, where the user gives none."""
 
 
 class Policy(LearningActor):
@@ -54,6 +61,10 @@ class Policy(LearningActor):
             what fits, see :mod:`pivotrl.engine.memory`.
         executor: how common prefixes are shared (docs/engine.md); ``auto`` takes the fastest way that reproduces this
             model's own numbers.
+        products: how sampling on the CPU multiplies (docs/engine.md). ``plain``: PyTorch's own products. ``packed``:
+            oneDNN's, with the same numbers up to rounding. ``auto``: ``packed`` where it is much faster, otherwise
+            ``plain``. ``bfloat16``: weights and inputs of the layers below the output are rounded to bf16; the samples
+            then carry that in their identity, and updates weigh them with ``importance_cap`` 2 unless another is given.
         trainable: False keeps no optimizer and no adapter (a frozen reference).
         seed: seed of the adapter's initialisation.
         export: what :meth:`export` writes. ``adapter``: with LoRA, one adapter if it can hold everything that was
@@ -84,6 +95,7 @@ class Policy(LearningActor):
         batch_rows: AtLeast1 | None = None,
         pass_tokens: AtLeast1 | None = None,
         executor: ExecutorName = "auto",
+        products: Products = "auto",
         trainable: bool = True,
         seed: Seed = 0,
         export: Literal["adapter", "merged"] = "adapter",
@@ -117,9 +129,19 @@ class Policy(LearningActor):
             way = choose_sampler(learner.executor.name, self.weights.model)
         self.model = self.weights.model
         facts = {**facts, "dtype": str(self.model.dtype)}
+        chosen = resolve_products(products, loaded)
+        if chosen == "bfloat16":  # the others differ by rounding only
+            facts["products"] = chosen
         generator = LocalGenerator(
-            self.weights.folded, self.model, identity=facts, max_context=context, way=way, batch_rows=batch_rows
+            self.weights.folded,
+            self.model,
+            identity=facts,
+            max_context=context,
+            way=way,
+            batch_rows=batch_rows,
+            products=chosen,
         )
+        self._rounds_samples = chosen == "bfloat16"
         super().__init__(renderer, generator, learner)
         # The reference policy acts in the same way, with the frozen weights of the KL term.
         self.reference = Actor(renderer, generator.drawing_from(self.weights.reference))
@@ -135,6 +157,12 @@ class Policy(LearningActor):
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": str(self.device),
         }
+
+    def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
+        """See :class:`pivotrl.acting.LearningActor`. Samples of rounded weights get importance weights."""
+        if self._rounds_samples and options.objective == "policy_gradient" and options.importance_cap is None:
+            options = dataclasses.replace(options, importance_cap=_IMPORTANCE_CAP)
+        return super().update(groups, learning_rate, options)
 
     def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
         """See :class:`pivotrl.protocols.Policy`; :func:`pivotrl.engine.texts.scored_ids` chooses the scored tokens.
