@@ -30,6 +30,8 @@ from pivotrl.seeding import uniforms
 
 _PREFILLED_TOGETHER = 8192
 """Prompt tokens of one forest."""
+_EXPECTED = 1024
+"""Tokens of a sample for which room is reserved; a request often allows many more than its sample takes."""
 
 
 @dataclass
@@ -81,9 +83,9 @@ class _SideBySide:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """As :meth:`DecodePass.attend`, each group for its own rows."""
-        parts = zip(*(tensor.split(self.counts, dim=2) for tensor in (query, key, value)), strict=True)
-        found = [state.attend(layer, *own, scale, window) for state, own in zip(self._states, parts, strict=True)]
-        return torch.cat(found, dim=2)
+        queries, keys, values = (tensor.split(self.counts, dim=2) for tensor in (query, key, value))
+        parts = zip(self._states, queries, keys, values, strict=True)
+        return torch.cat([state.attend(layer, q, k, v, scale, window) for state, q, k, v in parts], dim=2)
 
 
 class LiveBatch:
@@ -119,15 +121,17 @@ class LiveBatch:
     def _rows(self) -> list[_Row]:
         return [row for group in self._groups for row in group.rows]
 
-    def fits(self, ask: Ask) -> bool:
+    def fits(self, asks: Sequence[Ask]) -> bool:
         growing = [row.ask for row in self._rows if row.is_alive]
-        if not growing:
+        if not growing and len(asks) == 1:
             return True
-        num_bytes = self._bytes_of(ask) + sum(self._bytes_of(other) / other.num_samples for other in growing)
-        return len(growing) + ask.num_samples <= self._max_rows and num_bytes <= self._max_bytes
+        num_rows = len(growing) + sum(ask.num_samples for ask in asks)
+        num_bytes = sum(map(self._bytes_of, asks)) + sum(self._bytes_of(ask) / ask.num_samples for ask in growing)
+        return num_rows <= self._max_rows and num_bytes <= self._max_bytes
 
     def _bytes_of(self, ask: Ask) -> int:
-        return (len(ask.prompt) + ask.num_samples * ask.sampling.max_tokens) * self._bytes_per_token
+        new = ask.num_samples * min(ask.sampling.max_tokens, _EXPECTED)
+        return (len(ask.prompt) + new) * self._bytes_per_token
 
     @torch.no_grad()
     def admit(self, asks: Mapping[str, Ask]) -> Mapping[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -60,8 +60,8 @@ class LiveModel(Protocol):
         """Whether any sample grows."""
         ...
 
-    def fits(self, ask: Ask) -> bool:
-        """Whether there is room for it now. One request always fits where nothing grows."""
+    def fits(self, asks: Sequence[Ask]) -> bool:
+        """Whether there is room for them now. One alone always fits where nothing grows."""
         ...
 
     def admit(self, asks: Mapping[str, Ask]) -> Mapping[str, int]:
