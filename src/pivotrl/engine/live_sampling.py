@@ -8,12 +8,12 @@ Suffixes: _N rows, one for each sample that grows, _V vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,9 +24,9 @@ from pivotrl.engine.forest import SortedSequences, micro_batches
 from pivotrl.engine.head import Head
 from pivotrl.engine.memory import budget, cached_bytes_per_token, rows_that_fit
 from pivotrl.engine.prefilling import Prefilled, prefill
-from pivotrl.engine.token_choice import choose
+from pivotrl.engine.token_choice import race
 from pivotrl.protocols.live import Ask, Finish, LiveToken, News
-from pivotrl.seeding import uniforms
+from pivotrl.seeding import race_times
 
 _PREFILLED_TOGETHER = 8192
 """Prompt tokens of one forest."""
@@ -46,8 +46,9 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     is_alive: bool = True
 
-    def __post_init__(self) -> None:
-        self.uniforms = uniforms(self.ask.sampling.seed, "", self.sample, self.ask.sampling.max_tokens)
+    def times(self, num_tokens: int) -> Any:
+        """The random numbers of its next token."""
+        return race_times(self.ask.sampling.seed, self.sample, len(self.tokens), num_tokens)
 
     @property
     def finish(self) -> Finish | None:
@@ -172,6 +173,8 @@ class LiveBatch:
     @torch.no_grad()
     def step(self) -> Mapping[str, list[News]]:
         """One token for every row."""
+        if not self._groups:
+            return {}
         news: dict[str, list[News]] = defaultdict(list)
         chosen = self._choose()
         for group in self._groups:
@@ -220,12 +223,12 @@ class LiveBatch:
                 alike[sampling.temperature, sampling.top_p, sampling.top_k, row.ask.num_top].append(number)
         for numbers in alike.values():
             first, own_NV = rows[numbers[0]].ask, logits_NV[numbers]
-            drawn = [rows[number].uniforms[len(rows[number].tokens)] for number in numbers]
-            uniform_N = torch.tensor(drawn, dtype=torch.float64, device=own_NV.device)
-            token_N, sampled_N = choose(own_NV, uniform_N, first.sampling)
-            told = _told(own_NV, token_N, first.num_top)
-            for number, token, logprob, more in zip(numbers, token_N.tolist(), sampled_N.tolist(), told, strict=True):
-                found[number] = LiveToken(token, *more) if math.isfinite(logprob) else None
+            is_greedy = first.sampling.temperature == 0.0
+            times = [rows[number].times(0 if is_greedy else own_NV.shape[1]) for number in numbers]
+            token_N = race(own_NV, torch.from_numpy(np.stack(times)).to(own_NV.device), first.sampling)
+            told, finite = _told(own_NV, token_N, first.num_top), torch.isfinite(own_NV.float().logsumexp(-1)).tolist()
+            for number, token, more, is_finite in zip(numbers, token_N.tolist(), told, finite, strict=True):
+                found[number] = LiveToken(token, *more) if is_finite else None
         return iter(found)
 
 

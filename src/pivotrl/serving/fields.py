@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 from collections.abc import Mapping
@@ -104,7 +105,7 @@ class Fields:
             if name not in NEUTRAL:
                 raise Refused(f"unknown field {name!r}; leave it out", param=name, code="unknown_parameter")
             if not any(_equal(value, neutral) for neutral in NEUTRAL[name]):
-                allowed = " or ".join(map(repr, NEUTRAL[name]))
+                allowed = " or ".join(map(json.dumps, NEUTRAL[name]))
                 raise not_supported(name, f"give {allowed} or leave it out" if allowed else "leave it out")
 
     def raw(self, name: str) -> Any:
