@@ -90,7 +90,7 @@ def test_greedy_samples_are_those_of_the_sampler(policy: Policy) -> None:
 def test_samples_have_the_distribution_of_the_sampler() -> None:
     sampling, number = Sampling(temperature=0.7, top_k=4, top_p=0.95), 4000
     logits_NV = torch.tensor([[2.0, 1.5, 0.3, -1.0, 1.0, 0.0]]).expand(number, -1)
-    times = torch.from_numpy(np.stack([race_times(1, 0, place, 6) for place in range(number)]))
+    times = torch.from_numpy(np.stack([race_times(1, "", 0, place, 6) for place in range(number)]))
     shares = torch.bincount(race(logits_NV, times, sampling), minlength=6) / number
     assert shares.tolist() == pytest.approx(processed(logits_NV[:1], sampling).exp()[0].tolist(), abs=0.03)
 

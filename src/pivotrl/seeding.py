@@ -15,9 +15,9 @@ def uniforms(seed: int, turn_id: str, index: int, count: int) -> npt.NDArray[np.
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little"))).random(count)
 
 
-def race_times(seed: int, index: int, place: int, count: int) -> npt.NDArray[np.float32]:
-    """``count`` standard exponential numbers that depend on (seed, sample index, place in the sample) alone."""
-    digest = hashlib.sha256(f"race/{seed}/{index}/{place}".encode()).digest()
+def race_times(seed: int, key: str, index: int, place: int, count: int) -> npt.NDArray[np.float32]:
+    """``count`` standard exponential numbers that depend on (seed, key, sample index, place in the sample) alone."""
+    digest = hashlib.sha256(f"race/{seed}/{key}/{index}/{place}".encode()).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
     return generator.standard_exponential(count, dtype=np.float32)
 

@@ -8,6 +8,7 @@ Suffixes: _N rows, one for each sample that grows, _V vocabulary.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class _Row:
 
     key: str
     ask: Ask
+    prompt_sha256: str
     sample: int
     leaf: int
     """The segment that it continues."""
@@ -47,8 +49,9 @@ class _Row:
     is_alive: bool = True
 
     def times(self, num_tokens: int) -> Any:
-        """The random numbers of its next token."""
-        return race_times(self.ask.sampling.seed, self.sample, len(self.tokens), num_tokens)
+        """The random numbers of its next token. They depend on the prompt too: clients send one seed with all of them,
+        and their samples must not go together."""
+        return race_times(self.ask.sampling.seed, self.prompt_sha256, self.sample, len(self.tokens), num_tokens)
 
     @property
     def finish(self) -> Finish | None:
@@ -145,11 +148,10 @@ class LiveBatch:
             for batch in micro_batches(sequences, _PREFILLED_TOGETHER, known=[found.num_tokens for found in known]):
                 start = prefill(self._base, batch, known[low : low + len(batch)])
                 low += len(batch)
-                rows = [
-                    _Row(keys[original], asks[keys[original]], sample, start.leaves_N[number])
-                    for number, original in enumerate(batch.order)
-                    for sample in range(asks[keys[original]].num_samples)
-                ]
+                rows = list[_Row]()
+                for key, ids, leaf in zip(map(keys.__getitem__, batch.order), batch.ids, start.leaves_N, strict=True):
+                    sha256, ask = hashlib.sha256(ids.tobytes()).hexdigest(), asks[key]
+                    rows += [_Row(key, ask, sha256, sample, leaf) for sample in range(ask.num_samples)]
                 groups.append(self._group(start, rows))
         except torch.OutOfMemoryError:
             self.trunks.shrink()
