@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -11,20 +12,76 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 
+from pivotrl.protocols.live import Ask, Finish, LiveToken, News
+from pivotrl.rendering import Renderer
 from pivotrl.serving.app import Endpoint
 from pivotrl.serving.choosing import choose
 from pivotrl.serving.loading import load
+from pivotrl.serving.local import LocalBackend
 from pivotrl.serving.options import ServeOptions
 from pivotrl.serving.served import Served
 
 OWN = ServeOptions(engine="own")
+
+
+class Scripted:
+    """A live model that says one text after the other, whatever it is asked; a token a step."""
+
+    def __init__(self, renderer: Renderer, texts: Sequence[str]) -> None:
+        self._end_id = renderer.end_id
+        ids = [renderer.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+        self._left = [(*own, self._end_id) for own in ids]
+        self._growing: dict[str, list[Sequence[int]]] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._growing)
+
+    def fits(self, asks: Sequence[Ask]) -> bool:
+        return True
+
+    def admit(self, asks: Mapping[str, Ask]) -> Mapping[str, int]:
+        for key, ask in asks.items():
+            self._growing[key] = [self._left.pop(0)[: ask.sampling.max_tokens] for _ in range(ask.num_samples)]
+        return dict.fromkeys(asks, 0)
+
+    def step(self) -> Mapping[str, list[News]]:
+        told: dict[str, list[News]] = {}
+        for key, samples in list(self._growing.items()):
+            rest = [sample[1:] for sample in samples]
+            told[key] = [
+                News(number, (LiveToken(sample[0], -0.5),), None if sample[1:] else self._finish(sample[0]))
+                for number, sample in enumerate(samples)
+                if sample
+            ]
+            self._growing[key] = rest
+            if not any(rest):
+                del self._growing[key]
+        return told
+
+    def _finish(self, last: int) -> Finish:
+        return "stop" if last == self._end_id else "length"
+
+    def cancel(self, key: str) -> None:
+        self._growing.pop(key, None)
+
+
+@contextlib.contextmanager
+def scripted(model: Served, *texts: str) -> Iterator[str]:
+    """The address of a model with the same renderer that says these texts."""
+    backend = LocalBackend(Scripted(model.renderer, texts))
+    try:
+        with serving([dataclasses.replace(model, backend=backend)]) as (address, _):
+            yield address
+    finally:
+        backend.close()
 
 
 def models_of(folder: Path, name: str = "m", **more: Any) -> list[Served]:
@@ -77,8 +134,11 @@ class Process:
         return self.process.returncode, told
 
 
+_CLIENT = httpx.Client(timeout=120, trust_env=False, limits=httpx.Limits(max_connections=None))
+
+
 def post(url: str, path: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{url}/{path}", json={"model": "m", **body}, timeout=120, trust_env=False)
+    return _CLIENT.post(f"{url}/{path}", json={"model": "m", **body})
 
 
 def said(url: str, text: str, **more: Any) -> dict[str, Any]:
