@@ -74,11 +74,11 @@ class Scripted:
 
 
 @contextlib.contextmanager
-def scripted(model: Served, *texts: str) -> Iterator[str]:
+def scripted(model: Served, *texts: str, **limits: Any) -> Iterator[str]:
     """The address of a model with the same renderer that says these texts."""
     backend = LocalBackend(Scripted(model.renderer, texts))
     try:
-        with serving([dataclasses.replace(model, backend=backend)]) as (address, _):
+        with serving([dataclasses.replace(model, backend=backend)], **limits) as (address, _):
             yield address
     finally:
         backend.close()

@@ -6,7 +6,10 @@ Run alone: python -m pytest tests/test_serving_clients.py
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +79,28 @@ def test_a_streamed_call_never_shows_as_text(model: Served) -> None:
         plain = [part.choices[0] for part in ask(url, tools=[WEATHER], stream=True)]
         assert "".join(part.delta.content or "" for part in plain) == texts[1]
         assert sum(bool(part.delta.content) for part in plain) > 5
+
+
+def test_the_clients_own_helper_puts_a_streamed_message_together(model: Served) -> None:
+    client_options: Any = {"api_key": "none", "max_retries": 0}
+    with scripted(model, f"I look. {CALL % 'Oslo'}") as url, openai.OpenAI(base_url=url, **client_options) as client:
+        with client.chat.completions.stream(model="m", messages=USER, tools=[WEATHER]) as stream:
+            message = stream.get_final_completion().choices[0].message
+        assert message.content == "I look." and message.tool_calls
+        assert json.loads(message.tool_calls[0].function.arguments) == {"city": "Oslo"}
+
+
+@pytest.mark.slow
+def test_litellm_understands_it(model: Served) -> None:
+    python = os.environ.get("LITELLM_PYTHON", "")
+    if not Path(python).is_file():
+        pytest.skip("set LITELLM_PYTHON to the interpreter of an environment with LiteLLM (make test-serving)")
+    two = f"{CALL % 'Oslo'}\n{CALL % 'Rome'}"
+    program = Path(__file__).with_name("litellm_contract.py")
+    with scripted(model, "It rains.", "It rains.", two, two, "It rains.", api_key="secret") as url:
+        words = [python, str(program), url, "secret"]
+        done = subprocess.run(words, capture_output=True, text=True, env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"})
+    assert done.stdout.strip().endswith("ok"), done.stderr
 
 
 def test_a_malformed_call_is_text_with_the_parsers_reason(model: Served) -> None:

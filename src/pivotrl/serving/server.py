@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import signal
 import socket
 import warnings
@@ -85,9 +86,10 @@ def run(app: Any, bound: socket.socket, ready: Callable[[], None], ending: Calla
 
 async def _run(server: _Server, bound: socket.socket, ready: Callable[[], None], ending: Callable[[], None]) -> None:
     def stop(number: int) -> None:
-        if server.should_exit:
-            server.force_exit = server.force_exit or number == signal.SIGINT
-        else:
+        if server.should_exit and number == signal.SIGINT:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # every dropped request would be an error
+            server.force_exit = True
+        elif not server.should_exit:
             server.should_exit = True
             ending()
 
