@@ -5,9 +5,13 @@ Run alone: python -m pytest tests/test_serving_clients.py
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +94,27 @@ def test_the_clients_own_helper_puts_a_streamed_message_together(model: Served) 
         assert json.loads(message.tool_calls[0].function.arguments) == {"city": "Oslo"}
 
 
+def test_the_documented_commands_and_programs_run(model: Served) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+    with serving([dataclasses.replace(model, name="after")]) as (url, _):
+        text = text.replace("http://127.0.0.1:8000/v1", url)
+        (asked,) = re.findall(r"^    (curl .*\n.*)$", text, re.MULTILINE)
+        if shutil.which("curl"):
+            told = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout
+            assert json.loads(told)["choices"][0]["message"]["role"] == "assistant"
+        program = re.search(r"```python\n(from openai.*?)```", text, re.DOTALL)
+        assert program is not None
+        done = subprocess.run([sys.executable, "-c", program[1]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    whole, _, streamed = done.stdout.partition("\n")
+    assert whole.rsplit(" ", 1)[0].strip() == streamed.strip() or "\n" in streamed
+
+
+def litellm(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would fetch prices from the network
+    return subprocess.run(words, capture_output=True, text=True, env=environment)
+
+
 @pytest.mark.slow
 def test_litellm_understands_it(model: Served) -> None:
     python = os.environ.get("LITELLM_PYTHON", "")
@@ -98,9 +123,14 @@ def test_litellm_understands_it(model: Served) -> None:
     two = f"{CALL % 'Oslo'}\n{CALL % 'Rome'}"
     program = Path(__file__).with_name("litellm_contract.py")
     with scripted(model, "It rains.", "It rains.", two, two, "It rains.", api_key="secret") as url:
-        words = [python, str(program), url, "secret"]
-        done = subprocess.run(words, capture_output=True, text=True, env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"})
+        done = litellm(python, str(program), url, "secret")
     assert done.stdout.strip().endswith("ok"), done.stderr
+    page = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+    documented = re.search(r"```python\n(import litellm.*?)```", page, re.DOTALL)
+    assert documented is not None
+    with scripted(model, "Hello to you.") as url:
+        program_text = documented[1].replace("http://127.0.0.1:8000/v1", url).replace("openai/after", "openai/m")
+        assert litellm(python, "-c", program_text).stdout == "Hello to you.\n"
 
 
 def test_a_malformed_call_is_text_with_the_parsers_reason(model: Served) -> None:

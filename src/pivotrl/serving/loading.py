@@ -64,7 +64,7 @@ def _with_vllm(
     folder = locate(choices[0].model)
     adapters = {choice.name: (choice.adapter, _rank(choice.adapter)) for choice in choices if choice.adapter}
     dtype = choices[0].options.get("dtype", "auto")
-    more = [word for argument in options.vllm_arguments for word in shlex.split(argument)]
+    more = shlex.split(options.vllm_arguments or "")
     renderers = [_renderer(choice) for choice in choices]
     process = VllmProcess(
         lambda port: command(python, str(folder), port, adapters, dtype, more), lambda line: tell(f"starting {line}")

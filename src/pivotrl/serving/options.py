@@ -30,8 +30,8 @@ class ServeOptions:
     """What computes: our own engine, or vLLM, which this command starts. auto takes vLLM where it is installed."""
     vllm_python: Path | None = None
     """Interpreter of an environment with vLLM, if that is not this one."""
-    vllm_arguments: tuple[str, ...] = ()
-    """Further arguments for vLLM, such as "--max-model-len 4096"."""
+    vllm_arguments: str | None = None
+    """Further arguments for vLLM, written with an equals sign: --vllm-arguments="--max-model-len 4096"."""
 
     def __post_init__(self) -> None:
         check(self)
