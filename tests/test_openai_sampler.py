@@ -19,9 +19,9 @@ from transformers import AutoTokenizer
 
 from fault_server import BREAKS, CHANGES, LOGPROB, TOKEN_CHANGES, FaultServer, prompt_of
 from pivotrl import Action, Message, Trajectory, Turn, Verdict, cut, sample_groups
-from pivotrl.endpoint import Endpoint
 from pivotrl.profiling import ProfileOptions, profile
 from pivotrl.protocols import InputError
+from pivotrl.protocols.endpoint import Endpoint
 from pivotrl.records import SampleGroup, Sampling, Tool
 from pivotrl.rendering import Renderer
 from pivotrl.runs.costs import money_of

@@ -15,6 +15,13 @@ def uniforms(seed: int, turn_id: str, index: int, count: int) -> npt.NDArray[np.
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little"))).random(count)
 
 
+def race_times(seed: int, key: str, index: int, place: int, count: int) -> npt.NDArray[np.float32]:
+    """``count`` standard exponential numbers that depend on (seed, key, sample index, place in the sample) alone."""
+    digest = hashlib.sha256(f"race/{seed}/{key}/{index}/{place}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    return generator.standard_exponential(count, dtype=np.float32)
+
+
 def derive_seed(seed: int, *parts: str | int) -> int:
     """A 63-bit seed of its own for each purpose: ``derive_seed(seed, "train", step)``.
 

@@ -20,6 +20,7 @@ from pivotrl import plugins
 from pivotrl.cli import (
     compare_command,
     plan_command,
+    serve_command,
     server_command,
     stage_commands,
     tables,
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare_command.compare,
     "report": view_commands.report,
     "export": view_commands.export,
+    "serve": serve_command.serve,
     "check": view_commands.check,
     "check-server": server_command.check_server,
     "doctor": view_commands.doctor,

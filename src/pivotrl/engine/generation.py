@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from pivotrl.engine.conversation_trunks import ConversationTrunks
 from pivotrl.engine.episode_trunks import EpisodeTrunks
+from pivotrl.engine.live_sampling import LiveBatch
 from pivotrl.engine.memory import rows_that_fit, trunk_bytes
 from pivotrl.engine.products import Products, computing_by
 from pivotrl.engine.sampling import draw, num_prefilled
@@ -60,6 +62,13 @@ class LocalGenerator:
     def keeping(self) -> AbstractContextManager[None]:
         """See :class:`pivotrl.protocols.Sampler`."""
         return self.trunks.keeping()
+
+    def live(self) -> LiveBatch | None:
+        """For a server, whose requests come and go; None if only whole rows give the model's own numbers. The weights
+        must not be in training."""
+        with self._acting() as model:
+            trunks = ConversationTrunks(trunk_bytes(self._trained))
+            return LiveBatch(model, trunks, self.batch_rows) if self.way == "split" else None
 
     def generate(
         self,

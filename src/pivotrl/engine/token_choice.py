@@ -33,6 +33,14 @@ def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Te
         logprobs = torch.log_softmax(logits_NV, dim=-1)
         token_N = logprobs.argmax(dim=-1)
         return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
+    logprobs = processed(logits_NV, sampling)
+    token_N = inverse_cdf(logprobs.exp(), uniform_N)
+    return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
+
+
+def processed(logits_NV: Tensor, sampling: Sampling) -> Tensor:
+    """Log-probabilities [N, V] of the distribution that is drawn from, at a temperature above 0; -inf for a token that
+    is left out."""
     logprobs = torch.log_softmax(logits_NV / sampling.temperature, dim=-1)
     if sampling.top_k is not None and sampling.top_k < logprobs.shape[-1]:
         kept = logprobs.topk(sampling.top_k, dim=-1)
@@ -45,8 +53,23 @@ def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Te
         outside = cumulative - ordered.exp() >= sampling.top_p  # the token that crosses top_p stays in
         ordered = ordered.masked_fill(outside, -torch.inf)
         logprobs = torch.log_softmax(torch.empty_like(ordered).scatter_(-1, order, ordered), dim=-1)
-    token_N = inverse_cdf(logprobs.exp(), uniform_N)
-    return token_N, logprobs.gather(-1, token_N[:, None])[:, 0]
+    return logprobs
+
+
+def race(logits_NV: Tensor, times_NV: Tensor, sampling: Sampling) -> Tensor:
+    """Token ids [N]: the winner of a race in which each token's time is exponential with its probability as the rate.
+
+    The same distribution as :func:`choose`, but less moved by rounding. Inverse-CDF sampling sums the rounding of every
+    token before the drawn one, so that in fp32 another batch shape gave another token at 1 of 288 places (SmolLM2-135M
+    on a CPU). The winner changes only if the first two are as close as the rounding of their own logits.
+
+    Args:
+        times_NV: standard exponential numbers.
+    """
+    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    if sampling.temperature == 0.0:
+        return logits_NV.argmax(dim=-1)
+    return (processed(logits_NV, sampling) - times_NV.clamp_min(1e-30).log()).argmax(dim=-1)
 
 
 def inverse_cdf(weights_NV: Tensor, uniform_N: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pivotrl.endpoint import Endpoint, NoAnswer
+from pivotrl.protocols.endpoint import Endpoint, NoAnswer
 from pivotrl.storage.record_files import sha256_of_json, write_file
 from pivotrl.strict_json import parse_json
 
@@ -52,7 +52,7 @@ class Judgements:
 
         Raises:
             NoJudgement: a question has no answer, or one that is no :class:`JudgeAnswer`.
-            InputError: as :meth:`~pivotrl.endpoint.Endpoint.post_all`.
+            InputError: as :meth:`~pivotrl.protocols.endpoint.Endpoint.post_all`.
         """
         if self._folder is None:
             return _all_given(self._send(questions))

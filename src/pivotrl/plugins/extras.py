@@ -47,6 +47,8 @@ EXTRAS = {
     "alembic": "mlflow",
     "trackio": "trackio",
     "httpx": "judge",
+    "starlette": "serve",
+    "uvicorn": "serve",
     "tree_sitter": "code",
     "tree_sitter_bash": "code",
     "openapi_schema_validator": "gym",

@@ -15,10 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pivotrl.endpoint import Endpoint
 from pivotrl.judging.judge_answers import JudgeAnswer, Judgements, NoJudgement
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, Turn
+from pivotrl.protocols.endpoint import Endpoint
 from pivotrl.records import Action, Message, Verdict
 from pivotrl.storage.record_files import sha256_of_json
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-from pivotrl.endpoint import Endpoint
 from pivotrl.options import AtLeast1, NotNegative, Positive, check_arguments, refuse
 from pivotrl.parsing import parse_completion, style_names
 from pivotrl.protocols import InputError, Notice, Turn, TurnTooLong
+from pivotrl.protocols.endpoint import Endpoint
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import Renderer, action_text, prompt_hash
 from pivotrl.samplers.openai.answers import Choice
@@ -55,7 +55,7 @@ class Sampler:
             in money.
         cached_price: of a million tokens of prompts that the server had computed before and says so.
         max_cost: how much money this process may spend; the batch that reaches it is finished.
-        deadline_seconds, max_tries, max_in_flight: see :class:`pivotrl.endpoint.Endpoint`.
+        deadline_seconds, max_tries, max_in_flight: see :class:`pivotrl.protocols.endpoint.Endpoint`.
 
     Raises:
         InputError: an option is out of range, or the tokenizer cannot be loaded.

@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from pivotrl.endpoint import Endpoint, NoAnswer
 from pivotrl.protocols import InputError
+from pivotrl.protocols.endpoint import Endpoint, NoAnswer
 from pivotrl.samplers.openai.answers import Choice
 from pivotrl.samplers.openai.models import model_rows
 from pivotrl.samplers.openai.probing import Finding, Probing, asked, found, one

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pivotrl.endpoint import NoAnswer
+from pivotrl.protocols.endpoint import NoAnswer
 from pivotrl.records import ToolCall
 from pivotrl.samplers.openai.money import Usage, read_usage
 

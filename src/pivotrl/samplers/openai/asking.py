@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pivotrl.endpoint import Endpoint, NoAnswer
 from pivotrl.protocols import InputError
+from pivotrl.protocols.endpoint import Endpoint, NoAnswer
 from pivotrl.samplers.openai.answers import Answer, Choice, Faulty, has_ended, read_answer
 from pivotrl.samplers.openai.money import Prices, Usage
 from pivotrl.seeding import derive_seed

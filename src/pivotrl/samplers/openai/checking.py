@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pivotrl.endpoint import NoAnswer
 from pivotrl.protocols import InputError
+from pivotrl.protocols.endpoint import NoAnswer
 from pivotrl.samplers.openai import Sampler
 from pivotrl.samplers.openai.adapter_check import check_adapter
 from pivotrl.samplers.openai.answers import Choice

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pivotrl.endpoint import Endpoint, NoAnswer
 from pivotrl.protocols import InputError
+from pivotrl.protocols.endpoint import Endpoint, NoAnswer
 
 _VERSIONS = ("version", "revision", "digest", "sha", "hash")
 """Fields in which a server may say which weights it serves. ``created`` is none: it is the time of the answer."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pivotrl.endpoint import NoAnswer
 from pivotrl.protocols import Turn
+from pivotrl.protocols.endpoint import NoAnswer
 from pivotrl.records import Message, Sampling, Tool, Trajectory
 from pivotrl.samplers.openai import Sampler
 from pivotrl.samplers.openai.answers import Choice, Faulty, read_answer
