@@ -1,4 +1,4 @@
-"""The pictures in docs/report.md and docs/viewing.md: two small runs and a comparison on Errands, as pivotrl shows them.
+"""The pictures in docs/report.md and docs/viewing.md: two small runs and a comparison on Errands, as they are shown.
 
 python recipes/gallery.py                 # about 15 minutes on one core; needs chromium
 
