@@ -1,4 +1,4 @@
-"""The pictures in docs/report.md and docs/viewing.md: two small runs on Errands, as pivotrl shows them.
+"""The pictures in docs/report.md and docs/viewing.md: two small runs and a comparison on Errands, as they are shown.
 
 python recipes/gallery.py                 # about 15 minutes on one core; needs chromium
 
@@ -50,6 +50,17 @@ VIEWS = (
 )
 
 
+COMPARE = [
+    *("--reader", "errands", "--verifier", "errands", "--arms", "pivots", "end_to_end", "--rates", "4e-4"),
+    *("--policy", "hf(lora_rank=0)", "--model", MODEL, "--seeds", "2", "--checkpoints", "5", "15", "30"),
+    *("--turns-per-step", "16", "--group-size", "8", "--num-samples", "8", "--max-tokens", "16"),
+    *("--train-max-tokens", "16", "--eval-max-tokens", "16", "--heldout-fraction", "0.3"),
+    *("--environments", "errands(split='val', limit='tight')", "--train-environments", "errands(limit='tight')"),
+    *("--retention", "recipes/evidence/micro/reference_texts.jsonl", "--retention-texts", "40"),
+]
+"""The comparison beside end-to-end RL of docs/comparing.md."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs are")
@@ -67,6 +78,12 @@ def main() -> None:
         shoot(given.chromium, given.runs / page, place, width, height, dark, PICTURES / f"{name}.png")
     watch_picture(given.runs / "errands-fast")
     view_pictures(given.chromium, given.runs / "errands-fast")
+    compared = given.runs / "compare"
+    if not (compared / "comparison.json").is_file():
+        pivotrl("compare", "train", "-o", str(compared), *COMPARE)
+    pivotrl("view", str(compared))
+    url = (compared / "view.html").resolve().as_uri()
+    take(given.chromium, url, 1280, 900, False, PICTURES / "view-comparison.png")
 
 
 def pivotrl(*arguments: str) -> None:

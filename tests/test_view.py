@@ -42,6 +42,7 @@ from pivotrl.stages.reading import read_stage
 from pivotrl.storage.record_files import RecordFile, read_records
 from pivotrl.verifiers.exact import verify
 from test_cli import call, refused
+from test_comparison_view import compared
 from test_pipeline import write_logs
 from tiny import save_tiny_model
 from view_pages import Page, tags_of, template, unpacked
@@ -763,6 +764,7 @@ def test_the_commands_of_the_page_work(finished: Path, tmp_path: Path, monkeypat
     shutil.copytree(finished, tmp_path / "runs" / "mine")
     made(tmp_path, policy=Policy(seed=9), environments=None)
     shutil.move(tmp_path / "run", tmp_path / "runs" / "other")
+    compared(tmp_path / "runs" / "compare")
     sha256 = RunFiles(finished).sha256("trajectories.jsonl")
     labels = {"format": "pivotrl-labels-1", "run": "mine", "trajectories_sha256": sha256, "labels": []}
     (tmp_path / "labels.json").write_text(json.dumps(labels))

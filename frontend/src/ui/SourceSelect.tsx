@@ -50,8 +50,9 @@ export function PolicySelect(props: {
   policy: string;
   onChange: (policy: string) => void;
   testId: string;
+  wide?: boolean;
 }) {
-  const { run, policy, label, onChange, testId } = props;
+  const { run, policy, label, onChange, testId, wide } = props;
   const policies = [...new Set(run.head.sources.map((source) => source.policy ?? ""))];
   const best = new Set(run.head.comparison?.policies.filter((each) => each.best).map((each) => each.policy));
   return (
@@ -61,7 +62,7 @@ export function PolicySelect(props: {
       options={policies.map((each) => [each, best.has(each) ? `${each} ★` : each])}
       onChange={onChange}
       testId={testId}
-      wide="half"
+      wide={wide ? "half" : false}
     />
   );
 }

@@ -36,6 +36,7 @@ export function PairSelect({ pair: [before, after] }: { pair: [before: number, a
         policy={old.policy}
         onChange={(policy) => show(policy, fresh.policy, old.draw)}
         testId="before"
+        wide
       />
       <button
         type="button"
@@ -52,6 +53,7 @@ export function PairSelect({ pair: [before, after] }: { pair: [before: number, a
         policy={fresh.policy}
         onChange={(policy) => show(old.policy, policy, old.draw)}
         testId="after"
+        wide
       />
       <DrawSelect
         run={run}

@@ -18,7 +18,6 @@ export function PolicyTable(props: {
         <thead>
           <tr>
             <th scope="col">policy</th>
-            <th scope="col">seeds</th>
             {measures.map(({ name, label }) => (
               <th key={name} scope="col">
                 {label}
@@ -26,6 +25,7 @@ export function PolicyTable(props: {
             ))}
             <th scope="col">rollout turns</th>
             <th scope="col">seconds</th>
+            <th scope="col">seeds</th>
           </tr>
         </thead>
         <tbody>
@@ -43,7 +43,6 @@ export function PolicyTable(props: {
                     </span>
                   )}
                 </th>
-                <td>{policy.seeds}</td>
                 {measures.map(({ name, unit }) => {
                   const value = policy.values[name] ?? UNKNOWN;
                   return (
@@ -55,6 +54,7 @@ export function PolicyTable(props: {
                 })}
                 <td>{Math.round(policy.rollout_turns).toLocaleString("en")}</td>
                 <td>{Math.round(policy.seconds).toLocaleString("en")}</td>
+                <td>{policy.seeds}</td>
               </tr>
             );
           })}

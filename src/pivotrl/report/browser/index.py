@@ -118,10 +118,9 @@ class Index:
             key = source, hashlib.sha256(f"{tool}\0{drawn.verdict.reason}\0{text}".encode()).digest()[:16]
             cluster = self._clusters.get(key)
             if cluster is None:
-                action = drawn.completion.action
-                shown = {"act": short_act(action), "text": clipped(text) if action.is_empty else ""}
-                reason = self.codes(drawn.verdict.reason)
-                cluster = self._clusters[key] = _Cluster(source, tool, reason, **shown)
+                action, reason = drawn.completion.action, self.codes(drawn.verdict.reason)
+                unread = clipped(text) if action.is_empty else ""
+                cluster = self._clusters[key] = _Cluster(source, tool, reason, short_act(action), unread)
             cluster.count += 1
             if not cluster.turns or cluster.turns[-1] != turn:
                 cluster.turns.append(turn)
