@@ -62,7 +62,7 @@ def test_what_cannot_be_read_is_refused(row: dict[str, Any]) -> None:
     try:
         found = list(auto.read(path_of(row)))
     except InputError as error:
-        assert "is in an unknown format" in str(error) or " and cannot be read: it " in str(error)
+        assert "is in an unknown format" in str(error) or " and cannot be read: " in str(error)
     else:
         assert found and not any(isinstance(item, Trajectory) for item in found)
 

@@ -116,7 +116,7 @@ def _is_call(row: Any) -> bool:
     if _is_batch_output(row):
         return True
     for asked, answer in _PAIRS:
-        if asked not in row or answer not in row:
+        if asked not in row or answer not in row or (row[asked] == {} and not row[answer]):
             continue
         try:
             request = request_of(row if asked == "messages" else row[asked])

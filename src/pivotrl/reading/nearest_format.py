@@ -28,6 +28,7 @@ _SIGNS = {
     "otel_genai": {"trace_id", "span_id", "attributes", "traceId", "spanId", "resourceSpans", "gen_ai"},
     "langsmith": {"run_type", "inputs", "outputs", "trace_id", "dotted_order", "child_runs", "parent_run_id"},
     "langfuse": {"observations", "trace", "traceId", "GENERATION"},
+    "cohere_v1": {"message", "chat_history", "preamble", "tool_results", "CHATBOT"},
     "xlam": {"query", "answers"},
     "atif": {"schema_version", "steps", "agent"},
     "swe_agent": {"history", "info", "environment", "trajectory"},
