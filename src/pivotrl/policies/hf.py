@@ -17,6 +17,8 @@ import torch
 from pivotrl.acting import Actor, LearningActor
 from pivotrl.engine.adapter_files import read_adapter
 from pivotrl.engine.adapters import merge_adapter
+from pivotrl.engine.distributed.launch import own_device
+from pivotrl.engine.distributed.spreading import apart, begin, spread
 from pivotrl.engine.executors import ExecutorName
 from pivotrl.engine.executors.choosing import choose_sampler
 from pivotrl.engine.generation import LocalGenerator
@@ -56,6 +58,10 @@ class Policy(LearningActor):
             model's own numbers.
         trainable: False keeps no optimizer and no adapter (a frozen reference).
         seed: seed of the adapter's initialisation.
+        compute_dtype: with several processes (docs/scale.md): dtype of passes and samples; weights, gradients and
+            moments keep ``dtype``. ``auto`` is the same.
+        offload: with several processes: keep weights, gradients and moments in the CPU's memory, and only what
+            computes on the GPU.
         export: what :meth:`export` writes. ``adapter``: with LoRA, one adapter if it can hold everything that was
             trained (including ``adapter``), otherwise the whole weights. ``merged``: always the whole weights.
 
@@ -86,43 +92,56 @@ class Policy(LearningActor):
         executor: ExecutorName = "auto",
         trainable: bool = True,
         seed: Seed = 0,
+        compute_dtype: Dtype = "auto",
+        offload: bool = False,
         export: Literal["adapter", "merged"] = "adapter",
     ) -> None:
         check_arguments(Policy, locals())
         given = {name: value for name, value in locals().items() if name not in _NOT_IN_TEXT}
-        merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # models load slowly
-        self.device = resolve_device(device)
-        loaded, tokenizer, facts = load_model(model, self.device, resolve_dtype(dtype, self.device))
-        context = max_context(loaded.config, tokenizer)
-        ends = stop_ids(loaded, tokenizer)
-        renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables, stop_ids=ends)
-        origin = Origin.of(loaded, model, facts, adapter, _prompts(renderer, reasoning, variables or {}))
-        merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None if more than that was done
-        if merged_first is not None:
-            loaded, merged = merge_adapter(loaded, merged_first)
-            facts = {**facts, "adapter": merged_first.sha256}
-        write = functools.partial(
-            write_policy, tokenizer=tokenizer, origin=origin, merged=merged if export == "adapter" else None
-        )
-        with refusing(f"cannot train the model {model!r} of type {loaded.config.model_type!r}"):
-            self.weights = Weights(
-                loaded,
-                trainable=trainable,
-                lora_rank=lora_rank,
-                lora_alpha=lora_alpha,
-                frozen_layers=frozen_layers,
-                seed=seed,
+        crew = begin("hf", {**given, "model": model, "adapter": adapter}, {"compute_dtype": "auto", "offload": False})
+        with apart(crew):
+            merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # models load slowly
+            self.device = resolve_device(own_device(device))
+            loaded, tokenizer, facts = load_model(model, self.device, resolve_dtype(dtype, self.device))
+            context = max_context(loaded.config, tokenizer)
+            ends = stop_ids(loaded, tokenizer)
+            renderer = Renderer(
+                tokenizer, style, reasoning=reasoning, actions=actions, variables=variables, stop_ids=ends
             )
-            learner = LocalLearner(self.weights, executor, pass_tokens, write)
-            way = choose_sampler(learner.executor.name, self.weights.model)
-        self.model = self.weights.model
-        facts = {**facts, "dtype": str(self.model.dtype)}
-        generator = LocalGenerator(
-            self.weights.folded, self.model, identity=facts, max_context=context, way=way, batch_rows=batch_rows
+            origin = Origin.of(loaded, model, facts, adapter, _prompts(renderer, reasoning, variables or {}))
+            # What was added to the plain weights; None if more than that was done.
+            merged: dict[str, LowRank] | None = {}
+            if merged_first is not None:
+                loaded, merged = merge_adapter(loaded, merged_first)
+                facts = {**facts, "adapter": merged_first.sha256}
+            write = functools.partial(
+                write_policy, tokenizer=tokenizer, origin=origin, merged=merged if export == "adapter" else None
+            )
+            with refusing(f"cannot train the model {model!r} of type {loaded.config.model_type!r}"):
+                weights = Weights(
+                    loaded,
+                    trainable=trainable,
+                    lora_rank=lora_rank,
+                    lora_alpha=lora_alpha,
+                    frozen_layers=frozen_layers,
+                    seed=seed,
+                )
+                learner = LocalLearner(weights, executor, pass_tokens, write)
+                way = choose_sampler(learner.executor.name, weights.model)
+        self.model = weights.model
+        computes_in = self.model.dtype if compute_dtype == "auto" else resolve_dtype(compute_dtype, self.device)
+        facts = {**facts, "dtype": str(computes_in)}
+        generator: Any = LocalGenerator(
+            weights.folded, self.model, identity=facts, max_context=context, way=way, batch_rows=batch_rows
         )
+        reference: Any = generator.drawing_from(weights.reference)
+        if crew is not None:
+            other_dtype = None if computes_in == self.model.dtype else computes_in
+            learner, generator, reference = spread(crew, learner, generator, other_dtype, offload)
+        self.weights = learner.weights
         super().__init__(renderer, generator, learner)
         # The reference policy acts in the same way, with the frozen weights of the KL term.
-        self.reference = Actor(renderer, generator.drawing_from(self.weights.reference))
+        self.reference = Actor(renderer, reference)
         self.training_identity: dict[str, Any] = (
             {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "frozen_layers": frozen_layers, "seed": seed}
             if lora_rank > 0
@@ -132,7 +151,7 @@ class Policy(LearningActor):
             "policy": spec_text("hf", Policy, given),
             "model": model,
             "adapter": adapter,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "dtype": str(computes_in).removeprefix("torch."),
             "device": str(self.device),
         }
 
