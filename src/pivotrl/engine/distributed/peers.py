@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch.distributed as dist
 
@@ -36,17 +37,17 @@ def lost_message(gone: Sequence[int], people: Sequence[tuple[str, int]], error: 
     who = " and ".join(f"process {number} of {len(people)} (pid {people[number][1]})" for number in gone)
     why = f" ({str(error).splitlines()[0]})" if error is not None and not gone else ""
     return (
-        f"{who or 'another process'} ended unexpectedly{why}: killed, out of memory, or its machine is lost. Everything "
-        "finished is kept. Start the same command again; it continues from the last checkpoint (run and read with "
-        "--resume)"
+        f"{who or 'another process'} ended unexpectedly{why}: killed, out of memory, or its machine is lost. "
+        "Everything finished is kept. Start the same command again; it continues from the last checkpoint (run and "
+        "read with --resume)"
     )
 
 
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat") as file:  # one that ended and was not collected yet is a zombie
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        # One that ended and was not collected yet is a zombie.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except ProcessLookupError:
         return False
     except OSError:
