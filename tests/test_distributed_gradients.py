@@ -2,86 +2,51 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
-from torch.distributed.device_mesh import init_device_mesh
 
 from crews import together
-from pivotrl.engine.distributed.dealing import deal_examples
-from pivotrl.engine.distributed.sharding import ShardOptions
-from pivotrl.engine.distributed.site import Site
-from pivotrl.engine.distributed.weights import ShardedWeights
+from distributed_work import OPTIONS, make_examples, make_site, make_weights, share_of
 from pivotrl.engine.executors import make_executor
-from pivotrl.engine.objective import Batch, Objective, with_gradient
-from pivotrl.engine.weights import Weights
-from pivotrl.protocols import UpdateOptions
-from pivotrl.protocols.tokens import Drawn, Example, token_weights
-from tiny_models import VOCABULARY, make_model
+from pivotrl.engine.objective import Batch, Objective
+
+SETTINGS = [
+    ("qwen3", "split", 0),
+    ("llama", "split", 4),
+    ("qwen3 moe", "split", 0),
+    ("falcon-h1", "cache", 0),
+    ("lfm2", "cache", 4),
+    ("qwen2", "reference", 0),
+    ("llama", "reference", 4),
+]
+"""(Model, executor, rank of the adapter). The chunks are small: trunks are kept, and checkpointed layer by layer."""
+TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
 
 
-def examples(num_trajectories: int, seed: int = 0) -> list[Example]:
-    """Nested prompts of a few trajectories, with completions of different lengths and advantages of both signs."""
-    generator = random.Random(seed)
-    rows = []
-    for trajectory in range(num_trajectories):
-        trunk = [generator.randrange(3, VOCABULARY) for _ in range(generator.randint(20, 60))]
-        for turn in sorted(generator.sample(range(5, len(trunk)), 2)):
-            completions = [
-                [generator.randrange(3, VOCABULARY) for _ in range(generator.randint(1, 9))] for _ in range(3)
-            ]
-            rows.append((f"t{trajectory}#{turn}", trunk[:turn], completions))
-    weights = iter(token_weights([len(c) for *_, completions in rows for c in completions], "token"))
-    return [
-        Example(
-            prompt,
-            [Drawn(c, [-3.0] * len(c), True) for c in completions],
-            [generator.choice([-1.0, 0.5, 1.5]) for _ in completions],
-            [next(weights) for _ in completions],
-            key,
-        )
-        for key, prompt, completions in rows
-    ]
-
-
-OPTIONS = UpdateOptions(kl_coefficient=0.1, importance_cap=None, num_epochs=1)
-
-
-def weights_of(family, dtype, lora_rank):
-    weights = Weights(
-        make_model(family, dtype), trainable=True, lora_rank=lora_rank, lora_alpha=8, frozen_layers=0, seed=0
-    )
-    if lora_rank:  # an adapter starts as zero, and half of its gradient too
-        generator = torch.Generator().manual_seed(1)
-        for parameter in weights.trained().values():
-            parameter.data = torch.randn(parameter.shape, generator=generator).to(dtype) * 0.1
-    return weights
-
-
-def alone(family, dtype, lora_rank, executor, num_trajectories):
-    weights = weights_of(family, dtype, lora_rank)
+def alone(family, executor, lora_rank, dtype):
+    weights = make_weights(family, dtype, lora_rank)
     reference = make_executor(executor, weights.frozen_copy or weights.model, 64)
-    batch = Batch.of(examples(num_trajectories), OPTIONS)
+    batch = Batch.of(make_examples(3), OPTIONS)
     with weights.reference():
         reference_S = reference.score(batch.items).logprobs_S
     Objective(batch, OPTIONS, reference_S).backward(make_executor(executor, weights.model, 64))
     return {name: p.grad for name, p in weights.trained().items()}
 
 
-def spread(crew, family, dtype, lora_rank, executor, num_trajectories):
-    whole = weights_of(family, dtype, lora_rank)
-    ours = make_executor(executor, whole.model, 64)
-    reference = make_executor(executor, whole.frozen_copy or whole.model, 64)
-    weights = ShardedWeights(whole, ShardOptions(init_device_mesh("cpu", (crew.size,))))
-    site = Site(crew, weights, ours, reference, {})
-    share = deal_examples(with_gradient(examples(num_trajectories), OPTIONS), crew.size, 32)[crew.rank]
-    batch = Batch.of(share, OPTIONS) if share else None
-    reference_S = site._score_reference(batch, 1.0)
-    site.gradient(Objective(batch, OPTIONS, reference_S) if batch else None)
-    shard = next(iter(weights.trained().values())).to_local()
-    gradients = {name: p.grad.full_tensor() for name, p in weights.trained().items()}
-    return gradients, len(share), shard.numel()
+def in_shards(crew, settings, **options):
+    """The gradients of each setting, the number of examples of this process, and the share of the weights it holds."""
+    found = []
+    for family, executor, lora_rank, dtype in settings:
+        site = make_site(crew, family, dtype, lora_rank, executor, **options)
+        share = share_of(crew, make_examples(3))
+        batch = Batch.of(share, OPTIONS) if share else None
+        reference_S = site._score_reference(batch, 1.0)
+        site.gradient(Objective(batch, OPTIONS, reference_S) if batch else None)
+        trained = site.weights.trained().values()
+        held = sum(p.to_local().numel() for p in trained) / sum(p.numel() for p in trained)
+        gradients = {name: p.grad.full_tensor() for name, p in site.weights.trained().items()}
+        found.append((gradients, len(share), held))
+    return found
 
 
 def gap(found, expected):
@@ -90,14 +55,73 @@ def gap(found, expected):
     return max(((found[name] - expected[name]).abs().max() / scale).item() for name in expected)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize(
-    ("family", "executor", "lora_rank"),
-    [("qwen3", "split", 0), ("llama", "split", 4), ("falcon-h1", "cache", 0), ("qwen2", "reference", 4)],
+    "num_processes", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
 )
-def test_two_processes_have_the_gradient_of_one(family, executor, lora_rank, dtype, tolerance):
-    setting = (family, dtype, lora_rank, executor, 3)
-    expected = alone(*setting)
-    for gradients, num_examples, _ in together(2, spread, *setting):
-        assert gap(gradients, expected) < tolerance
-        assert num_examples
+def test_any_number_of_processes_has_the_gradient_of_one(num_processes, dtype):
+    settings = [(*setting, dtype) for setting in (SETTINGS if num_processes != 2 else SETTINGS[:4])]
+    answers = together(num_processes, in_shards, settings)
+    for number, setting in enumerate(settings):
+        expected = alone(*setting)
+        for answer in answers:
+            gradients, _, held = answer[number]
+            assert gap(gradients, expected) < TOLERANCES[dtype], setting
+            assert held < 1.3 / num_processes
+    # Of four processes one has nothing to do for three trajectories, and joins in all the same.
+    assert sum(answer[0][1] == 0 for answer in answers) == max(0, num_processes - 3)
+
+
+def in_half_precision(crew):
+    setting = ("qwen3", "split", 0, torch.float32)
+    gradients, _, _ = in_shards(crew, [setting], compute_dtype=torch.bfloat16)[0]
+    offloaded, _, _ = in_shards(crew, [setting], offload=True)[0]
+    return gradients, offloaded
+
+
+def test_passes_in_half_precision_and_shards_elsewhere_give_gradients_in_single_precision():
+    expected = alone("qwen3", "split", 0, torch.float32)
+    for gradients, offloaded in together(2, in_half_precision):
+        assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
+        assert 1e-4 < gap(gradients, expected) < 0.05
+        assert gap(offloaded, expected) < 1e-4
+
+
+class Short:
+    """An executor that runs out of memory in its first call, half way through."""
+
+    def __init__(self, executor):
+        self._executor, self.calls = executor, 0
+        self.max_tokens, self.num_computed = executor.max_tokens, 0
+
+    def score(self, items, temperature=1.0, loss=None):
+        self.calls += 1
+        if self.calls == 1:
+            self._executor.score(items[:1], temperature, lambda scored: scored.logprobs_S.sum())
+            raise torch.OutOfMemoryError
+        return self._executor.score(items, temperature, loss)
+
+    def take_less(self):
+        return self._executor.take_less()
+
+
+def out_of_memory(crew):
+    found = []
+    for options in ({}, {"compute_dtype": torch.bfloat16}):
+        gradients = []
+        for is_short in (False, True):
+            site = make_site(crew, "llama", torch.float32, 0, "split", **options)
+            if is_short and crew.rank == 1:
+                site.executor = Short(site.executor)
+            batch = Batch.of(share_of(crew, make_examples(3)), OPTIONS)
+            reference_S = site._score_reference(batch, 1.0)
+            site.gradient(Objective(batch, OPTIONS, reference_S))
+            gradients.append({name: p.grad.full_tensor() for name, p in site.weights.trained().items()})
+        found.append(gradients)
+    return found
+
+
+def test_all_start_again_when_one_runs_out_of_memory():
+    for exact, half in together(2, out_of_memory):
+        assert gap(exact[1], exact[0]) < 1e-5
+        assert gap(half[1], half[0]) < 0.05

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
+from pivotrl.engine.distributed.checkpoint import is_in_shards, read_shards
+from pivotrl.engine.distributed.keeping import restore_steps, training_tensors
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.executors.choosing import why_not
 from pivotrl.engine.executors.contract import Scored
@@ -181,8 +183,12 @@ class LocalLearner:
             InputError: the checkpoint is damaged or holds other parameters.
         """
         assert self.optimizer is not None
-        tensors, state = load_checkpoint(path)
         trained = self.weights.trained()
+        if is_in_shards(path):
+            restore_steps(path, trained, self.optimizer)
+            read_shards(path, training_tensors(trained, self.optimizer))
+            return
+        tensors, state = load_checkpoint(path)
         shapes = {name: value.shape for name, value in tensors["weights"].items()}
         if state["parameters"] != list(trained) or shapes != {name: p.shape for name, p in trained.items()}:
             raise InputError(

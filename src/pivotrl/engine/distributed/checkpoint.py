@@ -7,6 +7,7 @@ hash of every file and what belongs to no shard. The leader makes the folder app
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def read_shards(folder: Path, tensors: Mapping[str, Tensor], group: Any = None) 
     shapes = {name: getattr(each, "size", None) for name, each in known.items()}
     if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
         raise InputError(f"{folder} holds other parameters than this policy trains; use the settings it was made with")
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is one process
         dcp.load(dict(tensors), storage_reader=reader, process_group=group, no_dist=group is None)
 
 
