@@ -48,8 +48,8 @@ def everything(folder: Path, out: Path, **options) -> None:
 
 def work(crew, folder: Path, out: Path, options) -> None:
     if crew.rank == 0:
-        everything(folder, out, **options)
-        crew.dismiss()
+        with crew.leading():
+            everything(folder, out, **options)
     else:
         crew.follow(lambda name, given: Policy(**given))
 

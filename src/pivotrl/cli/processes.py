@@ -36,14 +36,8 @@ def in_company() -> Iterator[None]:
     if crew.rank > 0:
         crew.follow(_build)
         os._exit(0)
-    try:
+    with crew.leading():
         yield
-    except KeyboardInterrupt:
-        if crew.gone():  # torchrun stops all processes when one has ended
-            raise crew.lost() from None
-        raise
-    finally:
-        crew.dismiss()
 
 
 def _build(name: str, given: Mapping[str, Any]) -> Any:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from pivotrl.protocols import InputError
 from pivotrl.storage.record_files import sha256_of_file, write_file
@@ -32,7 +33,7 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor], group: Any) -> Non
     """
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     try:
-        dcp.save(dict(tensors), storage_writer=writer, process_group=group)
+        save(dict(tensors), storage_writer=writer, process_group=group)
     except CheckpointException as error:
         raise _as_of_disk(error, folder) from error
 
@@ -76,7 +77,7 @@ def read_shards(folder: Path, tensors: Mapping[str, Tensor], group: Any = None) 
         raise InputError(f"{folder} holds other parameters than this policy trains; use the settings it was made with")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is one process
-        dcp.load(dict(tensors), storage_reader=reader, process_group=group, no_dist=group is None)
+        load(dict(tensors), storage_reader=reader, process_group=group, no_dist=group is None)
 
 
 def _as_of_disk(error: CheckpointException, folder: Path) -> Exception:

@@ -51,26 +51,53 @@ class Crew:
 
     # --- the leader -----------------------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def leading(self) -> Iterator[None]:
+        """What the leader does from the beginning to the end.
+
+        Raises:
+            ProcessLost: a process is gone.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if died(self._people, self.rank):  # torchrun ends all processes when one has ended
+                raise self._lost() from None
+            raise
+        except Exception as error:
+            if is_loss(error):
+                raise self._lost(error) from error
+            raise
+        finally:
+            # In the middle of something the others cannot listen; they see this process go.
+            with contextlib.suppress(Exception):
+                self._store.set(_ENDED, "1")
+                if not self._is_busy:
+                    self._tell("end", None)
+
     def build(self, name: str, given: Mapping[str, Any]) -> None:
-        """Let the others build the policy that this process is about to build."""
-        with self._whole():
-            self._tell("build", (name, dict(given)))
+        """Let the others build the policy that this process is about to build; :meth:`built` when it has."""
+        self._begin()
+        self._tell("build", (name, dict(given)))
+
+    def built(self) -> None:
+        self._is_busy = False
 
     def run(self, work: str, common: Any = None, shares: Sequence[Any] | None = None) -> list[Any]:
         """Let every process do a piece of work, each with its share; what each answers, by process.
 
         Raises:
             InputError: a process found a fault that a user can mend, or ran out of memory.
-            ProcessLost: a process is gone.
-            RuntimeError: a process failed otherwise.
+            RuntimeError: a process failed otherwise, or is gone; see :meth:`leading`.
         """
-        with self._whole():
-            self._tell(work, common)
-            mine: list[Any] = [None]
-            dist.scatter_object_list(mine, list(shares or [None] * self.size), src=0, group=self.group)
-            answer = getattr(self.site, work)(common, mine[0])
-            answers: list[Any] = [None] * self.size
-            dist.gather_object(answer, answers, dst=0, group=self.group)
+        self._begin()
+        self._tell(work, common)
+        mine: list[Any] = [None]
+        dist.scatter_object_list(mine, list(shares or [None] * self.size), src=0, group=self.group)
+        answer = getattr(self.site, work)(common, mine[0])
+        answers: list[Any] = [None] * self.size
+        dist.gather_object(answer, answers, dst=0, group=self.group)
+        self._is_busy = False
         return answers
 
     def run_if_able(self, work: str, common: Any = None) -> None:
@@ -78,29 +105,13 @@ class Crew:
         if not self._is_busy:
             self.run(work, common)
 
-    def dismiss(self) -> None:
-        """Let the others end, unless they are in the middle of something; then they see this process go."""
-        with contextlib.suppress(Exception):
-            self._store.set(_ENDED, "1")
-            if not self._is_busy:
-                self._tell("end", None)
-
-    def _tell(self, work: str, common: Any) -> None:
-        dist.broadcast_object_list([(work, common)], src=0, group=self.group)
-
-    @contextlib.contextmanager
-    def _whole(self) -> Iterator[None]:
-        """A piece of work that all do or none."""
+    def _begin(self) -> None:
         if self._is_busy:
             raise ProcessLost("the processes are out of step after an error; start the same command again")
         self._is_busy = True
-        try:
-            yield
-        except Exception as error:
-            if self._is_busy and is_loss(error):
-                raise self.lost(error) from error
-            raise
-        self._is_busy = False
+
+    def _tell(self, work: str, common: Any) -> None:
+        dist.broadcast_object_list([(work, common)], src=0, group=self.group)
 
     # --- the others -----------------------------------------------------------------------------------------------
 
@@ -189,15 +200,11 @@ class Crew:
         dist.all_gather_object(values, value, group=self.group)
         return values
 
-    def lost(self, error: BaseException | None = None) -> ProcessLost:
+    def _lost(self, error: BaseException | None = None) -> ProcessLost:
         """What to say when others are gone."""
         if self._has(_FAULT):
             return ProcessLost(self._store.get(_FAULT).decode())
         return ProcessLost(lost_message(died(self._people, self.rank), self._people, error))
-
-    def gone(self) -> list[int]:
-        """Processes of this machine that have ended."""
-        return died(self._people, self.rank)
 
 
 def _described(error: Exception | None) -> tuple[str, str] | None:

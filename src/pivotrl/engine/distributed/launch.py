@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import TCPStore  # type: ignore[attr-defined]
 
 import pivotrl
 from pivotrl.engine.distributed.crew import Crew
@@ -65,9 +67,9 @@ def _store(rank: int, size: int) -> Any:
     """torchrun serves a store; with other launchers process 0 does."""
     serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(host, port, size, serves, timedelta(seconds=_JOIN_SECONDS), wait_for_workers=False)
+    store = TCPStore(host, port, size, serves, timedelta(seconds=_JOIN_SECONDS), wait_for_workers=False)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return dist.PrefixStore(f"pivotrl/{attempt}", store)
+    return PrefixStore(f"pivotrl/{attempt}", store)
 
 
 def _not_met(rank: int, size: int, address: str, error: Exception) -> InputError:

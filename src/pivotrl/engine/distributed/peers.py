@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-_SIGNS = ("gloo", "connection", "nccl", "socket", "timed out", "broken pipe", "store")
+_SIGNS = ("gloo", "nccl", "by peer", "broken pipe", "socket", "timed out", "timeout")
 """Words in what the backends of torch.distributed raise when a peer does not answer."""
 _PATIENCE_SECONDS = 2.0
 
@@ -19,7 +19,7 @@ def is_loss(error: BaseException) -> bool:
     """Whether a collective failed because a peer did not answer."""
     if isinstance(error, dist.DistError):
         return True
-    return isinstance(error, RuntimeError | ConnectionError) and any(sign in str(error).lower() for sign in _SIGNS)
+    return type(error) is RuntimeError and any(sign in str(error).lower() for sign in _SIGNS)
 
 
 def died(people: Sequence[tuple[str, int]], own: int) -> list[int]:

@@ -56,6 +56,7 @@ def spread(
     sharded = ShardedLearner(learner, weights, crew)
     policy, reference = generator.drawing_from(weights.folded), generator.drawing_from(weights.reference)
     crew.site = sharded.site({"policy": policy, "reference": reference})
+    crew.built()
     return (
         sharded,
         SharedGenerator(policy, "policy", weights, crew),
