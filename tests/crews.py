@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-_PRELOADED = ["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint", "transformers", "peft"]
+PRELOADED = ["pivotrl.policies.hf", "pivotrl.pipeline", "distributed_work"]
 _SECONDS = 120
 
 
@@ -29,7 +29,7 @@ def together(number: int, work: Callable[..., Any], *args: Any) -> list[Any]:
         AssertionError: a process failed or did not end in time.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload(PRELOADED)
     port, pipes, processes = free_port(), [], []
     for rank in range(number):
         ours, theirs = context.Pipe()

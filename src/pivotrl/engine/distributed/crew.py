@@ -61,11 +61,13 @@ class Crew:
         try:
             yield
         except KeyboardInterrupt:
+            self._stop_listening()
             if died(self._people, self.rank):  # torchrun ends all processes when one has ended
                 raise self._lost() from None
             raise
         except Exception as error:
             if is_loss(error):
+                self._stop_listening()
                 raise self._lost(error) from error
             raise
         finally:
@@ -74,6 +76,11 @@ class Crew:
                 self._store.set(_ENDED, "1")
                 if not self._is_busy:
                     self._tell("end", None)
+
+    def _stop_listening(self) -> None:
+        """The end is near: torchrun may ask for it more than once, and the others hear nothing any more."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._is_busy = True
 
     def build(self, name: str, given: Mapping[str, Any]) -> None:
         """Let the others build the policy that this process is about to build; :meth:`built` when it has."""
