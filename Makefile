@@ -53,6 +53,10 @@ test-vllm: $(VENV)/.dev $(VENV)-vllm/.installed
 test-ray: $(VENV)/.ray
 	$(BIN)/python -m pytest -m slow tests/test_ray.py
 
+# Several processes on this machine (docs/scale.md): 1, 2 and 4 of them, checkpoints, torchrun, and 200 kills. Many minutes.
+test-distributed: $(VENV)/.dev
+	$(BIN)/python -m pytest -n0 -m "slow or not slow" tests/test_distributed_*.py tests/test_scale_page.py
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

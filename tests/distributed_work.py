@@ -52,7 +52,7 @@ def make_weights(family: str, dtype: torch.dtype, lora_rank: int) -> Weights:
     if lora_rank:  # an adapter starts as zero, and so does half of its gradient
         generator = torch.Generator().manual_seed(1)
         for parameter in weights.trained().values():
-            parameter.data = torch.randn(parameter.shape, generator=generator).to(dtype) * 0.1
+            parameter.data = torch.randn(parameter.shape, generator=generator).to(parameter.dtype) * 0.1
     return weights
 
 

@@ -76,15 +76,19 @@ def in_half_precision(crew):
     setting = ("qwen3", "split", 0, torch.float32)
     gradients, _, _ = in_shards(crew, [setting], compute_dtype=torch.bfloat16)[0]
     offloaded, _, _ = in_shards(crew, [setting], offload=True)[0]
-    return gradients, offloaded
+    adapter, _, _ = in_shards(crew, [("llama", "split", 4, torch.bfloat16)])[0]
+    return gradients, offloaded, adapter
 
 
 def test_passes_in_half_precision_and_shards_elsewhere_give_gradients_in_single_precision():
-    expected = alone("qwen3", "split", 0, torch.float32)
-    for gradients, offloaded in together(2, in_half_precision):
+    expected, of_adapter = alone("qwen3", "split", 0, torch.float32), alone("llama", "split", 4, torch.bfloat16)
+    for gradients, offloaded, adapter in together(2, in_half_precision):
         assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
         assert 1e-4 < gap(gradients, expected) < 0.05
         assert gap(offloaded, expected) < 1e-4
+        # A model in half precision with its adapter in single precision, which is what GPUs train by default.
+        assert {gradient.dtype for gradient in adapter.values()} == {p.dtype for p in of_adapter.values()}
+        assert gap(adapter, of_adapter) < 0.05
 
 
 class Short:

@@ -58,10 +58,10 @@ class LocalLearner:
         self.executor: Executor = make_executor(executor, weights.model, pass_tokens)
         if executor not in ("auto", "reference") and (reason := why_not(self.executor, weights.model)):
             raise InputError(f"executor={executor!r} does not serve this model: {reason}; use 'auto'")
-        self._reference_executor = self.executor
+        self.reference_executor = self.executor
         if weights.frozen_copy is not None:
             same, size = self.executor.name, self.executor.max_tokens
-            self._reference_executor = make_executor(same, weights.frozen_copy, size)
+            self.reference_executor = make_executor(same, weights.frozen_copy, size)
 
     # --- learning -------------------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ class LocalLearner:
         reference_S = None
         if options.kl_coefficient > 0:
             with self.weights.reference():
-                reference_S = self._reference_executor.score(batch.items, options.temperature).logprobs_S
+                reference_S = self.reference_executor.score(batch.items, options.temperature).logprobs_S
         objective = Objective(batch, options, reference_S)
         metrics: dict[str, float] = {}
         num_skipped = 0.0

@@ -107,10 +107,10 @@ class Crew:
         self._is_busy = False
         return answers
 
-    def run_if_able(self, work: str, common: Any = None) -> None:
-        """Like :meth:`run`, unless an error has put the processes out of step: that error is what counts."""
-        if not self._is_busy:
-            self.run(work, common)
+    @property
+    def is_able(self) -> bool:
+        """Whether the others listen; not in the middle of a work that an error has ended."""
+        return not self._is_busy
 
     def _begin(self) -> None:
         if self._is_busy:

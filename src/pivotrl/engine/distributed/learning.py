@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from pivotrl.engine.distributed.crew import Crew
 from pivotrl.engine.distributed.dealing import deal_examples, deal_prompts
 from pivotrl.engine.distributed.site import Draw, Learned, Lesson, Site
 from pivotrl.engine.distributed.weights import ShardedWeights, Which
@@ -29,26 +28,21 @@ class ShardedLearner(LocalLearner):
 
     Args:
         local: the learner of the weights before they were cut; its executors were probed with them.
+        site: where this process does its share.
     """
 
     weights: ShardedWeights
 
-    def __init__(self, local: LocalLearner, weights: ShardedWeights, crew: Crew) -> None:
-        self.weights, self._crew, self._write = weights, crew, local._write
-        self.executor, self._reference_executor = local.executor, local._reference_executor
-        self._width = int(weights.model.config.get_text_config().hidden_size)
-
-    def site(self, generators: dict[Which, LocalGenerator]) -> Site:
-        """Where this process does its share."""
-        site = Site(self._crew, self.weights, self.executor, self._reference_executor, generators)
-        self.optimizer = site.optimizer
-        return site
+    def __init__(self, local: LocalLearner, site: Site) -> None:
+        self._site, self.weights, self.optimizer, self._write = site, site.weights, site.optimizer, local._write
+        self.executor, self.reference_executor = local.executor, local.reference_executor
+        self._width = _width(site)
 
     def update(self, examples: Sequence[Example], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
         kept = with_gradient(examples, options)
-        shares = deal_examples(kept, self._crew.size, self._width)
+        shares = deal_examples(kept, self._site.num_processes, self._width)
         probe = [*kept[0].prompt, *kept[0].completions_G[0].token_ids_T]
-        learned: list[Learned] = self._crew.run("update", Lesson(learning_rate, options, probe), shares)
+        learned: list[Learned] = self._site.lead("update", Lesson(learning_rate, options, probe), shares)
         batch = Batch.of(list(itertools.chain(*shares)), options)
         return {
             **_metrics(batch, options, learned),
@@ -59,38 +53,38 @@ class ShardedLearner(LocalLearner):
         }
 
     def logprobs(self, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
-        self._crew.run("gather", "policy")
+        self._site.lead("gather", "policy")
         return super().logprobs(prompt, answer)
 
     def score(
         self, prompt: Sequence[int], answer: Sequence[int], logprobs_SV: torch.Tensor | None = None
     ) -> tuple[float, float | None]:
         if self.weights.has_reference:
-            self._crew.run("gather", "reference")
+            self._site.lead("gather", "reference")
         return super().score(prompt, answer, logprobs_SV)
 
     def token_logprobs(
         self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[list[float]]]:
-        self._crew.run("gather", "policy")
+        self._site.lead("gather", "policy")
         return super().token_logprobs(prompts, completions)
 
     def token_entropies(
         self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[list[float]]]:
-        self._crew.run("gather", "policy")
+        self._site.lead("gather", "policy")
         return super().token_entropies(prompts, completions)
 
     def save(self, path: Path) -> None:
-        self._crew.run("save", path)
+        self._site.lead("save", path)
 
     def load(self, path: Path) -> None:
-        self._crew.run("load", path)
+        self._site.lead("load", path)
 
     def export(self, path: Path) -> None:
-        self._crew.run("gather", "policy")
+        self._site.lead("gather", "policy")
         super().export(path)
-        self._crew.run("release", "policy")  # an adapter may have been folded into them
+        self._site.lead("release", "policy")  # an adapter may have been folded into them
 
 
 def _metrics(batch: Batch, options: UpdateOptions, learned: Sequence[Learned]) -> dict[str, float]:
@@ -114,11 +108,11 @@ class SharedGenerator:
     Args:
         local: the generator of this process.
         which: whose weights draw.
+        site: where this process does its share.
     """
 
-    def __init__(self, local: LocalGenerator, which: Which, weights: ShardedWeights, crew: Crew) -> None:
-        self._local, self._which, self._crew = local, which, crew
-        self._width = int(weights.model.config.get_text_config().hidden_size)
+    def __init__(self, local: LocalGenerator, which: Which, site: Site) -> None:
+        self._which, self._site, self._width = which, site, _width(site)
         self._owners: dict[str, int] | None = None
         self.identity, self.max_context = local.identity, local.max_context
 
@@ -133,10 +127,10 @@ class SharedGenerator:
     ) -> Iterator[Generated]:
         owners = {} if self._owners is None else self._owners
         num_sampled = num_samples * sampling.max_tokens
-        dealt = deal_prompts(prompts, keys, num_sampled, self._crew.size, self._width, owners)
+        dealt = deal_prompts(prompts, keys, num_sampled, self._site.num_processes, self._width, owners)
         shares = [([prompts[i] for i in mine], [keys[i] for i in mine]) for mine in dealt]
         draw = Draw(self._which, num_samples, sampling, stop_ids, first)
-        found = self._crew.run("generate", draw, shares)
+        found = self._site.lead("generate", draw, shares)
         answers = {i: each for mine, made in zip(dealt, found, strict=True) for i, each in zip(mine, made, strict=True)}
         yield from (answers[i] for i in range(len(prompts)))
 
@@ -146,10 +140,15 @@ class SharedGenerator:
         if self._owners is not None:
             yield
             return
-        self._crew.run("keep", True)
+        self._site.lead("keep", True)
         self._owners = {}
         try:
             yield
         finally:
             self._owners = None
-            self._crew.run_if_able("keep", False)
+            if self._site.is_able:
+                self._site.lead("keep", False)
+
+
+def _width(site: Site) -> int:
+    return int(site.weights.model.config.get_text_config().hidden_size)

@@ -42,7 +42,9 @@ class ShardedModel:
     """
 
     def __init__(self, model: Any, options: ShardOptions) -> None:
-        self.model, self.root = model, backbone(model)
+        self.root = backbone(model)
+        self.device = self.root.device
+        """Where it computes; offloaded shards are elsewhere."""
         # Where passes compute in half precision, gradients are summed in single precision all the same.
         reduced = None if options.compute_dtype is None else torch.float32
         policy = MixedPrecisionPolicy(options.compute_dtype, reduced, None, cast_forward_inputs=False)
@@ -69,7 +71,7 @@ class ShardedModel:
         self.release()
 
     def _one_token(self) -> torch.Tensor:
-        return torch.ones(1, 1, dtype=torch.long, device=self.root.get_input_embeddings().weight.device)
+        return torch.ones(1, 1, dtype=torch.long, device=self.device)
 
     def _accumulate(self, yes: bool) -> None:
         """Whether backwards keep gradients whole and to themselves."""

@@ -23,7 +23,7 @@ from pivotrl.engine.executors import Executor, Scored
 from pivotrl.engine.finite import are_finite, blown_up, gives_finite, optimizer_step
 from pivotrl.engine.generation import LocalGenerator
 from pivotrl.engine.objective import Batch, Objective
-from pivotrl.protocols import UpdateOptions
+from pivotrl.protocols import InputError, UpdateOptions
 from pivotrl.protocols.tokens import Example, Generated
 from pivotrl.records import Sampling
 
@@ -87,6 +87,29 @@ class Site:
         self.optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0) if trained else None
         self._kept = contextlib.ExitStack()
 
+    def lead(self, work: str, common: Any = None, shares: Sequence[Any] | None = None) -> list[Any]:
+        """The leader alone: let every process do one of the works below, see :meth:`Crew.run`.
+
+        Raises:
+            InputError: another policy has taken this one's place.
+        """
+        if self._crew.site is not self:
+            raise InputError(
+                "several processes hold one policy at a time, and another one was made since; run this command in one "
+                "process"
+            )
+        answers: list[Any] = self._crew.run(work, common, shares)
+        return answers
+
+    @property
+    def is_able(self) -> bool:
+        """Whether the other processes listen to the leader."""
+        return self._crew.is_able and self._crew.site is self
+
+    @property
+    def num_processes(self) -> int:
+        return self._crew.size
+
     # --- weights --------------------------------------------------------------------------------------------------
 
     def gather(self, which: Which, _: Any = None) -> None:
@@ -125,7 +148,7 @@ class Site:
         """
         assert self.optimizer is not None, "this policy was made with trainable=False"
         options, objective, reference_S = lesson.options, None, None
-        batch = Batch.of(examples, options).to(self.weights.model.device) if examples else None
+        batch = Batch.of(examples, options).to(self.weights.device) if examples else None
         if not self.weights.has_adapter:
             self.weights.release("reference")  # texts may have been scored
         if options.kl_coefficient > 0:

@@ -14,7 +14,8 @@ from pivotrl.engine.distributed.crew import Crew
 from pivotrl.engine.distributed.launch import current_crew
 from pivotrl.engine.distributed.learning import ShardedLearner, SharedGenerator
 from pivotrl.engine.distributed.sharding import ShardOptions
-from pivotrl.engine.distributed.weights import ShardedWeights
+from pivotrl.engine.distributed.site import Site
+from pivotrl.engine.distributed.weights import ShardedWeights, Which
 from pivotrl.engine.generation import LocalGenerator
 from pivotrl.engine.learning import LocalLearner
 from pivotrl.protocols import InputError
@@ -53,12 +54,12 @@ def spread(
     """All processes together: (learner, generator, generator of the reference). Do not use what was passed in."""
     mesh = init_device_mesh(learner.weights.model.device.type, (crew.size,))
     weights = ShardedWeights(learner.weights, ShardOptions(mesh, compute_dtype, offload))
-    sharded = ShardedLearner(learner, weights, crew)
     policy, reference = generator.drawing_from(weights.folded), generator.drawing_from(weights.reference)
-    crew.site = sharded.site({"policy": policy, "reference": reference})
+    generators: dict[Which, LocalGenerator] = {"policy": policy, "reference": reference}
+    crew.site = site = Site(crew, weights, learner.executor, learner.reference_executor, generators)
     crew.built()
     return (
-        sharded,
-        SharedGenerator(policy, "policy", weights, crew),
-        SharedGenerator(reference, "reference", weights, crew),
+        ShardedLearner(learner, site),
+        SharedGenerator(policy, "policy", site),
+        SharedGenerator(reference, "reference", site),
     )

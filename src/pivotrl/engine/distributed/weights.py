@@ -25,6 +25,7 @@ class ShardedWeights(Weights):
     def __init__(self, whole: Weights, options: ShardOptions) -> None:
         self.model, self.has_adapter, self.frozen_copy = whole.model, whole.has_adapter, whole.frozen_copy
         self._policy = ShardedModel(self.model, options)
+        self.device = self._policy.device
         self._frozen = self._policy if self.frozen_copy is None else ShardedModel(self.frozen_copy, options)
         self._trained = super().trained()
 
