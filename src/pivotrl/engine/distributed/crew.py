@@ -14,6 +14,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
@@ -48,6 +49,8 @@ class Crew:
         self.group = group
         self._store, self._people = store, people
         self._is_busy = False
+        self._lock = threading.Lock()
+        """A thread may score while another one samples."""
 
     # --- the leader -----------------------------------------------------------------------------------------------
 
@@ -97,15 +100,16 @@ class Crew:
             InputError: a process found a fault that a user can mend, or ran out of memory.
             RuntimeError: a process failed otherwise, or is gone; see :meth:`leading`.
         """
-        self._begin()
-        self._tell(work, common)
-        mine: list[Any] = [None]
-        dist.scatter_object_list(mine, list(shares or [None] * self.size), src=0, group=self.group)
-        answer = getattr(self.site, work)(common, mine[0])
-        answers: list[Any] = [None] * self.size
-        dist.gather_object(answer, answers, dst=0, group=self.group)
-        self._is_busy = False
-        return answers
+        with self._lock:
+            self._begin()
+            self._tell(work, common)
+            mine: list[Any] = [None]
+            dist.scatter_object_list(mine, list(shares or [None] * self.size), src=0, group=self.group)
+            answer = getattr(self.site, work)(common, mine[0])
+            answers: list[Any] = [None] * self.size
+            dist.gather_object(answer, answers, dst=0, group=self.group)
+            self._is_busy = False
+            return answers
 
     @property
     def is_able(self) -> bool:
