@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from pivotrl.engine.distributed.dealing import deal_examples
 from pivotrl.engine.distributed.sharding import ShardOptions
-from pivotrl.engine.distributed.site import Lesson, Site
+from pivotrl.engine.distributed.sites import Lesson, Site
 from pivotrl.engine.distributed.weights import ShardedWeights
 from pivotrl.engine.executors import make_executor
 from pivotrl.engine.objective import with_gradient

@@ -25,8 +25,8 @@ import torch.distributed as dist
 from pivotrl.engine.distributed.peers import died, is_loss, lost_message
 from pivotrl.protocols import InputError, ProcessLost
 
-_ENDED = "pivotrl/leader_ended"
-_FAULT = "pivotrl/fault"
+_ENDED = "pivotrl.leader_ended"
+_FAULT = "pivotrl.fault"
 
 
 class Failed(RuntimeError):
@@ -45,7 +45,7 @@ class Crew:
     def __init__(self, rank: int, size: int, group: Any, store: Any, people: Sequence[tuple[str, int]]) -> None:
         self.rank, self.size = rank, size
         self.site: Any = None
-        """Where the work of this process is done, see :mod:`pivotrl.engine.distributed.site`."""
+        """Where the work of this process is done, see :mod:`pivotrl.engine.distributed.sites`."""
         self.group = group
         self._store, self._people = store, people
         self._is_busy = False

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pivotrl.engine.distributed.dealing import deal_examples, deal_prompts
-from pivotrl.engine.distributed.site import Draw, Learned, Lesson, Site
+from pivotrl.engine.distributed.sites import Draw, Learned, Lesson, Site
 from pivotrl.engine.distributed.weights import ShardedWeights, Which
 from pivotrl.engine.executors import Scored
 from pivotrl.engine.generation import LocalGenerator

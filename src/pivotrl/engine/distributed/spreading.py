@@ -14,7 +14,7 @@ from pivotrl.engine.distributed.crew import Crew
 from pivotrl.engine.distributed.launch import current_crew
 from pivotrl.engine.distributed.learning import ShardedLearner, SharedGenerator
 from pivotrl.engine.distributed.sharding import ShardOptions
-from pivotrl.engine.distributed.site import Site
+from pivotrl.engine.distributed.sites import Site
 from pivotrl.engine.distributed.weights import ShardedWeights, Which
 from pivotrl.engine.generation import LocalGenerator
 from pivotrl.engine.learning import LocalLearner
