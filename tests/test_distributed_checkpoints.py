@@ -7,6 +7,7 @@ import torch
 
 from crews import together
 from distributed_work import OPTIONS, lesson, make_examples, make_site, make_weights, share_of, whole_state
+from pivotrl.engine.distributed.crew import Failed
 from pivotrl.engine.learning import LocalLearner
 from pivotrl.protocols import InputError
 
@@ -33,6 +34,8 @@ def go_on(crew, folder, other):
     site.load(folder / "step0")
     loaded = whole_state(site)
     learned = learn(crew, site, 1)
+    with pytest.raises((OSError, Failed)):  # the leader cannot make the folder, and all know
+        site.save(folder / "step0" / "state.json" / "below")
     site.load(other)
     return loaded, learned, whole_state(site)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
@@ -35,7 +36,7 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor], group: Any) -> Non
     try:
         save(dict(tensors), storage_writer=writer, process_group=group)
     except CheckpointException as error:
-        raise _as_of_disk(error, folder) from error
+        raise _reason(error, folder) from error
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -77,14 +78,18 @@ def read_shards(folder: Path, tensors: Mapping[str, Tensor], group: Any = None) 
         raise InputError(f"{folder} holds other parameters than this policy trains; use the settings it was made with")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is one process
-        load(dict(tensors), storage_reader=reader, process_group=group, no_dist=group is None)
+        try:
+            load(dict(tensors), storage_reader=reader, process_group=group, no_dist=group is None)
+        except CheckpointException as error:
+            raise _reason(error, folder) from error
 
 
-def _as_of_disk(error: CheckpointException, folder: Path) -> Exception:
+def _reason(error: CheckpointException, folder: Path) -> Exception:
+    """The error of the disk that any process met; if there was none, a process is gone."""
     for failure in error.failures.values():
         found = failure[0] if isinstance(failure, tuple) else failure
         if isinstance(found, OSError):
             return found
         if "SafetensorError" in type(found).__name__:
             return OSError(None, str(found), str(folder))
-    return RuntimeError(str(error))
+    return dist.DistError(str(error))

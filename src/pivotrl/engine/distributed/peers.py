@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,9 @@ def is_loss(error: BaseException) -> bool:
     """Whether a collective failed because a peer did not answer."""
     if isinstance(error, dist.DistError):
         return True
-    return type(error) is RuntimeError and any(sign in str(error).lower() for sign in _SIGNS)
+    places = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    is_sent = any("/torch/distributed/" in Path(place).as_posix() for place in places)
+    return is_sent and isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
 def died(people: Sequence[tuple[str, int]], own: int) -> list[int]:
