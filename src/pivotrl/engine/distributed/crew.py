@@ -158,6 +158,7 @@ class Crew:
 
     def _leave(self, error: BaseException) -> NoReturn:
         """End at once. If the leader was killed, the first of those left says so; otherwise the leader speaks."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun asks for it when it sees that one has ended
         gone = died(self._people, self.rank)
         if 0 in gone and self.rank == min(set(range(self.size)) - set(gone)) and not self._has(_ENDED):
             print(f"pivotrl: {lost_message(gone, self._people)}", file=sys.stderr, flush=True)
