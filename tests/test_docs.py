@@ -25,6 +25,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for document in DOCUMENTS:
         text = document.read_text().replace("\\\n", " ")
+        text = re.sub(r"torchrun .*?-m pivotrl\.cli ", "pivotrl ", text)
         for line in re.findall(r"^\s*(?:\$ )?(pivotrl [a-z]+ .*)$|`(pivotrl [a-z]+ [^`]*)`", text, re.MULTILINE):
             found.append((document.name, (line[0] or line[1]).split("  #")[0].strip()))
     return found

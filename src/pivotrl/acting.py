@@ -169,6 +169,7 @@ class LearningActor(Actor):
                 [Drawn(c.token_ids_T, c.logprobs_T, c.finish_reason == "stop") for c in group.completions_G],
                 group.advantages_G,
                 list(itertools.islice(weights, len(group.completions_G))),
+                group.turn.id,
             )
             for group in groups
         ]

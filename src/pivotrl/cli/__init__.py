@@ -3,7 +3,8 @@
 Progress goes to stderr, results to stdout.
 
 Exit codes: 0 done; 2 unusable input or options; 3 nothing to train on; 4 disk error; 5 imported, but some records could
-not be read; 6 the sandbox does not hold; 7 a guard rail ended the training; 1 the run that was watched stopped
+not be read; 6 the sandbox does not hold; 7 a guard rail ended the training; 8 another process of the same
+training is gone; 1 the run that was watched stopped
 unfinished; 130 interrupted (finished work is kept; continue with the same command, and --resume for run and read).
 """
 
@@ -29,7 +30,8 @@ from pivotrl.cli import (
 )
 from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
-from pivotrl.protocols import Collapsed, InputError, NoPivots
+from pivotrl.cli.processes import in_company
+from pivotrl.protocols import Collapsed, InputError, NoPivots, ProcessLost
 from pivotrl.protocols.observing import told_notices
 from pivotrl.storage.record_files import package_versions
 
@@ -75,6 +77,8 @@ def guarded(go_on: str = "the same command and --resume") -> Iterator[None]:
         _fail(str(error), 7)
     except InputError as error:
         _fail(str(error), 2)
+    except ProcessLost as error:
+        _fail(str(error), 8)
     except KeyboardInterrupt:
         # A second Ctrl-C now ends the process at once; every finished record is already on disk.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -102,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         if given and not given[0].startswith("-") and given[0] not in COMMANDS:
             raise InputError(plugins.unknown(f"no command called {given[0]!r}", given[0], COMMANDS))
-        parse(COMMANDS, arguments)()
+        with in_company():
+            parse(COMMANDS, arguments)()
 
 
 def _fail(message: str, code: int) -> None:

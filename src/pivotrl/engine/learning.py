@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from pivotrl.engine.checkpoint import load_checkpoint, save_checkpoint
+from pivotrl.engine.distributed.checkpoint import is_in_shards, read_shards
+from pivotrl.engine.distributed.keeping import restore_steps, training_tensors
 from pivotrl.engine.executors import Executor, ExecutorName, make_executor
 from pivotrl.engine.executors.choosing import why_not
 from pivotrl.engine.executors.contract import Scored
@@ -56,10 +58,10 @@ class LocalLearner:
         self.executor: Executor = make_executor(executor, weights.model, pass_tokens)
         if executor not in ("auto", "reference") and (reason := why_not(self.executor, weights.model)):
             raise InputError(f"executor={executor!r} does not serve this model: {reason}; use 'auto'")
-        self._reference_executor = self.executor
+        self.reference_executor = self.executor
         if weights.frozen_copy is not None:
             same, size = self.executor.name, self.executor.max_tokens
-            self._reference_executor = make_executor(same, weights.frozen_copy, size)
+            self.reference_executor = make_executor(same, weights.frozen_copy, size)
 
     # --- learning -------------------------------------------------------------------------------------------------
 
@@ -76,7 +78,7 @@ class LocalLearner:
         reference_S = None
         if options.kl_coefficient > 0:
             with self.weights.reference():
-                reference_S = self._reference_executor.score(batch.items, options.temperature).logprobs_S
+                reference_S = self.reference_executor.score(batch.items, options.temperature).logprobs_S
         objective = Objective(batch, options, reference_S)
         metrics: dict[str, float] = {}
         num_skipped = 0.0
@@ -181,8 +183,12 @@ class LocalLearner:
             InputError: the checkpoint is damaged or holds other parameters.
         """
         assert self.optimizer is not None
-        tensors, state = load_checkpoint(path)
         trained = self.weights.trained()
+        if is_in_shards(path):
+            restore_steps(path, trained, self.optimizer)
+            read_shards(path, training_tensors(trained, self.optimizer))
+            return
+        tensors, state = load_checkpoint(path)
         shapes = {name: value.shape for name, value in tensors["weights"].items()}
         if state["parameters"] != list(trained) or shapes != {name: p.shape for name, p in trained.items()}:
             raise InputError(

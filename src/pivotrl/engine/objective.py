@@ -43,26 +43,31 @@ class Batch:
     def of(cls, examples: Sequence[Example], options: UpdateOptions) -> Batch:
         """A batch, or a part of one. Without a KL term, completions of advantage 0 are left out, unless that would
         leave none."""
-        kept = [
-            (number, *row)
-            for number, each in enumerate(examples)
-            for row in zip(each.completions_G, each.advantages_G, each.weights_G, strict=True)
-        ]
-        if options.kl_coefficient == 0.0 and any(advantage for _, _, advantage, _ in kept):
-            kept = [row for row in kept if row[2]]
-        by_example: dict[int, list[Sequence[int]]] = {}
-        for number, completion, _, _ in kept:
-            by_example.setdefault(number, []).append(completion.token_ids_T)
-        repeats = torch.tensor([len(completion.token_ids_T) for _, completion, _, _ in kept])
+        kept = with_gradient(examples, options)
+        completions = [completion for each in kept for completion in each.completions_G]
+        repeats = torch.tensor([len(completion.token_ids_T) for completion in completions])
         return cls(
-            [Item(examples[number].prompt, completions) for number, completions in by_example.items()],
-            torch.tensor([advantage for _, _, advantage, _ in kept]).repeat_interleave(repeats),
-            torch.tensor([weight for _, _, _, weight in kept]).repeat_interleave(repeats),
-            torch.tensor([logprob for _, completion, _, _ in kept for logprob in completion.logprobs_T]),
+            [Item(each.prompt, [completion.token_ids_T for completion in each.completions_G]) for each in kept],
+            torch.tensor([advantage for each in kept for advantage in each.advantages_G]).repeat_interleave(repeats),
+            torch.tensor([weight for each in kept for weight in each.weights_G]).repeat_interleave(repeats),
+            torch.tensor([logprob for completion in completions for logprob in completion.logprobs_T]),
         )
 
     def to(self, device: torch.device) -> Batch:
         return Batch(self.items, self.advantages_S.to(device), self.weights_S.to(device), self.sampled_S.to(device))
+
+
+def with_gradient(examples: Sequence[Example], options: UpdateOptions) -> list[Example]:
+    """The examples without completions that have no gradient, if any has one; see :meth:`Batch.of`."""
+    if options.kl_coefficient > 0.0 or not any(advantage for each in examples for advantage in each.advantages_G):
+        return [each for each in examples if each.completions_G]
+    kept = []
+    for each in examples:
+        rows = [row for row in zip(each.completions_G, each.advantages_G, each.weights_G, strict=True) if row[1]]
+        if rows:
+            completions, advantages, weights = (list(column) for column in zip(*rows, strict=True))
+            kept.append(Example(each.prompt, completions, advantages, weights, each.key))
+    return kept
 
 
 class Objective:
@@ -70,19 +75,24 @@ class Objective:
 
     Args:
         reference_S: log-probabilities of the reference policy; needed if the KL coefficient is not 0.
+        old_S: log-probabilities of the old policy; None: those of the first pass.
     """
 
-    def __init__(self, batch: Batch, options: UpdateOptions, reference_S: Tensor | None) -> None:
-        self._batch, self._options, self._reference_S = batch, options, reference_S
-        self._old_S: Tensor | None = None
+    def __init__(
+        self, batch: Batch, options: UpdateOptions, reference_S: Tensor | None, old_S: Tensor | None = None
+    ) -> None:
+        self._batch, self._options, self._reference_S, self._old_S = batch, options, reference_S, old_S
 
     def backward(self, executor: Executor) -> dict[str, float]:
         """Add the gradient of the loss to the parameters and return metrics. The first call fixes the old policy."""
+        return self.metrics(self.send_back(executor))
+
+    def send_back(self, executor: Executor) -> Scored:
+        """Like :meth:`backward`, without the metrics."""
         scored = executor.score(self._batch.items, self._options.temperature, self._loss)
         if self._old_S is None:
             self._old_S = scored.logprobs_S
-        with torch.no_grad():
-            return self._metrics(scored)
+        return scored
 
     def _loss(self, scored: Scored) -> Tensor:
         total, _, _ = self._parts(scored)
@@ -114,7 +124,9 @@ class Objective:
             scored.logprobs_S, old_S, advantages_S, weights_S, options.clip_low, options.clip_high
         )
 
-    def _metrics(self, scored: Scored) -> dict[str, float]:
+    @torch.no_grad()
+    def metrics(self, scored: Scored) -> dict[str, float]:
+        """Of the batch, given what its tokens scored in a pass. Call it after the first pass."""
         loss, kl, ratio_S = self._parts(scored)
         metrics = {"loss/total": loss.item()}
         if kl is not None:

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from pivotrl.engine.adapter_files import WEIGHTS
 from pivotrl.engine.adapters import quiet
+from pivotrl.engine.decoder import backbone
+from pivotrl.engine.distributed.sharding import is_sharded, whole_tensors
 from pivotrl.engine.low_rank import LowRank, add, of_one_rank, plain_additions
 from pivotrl.engine.policy_readme import Origin, readme
 from pivotrl.storage.folders import atomic_folder
@@ -112,13 +114,13 @@ def _aimed_at(adapted: set[str], present: Sequence[str], config: Any) -> Any:
 
 
 def _write_model(folder: Path, model: Any, stop_ids: Sequence[int]) -> None:
-    base, state = model, model.state_dict()
+    base = backbone(model)
+    state = whole_tensors(base) if is_sharded(base) else base.state_dict()
     if isinstance(model, PeftModel):
         assert all(layer.merged for layer in model.modules() if isinstance(layer, LoraLayer))
-        base = model.get_base_model()
         state = {
             name.replace(".base_layer", ""): tensor
-            for name, tensor in base.state_dict().items()
+            for name, tensor in state.items()
             if not any(part.startswith("lora_") for part in name.split("."))
         }
     _refuse_not_finite(state)

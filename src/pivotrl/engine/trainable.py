@@ -46,14 +46,14 @@ class Trainable:
                 f"cannot train the model type {model.config.model_type!r}: no {num_layers} layers are found in its "
                 "decoder; give a decoder-only model that docs/limits.md lists"
             )
-        _, self._holder, self._layers = min(found, key=lambda entry: entry[0])
+        _, self._holder, self.layers = min(found, key=lambda entry: entry[0])
 
     def linear_layers(self) -> dict[str, nn.Module]:
         """Full name -> module for every linear layer, in order, that is trained and can have an adapter."""
-        frozen = {id(module) for layer in self._layers[: self._frozen_layers] for module in layer.modules()}
-        trained = {id(module) for layer in self._layers[self._frozen_layers :] for module in layer.modules()} - frozen
+        frozen = {id(module) for layer in self.layers[: self._frozen_layers] for module in layer.modules()}
+        trained = {id(module) for layer in self.layers[self._frozen_layers :] for module in layer.modules()} - frozen
         modules = dict(self._model.named_modules())
-        fused = any(p.dim() == 3 for layer in self._layers for name, p in layer.named_parameters() if "expert" in name)
+        fused = any(p.dim() == 3 for layer in self.layers for name, p in layer.named_parameters() if "expert" in name)
         found = {}
         for name, module in modules.items():
             if id(module) not in trained or not _is_linear(module):
@@ -78,15 +78,15 @@ class Trainable:
             yield from self._decoder.parameters()
             yield from self._model.get_output_embeddings().parameters()
             return
-        frozen = {id(p) for layer in self._layers[: self._frozen_layers] for p in layer.parameters()}
-        for module in (*self._layers[self._frozen_layers :], *self._after_layers()):
+        frozen = {id(p) for layer in self.layers[: self._frozen_layers] for p in layer.parameters()}
+        for module in (*self.layers[self._frozen_layers :], *self._after_layers()):
             yield from (p for p in module.parameters() if id(p) not in frozen)
 
     @torch.no_grad()
     def _after_layers(self) -> list[nn.Module]:
         """The modules that run after the layers: the final norm, under any name."""
-        last, called = self._layers[-1], []
-        beside = [module for module in self._holder.children() if module is not self._layers]
+        last, called = self.layers[-1], []
+        beside = [module for module in self._holder.children() if module is not self.layers]
         output = self._model.get_output_embeddings()
         hooks = [
             module.register_forward_pre_hook(lambda module, _: called.append(module)) for module in (*beside, last)

@@ -7,7 +7,6 @@ This file only assembles the parts: turns to token ids and back (:mod:`pivotrl.a
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ import torch
 from pivotrl.acting import Actor, LearningActor
 from pivotrl.engine.adapter_files import read_adapter
 from pivotrl.engine.adapters import merge_adapter
+from pivotrl.engine.distributed.launch import own_device
+from pivotrl.engine.distributed.spreading import apart, begin, spread
 from pivotrl.engine.executors import ExecutorName
 from pivotrl.engine.executors.choosing import choose_sampler
 from pivotrl.engine.generation import LocalGenerator
@@ -32,13 +33,10 @@ from pivotrl.engine.texts import scored_ids
 from pivotrl.engine.weights import Weights
 from pivotrl.options import AtLeast0, AtLeast1, Seed, check_arguments
 from pivotrl.plugins.describing import spec_text
-from pivotrl.protocols import TrainingGroup, UpdateOptions
 from pivotrl.rendering import DATE, Renderer
 
 _NOT_IN_TEXT = ("self", "__class__", "model", "adapter")
 """Left out of the policy's spec; the command line has separate options for the last two."""
-
-
 _IMPORTANCE_CAP = 2.0
 """Of samples from rounded weights, where the user gives none."""
 
@@ -67,6 +65,10 @@ class Policy(LearningActor):
             then carry that in their identity, and updates weigh them with ``importance_cap`` 2 unless another is given.
         trainable: False keeps no optimizer and no adapter (a frozen reference).
         seed: seed of the adapter's initialisation.
+        compute_dtype: with several processes (docs/scale.md): dtype of passes and samples; weights, gradients and
+            moments keep ``dtype``. ``auto`` is the same.
+        offload: with several processes: keep weights, gradients and moments in the CPU's memory, and only what
+            computes on the GPU.
         export: what :meth:`export` writes. ``adapter``: with LoRA, one adapter if it can hold everything that was
             trained (including ``adapter``), otherwise the whole weights. ``merged``: always the whole weights.
 
@@ -75,6 +77,8 @@ class Policy(LearningActor):
     """
 
     learner: LocalLearner
+    importance_cap: float | None = None
+    """The cap of truncated importance weights if the training is given none."""
     seeds_adapter = True
     """The option ``seed`` changes how the adapter starts, but not the reference policy."""
 
@@ -98,42 +102,56 @@ class Policy(LearningActor):
         products: Products = "auto",
         trainable: bool = True,
         seed: Seed = 0,
+        compute_dtype: Dtype = "auto",
+        offload: bool = False,
         export: Literal["adapter", "merged"] = "adapter",
     ) -> None:
         check_arguments(Policy, locals())
         given = {name: value for name, value in locals().items() if name not in _NOT_IN_TEXT}
-        merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # models load slowly
-        self.device = resolve_device(device)
-        loaded, tokenizer, facts = load_model(model, self.device, resolve_dtype(dtype, self.device))
-        context = max_context(loaded.config, tokenizer)
-        ends = stop_ids(loaded, tokenizer)
-        renderer = Renderer(tokenizer, style, reasoning=reasoning, actions=actions, variables=variables, stop_ids=ends)
-        origin = Origin.of(loaded, model, facts, adapter, _prompts(renderer, reasoning, variables or {}))
-        merged: dict[str, LowRank] | None = {}  # what was added to the plain weights; None if more than that was done
-        if merged_first is not None:
-            loaded, merged = merge_adapter(loaded, merged_first)
-            facts = {**facts, "adapter": merged_first.sha256}
-        write = functools.partial(
-            write_policy, tokenizer=tokenizer, origin=origin, merged=merged if export == "adapter" else None
+        crew = begin(
+            "hf",
+            {**given, "model": model, "adapter": adapter},
+            only_spread={"compute_dtype": "auto", "offload": False},
+            only_alone={"products": ("auto", "plain")},
         )
-        with refusing(f"cannot train the model {model!r} of type {loaded.config.model_type!r}"):
-            self.weights = Weights(
-                loaded,
-                trainable=trainable,
-                lora_rank=lora_rank,
-                lora_alpha=lora_alpha,
-                frozen_layers=frozen_layers,
-                seed=seed,
+        with apart(crew):
+            merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # models load slowly
+            self.device = resolve_device(own_device(device))
+            loaded, tokenizer, facts = load_model(model, self.device, resolve_dtype(dtype, self.device))
+            context = max_context(loaded.config, tokenizer)
+            ends = stop_ids(loaded, tokenizer)
+            renderer = Renderer(
+                tokenizer, style, reasoning=reasoning, actions=actions, variables=variables, stop_ids=ends
             )
-            learner = LocalLearner(self.weights, executor, pass_tokens, write)
-            way = choose_sampler(learner.executor.name, self.weights.model)
-        self.model = self.weights.model
-        facts = {**facts, "dtype": str(self.model.dtype)}
-        chosen = resolve_products(products, loaded)
+            origin = Origin.of(loaded, model, facts, adapter, _prompts(renderer, reasoning, variables or {}))
+            # What was added to the plain weights; None if more than that was done.
+            merged: dict[str, LowRank] | None = {}
+            if merged_first is not None:
+                loaded, merged = merge_adapter(loaded, merged_first)
+                facts = {**facts, "adapter": merged_first.sha256}
+            write = functools.partial(
+                write_policy, tokenizer=tokenizer, origin=origin, merged=merged if export == "adapter" else None
+            )
+            with refusing(f"cannot train the model {model!r} of type {loaded.config.model_type!r}"):
+                weights = Weights(
+                    loaded,
+                    trainable=trainable,
+                    lora_rank=lora_rank,
+                    lora_alpha=lora_alpha,
+                    frozen_layers=frozen_layers,
+                    seed=seed,
+                )
+                learner = LocalLearner(weights, executor, pass_tokens, write)
+                way = choose_sampler(learner.executor.name, weights.model)
+        self.model = weights.model
+        computes_in = self.model.dtype if compute_dtype == "auto" else resolve_dtype(compute_dtype, self.device)
+        facts = {**facts, "dtype": str(computes_in)}
+        chosen = resolve_products(products if crew is None else "plain", self.model)
         if chosen == "bfloat16":  # the others differ by rounding only
             facts["products"] = chosen
-        generator = LocalGenerator(
-            self.weights.folded,
+            self.importance_cap = _IMPORTANCE_CAP
+        generator: Any = LocalGenerator(
+            weights.folded,
             self.model,
             identity=facts,
             max_context=context,
@@ -141,10 +159,14 @@ class Policy(LearningActor):
             batch_rows=batch_rows,
             products=chosen,
         )
-        self._rounds_samples = chosen == "bfloat16"
+        reference: Any = generator.drawing_from(weights.reference)
+        if crew is not None:
+            other_dtype = None if computes_in == self.model.dtype else computes_in
+            learner, generator, reference = spread(crew, learner, generator, other_dtype, offload)
+        self.weights = learner.weights
         super().__init__(renderer, generator, learner)
         # The reference policy acts in the same way, with the frozen weights of the KL term.
-        self.reference = Actor(renderer, generator.drawing_from(self.weights.reference))
+        self.reference = Actor(renderer, reference)
         self.training_identity: dict[str, Any] = (
             {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "frozen_layers": frozen_layers, "seed": seed}
             if lora_rank > 0
@@ -154,15 +176,9 @@ class Policy(LearningActor):
             "policy": spec_text("hf", Policy, given),
             "model": model,
             "adapter": adapter,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "dtype": str(computes_in).removeprefix("torch."),
             "device": str(self.device),
         }
-
-    def update(self, groups: Sequence[TrainingGroup], learning_rate: float, options: UpdateOptions) -> dict[str, float]:
-        """See :class:`pivotrl.acting.LearningActor`. Samples of rounded weights get importance weights."""
-        if self._rounds_samples and options.objective == "policy_gradient" and options.importance_cap is None:
-            options = dataclasses.replace(options, importance_cap=_IMPORTANCE_CAP)
-        return super().update(groups, learning_rate, options)
 
     def score_text(self, prompt: str, answer: str) -> tuple[float, float | None, int]:
         """See :class:`pivotrl.protocols.Policy`; :func:`pivotrl.engine.texts.scored_ids` chooses the scored tokens.

@@ -430,3 +430,7 @@ class NoPivots(InputError):
 
 class Collapsed(InputError):
     """A guard rail ended a training."""
+
+
+class ProcessLost(RuntimeError):
+    """Another process of the same training is gone. Finished work is kept; the same command continues."""

@@ -82,6 +82,8 @@ class Example:
     advantages_G: Sequence[float]
     weights_G: Sequence[float]
     """Weight of each token of a completion."""
+    key: str = ""
+    """Names the prompt, as a turn's id does: keys that agree before their last ``#`` are of one trajectory."""
 
 
 def token_weights(lengths_N: Sequence[int], level: Literal["token", "sequence"]) -> list[float]:

@@ -28,6 +28,8 @@ class ChunkedExecutor(abc.ABC):
 
     def __init__(self, model: Any, max_tokens: int) -> None:
         self._model, self.max_tokens, self.num_computed = model, max_tokens, 0
+        self.restarts = True
+        """False leaves it to the caller to start anew when memory runs out."""
 
     def score(self, items: Sequence[Item], temperature: float = 1.0, loss: Loss | None = None) -> Scored:
         """See :class:`~pivotrl.engine.executors.contract.Executor`.
@@ -45,13 +47,19 @@ class ChunkedExecutor(abc.ABC):
                 with torch.set_grad_enabled(loss is not None):
                     return self._score(items, temperature, loss)
             except torch.OutOfMemoryError:
-                if self.max_tokens < 2 * _LEAST or not clear:
+                if not clear or not self.restarts or not self.take_less():
                     raise
-            self.max_tokens //= 2
             for parameter in self._model.parameters():
                 parameter.grad = None
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+
+    def take_less(self) -> bool:
+        """Halve the chunks of later calls; False if they are as small as they may be."""
+        if self.max_tokens < 2 * _LEAST:
+            return False
+        self.max_tokens //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return True
 
     @abc.abstractmethod
     def _score(self, items: Sequence[Item], temperature: float, loss: Loss | None) -> Scored:

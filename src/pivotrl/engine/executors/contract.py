@@ -37,6 +37,12 @@ class Executor(Protocol):
     """Tokens that pass through the model together."""
     num_computed: int
     """Tokens that the last call put through the model."""
+    restarts: bool
+    """Whether a call starts anew with smaller chunks when memory runs out."""
+
+    def take_less(self) -> bool:
+        """Halve the chunks of later calls; False if they are as small as they may be."""
+        ...
 
     def score(self, items: Sequence[Item], temperature: float = 1.0, loss: Loss | None = None) -> Scored:
         """Log-probabilities and entropies of all completion tokens, detached.

@@ -1,0 +1,1 @@
+"""One training in several processes that torchrun starts: docs/scale.md."""
