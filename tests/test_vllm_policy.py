@@ -6,12 +6,14 @@ vLLM.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 pytest.importorskip("httpx", reason="needs the extra 'judge'")
 
@@ -24,15 +26,29 @@ from pivotrl.storage.record_files import RecordFile
 from pivotrl.training import Step
 from test_endpoint import direct as direct
 from test_training import bit_patterns, even_length, logs, stop_at
-from test_training import model as model
+from tiny import save_tiny_model
 from version_server import VersionServer, seeds
 
 TURNS = cut(logs(3, 2))[0]
 
 
 def options(**more: Any) -> TrainingOptions:
-    given = {"num_steps": 4, "turns_per_step": 3, "group_size": 4, "learning_rate": 1e-2, "train_max_tokens": 24}
+    given = {"num_steps": 3, "turns_per_step": 3, "group_size": 4, "learning_rate": 1e-2, "train_max_tokens": 14}
     return TrainingOptions(**{**given, "checkpoint_every": 2, **more})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that ends a sample with any of many tokens, so that most samples end and groups have a signal."""
+    folder = save_tiny_model(tmp_path_factory.mktemp("tiny"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ends = [token for token, number in tokenizer.get_vocab().items() if number > 210]  # no letters, no digits
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", *ends]})
+    tokenizer.save_pretrained(folder)
+    file = folder / "generation_config.json"
+    numbers = sorted(tokenizer.convert_tokens_to_ids(ends))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token_id": [2, *numbers]}))
+    return folder
 
 
 @pytest.fixture
@@ -46,7 +62,7 @@ WHOLE = "hf(lora_rank=0, dtype='float32', device='cpu')"
 
 
 def policy_at(server: VersionServer, model: Path, inner: str = LORA, **more: Any) -> Policy:
-    given = {"served": "m", "choices": "single", "deadline_seconds": 5.0, "max_tries": 2, "max_in_flight": 4}
+    given = {"served": "m", "choices": "single", "deadline_seconds": 60.0, "max_tries": 2, "max_in_flight": 4}
     return Policy(base_url=server.url, policy=inner, model=str(model), **{**given, **more})
 
 
@@ -65,7 +81,7 @@ def test_every_update_reaches_the_server(server: VersionServer, model: Path, tmp
             1, abs=1e-3
         )
         assert {group.version for group in groups_of(tmp_path) if group.step == number} == {number}
-    assert len(set(server.loaded)) == 4 and server.num_resets == 4
+    assert len(set(server.loaded)) == server.num_resets == 3
     assert len(server.adapters) == (inner == LORA), "older adapters are unloaded"
     assert not (tmp_path / "drawn").exists()
 
@@ -108,8 +124,6 @@ def test_a_step_within_the_tolerance_is_missed_by_it_but_not_by_the_comparison_o
 
 
 def test_the_wrong_base_model_is_refused_before_anything_is_sampled(model: Path, tmp_path: Path) -> None:
-    from tiny import save_tiny_model
-
     with VersionServer(save_tiny_model(tmp_path / "other", seed=1)) as server:
         with pytest.raises(InputError, match=r"canary of version 0 .*Serve .* in the precision of the learner"):
             train(policy_at(server, model), TURNS, even_length, tmp_path / "run", options())
@@ -184,7 +198,7 @@ def test_an_interruption_at_every_step_buys_nothing_twice_and_changes_nothing(
     asked = seeds(server.asked)
     assert len(asked) == len(set(asked))
     server.bodies.clear()
-    for step in range(1, 5):
+    for step in range(1, 4):
         with pytest.raises(Exception, match="^$"):
             train(
                 policy_at(server, model),
@@ -210,9 +224,9 @@ def test_a_server_that_goes_and_comes_back(server: VersionServer, model: Path, t
     kept = seeds(server.asked)
     server.restart()
     rows = train(policy_at(server, model), TURNS, even_length, tmp_path, options())
-    assert len(rows) == 4 and max(row.metrics["policy/sampler_gap_max"] for row in rows) < 1e-4
+    assert len(rows) == 3 and max(row.metrics["policy/sampler_gap_max"] for row in rows) < 1e-4
     stored = {f"{group.step}/{group.turn_id}" for group in groups_of(tmp_path)}
-    assert len(stored) == 12
+    assert len(stored) == 9
     again = [seed for seed in seeds(server.asked)[len(kept) :] if seed in kept]
     assert len(again) <= 2 * 4, "only turns that were under way are asked for again"
 
@@ -231,18 +245,15 @@ def test_a_server_that_was_started_again_gets_the_weights_again(server: VersionS
 def test_samples_of_too_old_a_version_are_refused(server: VersionServer, model: Path, tmp_path: Path) -> None:
     policy = policy_at(server, model)
     with pytest.raises(Exception, match="^$"):
-        train(policy, TURNS, even_length, tmp_path, options(checkpoint_every=1), stop_at(3))
+        train(policy, TURNS, even_length, tmp_path, options(checkpoint_every=1), stop_at(2))
     old = [group for group in groups_of(tmp_path) if group.step == 0]
     (tmp_path / "groups.jsonl").unlink()
-    drawn = RecordFile(tmp_path / "drawn" / "step_000003.jsonl", SampleGroup)
-    drawn.append(
-        group.model_copy(update={"step": 3, "turn_id": turn.id, "verdicts_G": ()})
-        for group, turn in zip(old, TURNS[:3], strict=True)
-    )
+    drawn = RecordFile(tmp_path / "drawn" / "step_000002.jsonl", SampleGroup)
+    drawn.append(group.model_copy(update={"step": 2, "verdicts_G": ()}) for group in old)
     every = options(checkpoint_every=1, turns_per_step=len(TURNS))
-    with pytest.raises(InputError, match="version 0, 3 updates behind, and --max-lag allows 1"):
+    with pytest.raises(InputError, match="version 0, 2 updates behind, and --max-lag allows 1"):
         train(policy_at(server, model), TURNS, even_length, tmp_path, every)
-    train(policy_at(server, model), TURNS, even_length, tmp_path, options(max_lag=3, turns_per_step=len(TURNS)))
+    train(policy_at(server, model), TURNS, even_length, tmp_path, options(max_lag=2, turns_per_step=len(TURNS)))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ unloaded; whole weights are reloaded from their folder in place of the present o
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import shutil
 import tempfile
@@ -53,7 +54,8 @@ class Publisher:
         """Adapters on the server."""
         self.metrics: dict[str, float] = {}
         """Of the last synchronisation; empty when they were taken."""
-        weakref.finalize(self, _clean, server, self._left, made)
+        _HELD.append((server, self._left))
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
 
     def outdate(self) -> None:
         """The learner has other weights now."""
@@ -123,7 +125,13 @@ class Publisher:
                 shutil.rmtree(older, ignore_errors=True)
 
 
-def _clean(server: Server, names: Sequence[str], folder: Path) -> None:
-    for name in names:
-        server.unload_adapter(name)
-    shutil.rmtree(folder, ignore_errors=True)
+_HELD: list[tuple[Server, list[str]]] = []
+"""The adapters of this process on each server. No finalizer unloads them: it may run in the thread that would send the
+request."""
+
+
+@atexit.register
+def _unload_all() -> None:
+    for server, names in _HELD:
+        for name in names:
+            server.unload_adapter(name)

@@ -19,6 +19,7 @@ ADAPTERS_NEED = (
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment"
 )
 WEIGHTS_NEED = "start vLLM with VLLM_SERVER_DEV_MODE=1 in its environment"
+_UNLOAD_SECONDS = 10.0
 _RESET_TRIES, _RESET_PAUSE = 20, 0.25
 
 
@@ -31,13 +32,9 @@ class Server:
 
     def __init__(self, endpoint: Endpoint, served: str) -> None:
         self.endpoint, self.served = endpoint, served
-        self._root = Endpoint(
-            endpoint.name,
-            endpoint.base_url.rstrip("/").removesuffix("/v1"),
-            endpoint.key_variable,
-            endpoint.deadline_seconds,
-            endpoint.max_tries,
-        )
+        root, key = endpoint.base_url.rstrip("/").removesuffix("/v1"), endpoint.key_variable
+        self._root = Endpoint(endpoint.name, root, key, endpoint.deadline_seconds, endpoint.max_tries)
+        self._brief = Endpoint(endpoint.name, endpoint.base_url, key, _UNLOAD_SECONDS, max_tries=1)
 
     def load_adapter(self, name: str, folder: str) -> None:
         """
@@ -52,8 +49,11 @@ class Server:
             )
 
     def unload_adapter(self, name: str) -> bool:
-        """Whether it let the adapter go."""
-        return _asked(self.endpoint, "unload_lora_adapter", {"lora_name": name}) is None
+        """Whether it let the adapter go. Nothing depends on it, so a server that is gone holds nobody up."""
+        try:
+            return _asked(self._brief, "unload_lora_adapter", {"lora_name": name}) is None
+        except InputError:
+            return False
 
     def load_weights(self, folder: str) -> None:
         """Put the weights of a model folder in place of the present ones.
