@@ -40,6 +40,10 @@ def test_the_commands_of_the_page_run(logs: Path, model: Path, tmp_path: Path) -
             told = command.replace("runs/mine", str(run)).replace("Qwen/Qwen3-4B", str(model))
             words = shlex.split(told.replace("http://127.0.0.1:8000/v1", server.url))[1:]
             assert call(*words, *shlex.split(SMALL[words[0]])) == 0, command
+        few = ["--heldout-turns", "2", "--eval-max-tokens", "6"]
+        drawn = len(server.bodies)
+        assert call("evaluate", run, "--training", "whole", "--name", "whole", *few) == 0
+        assert len(server.bodies) > drawn, "the server drew the evaluation, with the trained weights"
         profiled = [body for body in server.bodies if body.get("max_tokens") == 6]
         assert profiled, "the server drew the profile"
     for name, lags in (("train", [0, 0]), ("trainings/ahead", [0, 1]), ("trainings/whole", [0, 0])):

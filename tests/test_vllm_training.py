@@ -79,5 +79,7 @@ def test_all_weights_are_reloaded_by_vllm(url: str, tmp_path: Path) -> None:
     again = policy_at(url, "hf(lora_rank=0, dtype='float32', device='cpu')")
     with pytest.raises(InputError, match="canary"):  # twin: it holds the trained weights, and nobody sends others
         again.publisher.canary.check(
-            again.publisher._generator(policy.publisher._present).canary_samples, "nothing", "m"  # type: ignore[arg-type]
+            again.publisher._generator(policy.publisher._present).canary_samples,
+            "nothing",
+            "m",  # type: ignore[arg-type]
         )
