@@ -2,6 +2,7 @@
 
 Arguments: folder of the model, address, folder of the training, and "ahead" or "not".
 """
+
 from __future__ import annotations
 
 import sys

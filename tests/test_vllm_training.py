@@ -72,14 +72,15 @@ def test_a_rank_that_the_server_does_not_take_is_refused_with_its_words(url: str
         policy.publish(0)
 
 
-def test_all_weights_are_reloaded_by_vllm(url: str, tmp_path: Path) -> None:
-    policy = policy_at(url, "hf(lora_rank=0, dtype='float32', device='cpu')")
-    rows = trained(policy, tmp_path, dataclasses.replace(OPTIONS, learning_rate=1e-5))
+def test_all_weights_above_the_embeddings_are_reloaded_by_vllm(url: str, tmp_path: Path) -> None:
+    policy = policy_at(url, "hf(lora_rank=0, frozen_layers=20, dtype='float32', device='cpu')")
+    rows = trained(policy, tmp_path, dataclasses.replace(OPTIONS, learning_rate=1e-4))
     assert all(row["sync/canary_gap"] < 1e-3 and row["policy/sampler_gap_max"] < 2e-3 for row in rows)
-    again = policy_at(url, "hf(lora_rank=0, dtype='float32', device='cpu')")
-    with pytest.raises(InputError, match="canary"):  # twin: it holds the trained weights, and nobody sends others
-        again.publisher.canary.check(
-            again.publisher._generator(policy.publisher._present).canary_samples,
-            "nothing",
-            "m",  # type: ignore[arg-type]
-        )
+
+
+def test_the_canary_finds_the_tied_output_layer_that_vllm_leaves_as_it_was(url: str, tmp_path: Path) -> None:
+    """vLLM 0.32 on the CPU packs its own copy of the output layer and does not reload it where it is tied to the
+    embeddings: every other weight is new. When a later version does, this test is to go."""
+    policy = policy_at(url, "hf(lora_rank=0, dtype='float32', device='cpu')")
+    with pytest.raises(InputError, match="canary of version 1 .*does not act with the weights that it was given"):
+        trained(policy, tmp_path, dataclasses.replace(OPTIONS, learning_rate=1e-5))

@@ -112,7 +112,7 @@ class Canary:
             )
         return (
             f"{told}; the first version differed by {self._rounding:.3g}. The server does not act with the weights "
-            "that it was given. Restart it, and repeat the command; what was sampled is kept"
+            "that it was given; docs/vllm.md names a case. Restart it, and repeat the command; what was sampled is kept"
         )
 
 
