@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pivotrl import Action, TrainingOptions, Turn, Verdict, cut, train
 from pivotrl.policies.vllm import Policy
 from pivotrl.protocols import InputError
-from pivotrl.records import SampleGroup
+from pivotrl.records import SampleGroup, Sampling
 from pivotrl.storage.record_files import RecordFile
 from test_endpoint import direct as direct
 from test_training import logs
@@ -52,6 +53,7 @@ def test_an_adapter_of_each_version_acts_on_vllm(url: str, tmp_path: Path) -> No
     rows = trained(policy, tmp_path, OPTIONS)
     assert all(row["sync/canary_gap"] < 1e-3 and row["policy/sampler_gap_max"] < 2e-3 for row in rows)
     assert [row["samples/max_lag"] for row in rows] == [0, 0, 0]
+    assert rows[2]["loss/kl"] > 0, "the weights have moved"
     assert all(row["sync/cache_reset"] == 1 for row in rows)
     held = [name for name in policy.publisher.server._rows() or () if name.startswith("pivotrl-")]
     assert len(held) == 1, "older adapters are unloaded"
@@ -72,15 +74,47 @@ def test_a_rank_that_the_server_does_not_take_is_refused_with_its_words(url: str
         policy.publish(0)
 
 
-def test_all_weights_above_the_embeddings_are_reloaded_by_vllm(url: str, tmp_path: Path) -> None:
+def moved(policy: Policy) -> dict[str, torch.Tensor]:
+    """Other weights, as after an update; those before are returned."""
+    weights = policy.learner.weights.trained()
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in weights.values():
+            weight.mul_(1 + 0.02 * torch.randn_like(weight))
+    policy.publisher.outdate()
+    return before
+
+
+def furthest(groups: list[SampleGroup], policy: Policy) -> float:
+    """The largest difference between what the server says of its samples and what the policy does, nats."""
+    ours = policy.action_logprobs(TURNS[:2], groups)
+    told = [[completion.logprobs_T for completion in group.completions_G] for group in groups]
+    return max(
+        abs(a - b)
+        for rows, others in zip(told, ours, strict=True)
+        for row, other in zip(rows, others, strict=True)
+        for a, b in zip(row, other, strict=True)
+    )
+
+
+def test_all_weights_above_the_embeddings_are_reloaded_by_vllm(url: str) -> None:
     policy = policy_at(url, "hf(lora_rank=0, frozen_layers=20, dtype='float32', device='cpu')")
-    rows = trained(policy, tmp_path, dataclasses.replace(OPTIONS, learning_rate=1e-4))
-    assert all(row["sync/canary_gap"] < 1e-3 and row["policy/sampler_gap_max"] < 2e-3 for row in rows)
+    policy.publish(0)
+    before = moved(policy)
+    groups = list(policy.publish(1).sample(TURNS[:2], 2, Sampling(max_tokens=12)))
+    assert {group.version for group in groups} == {1} and furthest(groups, policy) < 1e-3
+    with torch.no_grad():
+        for name, weight in policy.learner.weights.trained().items():
+            weight.copy_(before[name])
+    assert furthest(groups, policy) > 0.05, "the weights before would have told other numbers"
 
 
-def test_the_canary_finds_the_tied_output_layer_that_vllm_leaves_as_it_was(url: str, tmp_path: Path) -> None:
+def test_the_canary_finds_the_tied_output_layer_that_vllm_leaves_as_it_was(url: str) -> None:
     """vLLM 0.32 on the CPU packs its own copy of the output layer and does not reload it where it is tied to the
     embeddings: every other weight is new. When a later version does, this test is to go."""
     policy = policy_at(url, "hf(lora_rank=0, dtype='float32', device='cpu')")
+    policy.publish(0)
+    moved(policy)
     with pytest.raises(InputError, match="canary of version 1 .*does not act with the weights that it was given"):
-        trained(policy, tmp_path, dataclasses.replace(OPTIONS, learning_rate=1e-5))
+        policy.publish(1)

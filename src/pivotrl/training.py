@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pivotrl.advantages import Estimator, group_advantages
-from pivotrl.options import flag, refuse
+from pivotrl.options import InputError, flag
 from pivotrl.plugins.shapes import taught
 from pivotrl.protocols import (
     Environments,
@@ -276,7 +276,9 @@ def _draws(policy: Policy, directory: Path, options: TrainingOptions) -> StepDra
     if isinstance(learning, PublishesVersions):
         return StepDraws(learning, directory / "drawn", options.max_lag)
     if options.sample_ahead:
-        refuse("sample_ahead", "", "needs a policy whose samples another engine draws: --policy vllm(...)")
+        raise InputError(
+            f"{flag('sample_ahead')} needs a policy whose samples another engine draws: --policy vllm(...)"
+        )
     return None
 
 

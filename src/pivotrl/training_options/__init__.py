@@ -76,9 +76,10 @@ class TrainingOptions(GuardRails, ObjectiveOptions):
             refuse("warmup_steps", self.warmup_steps, f"is more than {flag('num_steps')} {self.num_steps}")
         method = self.load_method()
         if self.sample_ahead and self.max_lag == 0:
-            refuse("sample_ahead", "", f"draws with weights that are one update behind; give {flag('max_lag')} 1")
+            raise InputError(f"{flag('sample_ahead')} draws with weights one update behind; give {flag('max_lag')} 1")
         if self.sample_ahead and not getattr(method, "acts_at_batch", False):
-            refuse("sample_ahead", "", f"needs a method that acts at the turns of its batch alone, not {self.method}")
+            told = "needs a method that acts at the turns of its batch alone, such as pivotrl, not"
+            raise InputError(f"{flag('sample_ahead')} {told} {self.method}")
         with told_of(method, f"the method {describe(method)} fails in check"):
             method.check(self)
 
