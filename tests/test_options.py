@@ -43,6 +43,7 @@ MEANINGFUL = {
     **dict.fromkeys(("heldout_turns", "eval_temperature", "turn_temperature", "max_mean", "warmup_steps"), (0,)),
     **dict.fromkeys(("kl_coefficient", "weight_decay", "heldout_fraction", "validation_fraction"), (0,)),
     "guard_steps": (0,),
+    "max_lag": (0,),
     "max_false_pass": (0,),
     "max_messages": (0,),
     "min_mixed": (0,),

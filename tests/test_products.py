@@ -16,8 +16,9 @@ from pivotrl.engine.executors import make_executor
 from pivotrl.engine.items import Item
 from pivotrl.engine.products import computing_by
 from pivotrl.policies.hf import Policy
-from pivotrl.protocols import TrainingGroup, UpdateOptions
+from pivotrl.protocols import TrainingGroup
 from pivotrl.records import SampleGroup, Sampling
+from pivotrl.training_options import TrainingOptions, update_options, with_policy_defaults
 from test_sampling import FAMILIES, nested_prompts, sample
 from tiny import save_tiny_model
 from tiny_models import CACHE, make_model
@@ -128,24 +129,22 @@ def test_only_rounded_samples_have_another_identity(folder: Path) -> None:
     assert rounded == {**plain, "products": "bfloat16"}
 
 
-def test_updates_weigh_rounded_samples_unless_told_otherwise(folder: Path) -> None:
-    def step(products: str, **options: Any) -> list[float]:
+def test_only_rounded_samples_are_off_and_weighed(folder: Path) -> None:
+    def gap_and_cap(products: str, **given: Any) -> tuple[float, float | None]:
         policy = make_policy(folder, products)
-        torch.manual_seed(5)
-        with torch.no_grad():
-            for parameter in policy.weights.trained().values():
-                parameter.add_(torch.randn_like(parameter) * 0.1)
+        options = with_policy_defaults(TrainingOptions(**given), policy)
         groups = [
             TrainingGroup(turn, group.completions_G, [1.0, -0.5, 0.25, -0.75], group.prompt_sha256)
             for turn, group in zip(TURNS, policy.sample(TURNS, 4, Sampling(max_tokens=16, seed=3)), strict=True)
         ]
-        metrics = policy.update(groups, 1e-3, UpdateOptions(**options))
-        assert (metrics["policy/sampler_gap"] > 1e-4) == (products == "bfloat16")
-        return [metrics["gradient/norm"], metrics["loss/total"]]
+        metrics = policy.update(groups, 1e-3, update_options(options, "policy_gradient"))
+        return metrics["policy/sampler_gap"], options.importance_cap
 
-    assert step("bfloat16") == step("bfloat16", importance_cap=2.0)
-    assert step("bfloat16") != step("bfloat16", importance_cap=1.0)
-    assert step("packed") != step("packed", importance_cap=1.0)  # the twin: without rounding, without weights
+    rounded, cap = gap_and_cap("bfloat16")
+    assert rounded > 1e-4 and cap == 2.0
+    assert gap_and_cap("bfloat16", importance_cap=1.0)[1] == 1.0
+    packed, cap = gap_and_cap("packed")  # the twin: without rounding, without weights
+    assert packed < 1e-4 and cap is None
 
 
 def test_packed_products_are_refused_for_other_dtypes(folder: Path) -> None:

@@ -34,6 +34,9 @@ START_SECONDS = 600
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if running := os.environ.get("VLLM_URL"):  # one that was started with the options below
+        yield running
+        return
     python = os.environ.get("VLLM_PYTHON", "")
     if not Path(python).is_file():
         pytest.skip("set VLLM_PYTHON to the interpreter of an environment with vLLM")
@@ -42,7 +45,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = probe.getsockname()[1]
     options = f"--served-model-name m --host 127.0.0.1 --port {port} --dtype float32 --generation-config vllm"
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": ""}
-    environment |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    environment |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_SERVER_DEV_MODE": "1"}
     options += " --enable-lora --max-lora-rank 16 --enable-auto-tool-choice --tool-call-parser hermes"
     environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(locate(MODEL)), *options.split()]

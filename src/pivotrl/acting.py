@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pivotrl.protocols import NotRenderable, ObjectiveName, TrainingGroup, Turn, TurnTooLong, UpdateOptions
-from pivotrl.protocols.tokens import Drawn, Example, Generator, Learner, token_weights
+from pivotrl.protocols.tokens import Drawn, Example, Generated, Generator, Learner, token_weights
 from pivotrl.records import Action, Completion, SampleGroup, Sampling
 from pivotrl.rendering import Renderer, prompt_hash
 
@@ -63,12 +63,21 @@ class Actor:
         for turn, prompt, group in zip(turns, prompts, generated, strict=True):
             yield SampleGroup(
                 turn_id=turn.id,
-                completions_G=tuple(self._completion(turn, drawn) for drawn in group.completions_G),
+                completions_G=self._completions(turn, group, num_samples),
                 first=first,
                 num_prompt_tokens=len(prompt),
                 num_prefilled_tokens=group.num_prefilled_tokens,
                 prompt_sha256=prompt_hash(prompt),
+                version=group.version,
             )
+
+    def _completions(self, turn: Turn, group: Generated, num_samples: int) -> tuple[Completion, ...]:
+        if group.fault is None:
+            return tuple(self._completion(turn, drawn) for drawn in group.completions_G)
+        none = Completion(
+            action=Action(), text="", token_ids_T=(), logprobs_T=(), finish_reason="stop", fault=group.fault
+        )
+        return (none,) * num_samples
 
     def _completion(self, turn: Turn, drawn: Drawn) -> Completion:
         text = self.renderer.decode(drawn.token_ids_T)

@@ -13,6 +13,8 @@ made in other processes (``judging/guarded.py``).
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 import statistics
 import time
@@ -22,17 +24,27 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pivotrl.advantages import Estimator, group_advantages
-from pivotrl.options import flag
+from pivotrl.options import InputError, flag
 from pivotrl.plugins.shapes import taught
-from pivotrl.protocols import Environments, NotRenderable, ObjectiveName, Policy, TrainingGroup, Turn, Verifier
+from pivotrl.protocols import (
+    Environments,
+    NotRenderable,
+    ObjectiveName,
+    Policy,
+    PublishesVersions,
+    TrainingGroup,
+    Turn,
+    Verifier,
+)
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import EpisodeResult, SampleGroup, Sampling, StepMetrics
-from pivotrl.rollouts import SampleFaults, continuation_turns, prompt_tokens, sample_groups
+from pivotrl.rollouts import SampleFaults, continuation_turns, judged_groups, prompt_tokens, sample_groups
 from pivotrl.runs.checkpoints import keep_newest, restore, save_checkpoint
+from pivotrl.runs.step_draws import StepDraws
 from pivotrl.seeding import derive_seed
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.training_options import TrainingOptions as TrainingOptions
-from pivotrl.training_options import rate_at, update_options, warn_of_rate, warn_of_spent_pivots, with_learning_rate
+from pivotrl.training_options import rate_at, update_options, warn_of_rate, warn_of_spent_pivots, with_policy_defaults
 from pivotrl.training_options.guard_rails import GuardRail
 from pivotrl.turns import in_rounds
 
@@ -67,6 +79,8 @@ class Step:
     memory: dict[str, Any]
     """What the method keeps from step to step. It is empty when a training begins or resumes, so the method must be
     able to restore it from the stored groups."""
+    draws: StepDraws | None = None
+    """How another engine draws for the policy; None: the policy draws itself."""
 
     def sample(self, turns: Sequence[Turn] | None = None) -> list[SampleGroup]:
         """G verified actions of the current policy at each turn. Stored samples are read back; new ones are stored
@@ -75,11 +89,23 @@ class Step:
         Args:
             turns: None: the batch.
         """
-        sampling = self.sampling("step", self.number)
-        return self.stored(
-            self.turns if turns is None else turns,
-            lambda asked: sample_groups(asked, self.policy, self.verifier, self.options.group_size, sampling),
-        )
+        sampling, size, draws = self.sampling("step", self.number), self.options.group_size, self.draws
+        chosen = self.turns if turns is None else turns
+        if draws is None:
+            return self.stored(chosen, lambda asked: sample_groups(asked, self.policy, self.verifier, size, sampling))
+        left = [turn for turn in chosen if f"{self.number}/{turn.id}" not in self.groups_file]
+        groups = draws.take(self.number, left, size, sampling) if left else []
+        self.groups_file.append(judged_groups(left, groups, self.verifier))
+        draws.forget(self.number)
+        return [self.groups_file.get(f"{self.number}/{turn.id}") for turn in chosen]
+
+    def draw_ahead(self, turns: Sequence[Turn]) -> None:
+        """Begin to draw the samples of the next step, with the present weights."""
+        assert self.draws is not None
+        number = self.number + 1
+        following = dataclasses.replace(self, number=number)
+        left = [turn for turn in turns if f"{number}/{turn.id}" not in self.groups_file]
+        self.draws.begin(number, left, self.options.group_size, following.sampling("step", number), version=self.number)
 
     def sampling(self, *purpose: str | int) -> Sampling:
         """How the training draws samples; the purpose gives them a seed of their own."""
@@ -157,7 +183,8 @@ class Method(Protocol):
     @property
     def plays(self) -> bool:
         """Whether the method plays environments instead of acting at turns; its steps then have no turns. One that does
-        neither need a profile says so with ``needs_pivots = False``."""
+        neither need a profile says so with ``needs_pivots = False``. One that samples at the turns of its batch and
+        nowhere else says ``acts_at_batch = True``: they may then be sampled a step ahead."""
         ...
 
     def check(self, options: TrainingOptions) -> None:
@@ -192,7 +219,7 @@ def train(
         Collapsed: a guard rail ended the training. The samples and the last checkpoint are kept.
         InputError: an update made weights that are not finite. As above.
     """
-    options = with_learning_rate(options or TrainingOptions(), policy)
+    options = with_policy_defaults(options or TrainingOptions(), policy)
     method: Method = options.load_method()
     groups_file = RecordFile(directory / "groups.jsonl", SampleGroup)
     episodes_file = RecordFile(directory / "episodes.jsonl", EpisodeResult)
@@ -206,32 +233,53 @@ def train(
     past = [row.metrics for row in metrics_file][:start]
     variances = [row.get("reward/group_variance") for row in past]
     guard_rail = GuardRail(options, options.learning_rate, past)
+    draws = _draws(policy, directory, options)
     observer.progress("steps", start, options.num_steps)
     if start < options.num_steps:
         warn_of_rate(options, policy)
-    for number in range(start, options.num_steps):
-        began = time.monotonic()
-        batch = [] if method.plays else batch_of(number)
-        played_in = environments or {}
-        step = Step(number, batch, policy, verifier, options, groups_file, episodes_file, played_in, turns, memory)
-        lesson: Lesson = taught(method, step)
-        has_warned = has_warned or _warn_of_faults(lesson.metrics, options)
-        variances.append(lesson.metrics.get("reward/group_variance"))
-        is_spent = is_spent or (needs_pivots(method) and warn_of_spent_pivots(variances))
-        sampled, metrics = time.monotonic(), dict(lesson.metrics)
-        if lesson.teaches:
-            metrics |= policy.update(lesson.groups, rate_at(number, options), objective)  # eq. 7
-        metrics |= {"time/sample_seconds": sampled - began, "time/update_seconds": time.monotonic() - sampled}
-        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        if str(number) not in metrics_file:
-            metrics_file.append([StepMetrics(step=number, metrics=metrics)])
-        observer.step(number, metrics)
-        if number + 1 < options.num_steps:
-            guard_rail.look(metrics)
-        if (number + 1) % options.checkpoint_every == 0 or number + 1 == options.num_steps:
-            save_checkpoint(policy, directory / "checkpoints", number + 1, keeps_all)
-        observer.progress("steps", number + 1, options.num_steps, _note(metrics))
+    with draws or contextlib.nullcontext():
+        for number in range(start, options.num_steps):
+            began = time.monotonic()
+            batch = [] if method.plays else batch_of(number)
+            played_in = environments or {}
+            files = (groups_file, episodes_file)
+            step = Step(number, batch, policy, verifier, options, *files, played_in, turns, memory, draws)
+            lesson: Lesson = taught(method, step)
+            has_warned = has_warned or _warn_of_faults(lesson.metrics, options)
+            variances.append(lesson.metrics.get("reward/group_variance"))
+            is_spent = is_spent or (needs_pivots(method) and warn_of_spent_pivots(variances))
+            sampled, metrics = time.monotonic(), dict(lesson.metrics)
+            if options.sample_ahead and draws is not None and number + 1 < options.num_steps:
+                step.draw_ahead(batch_of(number + 1))
+            if lesson.teaches:
+                metrics |= policy.update(lesson.groups, rate_at(number, options), objective)  # eq. 7
+            metrics |= {"time/sample_seconds": sampled - began, "time/update_seconds": time.monotonic() - sampled}
+            metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+            if str(number) not in metrics_file:
+                metrics_file.append([StepMetrics(step=number, metrics=metrics)])
+            observer.step(number, metrics)
+            if number + 1 < options.num_steps:
+                guard_rail.look(metrics)
+            if (number + 1) % options.checkpoint_every == 0 or number + 1 == options.num_steps:
+                save_checkpoint(policy, directory / "checkpoints", number + 1, keeps_all)
+            observer.progress("steps", number + 1, options.num_steps, _note(metrics))
     return list(metrics_file)
+
+
+def _draws(policy: Policy, directory: Path, options: TrainingOptions) -> StepDraws | None:
+    """How another engine draws for the policy; None if the policy draws itself.
+
+    Raises:
+        InputError: it draws itself, and so cannot draw ahead.
+    """
+    learning: Any = getattr(policy, "loaded", policy)
+    if isinstance(learning, PublishesVersions):
+        return StepDraws(learning, directory / "drawn", options.max_lag)
+    if options.sample_ahead:
+        raise InputError(
+            f"{flag('sample_ahead')} needs a policy whose samples another engine draws: --policy vllm(...)"
+        )
+    return None
 
 
 def needs_pivots(method: Method) -> bool:
@@ -318,7 +366,11 @@ def sample_metrics(groups: Sequence[SampleGroup]) -> dict[str, float]:
         "prompts/unshared": float(unshared),
         "prompts/computed": float(computed),
     }
+    lags = [group.step - group.version for group in groups if group.step is not None and group.version is not None]
+    if lags:
+        metrics["samples/max_lag"] = float(max(lags))
     for name, values in (
+        ("samples/mean_lag", lags),
         ("reward/mean", means),
         ("reward/group_variance", variances),
         ("samples/mean_tokens", [len(completion.token_ids_T) for completion in completions]),

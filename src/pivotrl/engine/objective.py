@@ -147,4 +147,9 @@ class Objective:
         }
         if was_sampled_S.any():
             metrics["policy/sampler_gap"] = ((weights_S * gap_S).sum() / (weights_S * was_sampled_S).sum()).item()
+            metrics["policy/sampler_gap_max"] = gap_S.max().item()
+        if options.importance_cap is not None and self._old_S is not None:
+            ratio_S = importance_weights(self._old_S, self._batch.sampled_S, options.importance_cap)
+            metrics["importance/capped_fraction"] = (weights_S * (ratio_S >= options.importance_cap)).sum().item()
+            metrics["importance/mean"] = (weights_S * ratio_S).sum().item()
         return metrics

@@ -18,6 +18,7 @@ class Method:
     objective: ClassVar[ObjectiveName] = "policy_gradient"
     verifies: ClassVar[bool] = True
     plays: ClassVar[bool] = False
+    acts_at_batch: ClassVar[bool] = True
 
     def check(self, options: TrainingOptions) -> None:
         require_groups(options)

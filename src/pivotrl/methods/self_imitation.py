@@ -35,6 +35,11 @@ class Method:
         return "self-imitation" if self.of == "policy" else "self-imitation of the reference policy"
 
     @property
+    def acts_at_batch(self) -> bool:
+        """Samples of the reference policy are drawn once for all steps."""
+        return self.of == "policy"
+
+    @property
     def objective(self) -> ObjectiveName:
         return "policy_gradient" if self.of == "policy" else "likelihood"
 

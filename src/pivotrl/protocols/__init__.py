@@ -111,7 +111,8 @@ class ObjectiveOptions:
     loss_level: Literal["token", "sequence"] = "token"
     """token: all tokens of the batch have equal weight. sequence: all completions have equal weight (paper eq. 7)."""
     importance_cap: Positive | None = None
-    """Weigh each token by min(policy / sampler, cap), for samples from another engine; None: no correction."""
+    """Weigh each token by min(policy / sampler, cap), for samples from another engine. None: no correction; or the
+    policy's own cap, 5 for vllm and 2 for hf with rounded products."""
     num_epochs: AtLeast1 = 1
     """Optimizer steps on the same groups; from the second step on, the ratio differs from 1."""
     max_gradient_norm: Positive = 1.0
@@ -225,6 +226,38 @@ class ScoresActions(Protocol):
 
         Raises:
             ValueError: a group was sampled from a different rendering of its turn.
+        """
+        ...
+
+
+@runtime_checkable
+class PublishesVersions(Protocol):
+    """A policy that learns here and has another engine draw its samples, such as ``vllm``: its weights are published
+    in numbered versions, and training samples may be drawn by one while the next is learned."""
+
+    @property
+    def importance_cap(self) -> float | None:
+        """The cap of truncated importance weights that the training takes if it is given none."""
+        ...
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many turns are sampled at a time."""
+        ...
+
+    def publish(self, version: int | None = None, turns: Sequence[Turn] = ()) -> Sampler:
+        """Bring the present weights to the engine and check that they act there.
+
+        Args:
+            version: their number, for :attr:`SampleGroup.version`.
+            turns: what will be sampled next; the check may use their prompts.
+
+        Returns:
+            a sampler of these weights, for several threads at once. It is valid until the next call, also while the
+            policy is updated.
+
+        Raises:
+            InputError: the engine does not take the weights, or acts with others.
         """
         ...
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import email.utils
 import functools
+import json
 import os
 import random
 import re
@@ -26,6 +27,8 @@ from pivotrl.options import InputError
 
 _HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%[\w.-]+)?")
 _MAX_HOST = 253
+_MAX_WORDS = 200
+"""Characters of what a server says about a fault that an error repeats."""
 _FIRST_PAUSE = 0.5
 """Seconds before the second try; doubled each time, times a random factor of 0.5 to 1.5."""
 _PATIENCE = 5.0
@@ -155,8 +158,8 @@ class Endpoint:
                     if body and status in (400, 422) and any(key in body for key in optional):
                         body, tries = {key: value for key, value in body.items() if key not in optional}, tries - 1
                         continue
-                    raise NoAnswer("refused", f"status {status}")
-                fault, wait = f"status {status}", _retry_after(headers.get("retry-after"))
+                    raise NoAnswer("refused", f"status {status}{_said(content)}")
+                fault, wait = f"status {status}{_said(content)}", _retry_after(headers.get("retry-after"))
             if wait is None:
                 wait, pause = pause * random.uniform(0.5, 1.5), 2 * pause  # noqa: S311
             limit = self.deadline_seconds if connected else self._patience
@@ -284,6 +287,19 @@ def _require_address(name: str, base_url: str) -> None:
         fault = str(error)
     if fault:
         raise InputError(f"{name}: {base_url!r} is no address ({fault}); write it as 'http://127.0.0.1:8000/v1'")
+
+
+def _said(content: str) -> str:
+    """``: the server's own words`` about a fault, on one line; empty where it says nothing in a known shape."""
+    try:
+        body = json.loads(content)
+        error = body.get("error", body.get("detail"))
+        message = error["message"] if isinstance(error, dict) else error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
+    words = " ".join(message.split()) if isinstance(message, str) else ""
+    kept = "".join(char for char in words[:_MAX_WORDS] if char.isprintable())
+    return f": {kept}" if kept else ""
 
 
 def _retry_after(value: str | None) -> float | None:

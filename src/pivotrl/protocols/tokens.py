@@ -32,6 +32,10 @@ class Generated:
     completions_G: Sequence[Drawn]
     num_prefilled_tokens: int = 0
     """Prompt tokens computed for it; tokens shared with an earlier prompt of the call count for that one."""
+    fault: str | None = None
+    """Why there are no completions, such as ``server_refused``; None where there are."""
+    version: int | None = None
+    """Of the weights that drew them, see :attr:`pivotrl.records.SampleGroup.version`."""
 
 
 class Generator(Protocol):

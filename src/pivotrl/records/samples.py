@@ -94,6 +94,9 @@ class SampleGroup(Record):
     """Hash of the prompt's token ids: training must render the turn in the same way."""
     step: int | None = None
     """Training step that drew the group; None for profiling and evaluation."""
+    version: int | None = None
+    """Updates behind the weights that drew the group, where another engine draws: at most :attr:`step`, and less for
+    samples drawn ahead. None elsewhere: the weights are those of the step."""
     cost: float | None = None
     """Money that a server took for these samples, requests of no use included; None if unknown or free."""
     num_taken: int = Field(default=0, ge=0)

@@ -25,6 +25,9 @@ PANELS = (
     ("samples/malformed_share", "Malformed actions", 1.0, "Share of samples that could not be parsed. It should fall."),
     ("samples/cut_off_share", "Cut-off actions", 1.0, "Share of samples that reached the limit of tokens."),
     ("policy/sampler_gap", "Sampler gap", None, "Nats per token between sampler and trainer; 0 is exact."),
+    ("policy/sampler_gap_max", "Largest sampler gap", None, "Nats, of the one token where both differ most."),
+    ("importance/capped_fraction", "Capped importance weights", 1.0, "Share of tokens whose weight is the cap."),
+    ("samples/mean_lag", "Lag of the samples", None, "Updates that the weights which drew them were behind."),
     ("gradient/norm", "Gradient norm", None, "Before clipping."),
     ("loss/total", "Loss", None, "Cross-entropy of the demonstrated actions, nats per token. It should fall."),
 )

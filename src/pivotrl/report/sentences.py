@@ -316,9 +316,25 @@ def caveats(
     gap = max((row.get("policy/sampler_gap", 0.0) for row in metrics), default=0.0)
     if gap > _LARGE_SAMPLER_GAP:
         told.append(f"Sampler and trainer disagree by up to {gap:.2f} nats per token, which biases the updates.")
+    told += _drift(metrics)
     if unjudged := totals["samples/without_verdict"]:
         told.append(
             f"{unjudged:,.0f} of {totals['samples/total']:,.0f} samples drawn in training got no verdict and "
             "were left out of their groups."
         )
     return told
+
+
+def _drift(metrics: Sequence[Mapping[str, float]]) -> list[str]:
+    """How far another engine that drew the samples was from the trainer, and what the importance weights made of it."""
+    drawn = [row for row in metrics if "importance/capped_fraction" in row]
+    if not drawn:
+        return []
+    furthest = max(row.get("policy/sampler_gap_max", 0.0) for row in drawn)
+    capped = amount(sum(row["importance/capped_fraction"] for row in drawn) / len(drawn), "share")
+    lag = max((row.get("samples/max_lag", 0.0) for row in drawn), default=0.0)
+    behind = f" Samples came from weights at most {counted(int(lag), 'update')} behind." if lag else ""
+    return [
+        f"Sampler and trainer differ by {furthest:.2g} nats at most in the log-probability of a token; {capped} of the "
+        f"tokens had the largest importance weight.{behind}"
+    ]

@@ -59,9 +59,8 @@ def outputs(stage: str) -> tuple[str, ...]:
     if folder == "evaluations":
         return tuple(f"{stage}.{kind}.jsonl" for kind in ("turns", "progress", "episodes", "retention", "answers"))
     if folder == "trainings" or stage == "train":
-        return tuple(
-            f"{stage}/{part}" for part in ("groups.jsonl", "episodes.jsonl", "metrics.jsonl", "checkpoints", "policy")
-        )
+        parts = ("groups.jsonl", "episodes.jsonl", "metrics.jsonl", "checkpoints", "policy", "drawn")
+        return tuple(f"{stage}/{part}" for part in parts)
     if stage == PILOT:
         return tuple(f"{stage}/{part}.jsonl" for part in ("groups", "times", "skipped"))
     return {

@@ -37,12 +37,13 @@ from pivotrl.selection import require_pivots
 from pivotrl.stages.profile_identity import Difference, Kind, profile_differences, refuse_profile
 from pivotrl.storage.record_files import sha256_of_json
 from pivotrl.training import Method, TrainingOptions, needs_pivots, train
-from pivotrl.training_options import guard_rails, usual_rate, with_learning_rate
+from pivotrl.training_options import guard_rails, usual_rate, with_policy_defaults
 from pivotrl.turns import TurnOptions, cut
 
 _SHOWN_FACTS = 3
-_MAY_CHANGE = ("keep_checkpoints", *guard_rails.OPTIONS)
-"""Options that may differ when a training continues: they do not change what is learned."""
+_MAY_CHANGE = ("keep_checkpoints", "sample_ahead", "max_lag", *guard_rails.OPTIONS)
+"""Options that may differ when a training continues: they do not change what is learned from given samples, and each
+sample says which weights drew it."""
 
 
 def train_stage(
@@ -105,6 +106,8 @@ def train_stage(
     }
     if training.learning_rate is None:
         del settings["learning_rate"]  # the policy sets it, and the policy is loaded last
+    if training.importance_cap is None:
+        del settings["importance_cap"]
     inputs = {**{file: files.sha256(file) for file in read}, **own_code(verifier)}
     keeping = {name: settings.pop(name) for name in _MAY_CHANGE}
     was = None if overwrite else _steps_to_continue(directory, stage_name, training)
@@ -133,7 +136,7 @@ def train_stage(
         refuse_profile(directory, differing, profile_may_differ_in)
     if candidates:
         chosen = known = _fitting(chosen, policy, training.train_max_tokens)
-    options = with_learning_rate(training, policy)
+    options = with_policy_defaults(training, policy)
     settings |= {**options_dict(options), **policy.training_identity}
     settings = {name: value for name, value in settings.items() if name not in _MAY_CHANGE}
     inputs["policy"] = sha256_of_json(policy.identity)

@@ -64,12 +64,22 @@ class TrainingOptions(GuardRails, ObjectiveOptions):
     """Steps between checkpoints; an interrupted training repeats at most these updates, and no sample."""
     keep_checkpoints: Literal["newest", "all"] = "newest"
     """all: keep every checkpoint, so that `evaluate --checkpoint` can measure each."""
+    sample_ahead: bool = False
+    """Sample the next step while the policy is updated, with the weights before the update. For a policy whose samples
+    another engine draws (vllm)."""
+    max_lag: AtLeast0 = 1
+    """How many updates the weights that drew a sample may be behind its step, where another engine draws."""
 
     def __post_init__(self) -> None:
         check(self)
         if self.warmup_steps > self.num_steps:
             refuse("warmup_steps", self.warmup_steps, f"is more than {flag('num_steps')} {self.num_steps}")
         method = self.load_method()
+        if self.sample_ahead and self.max_lag == 0:
+            raise InputError(f"{flag('sample_ahead')} draws with weights one update behind; give {flag('max_lag')} 1")
+        if self.sample_ahead and not getattr(method, "acts_at_batch", False):
+            told = "needs a method that acts at the turns of its batch alone, such as pivotrl, not"
+            raise InputError(f"{flag('sample_ahead')} {told} {self.method}")
         with told_of(method, f"the method {describe(method)} fails in check"):
             method.check(self)
 
@@ -138,6 +148,20 @@ def with_learning_rate(options: TrainingOptions, policy: Policy) -> TrainingOpti
     if usual is None:
         raise InputError(f"{type(policy).__name__} has no default learning rate; give {flag('learning_rate')}")
     return dataclasses.replace(options, learning_rate=usual)
+
+
+def with_policy_defaults(options: TrainingOptions, policy: Policy) -> TrainingOptions:
+    """The options with a learning rate and, where another engine draws the samples, with a cap of the importance
+    weights: the given ones or the policy's defaults.
+
+    Raises:
+        InputError: see :func:`with_learning_rate`.
+    """
+    options = with_learning_rate(options, policy)
+    cap = getattr(policy, "importance_cap", None)
+    if options.importance_cap is not None or cap is None or options.load_method().objective != "policy_gradient":
+        return options
+    return dataclasses.replace(options, importance_cap=cap)
 
 
 def rate_complaint(rate: float, usual: float) -> str | None:

@@ -22,7 +22,7 @@ from pivotrl.samplers.openai.answers import Choice
 from pivotrl.samplers.openai.asking import Asking, Budget, Found, Question
 from pivotrl.samplers.openai.models import NOT_REPORTED, ServedModel, served_model
 from pivotrl.samplers.openai.money import Prices
-from pivotrl.samplers.openai.tokens import completion_of_tokens, fault_of_tokens
+from pivotrl.samplers.openai.tokens import completion_of_tokens, fault_of_tokens, is_plain, plain_request, token_request
 from pivotrl.templates.api_messages import api_messages
 from pivotrl.text.tool_call_syntax import function_tool
 
@@ -169,31 +169,13 @@ class Sampler:
 
     def question(self, turn: Turn, sampling: Sampling) -> Question:
         """What is asked at a turn, in the mode of this sampler."""
-        body: dict[str, Any] = {
-            "model": self.model,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-            "stream": False,
-            **({"top_k": sampling.top_k} if sampling.top_k else {}),
-        }
         if self.renderer is None:
-            body |= {"messages": api_messages(turn.context)}
+            body = plain_request(self.model, sampling) | {"messages": api_messages(turn.context)}
             if turn.trajectory.tools:
                 body["tools"] = [function_tool(tool) for tool in turn.trajectory.tools]
             return Question(turn.id, {**body, **self.extra}, _fault_of_message)
         renderer, prompt = self.renderer, self.renderer.prompt(turn)
-        body |= {
-            "prompt": list(prompt),
-            "top_k": sampling.top_k or -1,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-            "logprobs": 1,
-            "return_token_ids": True,
-            "skip_special_tokens": False,
-            "spaces_between_special_tokens": False,
-            "stop_token_ids": sorted(renderer.stop_ids),
-        }
+        body = token_request(self.model, prompt, sampling, renderer.stop_ids)
         return Question(
             turn.id,
             {**body, **self.extra},
@@ -202,7 +184,7 @@ class Sampler:
 
     def _group(self, turn: Turn, found: Found, num_samples: int, first: int, sampling: Sampling) -> SampleGroup:
         renderer = self.renderer
-        knows_logprobs = self.logprobs == "processed" or _is_plain(sampling)
+        knows_logprobs = self.logprobs == "processed" or is_plain(sampling)
         if found.fault is not None:
             completions = (_none(found.fault),) * num_samples
         elif renderer is None:
@@ -250,11 +232,6 @@ class Sampler:
                 Notice,
                 stacklevel=3,
             )
-
-
-def _is_plain(sampling: Sampling) -> bool:
-    """Whether the samples come from the model's own distribution."""
-    return sampling.temperature == 1.0 and sampling.top_p == 1.0 and sampling.top_k is None
 
 
 def _fault_of_message(choice: Choice) -> str | None:

@@ -25,7 +25,10 @@ _IMPROBABLE = -25.0
 _LONG, _MANY = 200, 4
 """Where log-probabilities are unknown: characters of a sample, and how many equal ones are no accident."""
 _WARM = 0.7
-_OPTIONAL = ("return_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "min_p", "repetition_penalty")
+_OPTIONAL = (
+    *("return_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "min_p", "repetition_penalty"),
+    "cache_salt",
+)
 
 
 @dataclass

@@ -1,15 +1,49 @@
-"""Samples as token ids: whether they fit their prompt and their text, and what they say."""
+"""Samples as token ids: how they are asked for, whether they fit their prompt and their text, and what they say."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from pivotrl.protocols import InputError, Turn
-from pivotrl.records import Action, Completion
+from pivotrl.records import Action, Completion, Sampling
 from pivotrl.rendering import Renderer
 from pivotrl.samplers.openai.answers import Choice
 
 _NO_CHARACTER = "\ufffd"
+
+
+def plain_request(model: str, sampling: Sampling) -> dict[str, Any]:
+    """The fields that every server knows."""
+    return {
+        "model": model,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": sampling.max_tokens,
+        "stream": False,
+        **({"top_k": sampling.top_k} if sampling.top_k else {}),
+    }
+
+
+def token_request(model: str, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int]) -> dict[str, Any]:
+    """Token ids in, token ids and log-probabilities out; without ``n`` and ``seed``."""
+    return plain_request(model, sampling) | {
+        "prompt": list(prompt),
+        "top_k": sampling.top_k or -1,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "logprobs": 1,
+        "return_token_ids": True,
+        "skip_special_tokens": False,
+        "spaces_between_special_tokens": False,
+        "stop_token_ids": sorted(stop_ids),
+    }
+
+
+def is_plain(sampling: Sampling) -> bool:
+    """Whether the samples come from the model's own distribution."""
+    return sampling.temperature == 1.0 and sampling.top_p == 1.0 and sampling.top_k is None
 
 
 def fault_of_tokens(
