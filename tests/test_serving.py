@@ -6,6 +6,7 @@ Run alone: python -m pytest tests/test_serving.py
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -20,11 +21,14 @@ pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
 
 import httpx
 
+from pivotrl.policies.hf import Policy
 from pivotrl.records import Sampling
 from pivotrl.samplers.openai import Sampler
 from pivotrl.samplers.openai.checking import check_server
 from pivotrl.samplers.openai.probing import asked
+from pivotrl.serving.local import LocalBackend
 from pivotrl.serving.served import Served
+from pivotrl.serving.whole_answers import WholeAnswers
 from serving_setup import models_of, post, said, serving, wait_until
 from tiny import save_tiny_model
 
@@ -95,6 +99,8 @@ def test_a_streamed_completion_has_the_same_text_tokens_and_logprobs(url: str) -
     parts = [c for part in events(post(url, "completions", **body, stream=True)) for c in part["choices"]]
     assert "".join(part["text"] for part in parts) == whole["text"]
     assert [token for part in parts for token in part["token_ids"]] == whole["token_ids"]
+    offsets = [value for part in parts for value in part["logprobs"]["text_offset"]]
+    assert offsets == sorted(offsets) and offsets[-1] > 5
     told = [value for part in parts for value in part["logprobs"]["token_logprobs"]]
     assert told == pytest.approx(whole["logprobs"]["token_logprobs"], abs=1e-4)
 
@@ -150,6 +156,20 @@ def test_profiles_from_it_have_the_tokens_and_logprobs_of_the_model(url: str, fo
     assert group.fault is None and len({one.token_ids_T for one in group.completions_G}) == 3
     assert all(value <= 0.0 for one in group.completions_G for value in one.logprobs_T)
     assert sampler.served.facts["sha"] == model.sha256
+
+
+def test_a_model_that_cannot_be_split_is_answered_one_by_one(folder: Path, model: Served) -> None:
+    generator = Policy(model=str(folder), trainable=False, device="cpu").generator
+    backend = LocalBackend(WholeAnswers(generator), tells_tops=False)
+    with serving([dataclasses.replace(model, backend=backend)]) as (address, _), serving([model]) as (own, _):
+        with ThreadPoolExecutor(8) as threads:
+            told = list(threads.map(lambda i: said(address, f"I am {i}", temperature=0), range(8)))
+        assert [one["message"] for one in told] == [said(own, f"I am {i}", temperature=0)["message"] for i in range(8)]
+        rows = said(address, "Hi", logprobs=True, temperature=0)["logprobs"]["content"]
+        assert all(row["logprob"] <= 0 for row in rows)
+        refused = post(address, "completions", prompt="x", logprobs=3)
+        assert refused.status_code == 400 and "top_logprobs" in refused.json()["error"]["message"]
+    backend.close()
 
 
 # --- what is refused ---

@@ -12,6 +12,7 @@ from pivotrl.plugins.extras import load_package
 from pivotrl.protocols import InputError
 from pivotrl.serving.choosing import choose
 from pivotrl.serving.options import ServeOptions
+from pivotrl.storage.record_files import counted
 
 _KEY_VARIABLE = "PIVOTRL_API_KEY"
 
@@ -58,7 +59,7 @@ def serve(
             errors.print("Ctrl-C ends: running requests are finished first, a second one drops them")
 
         def ending() -> None:
-            errors.print(f"finishing {endpoint.num_in_flight} requests")
+            errors.print(f"finishing {counted(endpoint.num_in_flight, 'request')}")
 
         try:
             run(endpoint.app, bound, ready, ending)

@@ -118,7 +118,8 @@ class Completing:
             if not text and sample.finish is None:
                 continue
             tokens = sample.tokens[sent.num_tokens :]
-            yield {**self._head(), "choices": [self._choice(prompt, number, sample, text, tokens)], **usage}
+            choice = self._choice(prompt, number, sample, text, tokens, sent.num_characters)
+            yield {**self._head(), "choices": [choice], **usage}
             sent.num_characters += len(text)
             sent.num_tokens = len(sample.tokens)
         if self.running.wanted.tells_usage:
@@ -134,13 +135,19 @@ class Completing:
         }
 
     def _choice(
-        self, prompt: int, number: int, sample: SampleText, text: str, tokens: list[LiveToken]
+        self,
+        prompt: int,
+        number: int,
+        sample: SampleText,
+        text: str,
+        tokens: list[LiveToken],
+        offset: int = 0,
     ) -> dict[str, Any]:
         wanted, ask = self.running.wanted, self.running.asks[prompt]
         choice = {
             "index": prompt * ask.num_samples + number,
             "text": text,
-            "logprobs": completion_logprobs(tokens, wanted, self.served),
+            "logprobs": completion_logprobs(tokens, wanted, self.served, offset),
             "finish_reason": sample.finish,
             "stop_reason": sample.stop_reason,
         }

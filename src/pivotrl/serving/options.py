@@ -31,7 +31,7 @@ class ServeOptions:
     vllm_python: Path | None = None
     """Interpreter of an environment with vLLM, if that is not this one."""
     vllm_arguments: str | None = None
-    """Further arguments for vLLM, written with an equals sign: --vllm-arguments="--max-model-len 4096"."""
+    """Further arguments for vLLM, as one text after an equals sign: --vllm-arguments="-tp 2"."""
 
     def __post_init__(self) -> None:
         check(self)
