@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from pivotrl import plugins
 from pivotrl.acting import Actor, LearningActor
-from pivotrl.endpoint import Endpoint
 from pivotrl.options import AtLeast1, Positive, check_arguments
 from pivotrl.plugins.describing import spec_text
 from pivotrl.policies.vllm.canary import TEXT, Canary
@@ -20,6 +19,7 @@ from pivotrl.policies.vllm.drawing import Published, VersionGenerator
 from pivotrl.policies.vllm.publishing import Publisher
 from pivotrl.policies.vllm.server import Server
 from pivotrl.protocols import InputError, Sampler, TrainingGroup, Turn, UpdateOptions
+from pivotrl.protocols.endpoint import Endpoint
 from pivotrl.protocols.tokens import Generated
 from pivotrl.records import Sampling
 from pivotrl.samplers.openai.models import served_model
@@ -48,7 +48,7 @@ class Policy(LearningActor):
         importance_cap: the default of ``--importance-cap``; None: none.
         logprobs: which log-probabilities the server gives, as for the sampler ``openai``. A training at another
             temperature than 1 needs ``processed``.
-        deadline_seconds, max_tries, max_in_flight: see :class:`pivotrl.endpoint.Endpoint`.
+        deadline_seconds, max_tries, max_in_flight: see :class:`pivotrl.protocols.endpoint.Endpoint`.
 
     Raises:
         InputError: an option is wrong, the server cannot be reached or serves other models, or the policy cannot be

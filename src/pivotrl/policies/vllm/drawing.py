@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pivotrl.endpoint import Endpoint
 from pivotrl.policies.vllm.canary import NUM_SAMPLES, NUM_TOKENS, SEED
 from pivotrl.protocols import InputError
+from pivotrl.protocols.endpoint import Endpoint
 from pivotrl.protocols.tokens import Drawn, Generated
 from pivotrl.records import Sampling
 from pivotrl.rendering import Renderer

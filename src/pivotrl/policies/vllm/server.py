@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pivotrl.endpoint import Endpoint, NoAnswer
 from pivotrl.protocols import InputError
+from pivotrl.protocols.endpoint import Endpoint, NoAnswer
 from pivotrl.samplers.openai.models import model_rows
 
 ADAPTERS_NEED = (
