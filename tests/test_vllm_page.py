@@ -46,6 +46,8 @@ def test_the_commands_of_the_page_run(logs: Path, model: Path, tmp_path: Path) -
         assert len(server.bodies) > drawn, "the server drew the evaluation, with the trained weights"
         profiled = [body for body in server.bodies if body.get("max_tokens") == 6]
         assert profiled, "the server drew the profile"
+    assert call("report", run) == 0
+    assert "Sampler and trainer differ by" in (run / "report.html").read_text()
     for name, lags in (("train", [0, 0]), ("trainings/ahead", [0, 1]), ("trainings/whole", [0, 0])):
         rows = [row.metrics for row in RecordFile(run / name / "metrics.jsonl", StepMetrics)]
         assert [row["samples/max_lag"] for row in rows] == lags
