@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
@@ -27,6 +28,8 @@ from pivotrl.protocols import InputError, ProcessLost
 
 _ENDED = "pivotrl.leader_ended"
 _FAULT = "pivotrl.fault"
+_LINGER_SECONDS = 3.0
+"""So long process 1 can see that the others did not end before the leader."""
 
 
 class Failed(RuntimeError):
@@ -39,15 +42,18 @@ class Crew:
         rank, size: number of this process, and of all.
         group: for what is told; it never times out, because the leader may verify for hours.
         store: key-value store of the job.
+        store_stays: whether it outlives the leader.
         people: (host name, process id) of each process.
     """
 
-    def __init__(self, rank: int, size: int, group: Any, store: Any, people: Sequence[tuple[str, int]]) -> None:
+    def __init__(
+        self, rank: int, size: int, group: Any, store: Any, store_stays: bool, people: Sequence[tuple[str, int]]
+    ) -> None:
         self.rank, self.size = rank, size
         self.site: Any = None
         """Where the work of this process is done, see :mod:`pivotrl.engine.distributed.sites`."""
         self.group = group
-        self._store, self._people = store, people
+        self._store, self._store_stays, self._people = store, store_stays, people
         self._is_busy = False
         self._lock = threading.Lock()
         """A thread may score while another one samples."""
@@ -157,11 +163,14 @@ class Crew:
         dist.gather_object(answer, None, dst=0, group=self.group)
 
     def _leave(self, error: BaseException) -> NoReturn:
-        """End at once. If the leader was killed, the first of those left says so; otherwise the leader speaks."""
+        """End at once. If the leader was killed, process 1 says so; otherwise the leader speaks."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun asks for it when it sees that one has ended
         gone = died(self._people, self.rank)
-        if 0 in gone and self.rank == min(set(range(self.size)) - set(gone)) and not self._has(_ENDED):
-            print(f"pivotrl: {lost_message(gone, self._people)}", file=sys.stderr, flush=True)
+        if 0 in gone:
+            if self.rank > 1:
+                time.sleep(_LINGER_SECONDS)
+            elif gone == [0] and not (self._store_stays and self._has(_ENDED)):  # of others, the leader has spoken
+                print(f"pivotrl: {lost_message(gone, self._people)}", file=sys.stderr, flush=True)
         elif not is_loss(error) and not isinstance(error, KeyboardInterrupt):
             with contextlib.suppress(Exception):
                 text = "".join(traceback.format_exception(error))
@@ -171,7 +180,7 @@ class Crew:
     def _has(self, key: str) -> bool:
         try:
             return bool(self._store.check([key]))
-        except Exception:  # the store went with the leader
+        except Exception:  # the store is lost too
             return False
 
     # --- all ------------------------------------------------------------------------------------------------------

@@ -59,17 +59,22 @@ def join() -> Crew:
     except (RuntimeError, ValueError) as error:
         raise _not_met(rank, size, address, error) from error
     _require_same([each for *_, each in facts])
-    _crew = Crew(rank, size, group, dist.distributed_c10d._get_default_store(), [(host, pid) for host, pid, _ in facts])
+    store, people = dist.distributed_c10d._get_default_store(), [(host, pid) for host, pid, _ in facts]
+    _crew = Crew(rank, size, group, store, _agent_serves(), people)
     return _crew
 
 
 def _store(rank: int, size: int) -> Any:
     """torchrun serves a store; with other launchers process 0 does."""
-    serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    serves = rank == 0 and not _agent_serves()
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(host, port, size, serves, timedelta(seconds=_JOIN_SECONDS), wait_for_workers=False)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return PrefixStore(f"pivotrl/{attempt}", store)
+
+
+def _agent_serves() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _not_met(rank: int, size: int, address: str, error: Exception) -> InputError:
