@@ -45,6 +45,19 @@ class Raising(Observer):
             raise OSError(28, "No space left on device")
 
 
+class SlowToStart(Heard):
+    def __init__(self) -> None:
+        super().__init__()
+        time.sleep(1.0)
+
+
+class NeverStarting(Observer):
+    """As a client that logs in where there is no network."""
+
+    def __init__(self) -> None:
+        threading.Event().wait()
+
+
 class Hanging(Observer):
     def step(self, number: int, metrics: Mapping[str, float]) -> None:
         threading.Event().wait()
@@ -94,15 +107,46 @@ def test_a_fault_in_the_making_is_raised_at_once() -> None:
         Background("bad", make)
 
 
+def test_one_whose_constructor_hangs_is_left_out_and_a_slow_one_is_not(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.warns(Notice) as told:
+        stuck = Background("stuck", NeverStarting, making_seconds=0.3)
+    assert [str(warning.message) for warning in told] == [
+        "the tracker stuck was not ready after 0.3 s; the run goes on without it"
+    ]
+    assert trained(tmp_path / "stuck", stuck) == [] and time.monotonic() - began < 10
+
+    heard: list[Heard] = []
+    slow = Background("slow", lambda: heard.append(SlowToStart()) or heard[0], making_seconds=30.0)  # type: ignore[func-returns-value]
+    assert trained(tmp_path / "slow", slow) == []
+    assert heard[0].steps == list(range(6))
+
+
+def test_one_that_is_ready_too_late_is_closed_and_hears_nothing(tmp_path: Path) -> None:
+    closed = threading.Event()
+
+    class Late(SlowToStart):
+        def close(self) -> None:
+            assert self.steps == []
+            closed.set()
+
+    with pytest.warns(Notice, match="was not ready after 0.1 s"):
+        late = Background("late", Late, making_seconds=0.1)
+    late.step(0, {})
+    assert closed.wait(10)
+
+
 def test_a_command_with_trackers_that_fail_ends_well_and_tells_why(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    broken = ["test_background:Raising", "test_background:Hanging"]
+    broken = ["test_background:Raising", "test_background:Hanging", "test_background:NeverStarting"]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
     }
-    script = "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (1.0, 2000)\n"
+    script = (
+        "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (1.0, 2000, 1.0)\n"
+    )
     script += "from pivotrl.cli import main; main()"
     command = [sys.executable, "-c", script, "run", write_logs(tmp_path / "logs.jsonl"), "-o", tmp_path / "run", *FAST]
     done = subprocess.run(
@@ -112,6 +156,7 @@ def test_a_command_with_trackers_that_fail_ends_well_and_tells_why(
     said = " ".join(done.stderr.split())
     assert said.count("the tracker test_background:Raising failed in step") == 1
     assert said.count("the tracker test_background:Hanging") == 1
+    assert said.count("the tracker test_background:NeverStarting was not ready after 1 s") == 1
     assert (tmp_path / "run/report.html").is_file()
 
 
