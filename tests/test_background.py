@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import socket
 import subprocess
@@ -139,13 +140,13 @@ def test_one_that_is_ready_too_late_is_closed_and_hears_nothing(tmp_path: Path) 
 def test_a_command_with_trackers_that_fail_ends_well_and_tells_why(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    broken = ["test_background:Raising", "test_background:Hanging", "test_background:NeverStarting"]
+    broken = ["test_background:Raising", "test_background:Hanging"]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
     }
     script = (
-        "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (1.0, 2000, 1.0)\n"
+        "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (1.0, 2000, 60.0)\n"
     )
     script += "from pivotrl.cli import main; main()"
     command = [sys.executable, "-c", script, "run", write_logs(tmp_path / "logs.jsonl"), "-o", tmp_path / "run", *FAST]
@@ -154,9 +155,27 @@ def test_a_command_with_trackers_that_fail_ends_well_and_tells_why(
     )
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())
-    assert said.count("the tracker test_background:Raising failed in step") == 1
-    assert said.count("the tracker test_background:Hanging") == 1
-    assert said.count("the tracker test_background:NeverStarting was not ready after 1 s") == 1
+    assert said.count("pivotrl: the tracker test_background:Raising failed in step") == 1
+    assert said.count("pivotrl: the tracker test_background:Hanging") == 1
+    assert (tmp_path / "run/report.html").is_file()
+
+
+def test_a_command_goes_on_without_a_tracker_that_never_starts(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(
+        "import threading\nfrom pivotrl.protocols.observing import Observer\n\n\nclass Tracker(Observer):\n"
+        "    def __init__(self):\n        threading.Event().wait()\n"
+    )
+    script = (
+        "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (30.0, 2000, 1.0)\n"
+    )
+    script += "from pivotrl.cli import main; main()"
+    command = [sys.executable, "-c", script, "run", write_logs(tmp_path / "logs.jsonl"), "-o", tmp_path / "run", *FAST]
+    done = subprocess.run(
+        [*command, "--tracker", "stuck:Tracker"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    told = "pivotrl: the tracker stuck:Tracker was not ready after 1 s; the run goes on without it"
+    assert " ".join(done.stderr.split()).count(told) == 1
     assert (tmp_path / "run/report.html").is_file()
 
 
@@ -197,6 +216,38 @@ def silent_server() -> Iterator[tuple[int, list[Any]]]:
         yield server.getsockname()[1], taken
         for connection in taken:
             connection.close()
+
+
+@pytest.mark.parametrize("answer", ["refuses connections", "refuses the key"])
+def test_wandb_online_without_a_network_or_with_a_wrong_key_stops_nothing(answer: str, tmp_path: Path) -> None:
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = 9 if answer == "refuses connections" else server.server_port
+        environment = {**os.environ, "WANDB_MODE": "online", "WANDB_BASE_URL": f"http://127.0.0.1:{port}"}
+        environment |= {
+            "WANDB_API_KEY": "0" * 40,
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+            "HTTP_PROXY": "",
+            "NO_PROXY": "*",
+        }
+        tracker = "wandb(timeout_seconds=3.0)"
+        command = [sys.executable, "-m", "pivotrl.cli", "run", write_logs(tmp_path / "logs.jsonl"), "-o"]
+        command += [tmp_path / "run", *FAST, "--tracker", tracker]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert "pivotrl: the tracker wandb" in done.stderr
+    assert (tmp_path / "run/report.html").is_file()
 
 
 @pytest.mark.parametrize(("mode", "told"), [("online", "the tracker wandb "), ("offline", "")])

@@ -323,7 +323,7 @@ def test_answers_of_no_use_cost_money_too(
     asked, path = turns(20), tmp_path / "profiles.jsonl"
     profiling = ProfileOptions(num_samples=3, max_tokens=40)
     with FaultServer([fault], rate, encode=renderer.encode_text, end_id=renderer.end_id) as server:
-        groups, left_out = profile(asked, served(server, folder, **PRICES), has_digit, path, profiling)
+        _, left_out = profile(asked, served(server, folder, **PRICES), has_digit, path, profiling)
         assert server.happened[fault] and not left_out
     assert money_of(tmp_path, "profile") == pytest.approx(money(server))
     assert tokens_of(tmp_path, "profile") == sum(used["completion_tokens"] for used in server.usages)
@@ -337,7 +337,7 @@ def test_every_try_is_counted_also_where_there_are_no_samples_in_the_end(
     folder: Path, renderer: Renderer, tmp_path: Path
 ) -> None:
     """A profile, held-out turns, and walks; some turns are asked twice, some get no samples at all."""
-    asked, draws = turns(30), EvaluationOptions(eval_max_tokens=40, turn_samples=2, eval_batch=10)
+    asked, draws = turns(30), EvaluationOptions(eval_max_tokens=40, turn_samples=2, turn_temperature=1.0, eval_batch=10)
     for stage, path in (("profile", "profiles.jsonl"), ("evaluations/after", "evaluations/after.turns.jsonl")):
         with FaultServer(PAID, 0.75, encode=renderer.encode_text, end_id=renderer.end_id) as server:
             sampler = served(server, folder, **PRICES)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pivotrl.records.base import Record
 from pivotrl.records.logs import Action, Message, Tool, Trajectory
-from pivotrl.records.samples import Completion, Verdict
+from pivotrl.records.samples import Completion, Logprob, Verdict
 
 
 class TurnResult(Record):
@@ -35,7 +35,7 @@ class TurnResult(Record):
     """As in :class:`SampleGroup`."""
     prompt_sha256: str = ""
     token_ids_T: tuple[int, ...] = ()
-    logprobs_T: tuple[float, ...] = ()
+    logprobs_T: tuple[Logprob, ...] = ()
     """Of the first sample, see :class:`Completion`; an exported policy is compared with it."""
     completions_G: tuple[Completion, ...] = ()
     """Every sample; none in results of older versions."""
@@ -90,7 +90,7 @@ class EpisodeTurn(Record):
     """Place of the action's message in the transcript."""
     text: str
     token_ids_T: tuple[int, ...]
-    logprobs_T: tuple[float, ...]
+    logprobs_T: tuple[Logprob, ...]
     """As in :class:`Completion`."""
     finish_reason: Literal["stop", "length"]
     parse_error: str | None = None

@@ -68,8 +68,8 @@ def tokens_of(directory: Path, stage: str) -> int | None:
     known = [count for count in drawn if count is not None]
     if len(known) < len(drawn) or any(result.text and not result.num_tokens for result in files.turns):
         return None
-    others = (*files.turns, *files.walks, *files.episodes, *files.answers, *files.lost)
-    return sum(known) + sum(record.num_tokens for record in others)
+    results = [*files.turns, *files.walks, *files.episodes, *files.answers]
+    return sum(known) + sum(result.num_tokens for result in results) + sum(one.num_tokens for one in files.lost)
 
 
 def money_of(directory: Path, stage: str) -> float | None:

@@ -1,8 +1,8 @@
 """Whether a training can have gained reward since its start, told from noisy steps.
 
-The mean reward of a step is noisy: other turns, other samples. Two means of ten steps differ by chance, and a rail looks
-again and again, so that sooner or later the later mean is the lower one in every training that has little left to gain.
-The bound here is an upper confidence bound of the gain that holds for all looks of all rails of a run together.
+The mean reward of a step is noisy: other turns, other samples. Two means of ten steps differ by chance, and a rail
+looks again and again, so that sooner or later the later mean is the lower one in every training that has little left to
+gain. The bound here is an upper confidence bound of the gain that holds for all looks of all rails of a run together.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ FALSE_ALARMS = 0.05
 """Chance that a run with a gain of ``LEAST_GAIN`` or more is ever taken for one without."""
 LEAST_GAIN = 0.02
 """Mean reward; less counts as no gain."""
+_MANY = 1_000
+"""Degrees of freedom of a variance that is not estimated from the differences between steps."""
 _NUM_RAILS = 3
 """Rails that ask for the gain."""
 
@@ -56,4 +58,5 @@ def _mean_and_variance(rows: Sequence[Mapping[str, float]]) -> tuple[float, floa
     mean, groups = statistics.fmean(rewards), sum(row["groups/with_verdict"] for row in known)
     observed = statistics.variance(rewards) / len(rewards) if len(rewards) > 1 else 0.0
     share = (mean * groups + 1) / (groups + 2)
-    return mean, max(observed, share * (1 - share) / groups), max(1, len(rewards) - 1)
+    least = share * (1 - share) / groups
+    return (mean, least, _MANY) if least >= observed else (mean, observed, len(rewards) - 1)

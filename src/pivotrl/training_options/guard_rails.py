@@ -5,8 +5,9 @@ not counting steps in which it is unknown. "At the start" is its mean over the f
 
 Entropy falls in every good training, groups agree where everything is learned, and a policy that learns moves away from
 its reference. These three rails therefore end a training only if a gain in mean reward since the start is excluded
-(:mod:`pivotrl.training_options.gain`). They compare the start with all steps in a row beyond the limit, at every
-``guard_steps``-th step. Malformed samples, and messages in place of calls, must have become more frequent since then.
+(:mod:`pivotrl.training_options.gain`). They compare the start with all steps in a row beyond the limit, each time when
+``guard_steps`` more of them are complete. Malformed samples, and messages in place of calls, must have become more
+frequent since then.
 
 recipes/guard_rails.py tries the limits on the trainings of a comparison.
 """
@@ -197,9 +198,12 @@ class _Seen(NamedTuple):
         if self.in_a_row < self.guard_steps:
             rewards, start = (_rewards(rows) for rows in ([self.rows[step] for step in window.last], before))
             return bool(rewards and start) and statistics.fmean(rewards) <= statistics.fmean(start)
-        look, rest = divmod(len(window.known) - self.guard_steps, self.guard_steps)
-        since = itertools.takewhile(lambda pair: is_beyond(pair[1]), reversed(window.known[self.guard_steps :]))
-        return not rest and most_gain(before, [self.rows[step] for step, _ in since], look) < LEAST_GAIN
+        later = window.known[self.guard_steps :]
+        spans = [list(span) for beyond, span in itertools.groupby(later, lambda known: is_beyond(known[1])) if beyond]
+        if not spans or len(spans[-1]) % self.guard_steps:
+            return False
+        look = sum(len(span) // self.guard_steps for span in spans)
+        return most_gain(before, [self.rows[step] for step, _ in spans[-1]], look) < LEAST_GAIN
 
 
 def _rewards(rows: Sequence[Mapping[str, float]]) -> list[float]:
