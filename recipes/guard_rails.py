@@ -27,8 +27,8 @@ from pivotrl.training_options.guard_rails import GuardRail, GuardRails
 
 RESULTS = Path(__file__).parent / "results" / "guard_rails.json"
 GUARD_STEPS = (5, 8, 10, 15)
-NUM_STEPS, NUM_RUNS, GROUP_SIZE = 100, 400, 8
-TURNS_PER_STEP, STARTS, CHANGES = (1, 8, 16, 64), (0.05, 0.5, 0.9), (0.02, 0.0, -0.1, -0.3)
+NUM_STEPS, NUM_RUNS, GROUP_SIZE = 100, 100, 8
+TURNS_PER_STEP, STARTS, CHANGES = (4, 16, 64), (0.1, 0.5, 0.9), (0.02, 0.0, -0.1, -0.3)
 
 
 def ended(rows: Sequence[Mapping[str, float]], guard_steps: int = 10) -> tuple[int, str] | None:
