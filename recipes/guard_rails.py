@@ -10,6 +10,7 @@ numbers are in recipes/results/guard_rails.json.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import sys
@@ -23,11 +24,11 @@ from pivotrl.protocols import Collapsed, Notice
 from pivotrl.records import StepMetrics
 from pivotrl.storage.record_files import RecordFile, write_file
 from pivotrl.training_options.gain import FALSE_ALARMS
-from pivotrl.training_options.guard_rails import GuardRail, GuardRails
+from pivotrl.training_options.guard_rails import GuardRail, GuardRails, stopped_by
 
 RESULTS = Path(__file__).parent / "results" / "guard_rails.json"
 GUARD_STEPS = (5, 8, 10, 15)
-NUM_STEPS, NUM_RUNS, GROUP_SIZE = 100, 100, 8
+NUM_STEPS, NUM_RUNS, GROUP_SIZE = 100, 200, 8
 TURNS_PER_STEP, STARTS, CHANGES = (4, 16, 64), (0.1, 0.5, 0.9), (0.02, 0.0, -0.1, -0.3)
 
 
@@ -40,6 +41,12 @@ def ended(rows: Sequence[Mapping[str, float]], guard_steps: int = 10) -> tuple[i
         except Collapsed as error:
             return number, str(error).partition(":")[0]
     return None
+
+
+def simulated_end(rows: Sequence[Mapping[str, float]]) -> int | None:
+    """After how many steps a simulated training would have ended: its rails look at every tenth step from the 20th."""
+    options = {**dataclasses.asdict(GuardRails()), "num_steps": len(rows) + 1}
+    return next((end for end in range(20, len(rows) + 1, 10) if stopped_by(options, rows[:end])), None)
 
 
 def ended_by_means(rows: Sequence[Mapping[str, float]], guard_steps: int = 10) -> bool:
@@ -84,14 +91,14 @@ def simulation() -> list[dict[str, float]]:
                 if not 0 < start + change < 1:
                     continue
                 runs = list(simulated(turns, start, change))
-                ends = [end for rows in runs if (end := ended(rows))]
+                ends = [end for rows in runs if (end := simulated_end(rows))]
                 found.append(
                     {
                         "turns_per_step": turns,
                         "reward_at_start": start,
                         "change": change,
                         "ended": len(ends) / len(runs),
-                        "median_step": statistics.median(end for end, _ in ends) if ends else None,
+                        "median_step": statistics.median(ends) if ends else None,
                         "ended_by_comparing_means": statistics.fmean(map(ended_by_means, runs)),
                     }
                 )

@@ -27,7 +27,7 @@ from test_continuing import copy, pivotrl, weights
 from test_pipeline import write_logs
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
-from guard_rails import ended, ended_by_means, simulated
+from guard_rails import ended_by_means, simulated, simulated_end
 
 OFF: dict[str, Any] = dict.fromkeys(OPTIONS[1:])
 BASE = TrainingOptions(
@@ -178,11 +178,11 @@ def test_noise_alone_ends_no_training_and_a_fall_does(turns: int, start: float) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Notice)
         gaining = list(simulated(turns, start, LEAST_GAIN, num_runs=60))
-        assert sum(ended(rows) is not None for rows in gaining) <= 7  # 5 % of 60, and three standard errors
+        assert sum(simulated_end(rows) is not None for rows in gaining) <= 7  # 5 % of 60, and three standard errors
         assert sum(map(ended_by_means, gaining)) > 7, "the means alone are not enough"
         if turns == 64 and start == 0.9:
             falling = simulated(turns, start, -0.2, num_runs=20)
-            assert all(end and end[0] <= 30 for end in map(ended, falling))
+            assert all(end and end <= 30 for end in map(simulated_end, falling))
 
 
 def test_it_ends_with_its_own_exit_code_and_goes_on_as_if_never_ended(

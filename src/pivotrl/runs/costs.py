@@ -68,8 +68,14 @@ def tokens_of(directory: Path, stage: str) -> int | None:
     known = [count for count in drawn if count is not None]
     if len(known) < len(drawn) or any(result.text and not result.num_tokens for result in files.turns):
         return None
-    results = [*files.turns, *files.walks, *files.episodes, *files.answers]
-    return sum(known) + sum(result.num_tokens for result in results) + sum(one.num_tokens for one in files.lost)
+    return (
+        sum(known)
+        + sum(result.num_tokens for result in files.turns)
+        + sum(walk.num_tokens for walk in files.walks)
+        + sum(episode.num_tokens for episode in files.episodes)
+        + sum(answer.num_tokens for answer in files.answers)
+        + sum(one.num_tokens for one in files.lost)
+    )
 
 
 def money_of(directory: Path, stage: str) -> float | None:
@@ -80,8 +86,15 @@ def money_of(directory: Path, stage: str) -> float | None:
         ValueError: a file of the stage is damaged.
     """
     files = _files(directory, stage)
-    everything = (files.groups, files.turns, files.walks, files.episodes, files.answers, files.lost)
-    known = [record.cost for records in everything for record in records if record.cost is not None]
+    costs = [
+        *(group.cost for group in files.groups),
+        *(result.cost for result in files.turns),
+        *(walk.cost for walk in files.walks),
+        *(episode.cost for episode in files.episodes),
+        *(answer.cost for answer in files.answers),
+        *(one.cost for one in files.lost),
+    ]
+    known = [cost for cost in costs if cost is not None]
     return sum(known) if known else None
 
 
