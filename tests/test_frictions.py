@@ -19,7 +19,6 @@ from pivotrl.judging.lint import CheckOptions
 from pivotrl.judging.probes.report import CheckReport, Rate
 from pivotrl.protocols import Notice
 from pivotrl.rows.exporting import ExportOptions, export
-from test_pipeline import write_logs
 from test_reporting import make_run
 
 
