@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import socket
 import subprocess
@@ -43,6 +44,19 @@ class Raising(Observer):
     def step(self, number: int, metrics: Mapping[str, float]) -> None:
         if number == 2:
             raise OSError(28, "No space left on device")
+
+
+class SlowToStart(Heard):
+    def __init__(self) -> None:
+        super().__init__()
+        time.sleep(1.0)
+
+
+class NeverStarting(Observer):
+    """As a client that logs in where there is no network."""
+
+    def __init__(self) -> None:
+        threading.Event().wait()
 
 
 class Hanging(Observer):
@@ -94,6 +108,35 @@ def test_a_fault_in_the_making_is_raised_at_once() -> None:
         Background("bad", make)
 
 
+def test_one_whose_constructor_hangs_is_left_out_and_a_slow_one_is_not(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.warns(Notice) as told:
+        stuck = Background("stuck", NeverStarting, making_seconds=0.3)
+    assert [str(warning.message) for warning in told] == [
+        "the tracker stuck was not ready after 0.3 s; the run goes on without it"
+    ]
+    assert trained(tmp_path / "stuck", stuck) == [] and time.monotonic() - began < 10
+
+    heard: list[Heard] = []
+    slow = Background("slow", lambda: heard.append(SlowToStart()) or heard[0], making_seconds=30.0)  # type: ignore[func-returns-value]
+    assert trained(tmp_path / "slow", slow) == []
+    assert heard[0].steps == list(range(6))
+
+
+def test_one_that_is_ready_too_late_is_closed_and_hears_nothing(tmp_path: Path) -> None:
+    closed = threading.Event()
+
+    class Late(SlowToStart):
+        def close(self) -> None:
+            assert self.steps == []
+            closed.set()
+
+    with pytest.warns(Notice, match="was not ready after 0.1 s"):
+        late = Background("late", Late, making_seconds=0.1)
+    late.step(0, {})
+    assert closed.wait(10)
+
+
 def test_a_command_with_trackers_that_fail_ends_well_and_tells_why(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +145,9 @@ def test_a_command_with_trackers_that_fail_ends_well_and_tells_why(
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
     }
-    script = "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (1.0, 2000)\n"
+    script = (
+        "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (1.0, 2000, 60.0)\n"
+    )
     script += "from pivotrl.cli import main; main()"
     command = [sys.executable, "-c", script, "run", write_logs(tmp_path / "logs.jsonl"), "-o", tmp_path / "run", *FAST]
     done = subprocess.run(
@@ -110,8 +155,27 @@ def test_a_command_with_trackers_that_fail_ends_well_and_tells_why(
     )
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())
-    assert said.count("the tracker test_background:Raising failed in step") == 1
-    assert said.count("the tracker test_background:Hanging") == 1
+    assert said.count("pivotrl: the tracker test_background:Raising failed in step") == 1
+    assert said.count("pivotrl: the tracker test_background:Hanging") == 1
+    assert (tmp_path / "run/report.html").is_file()
+
+
+def test_a_command_goes_on_without_a_tracker_that_never_starts(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(
+        "import threading\nfrom pivotrl.protocols.observing import Observer\n\n\nclass Tracker(Observer):\n"
+        "    def __init__(self):\n        threading.Event().wait()\n"
+    )
+    script = (
+        "from pivotrl.protocols.background import Background; Background.__init__.__defaults__ = (30.0, 2000, 1.0)\n"
+    )
+    script += "from pivotrl.cli import main; main()"
+    command = [sys.executable, "-c", script, "run", write_logs(tmp_path / "logs.jsonl"), "-o", tmp_path / "run", *FAST]
+    done = subprocess.run(
+        [*command, "--tracker", "stuck:Tracker"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    told = "pivotrl: the tracker stuck:Tracker was not ready after 1 s; the run goes on without it"
+    assert " ".join(done.stderr.split()).count(told) == 1
     assert (tmp_path / "run/report.html").is_file()
 
 
@@ -152,6 +216,38 @@ def silent_server() -> Iterator[tuple[int, list[Any]]]:
         yield server.getsockname()[1], taken
         for connection in taken:
             connection.close()
+
+
+@pytest.mark.parametrize("answer", ["refuses connections", "refuses the key"])
+def test_wandb_online_without_a_network_or_with_a_wrong_key_stops_nothing(answer: str, tmp_path: Path) -> None:
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = 9 if answer == "refuses connections" else server.server_port
+        environment = {**os.environ, "WANDB_MODE": "online", "WANDB_BASE_URL": f"http://127.0.0.1:{port}"}
+        environment |= {
+            "WANDB_API_KEY": "0" * 40,
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+            "HTTP_PROXY": "",
+            "NO_PROXY": "*",
+        }
+        tracker = "wandb(timeout_seconds=3.0)"
+        command = [sys.executable, "-m", "pivotrl.cli", "run", write_logs(tmp_path / "logs.jsonl"), "-o"]
+        command += [tmp_path / "run", *FAST, "--tracker", tracker]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert "pivotrl: the tracker wandb" in done.stderr
+    assert (tmp_path / "run/report.html").is_file()
 
 
 @pytest.mark.parametrize(("mode", "told"), [("online", "the tracker wandb "), ("offline", "")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from finished_run import finish_run
 from pivotrl import cli, plugins
@@ -17,7 +19,6 @@ from pivotrl.judging.lint import CheckOptions
 from pivotrl.judging.probes.report import CheckReport, Rate
 from pivotrl.protocols import Notice
 from pivotrl.rows.exporting import ExportOptions, export
-from test_pipeline import write_logs
 from test_reporting import make_run
 
 
@@ -92,6 +93,15 @@ def test_candidates_are_listed_with_whole_ids_and_as_json(tmp_path: Path, capsys
     assert "train-0#1 " in text and "and 140 candidates more" in text
 
 
+def test_turns_are_listed_with_whole_ids(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pivotrl.cli.waver_table.out", Console(width=80))
+    text = told(capsys, "show", run, "--all", "--sort", "variance")
+    ids = {row["turn_id"] for row in json.loads(told(capsys, "show", run, "--all", "--json"))}
+    assert ids and all(re.search(rf"^{re.escape(name)}\b", text, re.MULTILINE) for name in ids)
+
+
 def test_rows_without_a_value_are_left_out(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from pivotrl.cli import check_table, tables
     from pivotrl.runs.manifest import manifest_path, read_manifest, write_manifest
@@ -131,9 +141,9 @@ def test_an_export_without_a_validation_file_says_so(tmp_path: Path) -> None:
         export(run, write, tmp_path / "all", ExportOptions(validation_fraction=0.0))
 
 
-def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["list --json", "list"])
+def test_a_closed_pipe_is_no_error(asked: str) -> None:
     """``pivotrl list | head -1``: the reader has seen enough."""
-    write_logs(tmp_path / "logs.jsonl", 2)
-    command = f"{sys.executable} -m pivotrl.cli list --json | head -c 1; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m pivotrl.cli {asked} | head -c 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ from pivotrl.protocols import Collapsed, Notice
 from pivotrl.records import StepMetrics, ToolCall
 from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.storage.record_files import read_records
+from pivotrl.training_options.gain import LEAST_GAIN
 from pivotrl.training_options.guard_rails import OPTIONS, GuardRail, GuardRails, stopped_by
 from pivotrl.verifiers.exact import verify
 from test_continuing import copy, pivotrl, weights
 from test_pipeline import write_logs
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
+from guard_rails import ended_by_means, simulated, simulated_end
 
 OFF: dict[str, Any] = dict.fromkeys(OPTIONS[1:])
 BASE = TrainingOptions(
@@ -76,7 +81,7 @@ def test_each_rail_ends_a_training_that_collapses(
 ) -> None:
     turns, guarded = cut(calls())[0], dataclasses.replace(BASE, **{option: limit})
     flag = f"--{option.replace('_', '-')}"
-    warned = pytest.warns(Notice, match=rf"in 3 steps in a row.*2 more such steps end the training \({flag}\)")
+    warned = pytest.warns(Notice, match=rf"in 3 steps in a row.*2 more such steps may end the training \({flag}\)")
     with warned, pytest.raises(Collapsed) as ended:
         train(policy.reference, turns, verify, tmp_path / "guarded", guarded)
     assert re.search(told, str(ended.value)) and f"another {flag} or --guard-steps 0" in str(ended.value)
@@ -152,8 +157,9 @@ def test_a_rail_wants_its_steps_in_a_row_and_a_change_since_the_start() -> None:
 
 
 def test_few_groups_without_signal_are_chance_and_many_are_not() -> None:
-    assert look([row()] * 10 + [row(0.2, **DEAD)] * 20) == 20
-    assert look([row()] * 10 + [row(0.9, **DEAD)] * 20) is None, "all groups pass: it is learned"
+    assert look([row(0.5)] * 10 + [row(0.1, **DEAD)] * 20) == 20
+    assert look([row(0.5)] * 13 + [row(0.48, **DEAD)] * 15 + [row(0.1, **DEAD)] * 30) == 43, "ten more each time"
+    assert look([row(0.5)] * 10 + [row(0.9, **DEAD)] * 20) is None, "all groups pass: it is learned"
     small = {"groups/with_verdict": 1.0}
     sparse = [row(**{**small, "groups/with_signal": float(step % 5 == 0)}) for step in range(10)]
     ended = look(sparse + [row(0.2, **small, **DEAD)] * 40)
@@ -162,7 +168,21 @@ def test_few_groups_without_signal_are_chance_and_many_are_not() -> None:
 
 def test_unknown_is_no_reason_to_end() -> None:
     assert look([row(None, **{"policy/entropy": 1.0})] * 10 + [row(None, **{"policy/entropy": 0.0})] * 20) is None
-    assert look([row(**{"policy/entropy": 1.0})] * 10 + [row(**{"policy/entropy": 0.01}), row()] * 20) == 29
+    assert look([row(0.6, **{"policy/entropy": 1.0})] * 10 + [row(0.1, **{"policy/entropy": 0.01}), row()] * 20) == 29
+
+
+@pytest.mark.parametrize("turns", [1, 8, 64])
+@pytest.mark.parametrize("start", [0.1, 0.9])
+def test_noise_alone_ends_no_training_and_a_fall_does(turns: int, start: float) -> None:
+    """Three metrics are beyond their limits in every step, so the reward alone decides, 100 steps long."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)
+        gaining = list(simulated(turns, start, LEAST_GAIN, num_runs=60))
+        assert sum(simulated_end(rows) is not None for rows in gaining) <= 7  # 5 % of 60, and three standard errors
+        assert sum(map(ended_by_means, gaining)) > 7, "the means alone are not enough"
+        if turns == 64 and start == 0.9:
+            falling = simulated(turns, start, -0.2, num_runs=20)
+            assert all(end and end <= 30 for end in map(simulated_end, falling))
 
 
 def test_it_ends_with_its_own_exit_code_and_goes_on_as_if_never_ended(

@@ -6,14 +6,18 @@ kills at random moments, over read, profile, select, evaluate, train and report,
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import json
 import os
 import random
 import shutil
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +39,17 @@ from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.tabular import Policy as TabularPolicy
 from pivotrl.readers.chat import read
 from pivotrl.records import Message
-from pivotrl.report.page import require_packages
+from pivotrl.runs.layout import STAGES
+from pivotrl.runs.manifest import manifest_path, read_manifest
 from pivotrl.storage.record_files import package_versions, sha256_of_json, write_file
 from test_pipeline import write_logs
 from tiny import save_tiny_model
 
 Work = Callable[[Path, Callable[..., None]], None]
+
+
+_MOST_KILLS = 60
+"""In one run; the next attempt is left alone."""
 
 
 class Guess:
@@ -95,8 +104,13 @@ class Campaign:
     whole: Attempt
     first_of_report: int
     """The event at which the report begins; what is resumed after earlier ones is spared it."""
+    seconds: float = 0.0
+    resume_seconds: float = 0.0
+    """Processor time of the undisturbed run without its report, and of resuming it when all is done."""
     num_kills: int = 0
     num_runs: int = 0
+    stages_struck: Counter[str] = field(default_factory=Counter)
+    """How many kills at random moments struck in which stage."""
 
     @property
     def places(self) -> list[str]:
@@ -110,13 +124,25 @@ class Campaign:
         place = f"{kind} at event {number} ({self.whole.events[number - 1]} {self.places[number - 1]})"
         return [f"{place}: {fault}" for fault in self._outcome(kind, first) + self._resumed(folder, [first], number)]
 
-    def chain(self, generator: random.Random, seconds: float, num_kills: int) -> list[str]:
-        """What is wrong after kills at random moments of the run and of its resumptions."""
+    def chain(self, generator: random.Random, longest: float, reports: bool) -> list[str]:
+        """What is wrong after kills at random moments of the run and of its resumptions, until one of them ends.
+
+        Args:
+            longest: processor seconds before a kill, at most; the report has its own on top.
+            reports: whether the run writes its report.
+        """
         folder, attempts = self._new_folder(), list[Attempt]()
-        for _ in range(num_kills):
-            attempts.append(attempt(self.work, folder, self.top / "log", seconds=generator.random() * seconds))
+        work = self.work if reports else without_report(self.work)
+        while not attempts or attempts[-1].code < 0:
+            more = self.whole.cpu_seconds - self.seconds if reports and stage_in(folder) == "the report" else 0.0
+            moment = generator.random() * (longest + more) if len(attempts) < _MOST_KILLS else None
+            attempts.append(attempt(work, folder, self.top / "log", seconds=moment))
             self.num_kills += attempts[-1].code < 0
-        return [f"random kills: {fault}" for fault in self._resumed(folder, attempts, None)]
+            if attempts[-1].code < 0:
+                self.stages_struck[stage_in(folder)] += 1
+        if attempts[-1].code:
+            return [f"random kills: cannot be resumed: {attempts[-1].said}"]
+        return [f"random kills: {fault}" for fault in self._differences(folder, attempts, reports)]
 
     def _new_folder(self) -> Path:
         self.num_runs += 1
@@ -127,18 +153,33 @@ class Campaign:
         expected = (-9,) if kind == "kill" else (0, 4)  # what cannot be removed is left for later
         return [] if first.code in expected else [f"ended with {first.code}: {first.said}"]
 
-    def _resumed(self, folder: Path, attempts: list[Attempt], number: int | None) -> list[str]:
-        with_report = number is None or number >= self.first_of_report or attempts[0].code == 0
+    def _resumed(self, folder: Path, attempts: list[Attempt], number: int) -> list[str]:
+        with_report = number >= self.first_of_report or attempts[0].code == 0
         last = attempt(self.work if with_report else without_report(self.work), folder, self.top / "log")
         if last.code != 0:
             return [f"cannot be resumed: {last.said}"]
+        return self._differences(folder, [*attempts, last], with_report)
+
+    def _differences(self, folder: Path, attempts: list[Attempt], with_report: bool) -> list[str]:
+        """In what the run, ended now, differs from the undisturbed one."""
         found, wanted = content(folder), content(self.top / "whole")
         if not with_report:
             wanted = {name: data for name, data in wanted.items() if not name.startswith("report.")}
         faults = [f"{name} differs" for name in sorted(found.keys() | wanted) if found.get(name) != wanted.get(name)]
-        if again := bought_again(self.whole, [*attempts, last]):
+        if again := bought_again(self.whole, attempts):
             faults.append(f"bought again: {dict(again)}")
         return faults
+
+
+def stage_in(folder: Path) -> str:
+    """The stage that a killed run was in."""
+    known = [stage for stage in STAGES if manifest_path(folder, stage).is_file()]
+    if not known:
+        return "the beginning"
+    done = read_manifest(manifest_path(folder, known[-1])).status == "complete"
+    if done and known[-1] == STAGES[-1]:
+        return "the report"
+    return f"after {known[-1]}" if done else known[-1]
 
 
 def without_report(work: Work) -> Work:
@@ -180,13 +221,30 @@ def prepared(top: Path, name: str) -> Campaign:
         policy.sample = counted
         run(logs, folder, policy=policy, resume=True, **options)
 
-    require_packages()  # what is loaded late, and the versions of packages: once here, not in each fork
     package_versions()
+    load_what_is_loaded_late(work, top)
     gc.freeze()
     whole = attempt(work, top / "whole", top / "log")
     assert whole.code == 0, whole.said
     begun = attempt(without_report(work), top / "begun", top / "log")
-    return Campaign(work, top, whole, len(begun.events) + 1)
+    again = attempt(without_report(work), top / "begun", top / "log")
+    return Campaign(work, top, whole, len(begun.events) + 1, begun.cpu_seconds, again.cpu_seconds)
+
+
+def load_what_is_loaded_late(work: Work, top: Path) -> None:
+    """Here, once, so that no fork spends its time on it: every module, and the templates and fonts of the report."""
+
+    def told(folder: Path, bought: Callable[..., None]) -> None:
+        work(folder, bought)
+        (top / "modules").write_text("\n".join(set(sys.modules) - before))
+
+    before = set(sys.modules)
+    done = attempt(told, top / "loading", top / "log")
+    assert done.code == 0, done.said
+    for name in (top / "modules").read_text().split():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    pivotrl.pipeline.write_report(top / "loading")
 
 
 def points(campaign: Campaign, kind: Kind, every: int = 1) -> list[int]:
@@ -234,18 +292,19 @@ def test_a_fault_at_any_file_event_changes_nothing(tmp_path: Path, name: str, ki
 @pytest.mark.parametrize("name", ["tabular", "lora", "full"])
 def test_kills_at_random_moments_change_nothing(tmp_path: Path, name: str) -> None:
     campaign, generator = prepared(tmp_path, name), random.Random(7)
-    began = time.monotonic()
-    attempt(campaign.work, tmp_path / "timed", tmp_path / "log")
-    seconds = time.monotonic() - began
-    wanted, chains, faults = int(os.environ.get("NUM_KILLS") or 0) / 3, 0, list[str]()
-    while chains < 12 or campaign.num_kills < wanted:
-        faults += campaign.chain(generator, seconds / 4, num_kills=12)
-        chains += 1
+    began, wanted, faults = time.monotonic(), int(os.environ.get("NUM_KILLS") or 450) / 3, list[str]()
+    while campaign.num_kills < wanted:
+        # After a short span the next kill strikes close by; a long one jumps over whole stages.
+        share = generator.choice((0.1, 0.3, 1.0))
+        longest = campaign.resume_seconds + share * (campaign.seconds - campaign.resume_seconds)
+        faults += campaign.chain(generator, longest, reports=campaign.num_runs % 8 == 0)
         shutil.rmtree(tmp_path / f"run{campaign.num_runs}")
     took = time.monotonic() - began
-    print(f"{name}: {campaign.num_kills} kills at random moments in {took:.0f} s, {len(faults)} faults found")
+    struck = ", ".join(f"{stage} {number}" for stage, number in campaign.stages_struck.most_common())
+    told = f"{campaign.num_kills} kills at random moments of {campaign.num_runs} runs in {took:.0f} s"
+    print(f"{name}: {told} ({struck}), {len(faults)} faults found")
     assert not faults
-    assert campaign.num_kills > 80
+    assert len(campaign.stages_struck) > 6
 
 
 def make_folder(path: Path) -> Path:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from pivotrl import ProfileOptions, TrainingOptions, cut, evaluate_turns, profile, train
-from pivotrl.cli.live_progress import PlainLines
+from pivotrl import ProfileOptions, TrainingOptions, cli, cut, evaluate_turns, profile, train
+from pivotrl.cli.live_progress import Bars, LiveBars, PlainLines, Spending
 from pivotrl.evaluation import EvaluationOptions, evaluate_retention
 from pivotrl.policies.tabular import Policy
-from pivotrl.protocols.observing import Observer
+from pivotrl.protocols.observing import Observer, at_work
 from pivotrl.readers.chat import read
 from pivotrl.verifiers.exact import verify
 from test_pipeline import write_logs
@@ -87,3 +89,42 @@ def test_every_stage_says_first_what_is_done_and_goes_on_from_there(tmp_path: Pa
     stages(0.5)
     by_three = [(6, 12), (9, 12), (12, 12)]
     assert stages(1.0) == [by_three, by_three, [(2, 4), (3, 4), (4, 4)], [(2, 4), (3, 4), (4, 4)]]
+
+
+def test_work_without_parts_is_one_line_in_a_log_and_gone_from_a_terminal_when_it_has_ended(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show = PlainLines()
+    with at_work(show, "loading the model m"):
+        assert capsys.readouterr().err == "loading the model m\n"
+    assert capsys.readouterr().err == ""
+
+    console = Console(width=80, force_terminal=True, file=io.StringIO())
+    with Bars(console=console, auto_refresh=False) as bars:
+        live = LiveBars(bars, Spending())
+
+        def seen() -> str:
+            with console.capture() as shown:
+                console.print(bars.get_renderable())
+            return shown.get()
+
+        with pytest.raises(KeyError), at_work(live, "loading the model m"):
+            assert "loading the model m" in seen() and "0:00:00" in seen()
+            raise KeyError
+        assert "loading" not in seen()
+
+
+def test_what_takes_long_is_told_of_in_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def lines(*arguments: object) -> list[str]:
+        cli.main([str(argument) for argument in arguments])
+        return capsys.readouterr().err.splitlines()
+
+    run = tmp_path / "run"
+    told = lines("run", write_logs(tmp_path / "logs.jsonl", 12), "-o", run, "--policy", "tabular", "--verifier",
+                 "exact", "--num-steps", 2, "--turns-per-step", 4)  # fmt: skip
+    work = [
+        line for line in told if line in ("loading the policy tabular", "exporting the policy", "writing the report")
+    ]
+    assert work == ["loading the policy tabular", "exporting the policy", "writing the report"]
+    assert "writing the report" in lines("report", run)
+    assert "writing the page" in lines("view", run)

@@ -19,17 +19,22 @@ from transformers import AutoTokenizer
 
 from fault_server import BREAKS, CHANGES, LOGPROB, TOKEN_CHANGES, FaultServer, prompt_of
 from pivotrl import Action, Message, Trajectory, Turn, Verdict, cut, sample_groups
+from pivotrl.evaluation import EvaluationOptions, evaluate_answers, evaluate_episodes, evaluate_turns
+from pivotrl.evaluation.progress import evaluate_progress
+from pivotrl.plugins.environments import make_checked
 from pivotrl.profiling import ProfileOptions, profile
 from pivotrl.protocols import InputError
 from pivotrl.protocols.endpoint import Endpoint
-from pivotrl.records import SampleGroup, Sampling, Tool
+from pivotrl.records import LostTry, SampleGroup, Sampling, Tool, TurnResult
 from pivotrl.rendering import Renderer
-from pivotrl.runs.costs import money_of
+from pivotrl.rollouts import lost_path
+from pivotrl.runs.costs import money_of, tokens_of
 from pivotrl.samplers.openai import Sampler, answers, asking, tokens
 from pivotrl.samplers.openai.money import Prices, read_usage
 from pivotrl.storage.record_files import RecordFile, decode_line, encode_line
 from pivotrl.templates.api_messages import api_messages
 from test_endpoint import direct as direct
+from test_kills import guesses
 from test_training import logs
 from tiny import save_tiny_model
 
@@ -318,9 +323,91 @@ def test_answers_of_no_use_cost_money_too(
     asked, path = turns(20), tmp_path / "profiles.jsonl"
     profiling = ProfileOptions(num_samples=3, max_tokens=40)
     with FaultServer([fault], rate, encode=renderer.encode_text, end_id=renderer.end_id) as server:
-        groups, left_out = profile(asked, served(server, folder, **PRICES), has_digit, path, profiling)
+        _, left_out = profile(asked, served(server, folder, **PRICES), has_digit, path, profiling)
         assert server.happened[fault] and not left_out
-    assert sum(group.cost or 0 for group in groups) == pytest.approx(money(server))
+    assert money_of(tmp_path, "profile") == pytest.approx(money(server))
+    assert tokens_of(tmp_path, "profile") == sum(used["completion_tokens"] for used in server.usages)
+
+
+PAID = ["aborted", "no_text", "short", "token_lost", "another_model"]
+"""Faults of answers that a server counts, and charges for."""
+
+
+def test_every_try_is_counted_also_where_there_are_no_samples_in_the_end(
+    folder: Path, renderer: Renderer, tmp_path: Path
+) -> None:
+    """A profile, held-out turns, and walks; some turns are asked twice, some get no samples at all."""
+    asked, draws = turns(30), EvaluationOptions(eval_max_tokens=40, turn_samples=2, turn_temperature=1.0, eval_batch=10)
+    for stage, path in (("profile", "profiles.jsonl"), ("evaluations/after", "evaluations/after.turns.jsonl")):
+        with FaultServer(PAID, 0.75, encode=renderer.encode_text, end_id=renderer.end_id) as server:
+            sampler = served(server, folder, **PRICES)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if stage == "profile":
+                    _, left_out = profile(asked, sampler, has_digit, tmp_path / path, ProfileOptions(num_samples=3))
+                    assert left_out
+                else:
+                    found = evaluate_turns(sampler, asked, has_digit, tmp_path / path, draws)
+                    assert any(result.reward is None for result in found)
+            lost = list(RecordFile(lost_path(tmp_path / path), LostTry))
+            assert lost and sum(one.cost or 0.0 for one in lost) > 0.05 * money(server)
+            assert money_of(tmp_path, stage) == pytest.approx(money(server))
+            assert tokens_of(tmp_path, stage) == sum(used["completion_tokens"] for used in server.usages)
+
+
+def test_a_try_before_a_kill_is_counted_once(folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    asked, path = turns(4), tmp_path / "evaluations/after.turns.jsonl"
+    draws = EvaluationOptions(eval_max_tokens=40)
+
+    class Dying(Sampler):
+        num_asked = 0
+
+        def sample(self, *arguments: Any, **options: Any) -> Any:
+            self.num_asked += 1
+            if self.num_asked == 2:
+                raise KeyboardInterrupt
+            return super().sample(*arguments, **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with FaultServer(["no_text"], 1.0, encode=renderer.encode_text, end_id=renderer.end_id) as broken:
+            dying = Dying(base_url=broken.url, model="m", tokenizer=str(folder), **PRICES)
+            with pytest.raises(KeyboardInterrupt):
+                evaluate_turns(dying, asked, has_digit, path, draws)
+            assert money(broken) > 0 == len(RecordFile(path, TurnResult))
+        with FaultServer(encode=renderer.encode_text, end_id=renderer.end_id) as whole:
+            evaluate_turns(served(whole, folder, **PRICES), asked, has_digit, path, draws)
+    assert money_of(tmp_path, "evaluations/after") == pytest.approx(money(broken) + money(whole))
+
+
+def test_walks_episodes_and_answers_keep_what_they_cost(folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    draws = EvaluationOptions(eval_max_tokens=40, eval_batch=10)
+    texts: list[Any] = [{"id": str(i), "source": "s", "prompt": f"q{i}", "answer": "a"} for i in range(5)]
+    works: dict[str, Any] = {
+        "progress": lambda s, path: evaluate_progress(s, turns(6), has_digit, path, draws),
+        "episodes": lambda s, path: evaluate_episodes(s, make_checked({"guess": guesses}), path, draws),
+        "answers": lambda s, path: evaluate_answers(s, texts, has_digit, path, draws),
+    }
+    for kind, work in works.items():
+        with FaultServer(PAID, 0.3, encode=renderer.encode_text, end_id=renderer.end_id) as server:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                work(served(server, folder, **PRICES), tmp_path / f"evaluations/{kind}.{kind}.jsonl")
+            assert money(server) > 0
+            assert money_of(tmp_path, f"evaluations/{kind}") == pytest.approx(money(server))
+            counted = sum(used["completion_tokens"] for used in server.usages)
+            assert tokens_of(tmp_path, f"evaluations/{kind}") == counted
+
+
+def test_a_batch_whose_budget_ends_keeps_what_it_has(folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    """Some answers are of no use, and asking again would exceed the budget: the whole groups are kept."""
+    path, profiling = tmp_path / "profiles.jsonl", ProfileOptions(num_samples=2, max_tokens=40, batch_turns=10)
+    with FaultServer(["no_text"], 0.4, encode=renderer.encode_text, end_id=renderer.end_id) as server:
+        with pytest.raises(InputError, match="budget of 12 requests is spent"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            profile(turns(20), served(server, folder, **PRICES, max_requests=12), has_digit, path, profiling)
+        assert 0 < len(RecordFile(path, SampleGroup)) < 10 and len(server.bodies) <= 12
+        assert money_of(tmp_path, "profile") == pytest.approx(money(server))
 
 
 def test_a_server_that_counts_no_tokens_has_no_budget_in_money(

@@ -90,8 +90,49 @@ def test_only_new_records_are_read_and_a_torn_line_waits_for_its_end(training: P
 def test_damage_in_the_middle_is_said(training: Path) -> None:
     path = training / "train" / "metrics.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"step":3', b'"step":9', 1))
-    with pytest.raises(ValueError, match="metrics.jsonl is damaged"):
-        Follower(training).look()
+    now = Follower(training).look()
+    (train,) = [stage for stage in now.stages if stage.state == "damaged"]
+    assert train.stage == "train" and "metrics.jsonl is damaged" in train.fault
+
+
+DAMAGED = pytest.mark.parametrize("stage", ["read", "profile", "evaluations/before", "train"])
+
+
+@DAMAGED
+def test_a_damaged_manifest_is_named_and_the_others_are_watched_on(stage: str, training: Path) -> None:
+    path = manifest_path(training, stage)
+    path.write_bytes(path.read_bytes()[:-20])
+    with RunLock(training):
+        watcher = subprocess.Popen(
+            [sys.executable, "-m", "pivotrl.cli", "watch", str(training), "--every-seconds", "0.1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert watcher.stdout is not None
+        lines = [watcher.stdout.readline() for _ in range(3)]
+        assert watcher.poll() is None, "it watches on while the run is working"
+        assert stage == "train" or all("12/40 steps" in line for line in lines)
+    _, told = watcher.communicate(timeout=60)
+    assert watcher.returncode == 1
+    assert told.count(f"{path} is damaged: it is not JSON") == 1, "named once, with its place"
+    assert f"{stage} damaged, and no process works on the run" in told
+
+
+@DAMAGED
+def test_a_look_at_a_damaged_run_ends_with_a_code(
+    stage: str, training: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = manifest_path(training, stage)
+    path.write_text(path.read_text().replace('"status"', '"statu"'))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["watch", str(training), "--once"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert "damaged" in told and path.name in "".join(told.split())
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["watch", str(training)])
+    assert ended.value.code == 1, "nobody works on it, so there is nothing to wait for"
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--once"], ["--price-per-hour", "2"]])

@@ -13,7 +13,7 @@ from pivotrl.plugins.environments import begun, closed, metadata_of, pinned_of, 
 from pivotrl.plugins.shapes import sampled
 from pivotrl.protocols import Environment, Environments, InputError, Observation, Sampler, Turn
 from pivotrl.records import EpisodeResult, EpisodeTurn, Message, SampleGroup, Sampling, Trajectory, episode_key
-from pivotrl.rollouts import misfit, storable
+from pivotrl.rollouts import cost_of_groups, misfit, storable, tokens_of_groups
 from pivotrl.seeding import derive_seed
 from pivotrl.storage.record_files import RecordFile
 
@@ -126,6 +126,8 @@ class _Playing:
         self.episode, self.seed, self.environment = episode, seed, episode.make()
         self.messages: list[Message] = []
         self.turns: list[EpisodeTurn] = []
+        self.groups: list[SampleGroup] = []
+        """What was sampled, turns without a sample included."""
 
     def begin(self) -> None:
         self.messages += begun(self.environment)
@@ -145,6 +147,7 @@ class _Playing:
 
     def act(self, group: SampleGroup) -> Observation:
         """Take the sampled action and return the environment's answer."""
+        self.groups.append(group)
         completion = storable(group.completions_G[0])
         if completion.fault is not None:
             return Observation((), None, True, completion.fault)
@@ -176,7 +179,8 @@ class _Playing:
             reward=last.reward,
             reason=last.reason,
             num_turns=len(self.turns),
-            num_tokens=sum(len(turn.token_ids_T) for turn in self.turns),
+            num_tokens=tokens_of_groups(self.groups),
+            cost=cost_of_groups(self.groups),
             tags=self.environment.tags,
             metadata=self.metadata,
             seed=self.seed,

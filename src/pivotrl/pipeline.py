@@ -22,7 +22,7 @@ from pivotrl.plugins.environments import require_environments
 from pivotrl.plugins.shapes import require_policy, require_reader, require_verifier
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, MakeEnvironments, Notice, Policy, Reader, Verifier
-from pivotrl.protocols.observing import SILENT, Observer, told_notices
+from pivotrl.protocols.observing import SILENT, Observer, at_work, told_notices
 from pivotrl.reading.importing import ReadOptions
 from pivotrl.report.page import require_packages, write_report
 from pivotrl.report.summary import Summary, summarise
@@ -158,7 +158,8 @@ def run(
         # 6. Repeat the measurements on the same items. -> evaluations/after.*
         measure("after")
         # 7. Write the report from the files alone. -> report.html
-        write_report(directory)
+        with at_work(observer, "writing the report"):
+            write_report(directory)
         return summarise(directory)
 
 

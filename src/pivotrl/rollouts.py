@@ -7,13 +7,15 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pivotrl.plugins.describing import describe
 from pivotrl.plugins.faults import told_of
 from pivotrl.plugins.shapes import sampled
 from pivotrl.protocols import InputError, Notice, NotRenderable, Sampler, Turn, Verifier
-from pivotrl.records import Action, Completion, SampleGroup, Sampling, SkippedTurn, TurnResult, Verdict
+from pivotrl.records import Action, Completion, LostTry, SampleGroup, Sampling, SkippedTurn, TurnResult, Verdict
+from pivotrl.storage.record_files import RecordFile
 
 _MAX_DETAILS_BYTES = 32 << 10
 _NOTE_BYTES = 200
@@ -119,22 +121,46 @@ def rollout_turns(groups: Iterable[SampleGroup]) -> int:
     )
 
 
-def with_lost_money(groups: Iterable[SampleGroup], lost: dict[str, float]) -> list[SampleGroup]:
-    """The groups with samples; each costs what earlier tries at its turn cost, too.
+def store_lost(path: Path, groups: Iterable[SampleGroup], temperature: float | None = None) -> None:
+    """Note what a server took for the groups without samples, which are not stored themselves.
 
     Args:
-        lost: turn id -> money of tries that gave no samples; kept up to date.
+        path: of the file that holds the groups with samples; theirs is beside it.
     """
-    made = []
-    for group in groups:
-        cost = group.cost
-        if group.turn_id in lost:
-            cost = (cost or 0.0) + lost.pop(group.turn_id)
-        if group.fault is None:
-            made.append(group if cost == group.cost else group.model_copy(update={"cost": cost}))
-        elif cost is not None:
-            lost[group.turn_id] = cost
-    return made
+    lost = [group for group in groups if group.fault and (group.cost is not None or group.num_paid_tokens)]
+    if not lost:
+        return
+    file = RecordFile(lost_path(path), LostTry)
+    for group in lost:
+        tries = (
+            LostTry(
+                turn_id=group.turn_id,
+                first=group.first,
+                temperature=temperature,
+                number=number,
+                reason=group.fault or "",
+                cost=group.cost,
+                num_tokens=group.num_paid_tokens or 0,
+            )
+            for number in itertools.count()
+        )
+        file.append([next(one for one in tries if one.key not in file)])
+
+
+def lost_path(path: Path) -> Path:
+    """``profiles.lost.jsonl`` of ``profiles.jsonl``."""
+    return path.with_suffix(".lost.jsonl")
+
+
+def cost_of_groups(groups: Iterable[SampleGroup]) -> float | None:
+    """Money of all; None if that of none is known."""
+    known = [group.cost for group in groups if group.cost is not None]
+    return sum(known) if known else None
+
+
+def tokens_of_groups(groups: Iterable[SampleGroup]) -> int:
+    """Sampled tokens of all; those of groups whose tokens are unknown count as 0."""
+    return sum(group.num_sampled_tokens or 0 for group in groups)
 
 
 def continuation_turns(groups: Sequence[SampleGroup]) -> int:

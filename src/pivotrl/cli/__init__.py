@@ -4,8 +4,8 @@ Progress goes to stderr, results to stdout.
 
 Exit codes: 0 done; 2 unusable input or options; 3 nothing to train on; 4 disk error; 5 imported, but some records could
 not be read; 6 the sandbox does not hold; 7 a guard rail ended the training; 8 another process of the same
-training is gone; 1 the run that was watched stopped
-unfinished; 130 interrupted (finished work is kept; continue with the same command, and --resume for run and read).
+training is gone; 1 the run that was watched stopped unfinished or is damaged; 130 interrupted (finished work is kept;
+continue with the same command, and --resume for run and read).
 """
 
 from __future__ import annotations

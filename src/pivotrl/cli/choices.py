@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from pivotrl.evaluation.questions import Question
 from pivotrl.options import AtLeast1, Positive, check, refuse
 from pivotrl.plugins.shapes import require_policy, require_sampler
 from pivotrl.protocols import InputError, MakeEnvironments
+from pivotrl.protocols.observing import SILENT, Observer, at_work
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,27 @@ class PolicyChoice:
     adapter: str | None = None
     """For hf: a LoRA adapter folder to merge into the weights first."""
 
-    def load_late(self, needs: Callable[[Any], None] = require_sampler, seed: int | None = None) -> Any:
+    def load_late(
+        self,
+        needs: Callable[[Any], None] = require_sampler,
+        seed: int | None = None,
+        observer: Observer = SILENT,
+    ) -> Any:
         """The policy, loaded on first use.
 
         Args:
             needs: refuses the loaded policy if it lacks something that the command needs.
             seed: of the weights that training adds, where the policy has such (``seeds_adapter``).
+            observer: is told when it is loaded.
 
         Raises:
             InputError: the plugin or its option does not exist.
         """
         given = self._named()
         plugins.require_options("policies", self.policy, **given)
-        return _LatePolicy(self.policy, given, needs, seed)
+        return _LatePolicy(self.policy, given, needs, seed, observer)
 
-    def make(self, seed: int) -> Any:
+    def make(self, seed: int, observer: Observer = SILENT) -> Any:
         """A fresh policy of a seed, for a comparison. A policy without the option ``seed`` is the same for every seed.
 
         Raises:
@@ -61,7 +68,8 @@ class PolicyChoice:
         given = self._named()
         if "seed" in plugins.options_of(plugins.find("policies", plugins.parse_spec(self.policy)[0])):
             given["seed"] = seed
-        policy = plugins.load("policies", self.policy, **given)
+        with at_work(observer, _loading(self.policy, given)):
+            policy = plugins.load("policies", self.policy, **given)
         require_policy(policy)
         return policy
 
@@ -77,15 +85,21 @@ class SamplerChoice(PolicyChoice):
     sampler: str | None = None
     """Sampler plugin that acts instead of a policy, such as scripted(script='answers.json')."""
 
-    def load_late(self, needs: Callable[[Any], None] = require_sampler, seed: int | None = None) -> Any:
+    def load_late(
+        self,
+        needs: Callable[[Any], None] = require_sampler,
+        seed: int | None = None,
+        observer: Observer = SILENT,
+    ) -> Any:
         """Like :meth:`PolicyChoice.load_late`, but a sampler is loaded at once.
 
         Raises:
             InputError: as there.
         """
         if self.sampler is None:
-            return super().load_late(needs, seed)
-        sampler = plugins.load("samplers", self.sampler)
+            return super().load_late(needs, seed, observer)
+        with at_work(observer, f"loading the sampler {plugins.parse_spec(self.sampler)[0]}"):
+            sampler = plugins.load("samplers", self.sampler)
         needs(sampler)
         return sampler
 
@@ -93,8 +107,10 @@ class SamplerChoice(PolicyChoice):
 class _LatePolicy:
     """Loads the policy on first use, so that faults in files, options or verifier are reported before a model loads."""
 
-    def __init__(self, spec: str, given: dict[str, Any], needs: Callable[[Any], None], seed: int | None) -> None:
-        self._spec, self._given, self._needs, self._seed = spec, given, needs, seed
+    def __init__(
+        self, spec: str, given: dict[str, Any], needs: Callable[[Any], None], seed: int | None, observer: Observer
+    ) -> None:
+        self._spec, self._given, self._needs, self._seed, self._observer = spec, given, needs, seed, observer
 
     @cached_property
     def loaded(self) -> Any:
@@ -105,7 +121,8 @@ class _LatePolicy:
                 if "seed" in options:
                     raise InputError(f"--seeds gives every training a seed of its own; leave it out of {self._spec}")
                 given = {**given, "seed": self._seed}
-        policy = plugins.load("policies", self._spec, **given)
+        with at_work(self._observer, _loading(self._spec, given)):
+            policy = plugins.load("policies", self._spec, **given)
         self._needs(policy)
         return policy
 
@@ -160,6 +177,10 @@ class HeldOut:
 
     def texts(self) -> Sequence[dict[str, str]]:
         return load_retention(self.retention, self.retention_texts) if self.retention else ()
+
+
+def _loading(spec: str, given: Mapping[str, Any]) -> str:
+    return f"loading the model {given['model']}" if "model" in given else f"loading the policy {spec}"
 
 
 def _require_different(name: str, specs: tuple[str, ...] | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import tyro
 
 from pivotrl import plugins
@@ -71,7 +73,7 @@ def compare(
                 reader=plugins.load("readers", reader),
                 verifier=plugins.load("verifiers", verifier),
                 exact_verifier=plugins.load("verifiers", exact_verifier),
-                make_policy=policy.make,
+                make_policy=partial(policy.make, observer=observer),
                 heldout=heldout,
                 environments=held_out.make_environments(),
                 train_environments=trained_in.make_environments(),

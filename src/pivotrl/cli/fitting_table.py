@@ -9,7 +9,8 @@ from rich.text import Text
 
 _MIN_FIRST = 16
 """The least width of the first column, in characters: it holds words, which may wrap."""
-_PADDING = 2
+_PADDING = 3
+"""Between two columns."""
 
 
 def new_table(*columns: str) -> Table:

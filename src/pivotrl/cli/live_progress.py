@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from pivotrl.cli.tables import plain
@@ -63,7 +71,7 @@ class Spending:
 
 
 class PlainLines(Notices):
-    """For logs: a line every few seconds and at the end of each kind of work.
+    """For logs: a line every few seconds and at the end of each kind of work, and one when work without parts begins.
 
     The time left is estimated from the work since the first report of its kind; earlier work does not count.
     """
@@ -87,6 +95,10 @@ class PlainLines(Notices):
         if done == total:
             del self._began[kind]
 
+    def working(self, what: str) -> None:
+        if what:
+            errors.print(plain(what), soft_wrap=True)
+
 
 class LiveBars(Notices):
     """A bar for each kind of work, with the time left, above a line with the cost so far."""
@@ -104,14 +116,27 @@ class LiveBars(Notices):
         bars.update(tasks[kind], completed=done, description=_words(kind, note))
         bars.below = self._spending.told()
 
+    def working(self, what: str) -> None:
+        self._bars.tell_work(what)
+
 
 class Bars(Progress):
-    """Progress bars with a line below them."""
+    """Progress bars, with the work without parts and the cost so far below them."""
 
     below = ""
+    _work: Progress | None = None
+
+    def tell_work(self, what: str) -> None:
+        """Show what is being done, with the time that it takes; "" shows nothing."""
+        self._work = None
+        if what:
+            self._work = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            self._work.add_task(plain(what), total=None)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
+        if self._work is not None:
+            yield self._work.get_renderable()
         if self.below:
             yield Text(f"so far {self.below}", "dim")
 

@@ -124,7 +124,7 @@ def _sampled(
     with working_in(directory), watching.observer() as observer:
         return pilot_stage(
             directory,
-            sampler=policy.load_late(),
+            sampler=policy.load_late(observer=observer),
             verifier=judge,
             turns=turns,
             profiling=profiling,
@@ -140,7 +140,7 @@ def _planned(sampled: Pilot, training: PlannedTraining, price: Price, token_pric
     together = TrainingOptions.turns_per_trajectory
     batch_turns = sampled.profiling.batch_turns
     return plan_of(
-        pilot_turns(sampled.asked, sampled.groups, training.max_mean),
+        pilot_turns(sampled.asked, sampled.groups, training.max_mean, sampled.lost_tokens),
         candidates_of(sampled.candidates, batch_turns, training.turns_per_step, together),
         num_samples=sampled.profiling.num_samples,
         max_tokens=sampled.profiling.max_tokens,

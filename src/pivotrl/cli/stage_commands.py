@@ -91,7 +91,7 @@ def run(
             out,
             reader=plugins.load("readers", reader),
             verifier=plugins.load("verifiers", verifier),
-            policy=policy.load_late(require_policy),
+            policy=policy.load_late(require_policy, observer=observer),
             heldout=heldout,
             environments=held_out.make_environments(),
             train_environments=trained_in.make_environments(),
@@ -192,7 +192,7 @@ def profile(
             judge_again_stage(
                 directory,
                 verifier=judge,
-                policy=policy.load_late(),
+                policy=policy.load_late(observer=observer),
                 checking=checking,
                 verification=verification,
                 overwrite=overwrite,
@@ -202,7 +202,7 @@ def profile(
             profile_stage(
                 directory,
                 verifier=judge,
-                sampler=policy.load_late(),
+                sampler=policy.load_late(observer=observer),
                 turns=turns,
                 profiling=profiling,
                 checking=checking,
@@ -277,7 +277,7 @@ def train(
         for one, seed in zip(names, seeds or [None], strict=True):
             train_stage(
                 directory,
-                policy=policy.load_late(require_policy, seed),
+                policy=policy.load_late(require_policy, seed, observer),
                 verifier=plugins.load("verifiers", verifier),
                 training=training if seed is None else dataclasses.replace(training, train_seed=seed),
                 checking=checking,
@@ -325,7 +325,7 @@ def evaluate(
         evaluate_stage(
             directory,
             name=name,
-            policy=policy.load_late(),
+            policy=policy.load_late(observer=observer),
             verifier=plugins.load("verifiers", verifier),
             turns=turns,
             evaluation=evaluation,

@@ -23,7 +23,15 @@ from pivotrl.runs.manifest import find_manifest, manifest_path, read_manifest
 from pivotrl.storage.record_files import counted
 from pivotrl.turns import cut
 
-out = Console(highlight=False)
+
+class _Output(Console):
+    """Ends the command as usual when its reader has seen enough, as `head` has; rich would end it with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+out = _Output(highlight=False)
 _NUM_CANDIDATES = 20
 _LEAST_TEXT = 24
 

@@ -24,6 +24,7 @@ from pivotrl.judging.probes.refusal import fault_of
 from pivotrl.options import refuse
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError
+from pivotrl.protocols.observing import at_work
 from pivotrl.rendering import Renderer
 from pivotrl.report.browser import ViewOptions, write_view
 from pivotrl.report.page import write_report
@@ -63,14 +64,17 @@ def report(
     for directory in directories:
         require_run(directory)
     for directory in directories:
-        errors.print(f"wrote {tables.plain(str(write_report(directory, price.price_per_hour)))}", soft_wrap=True)
+        with live_progress() as observer, at_work(observer, "writing the report"):
+            path = write_report(directory, price.price_per_hour)
+        errors.print(f"wrote {tables.plain(str(path))}", soft_wrap=True)
     summaries = [
         dataclasses.replace(summarise(directory), price_per_hour=price.price_per_hour) for directory in directories
     ]
     if len(summaries) == 1:
         tables.print_summary(summaries[0], json)
         return
-    page = write_side_by_side(directories, out or Path("side-by-side.html"), price.price_per_hour)
+    with live_progress() as observer, at_work(observer, "writing the page about all"):
+        page = write_side_by_side(directories, out or Path("side-by-side.html"), price.price_per_hour)
     errors.print(f"wrote {tables.plain(str(page))}", soft_wrap=True)
     print_summaries(summaries, json)
 
@@ -118,7 +122,7 @@ def check(
     with working_in(directory), live_progress() as observer:
         loaded = plugins.load("verifiers", verifier)
         candidates, _ = load_turns(directory, turns)
-        sampler = policy.load_late() if needs_policy(loaded) else None
+        sampler = policy.load_late(observer=observer) if needs_policy(loaded) else None
         report = check_stage(directory, candidates, loaded, checking, observer, sampler, verification)
     check_table.print_check(report, checking, json)
     if fault_of(report, checking.max_false_pass):
@@ -158,8 +162,11 @@ def prompts(
     """
     require_run(directory)
     candidates, _ = load_turns(directory, turns)
-    prompting = prompting_of(policy)
-    written, skipped = write_prompts(out, candidates, profiling, prompting)
+    with live_progress() as observer:
+        with at_work(observer, "loading the tokenizer"):
+            prompting = prompting_of(policy)
+        with at_work(observer, "writing the prompts"):
+            written, skipped = write_prompts(out, candidates, profiling, prompting)
     prompts_table.print_prompts(out, written, skipped, prompting is not None, json)
 
 
@@ -259,7 +266,8 @@ def view(
     require_page_place(out)
     if showing.against is not None:
         require_run(showing.against)
-    prompting = prompting_in(directory) if prompts else "--no-prompts was given"
+    with live_progress() as observer, at_work(observer, "loading the tokenizer" if prompts else ""):
+        prompting = prompting_in(directory) if prompts else "--no-prompts was given"
     if isinstance(prompting, str) and score_pivots is not None:
         refuse("score_pivots", score_pivots, f"needs a tokenizer to show the tokens with, but {prompting}")
     if showing.tokens and not prompts:
@@ -268,16 +276,17 @@ def view(
     labelled = read_labels(labels, RunFiles(directory)) if labels else ()
     with live_progress() as observer:
         scores = scores_in(directory, score_pivots, showing.selection, observer) if score_pivots is not None else None
-        path = write_view(
-            directory,
-            out,
-            showing,
-            prompting,
-            views,
-            labelled,
-            scores,
-            lambda done, total: observer.progress("trajectories", done, total),
-        )
+        with at_work(observer, "writing the page"):
+            path = write_view(
+                directory,
+                out,
+                showing,
+                prompting,
+                views,
+                labelled,
+                scores,
+                lambda done, total: observer.progress("trajectories", done, total),
+            )
     errors.print(f"wrote {tables.plain(str(path))}", soft_wrap=True)
 
 

@@ -100,7 +100,7 @@ def scores_in(directory: Path, number: int, selection: str | None, observer: Obs
         raise InputError(f"--score-pivots must be at least 1, not {number}; leave it out to score nothing")
     known = remembered(directory, "train")
     choice = PolicyChoice(known.get("policy", "hf"), known.get("model"), known.get("adapter"))
-    policy = choice.load_late(require_policy).loaded
+    policy = choice.load_late(require_policy, observer=observer).loaded
     return score_pivots(
         directory, policy, number, selection, lambda done, total: observer.progress("turns scored", done, total)
     )

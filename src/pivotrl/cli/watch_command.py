@@ -38,7 +38,8 @@ class Refreshing:
 def watch(directory: tyro.conf.Positional[Path], refreshing: Refreshing, price: Price, json: bool = False) -> None:
     """Watch a run that another process is making: stages, time left, cost and the latest metrics. Changes nothing.
 
-    Ends when the run is complete, or when its process has ended; the exit code is then 1 if a stage is unfinished.
+    Ends when the run is complete, or when its process has ended; the exit code is then 1 if a stage is unfinished. A
+    stage with a damaged file is named with the file and its fault, the others are watched on, and the exit code is 1.
 
     Args:
         directory: A run directory, even before the run begins.
@@ -52,7 +53,7 @@ def watch(directory: tyro.conf.Positional[Path], refreshing: Refreshing, price: 
         errors.print(tables.plain(f"{directory} {is_there}{told_next}"), soft_wrap=True)
     follower = Follower(directory)
     if json:
-        _repeat(follower, refreshing, 30.0, lambda now: print(json_module.dumps(now.as_json()), flush=True))
+        _repeat(follower, refreshing, 30.0, lambda now: print(json_module.dumps(now.as_json()), flush=True), True)
         return
 
     def told(now: RunNow) -> None:
@@ -64,7 +65,7 @@ def watch(directory: tyro.conf.Positional[Path], refreshing: Refreshing, price: 
     if refreshing.once:
         _repeat(follower, refreshing, 0.0, whole)
     elif not tables.out.is_terminal:
-        _repeat(follower, refreshing, 30.0, told)
+        _repeat(follower, refreshing, 30.0, told, tells_faults=True)
     else:
         _watch_live(follower, refreshing, price.price_per_hour, tables.out)
 
@@ -74,20 +75,36 @@ def _watch_live(follower: Follower, refreshing: Refreshing, price_per_hour: floa
         _repeat(follower, refreshing, 2.0, lambda now: live.update(page(Shown(now, price_per_hour)), refresh=True))
 
 
-def _repeat(follower: Follower, refreshing: Refreshing, usual: float, show: Callable[[RunNow], None]) -> None:
-    """Look and show, until the run is complete or the process that worked on it has ended."""
-    seen_working, num_idle = False, 0
+def _repeat(
+    follower: Follower,
+    refreshing: Refreshing,
+    usual: float,
+    show: Callable[[RunNow], None],
+    tells_faults: bool = False,
+) -> None:
+    """Look and show, until the run is complete or the process that worked on it has ended.
+
+    Args:
+        tells_faults: whether to tell of damaged files on stderr, since ``show`` does not.
+    """
+    seen_working, num_idle, told = False, 0, set[str]()
     try:
         while True:
             now = follower.look()
             show(now)
+            faults = {stage.fault for stage in now.stages if stage.fault}
+            for fault in sorted(faults - told) if tells_faults else ():
+                errors.print(f"[bold yellow]pivotrl:[/] {tables.plain(fault)}", soft_wrap=True)
+            told |= faults
             seen_working = seen_working or now.is_held
             num_idle = 0 if now.is_held else num_idle + 1
             if refreshing.once:
+                if faults:
+                    raise SystemExit(1)
                 return
-            if (now.is_complete and not now.is_held) or (seen_working and num_idle > 1):
+            if (now.is_complete and not now.is_held) or ((seen_working or faults) and num_idle > 1):
                 errors.print(tables.plain(ending(now)), soft_wrap=True)
-                if any(stage.state == "stopped" for stage in now.stages):
+                if any(stage.state in ("stopped", "damaged") for stage in now.stages):
                     raise SystemExit(1)
                 return
             time.sleep(refreshing.every_seconds or usual)

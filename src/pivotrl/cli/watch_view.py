@@ -28,7 +28,7 @@ _METRICS = (
     ("samples/malformed_share", "malformed"),
     ("loss/total", "loss"),
 )
-_STYLES = {"done": "green", "running": "bold cyan", "stopped": "yellow", "not begun": "dim"}
+_STYLES = {"done": "green", "running": "bold cyan", "stopped": "yellow", "damaged": "bold red", "not begun": "dim"}
 
 
 class Shown(NamedTuple):
@@ -79,6 +79,10 @@ def ending(now: RunNow) -> str:
     """What became of a run that no process works on any more; "" while it may go on."""
     if now.is_complete and now.running is None:
         return f"complete; `pivotrl report {now.directory}` writes the report"
+    if damaged := [stage.stage for stage in now.stages if stage.state == "damaged"]:
+        return (
+            f"{', '.join(damaged)} damaged, and no process works on the run; `pivotrl status {now.directory}` says more"
+        )
     stopped = [stage.stage for stage in now.stages if stage.state == "stopped"]
     if stopped:
         return f"{', '.join(stopped)} stopped before the end; `pivotrl status {now.directory}` says how to continue"
@@ -106,7 +110,7 @@ def _stages(shown: Shown) -> Table:
     for name in ("done", "rollout turns", "tokens", "time", "left", *(["money"] if has_money else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for stage in now.stages:
-        begun = stage.state != "not begun"
+        begun = stage.state not in ("not begun", "damaged")
         cells = [
             _progress(stage) if begun else stage.state,
             f"{stage.rollout_turns:,}" if stage.rollout_turns else "",

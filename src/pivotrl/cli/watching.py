@@ -12,7 +12,7 @@ from pivotrl import plugins
 from pivotrl.cli.live_progress import live_progress
 from pivotrl.options import InputError
 from pivotrl.protocols.background import Background
-from pivotrl.protocols.observing import Observer, Observers, told_notices
+from pivotrl.protocols.observing import Observer, Observers, at_work, told_notices
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,25 @@ class Watching:
         Raises:
             InputError: a tracker cannot be made.
         """
-        trackers: list[Observer] = []
-        try:
-            for spec in self.tracker:
-                trackers.append(Background(plugins.parse_spec(spec)[0], partial(_loaded, spec)))
-        except BaseException:
-            Observers(trackers).close()
-            raise
         with live_progress(directory, price_per_hour) as terminal:
-            watchers = Observers([terminal, *trackers, *others], self.tracker)
+            watchers = Observers([terminal, *self._started(terminal), *others], self.tracker)
             try:
                 with told_notices(watchers):
                     yield watchers
             finally:
                 watchers.close()
+
+    def _started(self, terminal: Observer) -> list[Observer]:
+        trackers: list[Observer] = []
+        try:
+            for spec in self.tracker:
+                name = plugins.parse_spec(spec)[0]
+                with at_work(terminal, f"starting the tracker {name}"):
+                    trackers.append(Background(name, partial(_loaded, spec)))
+        except BaseException:
+            Observers(trackers).close()
+            raise
+        return trackers
 
 
 def _loaded(spec: str) -> Observer:

@@ -92,7 +92,8 @@ def _result(question: Question, group: SampleGroup | None, fault: SkippedTurn | 
         reward=verdict.reward,
         reason=verdict.reason,
         text=completion.text,
-        num_tokens=len(completion.token_ids_T),
+        num_tokens=group.num_sampled_tokens or 0,
+        cost=group.cost,
         num_cut_off=group.num_cut_off,
         scores=scores,
     )

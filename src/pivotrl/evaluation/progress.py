@@ -15,7 +15,7 @@ from pivotrl.evaluation.options import Draw, EvaluationOptions
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import ProgressResult, SampleGroup, Trajectory, progress_key
-from pivotrl.rollouts import continuation_turns, misfit, sample_groups
+from pivotrl.rollouts import continuation_turns, cost_of_groups, misfit, sample_groups, tokens_of_groups
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.turns import in_place_of
 
@@ -106,7 +106,8 @@ class _Walk:
             is_known=self.is_known,
             reason=self.reason,
             num_sampled=len(completions),
-            num_tokens=sum(len(completion.token_ids_T) for completion in completions),
+            num_tokens=tokens_of_groups(self.groups),
+            cost=cost_of_groups(self.groups),
             num_continuation_turns=continuation_turns(self.groups),
             texts=tuple(completion.text for completion in completions),
         )

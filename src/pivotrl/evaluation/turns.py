@@ -9,7 +9,7 @@ from pivotrl.evaluation.options import Draw, EvaluationOptions
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SampleGroup, TurnResult, at_temperature
-from pivotrl.rollouts import SampleFaults, continuation_turns, misfit, sample_groups
+from pivotrl.rollouts import SampleFaults, continuation_turns, misfit, sample_groups, store_lost
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.turns import whole_trajectories
 
@@ -46,7 +46,10 @@ def evaluate_turns(
                 continue
             # What a local model draws may depend on the turns beside it, so it gets whole batches.
             asked = still if is_last_try or getattr(sampler, "is_paid", False) else batch
-            groups = sample_groups(asked, sampler, verifier, draw.num_samples, options.sampling(draw.temperature))
+            sampling = options.sampling(draw.temperature)
+            groups = list(sample_groups(asked, sampler, verifier, draw.num_samples, sampling))
+            if not is_last_try:
+                store_lost(path, groups, draw.temperature)
             made = [pair for pair in zip(asked, groups, strict=True) if is_last_try or pair[1].fault is None]
             results = [_turn_result(turn, group, draw) for turn, group in made]
             file.append([result for result in results if result.key not in file])
@@ -74,7 +77,7 @@ def _turn_result(turn: Turn, group: SampleGroup, draw: Draw) -> TurnResult:
         reason=group.verdicts_G[0].reason,
         text=group.completions_G[0].text,
         num_samples=len(group.completions_G),
-        num_tokens=sum(len(completion.token_ids_T) for completion in group.completions_G),
+        num_tokens=group.num_sampled_tokens or 0,
         num_cut_off=group.num_cut_off,
         num_continuation_turns=continuation_turns([group]),
         cost=group.cost,

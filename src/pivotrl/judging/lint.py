@@ -173,7 +173,7 @@ def require_checked(
         return known, False
     report = check_stage(directory, turns, verifier, options, observer, policy, verification)
     if fault := fault_of(report, options.max_false_pass):
-        raise InputError(fault)
+        raise InputError(f"{fault} `pivotrl check` shows examples")
     return report, True
 
 

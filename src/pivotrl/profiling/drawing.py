@@ -12,7 +12,7 @@ from pivotrl.profiling.options import ProfileOptions
 from pivotrl.protocols import Sampler, Turn, Verifier
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import SampleGroup, SkippedTurn
-from pivotrl.rollouts import SampleFaults, judged_groups, misfit, sample_groups, with_lost_money
+from pivotrl.rollouts import SampleFaults, judged_groups, misfit, sample_groups, store_lost
 from pivotrl.storage.record_files import RecordFile
 
 
@@ -71,8 +71,6 @@ class _Asking:
     """Turn id -> samples that exist already."""
     missing: dict[str, str] = field(default_factory=dict)
     """Turn id -> why samples are missing."""
-    lost: dict[str, float] = field(default_factory=dict)
-    """Turn id -> money of tries that gave no samples."""
 
     def draw(self, turns: Sequence[Turn], first: int, count: int) -> list[SampleGroup]:
         """``count`` more samples of each turn, the first of which has the number ``first``: from the file, or drawn and
@@ -81,7 +79,8 @@ class _Asking:
         def make(batch: Sequence[Turn]) -> list[SampleGroup]:
             drawn = self._sample(batch, first, count)
             self.missing.update({group.turn_id: group.fault for group in drawn if group.fault is not None})
-            return with_lost_money(drawn, self.lost)
+            store_lost(self.file.path, drawn)
+            return [group for group in drawn if group.fault is None]
 
         what = "turns profiled" if self.options.adaptive is None else f"turns with {first + count} samples"
         is_paid, size = getattr(self.sampler, "is_paid", False), self.options.batch_turns

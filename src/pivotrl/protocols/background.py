@@ -16,6 +16,7 @@ from pivotrl.records import Manifest
 
 _PATIENCE_SECONDS = 30.0
 _CAPACITY = 2_000
+_MAKING_SECONDS = 60.0
 
 
 class Background(Observer):
@@ -28,6 +29,8 @@ class Background(Observer):
         patience_seconds: how long one event may take before a notice says so, and how long the end of the run waits
             for an observer that does not get on.
         capacity: events in the queue; an observer that falls further behind gets no more.
+        making_seconds: how long the caller waits for ``make``. After it a notice says so, and the run goes on without
+            the observer, which is closed when it is ready after all.
 
     Raises:
         BaseException: what ``make`` raised.
@@ -39,6 +42,7 @@ class Background(Observer):
         make: Callable[[], Observer],
         patience_seconds: float = _PATIENCE_SECONDS,
         capacity: int = _CAPACITY,
+        making_seconds: float = _MAKING_SECONDS,
     ) -> None:
         self._name, self._patience, self._events = name, patience_seconds, Queue[tuple[str, tuple[Any, ...]]](capacity)
         self._is_deaf, self._fault = False, ""
@@ -48,8 +52,15 @@ class Background(Observer):
         made = Queue[BaseException | None](1)
         self._thread = threading.Thread(target=self._work, args=(make, made), name=f"tracker {name}", daemon=True)
         self._thread.start()
-        if (error := made.get()) is not None:
-            raise error
+        try:
+            error = made.get(timeout=making_seconds)
+        except Empty:
+            self._is_deaf = True
+            self._events.put_nowait(("close", ()))
+            self._say(f"was not ready after {making_seconds:g} s; the run goes on without it")
+        else:
+            if error is not None:
+                raise error
 
     def opened(self, directory: Path) -> None:
         self._pass("opened", directory)
@@ -59,6 +70,9 @@ class Background(Observer):
 
     def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
         self._pass("progress", kind, done, total, note)
+
+    def working(self, what: str) -> None:
+        self._pass("working", what)
 
     def step(self, number: int, metrics: Mapping[str, float]) -> None:
         self._pass("step", number, dict(metrics))

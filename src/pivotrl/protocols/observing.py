@@ -19,7 +19,8 @@ class Observer:
     """Receives the events of a run. Every method does nothing here: override those you need.
 
     Events come in order and from one thread; on the command line each tracker is made and told in a thread of its own
-    (:mod:`pivotrl.protocols.background`). An observer must not change its arguments.
+    (:mod:`pivotrl.protocols.background`). There its constructor has 60 s; afterwards the run goes on without it. What
+    may take longer belongs into ``started``. An observer must not change its arguments.
     """
 
     specs: Sequence[str] = ()
@@ -39,6 +40,9 @@ class Observer:
             total: 0 if unknown.
             note: a few words on the latest piece.
         """
+
+    def working(self, what: str) -> None:
+        """A piece of work without parts begins, such as "loading the model"; "" when it has ended."""
 
     def step(self, number: int, metrics: Mapping[str, float]) -> None:
         """The metrics ``area/name`` of a training step (docs/runs.md), numbered from 0. A resumed training reports only
@@ -75,6 +79,9 @@ class Observers(Observer):
     def progress(self, kind: str, done: int, total: int, note: str = "") -> None:
         self._tell("progress", kind, done, total, note)
 
+    def working(self, what: str) -> None:
+        self._tell("working", what)
+
     def step(self, number: int, metrics: Mapping[str, float]) -> None:
         self._tell("step", number, metrics)
 
@@ -108,6 +115,16 @@ def fault_of(error: BaseException) -> str:
         return f"{name}: {error}".splitlines()[0][:200]
     except Exception:  # a user's exception may not have a text
         return name
+
+
+@contextmanager
+def at_work(observer: Observer, what: str) -> Iterator[None]:
+    """Tell the observer of a piece of work without parts, see :meth:`Observer.working`."""
+    observer.working(what)
+    try:
+        yield
+    finally:
+        observer.working("")
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from pivotrl.records.results import episode_key as episode_key
 from pivotrl.records.results import progress_key as progress_key
 from pivotrl.records.samples import Completion as Completion
 from pivotrl.records.samples import Label as Label
+from pivotrl.records.samples import LostTry as LostTry
 from pivotrl.records.samples import Route as Route
 from pivotrl.records.samples import SampleGroup as SampleGroup
 from pivotrl.records.samples import Sampling as Sampling

@@ -26,7 +26,7 @@ class TurnResult(Record):
     text: str
     num_samples: int = 1
     num_tokens: int
-    """Over all samples."""
+    """Sampled for this result; of a server, in requests of no use too."""
     num_cut_off: int = 0
     """Samples that hit the token limit."""
     num_continuation_turns: int = 0
@@ -67,6 +67,8 @@ class ProgressResult(Record):
     num_tokens: int
     num_continuation_turns: int = 0
     """Actions that the verifier sampled to continue episodes."""
+    cost: float | None = None
+    """As in :class:`SampleGroup`."""
     texts: tuple[str, ...] = ()
     """What was sampled, turn by turn."""
 
@@ -123,6 +125,8 @@ class EpisodeResult(Record):
     num_turns: int
     """Turns that were sampled."""
     num_tokens: int
+    cost: float | None = None
+    """As in :class:`SampleGroup`."""
     tags: dict[str, str] = Field(default_factory=dict)
     """Tags for breaking down results, such as the difficulty."""
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -265,6 +269,8 @@ class AnswerResult(Record):
     """What the policy wrote; or its most likely option."""
     num_tokens: int
     """Sampled; 0 where the options were scored."""
+    cost: float | None = None
+    """As in :class:`SampleGroup`."""
     num_cut_off: int = 0
     """1 if the answer hit the token limit."""
     scores: dict[str, float] = Field(default_factory=dict)

@@ -99,6 +99,8 @@ class SampleGroup(Record):
     samples drawn ahead. None elsewhere: the weights are those of the step."""
     cost: float | None = None
     """Money that a server took for these samples, requests of no use included; None if unknown or free."""
+    num_paid_tokens: int | None = None
+    """Tokens that a server counted as sampled for them, in requests of no use too; None if it did not count."""
     num_taken: int = Field(default=0, ge=0)
     """How many of the samples, the first ones, were drawn and paid for by the pilot of `pivotrl plan`."""
 
@@ -135,6 +137,16 @@ class SampleGroup(Record):
             return None
         return sum((reward - mean) ** 2 for reward in rewards) / len(rewards)
 
+    @property
+    def num_sampled_tokens(self) -> int | None:
+        """Tokens sampled for this group; None if unknown. What a pilot paid for is left out."""
+        if self.num_paid_tokens is not None:
+            return self.num_paid_tokens
+        drawn = self.completions_G[self.num_taken :]
+        if any(completion.text and not completion.token_ids_T for completion in drawn):
+            return None
+        return sum(len(completion.token_ids_T) for completion in drawn)
+
     def with_more(self, group: SampleGroup) -> SampleGroup:
         """This group and the samples that were drawn after it at the same turn, as one group.
 
@@ -151,6 +163,9 @@ class SampleGroup(Record):
                 "num_prefilled_tokens": self.num_prefilled_tokens + group.num_prefilled_tokens,
                 "num_taken": self.num_taken + group.num_taken,
                 "cost": group.cost if self.cost is None else self.cost + (group.cost or 0.0),
+                "num_paid_tokens": group.num_paid_tokens
+                if self.num_paid_tokens is None
+                else self.num_paid_tokens + (group.num_paid_tokens or 0),
             }
         )
 
@@ -167,6 +182,7 @@ class SampleGroup(Record):
                 "num_prefilled_tokens": 0,
                 "num_taken": len(completions),
                 "cost": None,
+                "num_paid_tokens": None,
             }
         )
 
@@ -174,6 +190,26 @@ class SampleGroup(Record):
     def key(self) -> str:
         name = self.turn_id if self.step is None else f"{self.step}/{self.turn_id}"
         return f"{name}~{self.first}" if self.first else name
+
+
+class LostTry(Record):
+    """A try at a turn for which a server gave no samples, and what it took all the same."""
+
+    turn_id: str
+    first: int = 0
+    """Number of the first sample that was asked for."""
+    temperature: float | None = None
+    """Of an evaluation."""
+    number: int = 0
+    """Which lost try at these samples it is, from 0."""
+    reason: str
+    cost: float | None = None
+    num_tokens: int = 0
+    """Sampled, as the server counted them."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.turn_id}~{self.first}@{self.temperature}#{self.number}"
 
 
 Route = Literal["imitate", "practise", "leave"]

@@ -14,6 +14,7 @@ from pivotrl.protocols import InputError
 from pivotrl.records import (
     AnswerResult,
     EpisodeResult,
+    LostTry,
     Manifest,
     ProgressResult,
     Record,
@@ -49,6 +50,8 @@ class StageNow:
     tokens: int = 0
     seconds: float = 0.0
     seconds_left: float | None = None
+    fault: str = ""
+    """What is damaged; everything else about the stage is then unknown."""
 
 
 @dataclass(frozen=True)
@@ -100,21 +103,22 @@ class Follower:
         self._totals: dict[tuple[str, str], int | None] = {}
 
     def look(self) -> RunNow:
-        """
-        Raises:
-            InputError: a manifest is damaged.
-            ValueError: a record file is damaged.
-        """
+        """The run now. A stage with a damaged file says so; the others are followed all the same."""
         is_held = lock.is_held(self._directory)
         stages, metrics, notices = [], list[StepMetrics](), list[str]()
         manifests = {}
         for stage in dict.fromkeys([*STAGES, *known_stages(self._directory)]):
-            manifest = find_manifest(self._directory, stage)
-            if manifest is None:
-                stages.append(StageNow(stage, "not begun"))
+            try:
+                manifest = find_manifest(self._directory, stage)
+                if manifest is None:
+                    stages.append(StageNow(stage, "not begun"))
+                    continue
+                tally = merged(growing.look() for growing in self._growing(stage))
+            except (InputError, ValueError) as error:
+                stages.append(StageNow(stage, "damaged", fault=str(error)))
+                notices.append(f"{stage}: {error}")
                 continue
             manifests[stage] = manifest
-            tally = merged(growing.look() for growing in self._growing(stage))
             now = self._stage(stage, manifest, tally, is_held)
             stages.append(now)
             if tally.steps and (now.state == "running" or not metrics):
@@ -132,9 +136,11 @@ class Follower:
             groups = "profiles" if stage == "profile" else f"{stage}/groups"
             files: dict[str, type[Record]] = {
                 f"{groups}.jsonl": SampleGroup,
+                f"{groups}.lost.jsonl": LostTry,
                 f"{stage}/metrics.jsonl": StepMetrics,
                 f"{stage}/episodes.jsonl": EpisodeResult,
                 f"{stage}.turns.jsonl": TurnResult,
+                f"{stage}.turns.lost.jsonl": LostTry,
                 f"{stage}.progress.jsonl": ProgressResult,
                 f"{stage}.episodes.jsonl": EpisodeResult,
                 f"{stage}.retention.jsonl": RetentionResult,
@@ -198,16 +204,19 @@ class Follower:
     def _items(self, stage: str, manifest: Manifest, tally: Tally) -> int | None:
         """As many as the evaluation before training had, if it measured the same; else the held-out turns, if nothing
         else is measured."""
-        before = find_manifest(self._directory, "evaluations/before")
+        before = self._manifest("evaluations/before")
         if before is not None and before.status == "complete" and stage != "evaluations/before":
-            first = merged(growing.look() for growing in self._growing("evaluations/before"))
+            try:
+                first = merged(growing.look() for growing in self._growing("evaluations/before"))
+            except ValueError:  # it is damaged, which its own stage says
+                return None
             return sum(map(len, first.keys.values()))
         options = manifest.options
         others = (options.get("environments"), options.get("retention"), options.get("answers"))
         if any(others) or options.get("progress_trajectories"):
             return None
         temperatures = options.get("eval_temperatures") or [None]
-        profile = find_manifest(self._directory, "profile")
+        profile = self._manifest("profile")
         domain = profile.options.get("domain") if profile else None
         turns = self._once(
             stage,
@@ -218,6 +227,13 @@ class Follower:
         )
         most = options.get("heldout_turns")
         return None if turns is None else (turns if most is None else min(turns, most)) * len(temperatures)
+
+    def _manifest(self, stage: str) -> Manifest | None:
+        """None also if it is damaged, which its own stage says."""
+        try:
+            return find_manifest(self._directory, stage)
+        except InputError:
+            return None
 
     def _once(self, stage: str, manifest: Manifest, count: Callable[[], int]) -> int | None:
         key = stage, manifest.started_at

@@ -10,6 +10,7 @@ from pathlib import Path
 from pivotrl.records import (
     AnswerResult,
     EpisodeResult,
+    LostTry,
     ProgressResult,
     Record,
     RetentionResult,
@@ -37,8 +38,7 @@ class Tally:
         match record:
             case SampleGroup():
                 self.rollout_turns += rollout_turns([record])
-                bought = record.completions_G[record.num_taken :]
-                self.tokens += sum(len(completion.token_ids_T) for completion in bought)
+                self.tokens += record.num_sampled_tokens or 0
                 self._done("turns", record.turn_id)
                 self._befell(SampleFaults.of([record]))
             case TurnResult():
@@ -60,6 +60,8 @@ class Tally:
                 self.rollout_turns += record.num_tokens > 0
                 self.tokens += record.num_tokens
                 self._done("questions", record.key)
+            case LostTry():
+                self.tokens += record.num_tokens
             case StepMetrics():
                 self.steps[record.step] = with_shares(record)
 

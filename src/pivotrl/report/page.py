@@ -95,7 +95,7 @@ def _render(files: RunFiles, summary: Summary) -> str:
         pivots=len(pivots),
         selected=Counter(row.reason for row in selections),
         skipped=Counter(row.reason for row in files.skipped()),
-        tokens=tallies.tokens(files, rows, turns, episodes),
+        tokens=tallies.tokens(directory, manifests, rows),
         money={stage: paid for stage in manifests if (paid := money_of(files.directory, stage)) is not None},
         sharing=tallies.sharing(summary, sentences.metric_totals(rows)),
         examples=examples.pivot_examples(files, pivots),

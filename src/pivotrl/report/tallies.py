@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from pivotrl.records import EpisodeResult, TurnResult
 from pivotrl.report.summary import Breakdown, Summary
-from pivotrl.runs.files import RunFiles
+from pivotrl.runs.costs import tokens_of
 
 _MAX_TAG_VALUES = 8
 
@@ -47,20 +47,8 @@ def sharing(summary: Summary, totals: Mapping[str, float]) -> dict[str, tuple[in
     return {name: pair for name, pair in found.items() if pair[1]}
 
 
-def tokens(
-    files: RunFiles,
-    metrics: Sequence[Mapping[str, float]],
-    turns: Mapping[str, Sequence[TurnResult]],
-    episodes: Mapping[str, Sequence[EpisodeResult]],
-) -> dict[str, int]:
+def tokens(directory: Path, stages: Iterable[str], metrics: Sequence[Mapping[str, float]]) -> dict[str, int]:
     """Sampled tokens by stage; 0, which the page leaves out, where samples made elsewhere came as text."""
-    profiled = [completion for group in files.profiled().values() for completion in group.completions_G]
-    is_known = all(completion.token_ids_T or not completion.text for completion in profiled)
-    return {
-        "profile": sum(len(completion.token_ids_T) for completion in profiled) if is_known else 0,
-        "train": round(sum(row.get("samples/total", 0.0) * row.get("samples/mean_tokens", 0.0) for row in metrics)),
-        **{
-            f"evaluations/{side}": sum(r.num_tokens for r in turns[side]) + sum(e.num_tokens for e in episodes[side])
-            for side in ("before", "after")
-        },
-    }
+    known = {stage: tokens_of(directory, stage) or 0 for stage in stages if stage not in ("train", "read", "select")}
+    sampled = sum(row.get("samples/total", 0.0) * row.get("samples/mean_tokens", 0.0) for row in metrics)
+    return {"profile": 0, **known, "train": round(sampled)}

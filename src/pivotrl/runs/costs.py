@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pivotrl.protocols import InputError
-from pivotrl.records import EpisodeResult, Manifest, ProgressResult, SampleGroup, StepMetrics, TurnResult
-from pivotrl.rollouts import rollout_turns
+from pivotrl.records import (
+    AnswerResult,
+    EpisodeResult,
+    LostTry,
+    Manifest,
+    ProgressResult,
+    SampleGroup,
+    StepMetrics,
+    TurnResult,
+)
+from pivotrl.rollouts import lost_path, rollout_turns
 from pivotrl.runs.manifest import find_manifest
 from pivotrl.runs.stage import seconds_spent
 from pivotrl.storage.record_files import RecordFile, counted
@@ -35,51 +46,80 @@ def cost_of(directory: Path, stage: str, manifest: Manifest) -> Cost:
 
 def _bought(directory: Path, stage: str) -> int:
     """Rollout turns in the files of a stage; those of its checks are known only at its end."""
-    found = list(RecordFile(directory / _groups_of(stage), SampleGroup))
-    turns = RecordFile(directory / f"{stage}.turns.jsonl", TurnResult)
-    walks = RecordFile(directory / f"{stage}.progress.jsonl", ProgressResult)
-    played = (directory / f"{stage}.episodes.jsonl", directory / stage / "episodes.jsonl")
-    episodes = [episode for path in played for episode in RecordFile(path, EpisodeResult)]
+    files = _files(directory, stage)
     return (
-        rollout_turns(found)
-        + sum(result.num_samples + result.num_continuation_turns for result in turns)
-        + sum(walk.num_sampled + walk.num_continuation_turns for walk in walks)
-        + sum(episode.num_turns for episode in episodes)
+        rollout_turns(files.groups)
+        + sum(result.num_samples + result.num_continuation_turns for result in files.turns)
+        + sum(walk.num_sampled + walk.num_continuation_turns for walk in files.walks)
+        + sum(episode.num_turns for episode in files.episodes)
+        + sum(answer.num_tokens > 0 for answer in files.answers)
     )
 
 
 def tokens_of(directory: Path, stage: str) -> int | None:
-    """Tokens sampled by a stage so far, added up from its files; None if some are unknown: samples that were made
-    elsewhere may come as text alone.
+    """Tokens sampled by a stage so far, added up from its files, lost tries included; None if some are unknown: samples
+    that were made elsewhere may come as text alone.
 
     Raises:
         ValueError: a file of the stage is damaged.
     """
-    total = 0
-    for group in RecordFile(directory / _groups_of(stage), SampleGroup):
-        for completion in group.completions_G[group.num_taken :]:
-            if completion.text and not completion.token_ids_T:
-                return None
-            total += len(completion.token_ids_T)
-    played = (directory / f"{stage}.episodes.jsonl", directory / stage / "episodes.jsonl")
+    files = _files(directory, stage)
+    drawn = [group.num_sampled_tokens for group in files.groups]
+    known = [count for count in drawn if count is not None]
+    if len(known) < len(drawn) or any(result.text and not result.num_tokens for result in files.turns):
+        return None
     return (
-        total
-        + sum(result.num_tokens for result in RecordFile(directory / f"{stage}.turns.jsonl", TurnResult))
-        + sum(walk.num_tokens for walk in RecordFile(directory / f"{stage}.progress.jsonl", ProgressResult))
-        + sum(episode.num_tokens for path in played for episode in RecordFile(path, EpisodeResult))
+        sum(known)
+        + sum(result.num_tokens for result in files.turns)
+        + sum(walk.num_tokens for walk in files.walks)
+        + sum(episode.num_tokens for episode in files.episodes)
+        + sum(answer.num_tokens for answer in files.answers)
+        + sum(one.num_tokens for one in files.lost)
     )
 
 
 def money_of(directory: Path, stage: str) -> float | None:
-    """Money that a server took for the samples of a stage that are stored so far; None if no prices are known.
+    """Money that a server took for the samples of a stage that are stored so far, and for tries without samples; None
+    if no prices are known.
 
     Raises:
         ValueError: a file of the stage is damaged.
     """
-    groups = RecordFile(directory / _groups_of(stage), SampleGroup)
-    results = RecordFile(directory / f"{stage}.turns.jsonl", TurnResult)
-    known = [record.cost for record in (*groups, *results) if record.cost is not None]
+    files = _files(directory, stage)
+    costs = [
+        *(group.cost for group in files.groups),
+        *(result.cost for result in files.turns),
+        *(walk.cost for walk in files.walks),
+        *(episode.cost for episode in files.episodes),
+        *(answer.cost for answer in files.answers),
+        *(one.cost for one in files.lost),
+    ]
+    known = [cost for cost in costs if cost is not None]
     return sum(known) if known else None
+
+
+class _Files(NamedTuple):
+    """What a stage has sampled so far."""
+
+    groups: Sequence[SampleGroup]
+    turns: Sequence[TurnResult]
+    walks: Sequence[ProgressResult]
+    episodes: Sequence[EpisodeResult]
+    answers: Sequence[AnswerResult]
+    lost: Sequence[LostTry]
+
+
+def _files(directory: Path, stage: str) -> _Files:
+    groups, turns = directory / _groups_of(stage), directory / f"{stage}.turns.jsonl"
+    played = (directory / f"{stage}.episodes.jsonl", directory / stage / "episodes.jsonl")
+    return _Files(
+        list(RecordFile(groups, SampleGroup)),
+        list(RecordFile(turns, TurnResult)),
+        list(RecordFile(directory / f"{stage}.progress.jsonl", ProgressResult)),
+        [episode for path in played for episode in RecordFile(path, EpisodeResult)],
+        list(RecordFile(directory / f"{stage}.answers.jsonl", AnswerResult)),
+        [one for path in (groups, turns) for one in RecordFile(lost_path(path), LostTry)],
+    )
 
 
 def _groups_of(stage: str) -> str:

@@ -57,15 +57,17 @@ def outputs(stage: str) -> tuple[str, ...]:
     if folder == "selections":
         return (f"{stage}.jsonl", f"{stage}{LABELS}")
     if folder == "evaluations":
-        return tuple(f"{stage}.{kind}.jsonl" for kind in ("turns", "progress", "episodes", "retention", "answers"))
+        return tuple(
+            f"{stage}.{kind}.jsonl" for kind in ("turns", "turns.lost", "progress", "episodes", "retention", "answers")
+        )
     if folder == "trainings" or stage == "train":
         parts = ("groups.jsonl", "episodes.jsonl", "metrics.jsonl", "checkpoints", "policy", "drawn")
         return tuple(f"{stage}/{part}" for part in parts)
     if stage == PILOT:
-        return tuple(f"{stage}/{part}.jsonl" for part in ("groups", "times", "skipped"))
+        return tuple(f"{stage}/{part}.jsonl" for part in ("groups", "groups.lost", "times", "skipped"))
     return {
         "read": ("trajectories.jsonl", "heldout.jsonl", "dropped.jsonl", "refused.jsonl"),
-        "profile": ("profiles.jsonl", "demonstrations.jsonl", "skipped.jsonl"),
+        "profile": ("profiles.jsonl", "profiles.lost.jsonl", "demonstrations.jsonl", "skipped.jsonl"),
         "select": ("selection.jsonl", f"selection{LABELS}"),
     }.get(stage, ())
 

@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,8 +21,8 @@ from pivotrl.plugins.shapes import require_sampler, require_verifier
 from pivotrl.profiling import ProfileOptions, outcome_counts, why_none_fits
 from pivotrl.protocols import InputError, Sampler, Turn, Verifier, describe_policy
 from pivotrl.protocols.observing import SILENT, Observer
-from pivotrl.records import BatchTime, SampleGroup, SkippedTurn
-from pivotrl.rollouts import continuation_turns, misfit, sample_groups
+from pivotrl.records import BatchTime, LostTry, SampleGroup, SkippedTurn
+from pivotrl.rollouts import continuation_turns, lost_path, misfit, sample_groups, store_lost
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import PILOT
 from pivotrl.runs.manifest import find_manifest
@@ -75,6 +75,8 @@ class Pilot:
     is_random: bool = True
     """Whether every candidate turn had the same chance to be asked for."""
     is_profile: bool = False
+    lost_tokens: Mapping[str, int] = field(default_factory=dict)
+    """By turn id, sampled by a server in tries that gave no samples."""
 
 
 def in_pilot_order(turns: Sequence[Turn], seed: int) -> list[Turn]:
@@ -182,7 +184,8 @@ def pilot_stage(
                 + guarded.num_rollout_turns,
             )
         found = {group.turn_id: group for group in file}
-        return Pilot(candidates, asked, found, profiling, list(times), can_score(sampler))
+        lost = _lost_tokens(file.path)
+        return Pilot(candidates, asked, found, profiling, list(times), can_score(sampler), lost_tokens=lost)
 
 
 def _sample(
@@ -209,6 +212,7 @@ def _sample(
         groups = list(sample_groups(batch, sampler, verifier, options.num_samples, options.sampling))
         seconds = time.monotonic() - began
         faults += [SkippedTurn(turn_id=group.turn_id, reason=group.fault) for group in groups if group.fault]
+        store_lost(file.path, groups)
         kept = [group for group in groups if group.fault is None]
         file.append(kept)
         times.append([_time("samples", batch, kept, seconds)])
@@ -257,7 +261,16 @@ def profile_as_pilot(directory: Path) -> Pilot | None:
     is_from_here = "samples" not in manifest.options
     seconds = seconds_spent(directory, "profile", manifest)
     times = [_time("samples", asked, list(groups.values()), seconds)] if is_from_here else []
-    return Pilot(candidates, asked, groups, profiling, times, scores, is_random=is_complete, is_profile=True)
+    lost = _lost_tokens(directory / "profiles.jsonl")
+    return Pilot(candidates, asked, groups, profiling, times, scores, is_complete, True, lost)
+
+
+def _lost_tokens(path: Path) -> dict[str, int]:
+    """By turn id, of the tries without samples beside this file."""
+    lost: Counter[str] = Counter()
+    for one in RecordFile(lost_path(path), LostTry):
+        lost[one.turn_id] += one.num_tokens
+    return dict(lost)
 
 
 def _options(kind: type[T], recorded: Mapping[str, object]) -> T:

@@ -25,7 +25,7 @@ from pivotrl.protocols import (
     Verifier,
     describe_policy,
 )
-from pivotrl.protocols.observing import SILENT, Observer
+from pivotrl.protocols.observing import SILENT, Observer, at_work
 from pivotrl.records import Label
 from pivotrl.rollouts import misfit, turns_bought
 from pivotrl.runs.files import RunFiles
@@ -165,7 +165,8 @@ def train_stage(
             steps = train(policy, chosen, guarded, directory / stage_name, options, observer, made)
         if stage.done:
             return
-        policy.export(directory / stage_name / "policy")
+        with at_work(observer, "exporting the policy"):
+            policy.export(directory / stage_name / "policy")
         paid = ("samples/total", "samples/continuation_turns")
         bought = sum(step.metrics.get(metric, 0.0) for step in steps for metric in paid)
         skipped = sum(step.metrics.get("update/skipped", 0.0) for step in steps)

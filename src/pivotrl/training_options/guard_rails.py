@@ -4,8 +4,10 @@ A rail looks at one metric. It ends the training when the metric was beyond its 
 not counting steps in which it is unknown. "At the start" is its mean over the first ``guard_steps`` such steps.
 
 Entropy falls in every good training, groups agree where everything is learned, and a policy that learns moves away from
-its reference. These three rails therefore end a training only if its mean reward is no higher than at the start.
-Malformed samples, and messages in place of calls, must have become more frequent since then.
+its reference. These three rails therefore end a training only if a gain in mean reward since the start is excluded
+(:mod:`pivotrl.training_options.gain`). They compare the start with all steps in a row beyond the limit, each time when
+``guard_steps`` more of them are complete. Malformed samples, and messages in place of calls, must have become more
+frequent since then.
 
 recipes/guard_rails.py tries the limits on the trainings of a comparison.
 """
@@ -13,9 +15,11 @@ recipes/guard_rails.py tries the limits on the trainings of a comparison.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import statistics
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -23,6 +27,7 @@ from pydantic import Field
 
 from pivotrl.options import AtLeast0, Positive, check, flag
 from pivotrl.protocols import Collapsed, Notice
+from pivotrl.training_options.gain import LEAST_GAIN, most_gain
 
 _MAX_SKIPPED = 3
 """Updates skipped in a row, because the loss or the gradient was not finite."""
@@ -92,7 +97,7 @@ class GuardRail:
             if fault.option not in self._warned and steps > 1:
                 self._warned.add(fault.option)
                 left = steps - (steps + 1) // 2
-                told = f"{fault}. {left} more such steps end the training ({flag(fault.option)})"
+                told = f"{fault}. {left} more such steps may end the training ({flag(fault.option)})"
                 warnings.warn(told, Notice, stacklevel=2)
 
 
@@ -130,7 +135,7 @@ def _faults(options: GuardRails, rows: Sequence[Mapping[str, float]], in_a_row: 
     seen, span = _Seen(rows, options.guard_steps, in_a_row), f"in {in_a_row} steps in a row, up to step {len(rows)}"
     entropy = seen.window([row.get("policy/entropy") for row in rows])
     limit = (options.guard_entropy or 0.0) * entropy.start if entropy else 0.0
-    if entropy and max(entropy.values) < limit and not seen.gained(entropy):
+    if entropy and max(entropy.values) < limit and seen.is_without_gain(entropy, lambda v: v < limit):
         words = f"entropy was below {limit:.3g} nats per token {span} (at the start {entropy.start:.3g})"
         yield _Fault("guard_entropy", words)
     malformed = seen.window(_shares(rows, "samples/malformed", "samples/total"))
@@ -146,12 +151,13 @@ def _faults(options: GuardRails, rows: Sequence[Mapping[str, float]], in_a_row: 
         num_groups, num_alive = (
             sum(rows[step][name] for step in dead.last) for name in ("groups/with_verdict", "groups/with_signal")
         )
-        if (1 - dead.start) * num_groups - num_alive >= _FEWEST_EXPECTED and not seen.gained(dead):
+        is_many, least = (1 - dead.start) * num_groups - num_alive >= _FEWEST_EXPECTED, options.guard_dead_groups
+        if is_many and seen.is_without_gain(dead, lambda value: value >= least):
             words = f"{_at_least(dead)} of the groups had no signal {span}{_was(dead)}"
             yield _Fault("guard_dead_groups", words)
     moved = seen.window([row.get("loss/kl") for row in rows])
-    has_moved = moved and options.guard_kl is not None and min(moved.values) >= max(options.guard_kl, moved.start)
-    if moved and has_moved and not seen.gained(moved):
+    most = max(options.guard_kl, moved.start) if moved and options.guard_kl is not None else math.inf
+    if moved and min(moved.values) >= most and seen.is_without_gain(moved, lambda value: value >= most):
         words = f"KL to the reference was {min(moved.values):.3g} nats per token or more {span}"
         yield _Fault("guard_kl", f"{words} (at the start {moved.start:.3g})")
 
@@ -163,6 +169,8 @@ class _Window(NamedTuple):
     last: Sequence[int]
     start: float
     values: Sequence[float]
+    known: Sequence[tuple[int, float]]
+    """All steps in which the metric is known."""
 
 
 class _Seen(NamedTuple):
@@ -177,15 +185,29 @@ class _Seen(NamedTuple):
         if len(known) <= self.guard_steps:
             return None
         start = statistics.fmean(value for _, value in first)
-        return _Window([step for step, _ in first], [step for step, _ in last], start, [value for _, value in last])
+        steps, last_steps = [step for step, _ in first], [step for step, _ in last]
+        return _Window(steps, last_steps, start, [value for _, value in last], known)
 
-    def gained(self, window: _Window) -> bool:
-        """Whether the mean reward is above that at the start, or unknown."""
-        before, now = (
-            [self.rows[step]["reward/mean"] for step in steps if "reward/mean" in self.rows[step]]
-            for steps in (window.first, window.last)
-        )
-        return not before or not now or statistics.fmean(now) > statistics.fmean(before)
+    def is_without_gain(self, window: _Window, is_beyond: Callable[[float], bool]) -> bool:
+        """Whether a gain since the start is excluded; for a notice half-way, whether none is seen.
+
+        Args:
+            is_beyond: whether a value of the metric is beyond its limit.
+        """
+        before = [self.rows[step] for step in window.first]
+        if self.in_a_row < self.guard_steps:
+            rewards, start = (_rewards(rows) for rows in ([self.rows[step] for step in window.last], before))
+            return bool(rewards and start) and statistics.fmean(rewards) <= statistics.fmean(start)
+        later = window.known[self.guard_steps :]
+        spans = [list(span) for beyond, span in itertools.groupby(later, lambda known: is_beyond(known[1])) if beyond]
+        if not spans or len(spans[-1]) % self.guard_steps:
+            return False
+        look = sum(len(span) // self.guard_steps for span in spans)
+        return most_gain(before, [self.rows[step] for step, _ in spans[-1]], look) < LEAST_GAIN
+
+
+def _rewards(rows: Sequence[Mapping[str, float]]) -> list[float]:
+    return [row["reward/mean"] for row in rows if "reward/mean" in row]
 
 
 def _shares(rows: Sequence[Mapping[str, float]], part: str, whole: str) -> list[float | None]:

@@ -44,7 +44,7 @@ def fault_of(report: CheckReport, max_false_pass: float) -> str | None:
         error = f" ({report.first_error})" if report.first_error else ""
         return (
             f"{report.verifier} accepts no demonstrated action on {report.num_turns} turns: {reasons}{error}. "
-            "It is the wrong verifier for these logs, its options are wrong, or it is broken; see `pivotrl check`."
+            "It is the wrong verifier for these logs, its options are wrong, or it is broken."
             f"{_hint(report)}"
         )
     worst = worst_groups(report, max_false_pass)
@@ -58,8 +58,8 @@ def fault_of(report: CheckReport, max_false_pass: float) -> str | None:
         f"{report.verifier} accepts {first.rate.mean:.1%} [{first.rate.low:.1%}, {first.rate.high:.1%}] of the wrong "
         f"actions tried {first.name} ({first.rate.count} of {first.rate.num_probes}), above --max-false-pass "
         f"{max_false_pass:g}; overall {overall.count} of {overall.num_probes}, mostly {', '.join(holes)}. "
-        "A policy would be rewarded for them. See `pivotrl check`, then choose a stricter verifier or rule, leave such "
-        f"turns out (--domain), or raise --max-false-pass to {math.ceil(1000 * highest) / 1000:g}.{_hint(report)}"
+        "A policy would be rewarded for them. Choose a stricter verifier or rule, leave such turns out (--domain), or "
+        f"raise --max-false-pass to {math.ceil(1000 * highest) / 1000:g}.{_hint(report)}"
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 from pivotrl.advantages import have_spread
@@ -33,6 +34,8 @@ class PilotTurn:
     """Samples, and the actions that a verifier sampled to see how they go on."""
     sampled_tokens: int | None = 0
     """None: unknown, because the samples came as text."""
+    lost_tokens: int = 0
+    """Sampled by a server in requests of no use."""
     prompt_tokens: int = 0
     """Of the turn's prompt, counted once; 0 if unknown."""
     computed_tokens: int = 0
@@ -44,13 +47,19 @@ class PilotTurn:
     num_without_verdict: int = 0
 
 
-def pilot_turns(turns: Sequence[Turn], groups: Mapping[str, SampleGroup], max_mean: float) -> list[PilotTurn]:
+def pilot_turns(
+    turns: Sequence[Turn],
+    groups: Mapping[str, SampleGroup],
+    max_mean: float,
+    lost_tokens: Mapping[str, int] = MappingProxyType({}),
+) -> list[PilotTurn]:
     """One row for each turn; a turn without a group is left out.
 
     Args:
         turns: the turns that were asked for.
         groups: by turn id.
         max_mean: lambda of the paper's rule (eq. 5).
+        lost_tokens: by turn id, sampled by a server in tries that gave no samples.
     """
     found = [groups[turn.id] for turn in turns if turn.id in groups]
     pivots = {row.turn_id for row in select(found, SelectionOptions(max_mean=max_mean)) if row.selected}
@@ -58,9 +67,10 @@ def pilot_turns(turns: Sequence[Turn], groups: Mapping[str, SampleGroup], max_me
     for turn, size in zip(turns, prompt_sizes(turns), strict=True):
         task, group = turn.trajectory.task_id, groups.get(turn.id)
         if group is None:
-            rows.append(PilotTurn(task, "left out", prompt_size=size))
+            rows.append(PilotTurn(task, "left out", prompt_size=size, lost_tokens=lost_tokens.get(turn.id, 0)))
         else:
-            rows.append(_row(task, group, group.turn_id in pivots, size))
+            row = _row(task, group, group.turn_id in pivots, size)
+            rows.append(replace(row, lost_tokens=row.lost_tokens + lost_tokens.get(turn.id, 0)))
     return rows
 
 
@@ -68,6 +78,8 @@ def _row(task: str, group: SampleGroup, is_pivot: bool, size: int) -> PilotTurn:
     rewards = group.rewards
     completions = group.completions_G
     is_known = all(completion.token_ids_T or not completion.text for completion in completions)
+    kept, paid = sum(len(completion.token_ids_T) for completion in completions), group.num_paid_tokens
+    kept_here = kept - sum(len(completion.token_ids_T) for completion in completions[: group.num_taken])
     return PilotTurn(
         task=task,
         outcome=_outcome(rewards),
@@ -75,7 +87,8 @@ def _row(task: str, group: SampleGroup, is_pivot: bool, size: int) -> PilotTurn:
         evidence=Evidence(min(sum(rewards), len(rewards)), len(rewards)),
         num_samples=len(completions),
         num_rollout_turns=len(completions) + continuation_turns([group]),
-        sampled_tokens=sum(len(completion.token_ids_T) for completion in completions) if is_known else None,
+        sampled_tokens=kept if is_known else paid,
+        lost_tokens=max(0, paid - kept_here) if is_known and paid is not None else 0,
         prompt_tokens=group.num_prompt_tokens,
         computed_tokens=group.num_prefilled_tokens,
         prompt_size=size,

@@ -66,6 +66,7 @@ class Projection:
     computed_tokens: Range | None
     """Prompt tokens to compute when prompts of a batch share their beginnings."""
     sampled_tokens: Range | None
+    """Those of requests of no use included."""
     tokens_per_sample: Range | None
     training_prompt: Range | None
     """Prompt tokens computed for each turn of a training batch."""
@@ -108,7 +109,8 @@ def project(rows: Sequence[PilotTurn], candidates: Candidates, num_samples: int)
         rollout_turns=scale.total(lambda row: float(row.num_rollout_turns)).times(more),
         prompt_tokens=prompts,
         computed_tokens=prompts and prompts.times(candidates.shared_size / size),
-        sampled_tokens=tokens and tokens.times(more),
+        sampled_tokens=tokens
+        and scale.total(lambda row: float((row.sampled_tokens or 0) + row.lost_tokens)).times(more),
         tokens_per_sample=tokens and tokens.times(len(rows) / candidates.number / max(1.0, given * len(sampled))),
         training_prompt=prompts and prompts.times(candidates.training_size / size),
     )

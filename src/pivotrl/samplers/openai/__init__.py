@@ -203,6 +203,7 @@ class Sampler:
             num_prefilled_tokens=len(prompt) or found.num_prompt_tokens,
             prompt_sha256=prompt_hash(prompt) if prompt else "",
             cost=found.cost,
+            num_paid_tokens=found.num_paid_tokens,
         )
 
     def _said(self, turn: Turn, choice: Choice) -> Completion:

@@ -58,6 +58,14 @@ class Budget:
         self.num_not_counted += usage.prompt is None or usage.completion is None
         return cost
 
+    def suffices(self, num_requests: int) -> bool:
+        """Whether :meth:`require` would let so many requests pass."""
+        try:
+            self.require(num_requests)
+        except InputError:
+            return False
+        return True
+
     def require(self, num_requests: int) -> None:
         """
         Raises:
@@ -109,6 +117,8 @@ class _Group:
     num_prompt_tokens: int = 0
     cost: float | None = None
     """Money of all requests for it, those included whose answers were of no use; None if unknown."""
+    num_paid_tokens: int | None = None
+    """Tokens that they sampled, by the server's count."""
 
     @property
     def missing(self) -> list[int]:
@@ -123,6 +133,7 @@ class Found:
     fault: str | None
     num_prompt_tokens: int
     cost: float | None = None
+    num_paid_tokens: int | None = None
 
 
 @dataclass
@@ -159,8 +170,8 @@ class Asking:
         groups = [_Group(question, [None] * num_samples) for question in questions]
         for attempt in range(_ROUNDS):
             wanted = self._wanted(groups, attempt)
-            if not wanted:
-                break
+            if not wanted or (attempt > 0 and not self.budget.suffices(len(wanted))):
+                break  # what the batch has is kept; the next one is told
             self.budget.require(len(wanted))
             bodies = [self._body(groups[place], numbers, seed, first, attempt) for place, numbers in wanted]
             for (place, numbers), text in zip(wanted, self.post(bodies), strict=True):
@@ -219,6 +230,8 @@ class Asking:
     def _pay(self, group: _Group, usage: Usage) -> None:
         paid = self.budget.take(usage)
         group.cost = group.cost if paid is None else (group.cost or 0.0) + paid
+        if usage.completion is not None:
+            group.num_paid_tokens = (group.num_paid_tokens or 0) + usage.completion
 
     def _require_model(self, answer: Answer) -> None:
         """Hosted models are asked by a short name and answer with the long one: ``name-2026-01-01``."""
@@ -290,7 +303,8 @@ class Asking:
     def _found(self, group: _Group) -> Found:
         whole = [sample for sample in group.samples if sample is not None]
         is_whole = not group.is_lost and len(whole) == len(group.samples)
-        return Found(whole if is_whole else (), None if is_whole else group.reason, group.num_prompt_tokens, group.cost)
+        samples, fault = (whole, None) if is_whole else ((), group.reason)
+        return Found(samples, fault, group.num_prompt_tokens, group.cost, group.num_paid_tokens)
 
 
 def _content(sample: Choice) -> tuple[Any, ...]:
