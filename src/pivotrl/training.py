@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,23 +23,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pivotrl.advantages import Estimator, group_advantages
-from pivotrl.options import InputError, flag
+from pivotrl.options import flag
 from pivotrl.plugins.shapes import taught
 from pivotrl.protocols import (
     Environments,
     NotRenderable,
     ObjectiveName,
     Policy,
-    PublishesVersions,
     TrainingGroup,
     Turn,
     Verifier,
 )
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import EpisodeResult, SampleGroup, Sampling, StepMetrics
-from pivotrl.rollouts import SampleFaults, continuation_turns, judged_groups, prompt_tokens, sample_groups
+from pivotrl.rollouts import SampleFaults, judged_groups, sample_groups
 from pivotrl.runs.checkpoints import keep_newest, restore, save_checkpoint
-from pivotrl.runs.step_draws import StepDraws
+from pivotrl.runs.step_draws import StepDraws, draws_of
+from pivotrl.runs.step_metrics import calls_left_out, in_short, sample_metrics
 from pivotrl.seeding import derive_seed
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.training_options import TrainingOptions as TrainingOptions
@@ -233,7 +232,7 @@ def train(
     past = [row.metrics for row in metrics_file][:start]
     variances = [row.get("reward/group_variance") for row in past]
     guard_rail = GuardRail(options, options.learning_rate, past)
-    draws = _draws(policy, directory, options)
+    draws = draws_of(policy, directory / "drawn", options)
     observer.progress("steps", start, options.num_steps)
     if start < options.num_steps:
         warn_of_rate(options, policy)
@@ -262,24 +261,8 @@ def train(
                 guard_rail.look(metrics)
             if (number + 1) % options.checkpoint_every == 0 or number + 1 == options.num_steps:
                 save_checkpoint(policy, directory / "checkpoints", number + 1, keeps_all)
-            observer.progress("steps", number + 1, options.num_steps, _note(metrics))
+            observer.progress("steps", number + 1, options.num_steps, in_short(metrics))
     return list(metrics_file)
-
-
-def _draws(policy: Policy, directory: Path, options: TrainingOptions) -> StepDraws | None:
-    """How another engine draws for the policy; None if the policy draws itself.
-
-    Raises:
-        InputError: it draws itself, and so cannot draw ahead.
-    """
-    learning: Any = getattr(policy, "loaded", policy)
-    if isinstance(learning, PublishesVersions):
-        return StepDraws(learning, directory / "drawn", options.max_lag)
-    if options.sample_ahead:
-        raise InputError(
-            f"{flag('sample_ahead')} needs a policy whose samples another engine draws: --policy vllm(...)"
-        )
-    return None
 
 
 def needs_pivots(method: Method) -> bool:
@@ -332,65 +315,5 @@ def _with_advantages(
         "groups/with_verdict": float(len(training_groups)),
         "groups/with_signal": float(sum(any(group.advantages_G) for group in training_groups)),
         **sample_metrics(groups),
-        **_calls_left_out(batch, groups),
+        **calls_left_out(batch, groups),
     }
-
-
-def _calls_left_out(batch: Sequence[Turn], groups: Sequence[SampleGroup]) -> dict[str, float]:
-    """Samples where the demonstration calls a tool, and those among them that are plain messages."""
-    completions = [
-        completion
-        for turn, group in zip(batch, groups, strict=True)
-        if turn.index < len(turn.trajectory.messages) and turn.expected_action.tool_calls
-        for completion in group.completions_G
-        if completion.fault is None
-    ]
-    messages = [c for c in completions if c.parse_error is None and not c.action.tool_calls]
-    counts = {"samples/calls_demonstrated": float(len(completions)), "samples/messages": float(len(messages))}
-    return counts if completions else {}
-
-
-def sample_metrics(groups: Sequence[SampleGroup]) -> dict[str, float]:
-    """Numbers and rewards of the samples of a step, as docs/runs.md explains them."""
-    means = [group.mean for group in groups if group.mean is not None]
-    variances = [group.variance for group in groups if group.variance is not None]
-    completions = [completion for group in groups for completion in group.completions_G]
-    unshared, computed = prompt_tokens(groups)
-    metrics = {
-        "groups/sampled": float(len(groups)),
-        "samples/total": float(len(completions)),
-        "samples/without_verdict": float(sum(len(g.verdicts_G) - len(g.rewards) for g in groups)),
-        "samples/continuation_turns": float(continuation_turns(groups)),
-        "samples/malformed": float(sum(completion.parse_error is not None for completion in completions)),
-        "samples/cut_off": float(sum(group.num_cut_off for group in groups)),
-        "prompts/unshared": float(unshared),
-        "prompts/computed": float(computed),
-    }
-    lags = [group.step - group.version for group in groups if group.step is not None and group.version is not None]
-    if lags:
-        metrics["samples/max_lag"] = float(max(lags))
-    for name, values in (
-        ("samples/mean_lag", lags),
-        ("reward/mean", means),
-        ("reward/group_variance", variances),
-        ("samples/mean_tokens", [len(completion.token_ids_T) for completion in completions]),
-    ):
-        if values:
-            metrics[name] = statistics.fmean(values)
-    return metrics
-
-
-def _note(metrics: dict[str, float]) -> str:
-    """A short summary of a step."""
-    words = []
-    if "groups/sampled" in metrics:
-        reward, sampled = metrics.get("reward/mean"), metrics["groups/sampled"]
-        words += ["no verdict" if reward is None else f"reward {reward:.2f}"]
-        words += [f"{metrics.get('groups/with_signal', 0):.0f}/{sampled:.0f} groups with signal"]
-        if cut_off := metrics.get("samples/cut_off"):
-            words += [f"{cut_off:.0f}/{metrics['samples/total']:.0f} samples cut off"]
-    elif "loss/total" in metrics:
-        words += [f"loss {metrics['loss/total']:.3f}"]
-    if metrics.get("update/skipped"):
-        words += ["update skipped"]
-    return " · ".join(words)

@@ -10,7 +10,8 @@ from pivotrl.options import refuse
 from pivotrl.protocols import ObjectiveName, TrainingGroup, Turn
 from pivotrl.records import SampleGroup
 from pivotrl.rollouts import sample_groups
-from pivotrl.training import Lesson, Step, TrainingOptions, sample_metrics
+from pivotrl.runs.step_metrics import sample_metrics
+from pivotrl.training import Lesson, Step, TrainingOptions
 from pivotrl.training_options import require_sampling
 
 

@@ -11,12 +11,15 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 
+from pivotrl.options import flag
 from pivotrl.plugins.shapes import sampled
-from pivotrl.protocols import InputError, PublishesVersions, Sampler, Turn
+from pivotrl.protocols import InputError, Policy, PublishesVersions, Sampler, Turn
 from pivotrl.records import SampleGroup, Sampling
 from pivotrl.rollouts import storable
 from pivotrl.storage.record_files import RecordFile
+from pivotrl.training_options import TrainingOptions
 
 _GONE = "server_unavailable"
 """The fault of a group that the server may still draw, once it is back."""
@@ -157,3 +160,19 @@ class _Work:
         with self._lock:
             if not self._is_stopped:
                 self._file.append([group.model_copy(update={"step": self._step, "completions_G": completions})])
+
+
+def draws_of(policy: Policy, folder: Path, options: TrainingOptions) -> StepDraws | None:
+    """How another engine draws for the policy; None if the policy draws itself.
+
+    Raises:
+        InputError: it draws itself, and so cannot draw ahead.
+    """
+    learning: Any = getattr(policy, "loaded", policy)
+    if isinstance(learning, PublishesVersions):
+        return StepDraws(learning, folder, options.max_lag)
+    if options.sample_ahead:
+        raise InputError(
+            f"{flag('sample_ahead')} needs a policy whose samples another engine draws: --policy vllm(...)"
+        )
+    return None
