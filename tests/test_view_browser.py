@@ -147,6 +147,7 @@ def test_contents_are_searched_and_the_first_hit_opens(tab: Tab, view: Path) -> 
     tab.page.keyboard.type(f'"almost 0 at {turn}"')
     tab.wait_for(f"parseInt(document.querySelector('[data-testid=result-count]').textContent) < {everything}")
     assert tab.count() >= 1
+    tab.by(f"row-{turn}").locator("mark", has_text=f"almost 0 at {turn}").wait_for()  # the list moves no more
     tab.by(f"row-{turn}").get_by_role("link").click()
     tab.by("action-0").wait_for()
     assert tab.shown() == turn
