@@ -146,6 +146,24 @@ def test_room_is_bounded(policy: Policy) -> None:
     assert not batch.fits([asked["r0"]])
 
 
+def test_memory_that_runs_out_ends_what_grows_and_not_the_engine(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asks(policy, 2)
+    batch = live(policy)
+    batch.admit(asked)
+    batch.step()
+    with monkeypatch.context() as patch:
+
+        def run_out() -> None:
+            raise torch.OutOfMemoryError
+
+        patch.setattr(batch, "_compute", run_out)
+        news = batch.step()
+    assert all(any(one.fault for one in news[key]) for key in asked) and not batch.is_busy
+    assert drawn(batch, asked, ["r1"], 1)["r1", 0] == drawn(live(policy), asked, ["r1"], 1)["r1", 0]
+
+
 def test_kept_conversations_are_bounded_and_the_oldest_leave(policy: Policy) -> None:
     def one(first: int) -> Ask:
         return Ask(tuple(range(first, first + 60)), Sampling(max_tokens=2, temperature=0.0), frozenset())

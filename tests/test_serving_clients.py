@@ -24,6 +24,7 @@ pytest.importorskip("openai", reason="needs the package openai")
 
 import openai
 
+from pivotrl.rendering import Renderer
 from pivotrl.serving.served import Served
 from serving_contract import WEATHER, check_contract
 from serving_setup import models_of, scripted, serving
@@ -83,6 +84,23 @@ def test_a_streamed_call_never_shows_as_text(model: Served) -> None:
         plain = [part.choices[0] for part in ask(url, tools=[WEATHER], stream=True)]
         assert "".join(part.delta.content or "" for part in plain) == texts[1]
         assert sum(bool(part.delta.content) for part in plain) > 5
+
+
+@pytest.mark.parametrize(
+    ("actions", "text"),
+    [
+        ("hermes", f"hm\n</think>\n\nThe answer. {CALL % 'Oslo'}"),
+        ("lfm2", "I look.<|tool_call_start|>[weather(city='Oslo-Kristiania-Christiania')]<|tool_call_end|>"),
+        ("lfm2", "I look.<|tool_call_start|>[weather(city='Oslo"),
+    ],
+)
+def test_a_stream_adds_up_to_the_whole_answer(model: Served, actions: str, text: str) -> None:
+    renderer = Renderer(model.renderer.tokenizer, stop_ids=model.renderer.stop_ids, style="chatml", actions=actions)
+    with scripted(dataclasses.replace(model, renderer=renderer), text, text) as url:
+        message = ask(url, tools=[WEATHER]).choices[0].message
+        parts = [part.choices[0].delta for part in ask(url, tools=[WEATHER], stream=True)]
+        assert "".join(part.content or "" for part in parts) == message.content
+        assert sum(len(part.tool_calls or ()) for part in parts) == len(message.tool_calls or ())
 
 
 def test_the_clients_own_helper_puts_a_streamed_message_together(model: Served) -> None:

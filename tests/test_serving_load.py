@@ -6,7 +6,9 @@ Run alone: python -m pytest tests/test_serving_load.py
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,17 @@ def test_a_client_that_hangs_up_frees_its_room(model: Served) -> None:
             asyncio.run(hang_up(address, stream))
             assert wait_until(lambda: backend.num_in_flight == 0 and endpoint.num_in_flight == 0, 10)
         said(address, "Still there?")
+
+
+def test_a_client_that_hangs_up_while_it_asks_leaves_no_traceback(
+    model: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving([model]) as (address, _):
+        with socket.create_connection(("127.0.0.1", int(address.split(":")[2].split("/")[0]))) as client:
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
+        time.sleep(0.3)
+        said(address, "Still there?")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_too_many_requests_are_sent_away_and_may_come_again(model: Served) -> None:

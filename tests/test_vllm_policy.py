@@ -21,7 +21,7 @@ from pivotrl import TrainingOptions, cut, train
 from pivotrl.policies.hf import Policy as HfPolicy
 from pivotrl.policies.vllm import Policy
 from pivotrl.protocols import InputError
-from pivotrl.records import SampleGroup
+from pivotrl.records import SampleGroup, Sampling
 from pivotrl.storage.record_files import RecordFile
 from pivotrl.training import Step
 from test_endpoint import direct as direct
@@ -240,6 +240,17 @@ def test_a_server_that_was_started_again_gets_the_weights_again(server: VersionS
     assert len(server.loaded) == 2
     policy.publish(0)
     assert len(server.loaded) == 2, "and no more often than needed"
+
+
+@pytest.mark.parametrize("inner", [LORA, WHOLE])
+def test_samples_of_a_server_that_lost_the_weights_meanwhile_are_refused(
+    server: VersionServer, model: Path, inner: str
+) -> None:
+    sampler = policy_at(server, model, inner).publish(0)
+    assert len(list(sampler.sample(TURNS[:1], 2, Sampling(max_tokens=4)))) == 1
+    server.restart()
+    with pytest.raises(InputError, match="lost the weights|no such endpoint or model"):
+        list(sampler.sample(TURNS[:1], 2, Sampling(max_tokens=4)))
 
 
 def test_samples_of_too_old_a_version_are_refused(server: VersionServer, model: Path, tmp_path: Path) -> None:

@@ -185,8 +185,15 @@ class LiveBatch:
                 if row.is_alive:
                     news[row.key].append(self._grow(group, number, row, token))
         self._groups = [group for group in self._groups if any(row.is_alive for row in group.rows)]
-        if self._groups:
-            self._compute()
+        try:
+            if self._groups:
+                self._compute()
+        except torch.OutOfMemoryError:  # samples may grow beyond what was reserved; a later request may fit again
+            self.trunks.shrink()
+            for row in self._rows:
+                if row.is_alive:
+                    news[row.key].append(News(row.sample, fault="memory ran out while the samples grew; ask for less"))
+            self._groups = []
         return news
 
     def _grow(self, group: _Group, number: int, row: _Row, token: LiveToken | None) -> News:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from pivotrl.serving.chat import ChatRequest
 from pivotrl.serving.completions import CompletionRequest
+from pivotrl.serving.fields import shown
 from pivotrl.serving.refusals import Refused
 from pivotrl.serving.served import Served
 from pivotrl.serving.streams import EventStream, unless_gone
@@ -76,7 +77,10 @@ class Endpoint:
 
     async def _respond(self, request: Request, kind: type[ChatRequest] | type[CompletionRequest]) -> Response:
         self._require_key(request)
-        asked = kind.of(await self._body(request))
+        try:
+            asked = kind.of(await self._body(request))
+        except ClientDisconnect:
+            return _unread()
         model = self._model(asked.wanted.model)
         if self.num_in_flight >= self._max_requests:
             raise Refused(
@@ -96,7 +100,7 @@ class Endpoint:
             is_handed_on = True
             return EventStream(first, parts, self._leave)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it
+            return _unread()
         finally:
             if not is_handed_on:
                 self._leave()
@@ -125,7 +129,7 @@ class Endpoint:
         if name not in self._models:
             served = ", ".join(self._models)
             raise Refused(
-                f"no model called {name!r} is served here; there is {served}",
+                f"no model called {shown(name)} is served here; there is {served}",
                 status=404,
                 param="model",
                 code="model_not_found",
@@ -137,6 +141,11 @@ class Endpoint:
         if self._key is not None and not hmac.compare_digest(given, self._key):
             told = "is wrong" if given else "is missing; send it as 'Authorization: Bearer KEY'"
             raise Refused(f"the API key {told}", status=401, code="invalid_api_key")
+
+
+def _unread() -> Response:
+    """To a client that hung up."""
+    return Response(status_code=499)
 
 
 async def _refused(request: Request, refusal: Refused) -> Response:

@@ -66,7 +66,7 @@ class ChatRequest:
             prompt = served.renderer.prompt(self.turn)
         except NotRenderable as error:
             raise Refused(f"the model's template cannot write these messages: {error}", param="messages") from None
-        ask = served.ask(prompt, self.wanted, None)
+        ask = served.ask(prompt, self.wanted, None, "messages")
         running = Running(served, [ask], self.wanted, keeps_special=True)
         return Chat(served, running, Reader(served.renderer, self.turn, self.calls_allowed))
 
@@ -100,10 +100,10 @@ def _tools(value: Any) -> tuple[Tool, ...]:
 
 @dataclass
 class _Told:
-    """How much of a sample was sent."""
+    """What of a sample was sent."""
 
-    content: int = 0
-    reasoning: int = 0
+    content: str = ""
+    reasoning: str = ""
     num_tokens: int = 0
     is_open: bool = False
 
@@ -223,12 +223,14 @@ class Chat:
 
 
 def _delta(speech: Speech, told: _Told) -> dict[str, Any]:
-    """What is new in a text of which the beginning was sent."""
+    """What is new in a text of which the beginning was sent. Nothing if it begins otherwise: a malformed call can show
+    late that earlier text belonged to it, and sent text cannot be taken back."""
     delta = {}
-    if new := (speech.reasoning or "")[told.reasoning :]:
+    reasoning = speech.reasoning or ""
+    if reasoning.startswith(told.reasoning) and (new := reasoning.removeprefix(told.reasoning)):
         delta["reasoning_content"] = new
-        told.reasoning += len(new)
-    if new := speech.content[told.content :]:
+        told.reasoning = reasoning
+    if speech.content.startswith(told.content) and (new := speech.content.removeprefix(told.content)):
         delta["content"] = new
-        told.content += len(new)
+        told.content = speech.content
     return delta

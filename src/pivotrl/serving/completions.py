@@ -38,7 +38,9 @@ class CompletionRequest:
             raise not_supported("best_of", "give n for several samples")
         prompts = _prompts(fields.raw("prompt"))
         if len(prompts) * wanted.num_samples > MAX_SAMPLES:
-            raise Refused(f"{len(prompts)} prompts with n samples each exceed {MAX_SAMPLES} samples", param="prompt")
+            raise Refused(
+                f"{len(prompts)} prompts with n={wanted.num_samples} exceed {MAX_SAMPLES} samples", param="prompt"
+            )
         return cls(wanted, tuple(prompts))
 
     def run(self, served: Served) -> Completing:
@@ -46,7 +48,7 @@ class CompletionRequest:
         Raises:
             Refused: a prompt is too long, or holds a token that the model does not have.
         """
-        asks = [served.ask(_ids(prompt, served), self.wanted, _DEFAULT_TOKENS) for prompt in self.prompts]
+        asks = [served.ask(_ids(prompt, served), self.wanted, _DEFAULT_TOKENS, "prompt") for prompt in self.prompts]
         return Completing(served, Running(served, asks, self.wanted, self.wanted.keeps_special))
 
 

@@ -113,14 +113,16 @@ class Fields:
 
     def text(self, name: str) -> str:
         value = self._given.get(name)
+        if value is None:
+            raise Refused(f"{name} is missing", param=name)
         if not isinstance(value, str) or not value:
-            raise Refused(f"{name} must be a text, not {_shown(value)}", param=name)
+            raise Refused(f"{name} must be a text, not {shown(value)}", param=name)
         return value
 
     def flag(self, name: str, default: bool = False) -> bool:
         value = self._given.get(name, default)
         if not isinstance(value, bool):
-            raise Refused(f"{name} must be true or false, not {_shown(value)}", param=name)
+            raise Refused(f"{name} must be true or false, not {shown(value)}", param=name)
         return value
 
     def whole(self, name: str, low: int, high: int | None = None) -> int | None:
@@ -130,13 +132,13 @@ class Fields:
             return None
         if type(value) is not int or value < low or (high is not None and value > high):
             bounds = f"from {low} to {high}" if high is not None else f"of at least {low}"
-            raise Refused(f"{name} must be an integer {bounds}, not {_shown(value)}", param=name)
+            raise Refused(f"{name} must be an integer {bounds}, not {shown(value)}", param=name)
         return value
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
         value = self._given.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise Refused(f"{name} must be a number from {low:g} to {high:g}, not {_shown(value)}", param=name)
+            raise Refused(f"{name} must be a number from {low:g} to {high:g}, not {shown(value)}", param=name)
         return float(value)
 
     def integers(self, name: str) -> list[int]:
@@ -202,9 +204,8 @@ def _equal(value: Any, neutral: Any) -> bool:
     return isinstance(value, bool) == isinstance(neutral, bool) and bool(value == neutral)
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "missing"
+def shown(value: Any) -> str:
+    """A value for a message: at most 60 characters."""
     if isinstance(value, float) and not math.isfinite(value):
         return "that"
     text = repr(value)

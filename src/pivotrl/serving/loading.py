@@ -62,24 +62,33 @@ def _with_vllm(
     if len({choice.model for choice in choices}) > 1:
         raise InputError("one vLLM serves adapters of one model, not two models; serve them one by one")
     folder = locate(choices[0].model)
-    adapters = {choice.name: (choice.adapter, _rank(choice.adapter)) for choice in choices if choice.adapter}
+    named = [f"adapter-{number}" if choice.adapter else "base" for number, choice in enumerate(choices)]
+    adapters = {
+        name: (choice.adapter, _rank(choice.adapter))
+        for name, choice in zip(named, choices, strict=True)
+        if choice.adapter
+    }
     dtype = choices[0].options.get("dtype", "auto")
     more = shlex.split(options.vllm_arguments or "")
     renderers = [_renderer(choice) for choice in choices]
     process = VllmProcess(
         lambda port: command(python, str(folder), port, adapters, dtype, more), lambda line: tell(f"starting {line}")
     )
-    return [
-        Served(
-            choice.name,
-            renderer,
-            min(context, process.max_context),
-            _identity(folder, choice, renderer),
-            VllmBackend(process, choice.name if choice.adapter else "base"),
-            choice.root,
-        )
-        for choice, (renderer, context) in zip(choices, renderers, strict=True)
-    ]
+    try:
+        return [
+            Served(
+                choice.name,
+                renderer,
+                min(context, process.max_context),
+                _identity(folder, choice, renderer),
+                VllmBackend(process, name),
+                choice.root,
+            )
+            for name, choice, (renderer, context) in zip(named, choices, renderers, strict=True)
+        ]
+    except BaseException:
+        process.stop()
+        raise
 
 
 def _rank(adapter: Path) -> int:

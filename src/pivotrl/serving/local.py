@@ -58,12 +58,12 @@ class LocalBackend:
 
     @contextlib.asynccontextmanager
     async def open(self, asks: Sequence[Ask]) -> AsyncIterator[AsyncIterator[Sequence[Told]]]:
-        if self.fault:
-            raise Refused(self.fault, status=503, code="engine_stopped")
         queue: Mailbox = asyncio.Queue()
         loop = asyncio.get_running_loop()
         keys = [str(next(self._numbers)) for _ in asks]
         with self._changed:
+            if self.fault:
+                raise Refused(self.fault, status=503, code="engine_stopped")
             for number, (key, ask) in enumerate(zip(keys, asks, strict=True)):
                 self._waiting[key] = _Request(ask, number, queue, loop, ask.num_samples)
             self._changed.notify()
@@ -88,8 +88,9 @@ class LocalBackend:
                 self._turn()
         except BaseException as error:
             _logger.exception("the engine stopped")
-            self.fault = f"the engine stopped ({type(error).__name__}: {error}); start the server again"
-            self._fail({**self._waiting, **self._running}, Refused(self.fault, status=503, code="engine_stopped"))
+            with self._changed:  # nobody may join whom nobody would answer
+                self.fault = f"the engine stopped ({type(error).__name__}: {error}); start the server again"
+                self._fail({**self._waiting, **self._running}, Refused(self.fault, status=503, code="engine_stopped"))
 
     def _wait(self) -> bool:
         """Until there is something to do; False at the end."""

@@ -40,23 +40,24 @@ class Served:
             "max_model_len": self.max_context,
         }
 
-    def ask(self, prompt: Sequence[int], wanted: Wanted, default_tokens: int | None) -> Ask:
+    def ask(self, prompt: Sequence[int], wanted: Wanted, default_tokens: int | None, field: str) -> Ask:
         """
         Args:
             default_tokens: how long a sample may be if the request does not say; None: as the context allows.
+            field: of the request that holds the prompt.
 
         Raises:
             Refused: prompt and samples exceed the context, or the backend cannot tell what is wanted.
         """
         if not prompt:
-            raise Refused("the prompt is empty; give at least one token", param="prompt")
+            raise Refused("the prompt is empty; give at least one token", param=field)
         room = self.max_context - len(prompt)
         asked = wanted.max_tokens if wanted.max_tokens is not None else default_tokens
         if room < (asked or 1):
             new = "" if asked is None else f" and {asked} new ones"
             raise Refused(
                 f"{len(prompt)} prompt tokens{new} exceed this model's context of {self.max_context} tokens",
-                param="max_tokens" if asked is not None and room >= 1 else "messages",
+                param="max_tokens" if asked is not None and room >= 1 else field,
                 code="context_length_exceeded",
             )
         if wanted.num_top and not self.backend.tells_tops:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from pivotrl.protocols import Turn
 from pivotrl.reading.thoughts import without_thought
@@ -11,7 +12,7 @@ from pivotrl.records import ToolCall
 from pivotrl.rendering import Renderer
 from pivotrl.serving.texts import SampleText
 
-_MAY_BE_MARK = re.compile(r"[<\[{`|◁]\S{0,24}\Z")
+_MAY_BE_MARK = re.compile(r"[<\[{`|◁]\S{0,31}\Z")
 """The end of a text that may become the mark of a call or of a thought."""
 _OPEN, _CLOSE = "<think>", "</think>"
 
@@ -44,7 +45,7 @@ class Reader:
         action, error = self.renderer.parse(text, self.turn)
         if error == "thought_not_closed":
             return Speech("", text.replace(_OPEN, "", 1).strip() or None, parse_error=error)
-        said, thought = _without_thought(text)
+        said, thought = self._without_thought(text)
         may_call = self.calls_allowed != 0 and sample.finish == "stop"
         if error or (action.tool_calls and not may_call):
             return Speech(said.strip(), thought, parse_error=error)
@@ -56,11 +57,21 @@ class Reader:
         action, error = self.renderer.parse(text, self.turn)
         if error or (action.tool_calls and self.calls_allowed == 0):
             return Speech("")
-        return Speech(action.content or "", _without_thought(text)[1])
+        content = action.content or ""
+        if text != sample.settled:  # the cut may have gone through a mark, so that its beginning reads as text
+            uncut, error = self.renderer.parse(sample.settled, self.turn)
+            if error or not (uncut.content or "").startswith(content):
+                return Speech("")
+        return Speech(content, self._without_thought(text)[1])
 
+    @cached_property
+    def _opens_thought(self) -> bool:
+        """Whether the prompt opens the thought, so that the text holds only its end."""
+        return self.renderer.parse(f"thought{_CLOSE}text", self.turn)[1] is None
 
-def _without_thought(text: str) -> tuple[str, str | None]:
-    """Some prompts open the thought, so that the text holds only its end."""
-    if _CLOSE in text and _OPEN not in text:
-        text = _OPEN + text
-    return without_thought(text)
+    def _without_thought(self, text: str) -> tuple[str, str | None]:
+        if _CLOSE in text and _OPEN not in text:
+            if not self._opens_thought:
+                return text, None
+            text = _OPEN + text
+        return without_thought(text)

@@ -54,7 +54,10 @@ class VllmBackend:
         self._process.stop()
 
     async def _ask(self, number: int, ask: Ask, mailbox: Mailbox) -> None:
+        """Puts the news into the mailbox. What ends the last sample waits for the end of vLLM's stream, which tells how
+        many tokens were cached: whoever reads the mailbox stops at the last end."""
         assert self._client is not None
+        growing, held = set(range(ask.num_samples)), list[Told]()
         try:
             url = f"{self._process.url}/v1/completions"
             async with self._client.stream("POST", url, json=_body(self._model, ask)) as response:
@@ -62,10 +65,19 @@ class VllmBackend:
                     raise _refusal(response.status_code, await response.aread())
                 async for line in response.aiter_lines():
                     if line.startswith("data: {"):
-                        mailbox.put_nowait([(number, told) for told in _told(json.loads(line[6:]), ask)])
+                        news = _told(json.loads(line[6:]), ask)
+                        growing -= {one.sample for one in news if isinstance(one, News) and one.finish}
+                        told = [(number, one) for one in news]
+                        if growing:
+                            mailbox.put_nowait(told)
+                        else:
+                            held += told
+            if growing:
+                raise ValueError(f"its stream ended before {len(growing)} of {ask.num_samples} samples did")
+            mailbox.put_nowait(sorted(held, key=lambda told: isinstance(told[1], News)))  # the cached tokens first
         except Refused as refusal:
             mailbox.put_nowait(refusal)
-        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+        except Exception as error:  # a task that dies unseen would leave its client waiting
             fault = self.fault or f"vLLM gave no usable answer ({type(error).__name__}: {error})"
             mailbox.put_nowait(Refused(fault, status=503, code="engine_failed"))
 

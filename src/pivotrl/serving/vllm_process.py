@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -42,7 +44,7 @@ def command(
     """
     Args:
         model: folder or Hugging Face id; vLLM knows it as ``base``.
-        adapters: name -> (folder, rank).
+        adapters: name, other than ``base`` -> (folder, rank).
         more: further arguments of vLLM.
     """
     words = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", "base"]
@@ -108,7 +110,9 @@ class VllmProcess:
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # its workers too
+            self._process.wait()
         self._scratch.cleanup()
 
     def _wait(self) -> None:

@@ -106,6 +106,7 @@ class Policy(LearningActor):
                 max_context=self.context,
                 choices=choices,
                 logprobs=logprobs,
+                is_held=lambda: published.model != served or self.publisher.is_held(published),
             )
 
         base = str(inner.description.get("model", "the model that the policy trains"))

@@ -88,7 +88,7 @@ class Canary:
         before = _furthest((theirs, old) for theirs, _, old in repeated)
         moved = _furthest((mine, old) for _, mine, old in repeated)
         is_stale = bool(repeated) and before < now and moved > _CLEAR * max(self._rounding or 0.0, 1e-6)
-        if gap > self.tolerance or is_stale:
+        if not all(one <= self.tolerance for one in gaps) or is_stale:  # NaN is no agreement
             raise InputError(self._complaint(where, base, gap, mean, len(gaps), before if is_stale else None))
         self._known = dict(zip(keys, ours_N, strict=True))
         self._rounding = gap if self._rounding is None else self._rounding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +40,8 @@ class VersionGenerator:
         endpoint: of the server.
         renderer: whose tokenizer tells whether an answer's text is that of its ids.
         choices, logprobs: see :class:`pivotrl.policies.vllm.Policy`.
+        is_held: whether the server still has the weights. It is asked after samples were drawn, as a server that was
+            started again meanwhile may have drawn them from others under the same name.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class VersionGenerator:
         max_context: int,
         choices: Literal["n", "single"],
         logprobs: Literal["raw", "processed"],
+        is_held: Callable[[], bool],
     ) -> None:
         self.identity, self.max_context, self.published = identity, max_context, published
-        self._renderer, self._logprobs = renderer, logprobs
+        self._renderer, self._logprobs, self._is_held = renderer, logprobs, is_held
         budget = Budget(None, None)
         self._asking = Asking(endpoint, "completions", published.model, budget, uses_n=choices == "n")
 
@@ -70,8 +73,8 @@ class VersionGenerator:
         """See :class:`pivotrl.protocols.tokens.Generator`. Where the server gives no whole group there is a fault.
 
         Raises:
-            InputError: the server is out of order, repeats itself, or reads another prompt than the one it was sent; or
-                these are samples of a training whose log-probabilities it would not tell.
+            InputError: the server is out of order, was started again, repeats itself, or reads another prompt than the
+                one it was sent; or these are samples of a training whose log-probabilities it would not tell.
         """
         questions = [self._question(prompt, key, sampling, stop_ids) for prompt, key in zip(prompts, keys, strict=True)]
         knows_logprobs = self._logprobs == "processed" or is_plain(sampling)
@@ -82,6 +85,11 @@ class VersionGenerator:
                 "vllm(logprobs='processed')"
             )
         found = self._asking.ask(questions, num_samples, sampling.seed, first, sampling.temperature)
+        if not self._is_held():
+            raise InputError(
+                f"the server at {self._asking.endpoint.base_url} lost the weights while it drew, as when it is started "
+                "again. What came before is kept; repeat the command"
+            )
         for prompt, group in zip(prompts, found, strict=True):
             yield self._generated(group, len(prompt), stop_ids, knows_logprobs)
 

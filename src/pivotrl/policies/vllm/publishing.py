@@ -70,7 +70,7 @@ class Publisher:
         with self._lock:
             for prompt in prompts[:1]:
                 self.canary.add(prompt)
-            if self._present is None or self._is_outdated or not self._is_held(self._present):
+            if self._present is None or self._is_outdated or not self.is_held(self._present):
                 self._present = self._synchronise(version)
                 self._is_outdated = False
             elif version is not None:
@@ -82,7 +82,7 @@ class Publisher:
         taken, self.metrics = self.metrics, {}
         return taken
 
-    def _is_held(self, published: Published) -> bool:
+    def is_held(self, published: Published) -> bool:
         """Whether the server still has the weights; one that was started again has lost them."""
         if published.model != self.server.served:
             return self.server.has(published.model)
