@@ -117,6 +117,7 @@ def test_a_stop_token_ends_the_answer(url: str) -> None:
     ids = post(url, "completions", **body).json()["choices"][0]["token_ids"]
     found = post(url, "completions", **body, stop_token_ids=[ids[4]]).json()["choices"][0]
     assert found["token_ids"] == ids[: ids.index(ids[4]) + 1] and found["finish_reason"] == "stop"
+    assert found["stop_reason"] == ids[4], "as vLLM tells it"
 
 
 def test_logprobs_come_in_the_shapes_of_both_kinds(url: str) -> None:

@@ -123,6 +123,8 @@ class Running:
                         continue
                     sample.add(news)
                     growing -= sample.finish is not None
+                    if sample.finish == "stop" and sample.tokens[-1].token_id in self.wanted.stop_token_ids:
+                        sample.stop_reason = sample.stop_reason or sample.tokens[-1].token_id
                     yield number, news.sample
                 if not growing:
                     return

@@ -29,7 +29,7 @@ class SampleText:
         self.tokens: list[LiveToken] = []
         self.finish: Finish | None = None
         self.stop_reason: str | int | None = None
-        """The text or the token that ended it; None for the model's own end and the token limit."""
+        """The text, or the token of the request, that ended it; None for the model's own end and the token limit."""
 
     def add(self, news: News) -> None:
         """More tokens; nothing after the end counts."""
