@@ -152,6 +152,16 @@ def test_an_unfinished_comparison_shows_what_is_there(grid: Path, tmp_path: Path
     assert only.head["pairs"] == [] and len(only.head["comparison"]["policies"]) == 1
 
 
+@pytest.mark.parametrize("name", ["comparison.json", "comparison.settings.json"])
+def test_a_damaged_file_of_a_comparison_is_named(grid: Path, tmp_path: Path, name: str) -> None:
+    part = tmp_path / "part"
+    shutil.copytree(grid, part)
+    for content in ('{"cut of', "[]", b"\xff"):
+        (part / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(InputError, match=f"/{name} is damaged"):
+            write_comparison_view(part)
+
+
 def test_results_of_older_versions_give_their_rates(grid: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(grid, old)

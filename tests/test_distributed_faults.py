@@ -14,6 +14,7 @@ import torch
 
 import pivotrl
 from crews import free_port, together
+from pivotrl.cli import main
 from pivotrl.engine.distributed.launch import own_device
 from pivotrl.protocols import InputError
 
@@ -62,6 +63,26 @@ def test_a_port_in_use_is_named():
         code, text = told(start(0, port, Path(pivotrl.__file__).parents[1], "list"))
     assert code == 2
     assert f"port {port} is in use" in text and "MASTER_PORT" in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("RANK", "x", "0 to 1"),
+        ("RANK", "2", "0 to 1"),
+        ("WORLD_SIZE", "two", "1 to"),
+        ("MASTER_PORT", "80000", "65535"),
+    ],
+)
+def test_a_wrong_variable_is_named_at_once(monkeypatch, capsys, name, value, allowed):
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for each, text in (variables | {name: value}).items():
+        monkeypatch.setenv(each, text)
+    with pytest.raises(SystemExit) as caught:
+        main(["list"])
+    told = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert name in told and allowed in told and repr(value) in told
 
 
 class Work:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pivotrl.comparison.checkpoints import (
     title_of,
 )
 from pivotrl.comparison.grids import read_points
-from pivotrl.comparison.overview import BEFORE, chosen, concluded, overview
+from pivotrl.comparison.overview import BEFORE, chosen, concluded, json_file, overview
 from pivotrl.comparison.table import Config, Table
 from pivotrl.plugins import unknown
 from pivotrl.protocols import InputError
@@ -185,8 +184,7 @@ def _pairs(
 
 
 def _facts(home: Path, known: Sequence[Checkpoint], num_turns: int, num_trajectories: int) -> list[tuple[str, str]]:
-    path = home / "comparison.settings.json"
-    settings: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    settings = json_file(home / "comparison.settings.json")
     policy = settings.get("policy") or {}
     seeds = sorted({seed for one in known for seed in one.results})
     found = {

@@ -13,14 +13,30 @@ from pivotrl.comparison.page import LABELS, harm_of, score_of
 from pivotrl.comparison.points import BASE
 from pivotrl.comparison.table import Config, Table
 from pivotrl.evaluation.differences import crossed_difference
+from pivotrl.protocols import InputError
 
 BEFORE = Config(BASE, 0.0, 0)
 
 
 def concluded(directory: Path) -> dict[str, Any]:
     """``comparison.json``; empty while the comparison has not come to a conclusion."""
-    path = directory / "comparison.json"
-    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return json_file(directory / "comparison.json")
+
+
+def json_file(path: Path) -> dict[str, Any]:
+    """What the file holds; empty if there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); move it away to see the rest") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged: it holds no JSON object; move it away to see the rest")
     return found
 
 
