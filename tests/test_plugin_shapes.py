@@ -340,7 +340,11 @@ def test_a_wrong_reader_moves_no_run_aside(reader: Any, tmp_path: Path) -> None:
     ("kind", "spec", "said"),
     [
         ("verifiers", "tool_cal", "^no verifier called 'tool_cal'; did you mean 'tool_call'\\? There are all_of, "),
-        ("policies", "tabula", "^no policy called 'tabula'; did you mean 'tabular'\\? There are hf, tabular, vllm, or give"),
+        (
+            "policies",
+            "tabula",
+            "^no policy called 'tabula'; did you mean 'tabular'\\? There are hf, tabular, vllm, or give",
+        ),
         ("readers", "tau2bench", "no reader called 'tau2bench'; did you mean 'tau2_bench'\\?"),
         ("readers", "test_pipeline", "did you mean 'test_pipeline:read'\\?"),
         (
