@@ -186,16 +186,14 @@ def test_a_sound_training_and_a_short_one_give_no_warning() -> None:
     "curves",
     [
         {"policy__entropy": [5.0] * 10 + [0.2] * 20},
-        {"groups__sampled": [20.0] * 30, "groups__with_signal": [10.0] * 10 + [0.0] * 20},
+        {"groups__sampled": [20_000.0] * 30, "groups__with_signal": [10_000.0] * 10 + [0.0] * 20},
         {"samples__total": [100.0] * 30, "samples__malformed": [2.0] * 10 + [55.0] * 20},
         {"samples__calls_demonstrated": [50.0] * 30, "samples__messages": [5.0] * 10 + [30.0] * 20},
         {"loss__kl": [0.1] * 10 + [2.1] * 20},
     ],
 )
 def test_whatever_ends_a_training_is_also_a_warning(curves: dict[str, list[float]]) -> None:
-    curves = {"reward__mean": [0.5] * 30, **curves}
-    if "groups__sampled" in curves:
-        curves["groups__with_verdict"] = curves["groups__sampled"]
+    curves = {"reward__mean": [0.5] * 30, "groups__with_verdict": [20_000.0] * 30, **curves}  # so many exclude a gain
     rows = steps(**curves)
     options = {"num_steps": 40, **dataclasses.asdict(GuardRails())}
     assert stopped_by(options, [row.metrics for row in rows])
