@@ -131,7 +131,7 @@ def test_a_look_at_a_damaged_run_ends_with_a_code(
     assert ended.value.code == 1
     assert "damaged" in told and path.name in "".join(told.split())
     with pytest.raises(SystemExit) as ended:
-        cli.main(["watch", str(training)])
+        cli.main(["watch", str(training), "--every-seconds", "0.2"])
     assert ended.value.code == 1, "nobody works on it, so there is nothing to wait for"
 
 
