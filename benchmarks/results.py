@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,26 @@ def verification_table(entry: Mapping[str, Any]) -> str:
             f"{row['verdicts_per_second']:,.4g} | {faster:.2f}{interval} |"
         )
     return "\n".join([*lines, "", f"`{entry['command']}`"])
+
+
+def store_table(entry: Mapping[str, Any]) -> str:
+    """``store.json`` as Markdown."""
+    machine, by_clock, by_processor = entry["machine"], entry["rows_per_second"], entry["rows_per_processor_second"]
+    lines = ["| | rows a second | rows per second of the processor |", "| --- | ---: | ---: |"]
+    lines += [
+        f"| {name} | {statistics.median(found):,.0f} | {statistics.median(by_processor[name]):,.0f} |"
+        for name, found in by_clock.items()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{entry['rows']:,} rows, median of {len(by_clock['written'])}; {machine['processor']}, "
+            f"{machine['cores']} cores, load average {machine['load_average']:.1f}, {entry['date']}.",
+            "",
+            f"`{entry['command']}`",
+        ]
+    )
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -177,9 +198,10 @@ _TABLES = {"bench_verification": verification_table}
 
 
 def main() -> None:
-    paths = sorted((Path(__file__).parent / "results").glob("bench_*.json"))
-    found = {path.stem: json.loads(path.read_text()) for path in paths}
+    folder = Path(__file__).parent / "results"
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("bench_*.json"))}
     tables = {name: [_TABLES.get(name, table)(entry) for entry in entries] for name, entries in found.items()}
+    tables["store"] = [store_table(json.loads((folder / "store.json").read_text()))]
     DOCUMENT.write_text(fill(DOCUMENT.read_text(), {"headline": [headline(found)], **tables}))
     print(f"{DOCUMENT.name}: {sum(map(len, tables.values()))} tables from {', '.join(tables) or 'no result'}")
 

@@ -7,6 +7,7 @@ import torch
 
 from crews import together
 from distributed_work import OPTIONS, lesson, make_examples, make_site, make_weights, share_of, whole_state
+from pivotrl.engine.distributed.checkpoint import read_state
 from pivotrl.engine.distributed.crew import Failed
 from pivotrl.engine.learning import LocalLearner
 from pivotrl.protocols import InputError
@@ -92,3 +93,10 @@ def test_a_checkpoint_holds_no_pickle_and_is_checked(states):
     shard.write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
         learner_of_one().load(folder / "step1")
+
+
+@pytest.mark.parametrize("content", ['{"kind": "shards"}', '{"kind": "shards", "sha256": {}, "state": 3}'])
+def test_a_damaged_state_is_named(content, tmp_path):
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(InputError, match=r"state\.json is damaged"):
+        read_state(tmp_path)

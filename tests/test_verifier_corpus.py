@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import pytest
@@ -101,14 +101,19 @@ KNOWN_WRONG = {
 """What is judged wrongly, and why it stays so. Whoever mends one takes it out."""
 
 
-def test_the_blind_cases_are_judged_rightly_but_for_those_known() -> None:
-    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in BLIND}}
-    wrong: list[str] = []
-    left_open: Counter[str] = Counter()
-    for case in BLIND:
+def outcomes(chosen: Sequence[Case]) -> Iterator[tuple[Case, str]]:
+    """What the verifier of each case says of its probe; the demonstrated action must pass."""
+    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in chosen}}
+    for case in chosen:
         verifier = verifiers[case.verifier]
         assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
-        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+        yield case, judge(case.turn, case.probe.completion(), verifier).outcome
+
+
+def test_the_blind_cases_are_judged_rightly_but_for_those_known() -> None:
+    wrong: list[str] = []
+    left_open: Counter[str] = Counter()
+    for case, outcome in outcomes(BLIND):
         name = case.verifier.partition("(")[0]
         left_open[name] += outcome == "no_verdict"
         if outcome not in ("no_verdict", case.probe.expected):
@@ -125,13 +130,9 @@ THIRD = cases(("third_round.jsonl",))
 
 
 def test_of_the_third_round_no_attack_passes_and_no_honest_variant_fails() -> None:
-    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in THIRD}}
     wrong: list[str] = []
     answered: Counter[str] = Counter()
-    for case in THIRD:
-        verifier = verifiers[case.verifier]
-        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
-        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+    for case, outcome in outcomes(THIRD):
         if outcome not in ("no_verdict", case.probe.expected):
             wrong.append(f"{case.name} {case.probe.kind}")
         if case.probe.kind.startswith("said_well/"):
@@ -150,13 +151,9 @@ SECOND_KNOWN_WRONG = {
 
 
 def test_the_second_blind_round_is_judged_rightly_but_for_what_is_known() -> None:
-    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in SECOND_BLIND}}
     wrong: list[str] = []
     left_open: Counter[str] = Counter()
-    for case in SECOND_BLIND:
-        verifier = verifiers[case.verifier]
-        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
-        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+    for case, outcome in outcomes(SECOND_BLIND):
         if outcome == "no_verdict":
             left_open[case.probe.area] += 1
         elif outcome != case.probe.expected:
@@ -171,17 +168,13 @@ THIRD_BLIND = cases(("blind_round_3.jsonl",))
 THIRD_KNOWN_WRONG = {
     "blind_round_3.jsonl:177 call/rule_normalised": "a full stop counts: the row is mistaken",
 }
-NEEDS_BABEL = importlib.util.find_spec("babel") is not None
+HAS_BABEL = importlib.util.find_spec("babel") is not None
 
 
 def test_the_third_blind_round_is_judged_rightly_but_for_what_is_known() -> None:
-    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in THIRD_BLIND}}
     wrong: list[str] = []
     left_open: Counter[str] = Counter()
-    for case in THIRD_BLIND:
-        verifier = verifiers[case.verifier]
-        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
-        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+    for case, outcome in outcomes(THIRD_BLIND):
         if outcome == "no_verdict":
             left_open[f"{case.probe.area} {case.probe.expected}"] += 1
         elif outcome != case.probe.expected:
@@ -189,7 +182,7 @@ def test_the_third_blind_round_is_judged_rightly_but_for_what_is_known() -> None
     print(f"no verdict: {dict(left_open)}")
     assert sorted(wrong) == sorted(THIRD_KNOWN_WRONG)
     assert set(left_open) <= {"message fail", "message pass", "call fail", "call pass", "answer pass"}
-    if NEEDS_BABEL:
+    if HAS_BABEL:
         assert left_open["message pass"] <= 15 and left_open["call pass"] == left_open["answer pass"] == 0
 
 
@@ -198,13 +191,9 @@ HAS_NUMBERS = all(importlib.util.find_spec(name) for name in ("babel", "text_to_
 
 
 def test_of_the_fourth_blind_round_no_attack_passes_and_no_honest_variant_fails() -> None:
-    verifiers = {spec: load("verifiers", spec) for spec in {case.verifier for case in FOURTH_BLIND}}
     wrong: list[str] = []
     left_open: Counter[str] = Counter()
-    for case in FOURTH_BLIND:
-        verifier = verifiers[case.verifier]
-        assert verifier(case.turn, case.turn.expected_action).outcome == "pass", case.name
-        outcome = judge(case.turn, case.probe.completion(), verifier).outcome
+    for case, outcome in outcomes(FOURTH_BLIND):
         if outcome == "no_verdict":
             left_open[f"{case.probe.area} {case.probe.expected}"] += 1
         elif outcome != case.probe.expected:

@@ -56,13 +56,17 @@ def is_in_shards(folder: Path) -> bool:
 def read_state(folder: Path) -> dict[str, Any]:
     """
     Raises:
-        InputError: a file does not match its hash.
+        InputError: ``state.json`` is damaged, or a file does not match its hash.
     """
-    content = json.loads((folder / "state.json").read_bytes())
-    for name, digest in content["sha256"].items():
+    try:
+        content = json.loads((folder / "state.json").read_bytes())
+        hashes, state = dict(content["sha256"]), dict(content["state"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'state.json'} is damaged ({error!r}); delete {folder} and resume") from error
+    for name, digest in hashes.items():
         if not (folder / name).is_file() or sha256_of_file(folder / name) != digest:
             raise InputError(f"{folder / name} is missing or damaged (hash differs); delete {folder} and resume")
-    return dict(content["state"])
+    return state
 
 
 def read_shards(folder: Path, tensors: Mapping[str, Tensor], group: Any = None) -> None:

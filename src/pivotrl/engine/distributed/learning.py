@@ -83,8 +83,10 @@ class ShardedLearner(LocalLearner):
 
     def export(self, path: Path) -> None:
         self._site.lead("gather", "policy")
-        super().export(path)
-        self._site.lead("release", "policy")  # an adapter may have been folded into them
+        try:
+            super().export(path)
+        finally:
+            self._site.lead("release", "policy")  # an adapter may have been folded into them
 
 
 def _metrics(batch: Batch, options: UpdateOptions, learned: Sequence[Learned]) -> dict[str, float]:

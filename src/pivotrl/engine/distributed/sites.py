@@ -124,13 +124,15 @@ class Site:
         """Samples at the prompts of (prompts, keys)."""
         prompts, keys = share
         self.weights.gather(draw.which)
-        with self._crew.apart():
-            generator, found = self._generators[draw.which], []
-            if prompts:
-                sampling, ends = draw.sampling, draw.stop_ids
-                found = list(generator.generate(prompts, keys, draw.num_samples, sampling, ends, draw.first))
-        if draw.which == "policy" and self.weights.has_adapter:
-            self.weights.release("policy")  # an adapter was folded into them
+        try:
+            with self._crew.apart():
+                generator, found = self._generators[draw.which], []
+                if prompts:
+                    sampling, ends = draw.sampling, draw.stop_ids
+                    found = list(generator.generate(prompts, keys, draw.num_samples, sampling, ends, draw.first))
+        finally:
+            if draw.which == "policy" and self.weights.has_adapter:
+                self.weights.release("policy")  # an adapter was folded into them
         return found
 
     def keep(self, yes: bool, _: Any = None) -> None:

@@ -77,9 +77,7 @@ class Policy(LearningActor):
         max_in_flight: AtLeast1 = 64,
     ) -> None:
         check_arguments(Policy, locals())
-        given = {
-            name: value for name, value in locals().items() if name not in ("self", "__class__", "model", "adapter")
-        }
+        given = {name: value for name, value in locals().items() if name not in _NOT_IN_TEXT}
         self.importance_cap, self.max_in_flight = importance_cap, max_in_flight
         endpoint = Endpoint(
             "server", base_url, key_variable, deadline_seconds, max_tries, max_in_flight, 64 * _MEBIBYTES
