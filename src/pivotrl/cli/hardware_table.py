@@ -47,7 +47,8 @@ def print_hardware(plan: HardwarePlan, price_per_hour: float | None, from_run: b
         f"{plan.cache / GIB:.1f} GiB of keys and values on each; training and sampling take turns in memory",
         "a prompt is computed once for all its samples; every group is trained on; verdicts take no time",
         "sharded: weights, reference and states split evenly over the GPUs (FSDP, ZeRO-3); else each GPU holds all",
-        "pivotrl itself trains on one GPU; more are for the stacks that `pivotrl export` writes for",
+        "pivotrl itself, started by torchrun, splits states and reference, but gathers the whole weights and gradients "
+        "to compute; the sharded rows hold for the stacks that `pivotrl export` writes for",
         _assumptions(options),
     ]
     for line in lines:
