@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import pkgutil
 import pydoc
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +151,26 @@ def test_python_examples_compile() -> None:
 def test_the_tables_of_results_are_those_of_the_committed_data() -> None:
     command = [sys.executable, str(ROOT / "recipes" / "results_table.py"), "--check"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_numbers_of_the_benchmarks_are_those_of_the_committed_data(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
+    page = tmp_path / "docs" / "performance.md"
+    page.parent.mkdir()
+    shutil.copy(ROOT / "docs" / "performance.md", page)
+    subprocess.run([sys.executable, "benchmarks/results.py"], cwd=tmp_path, check=True, capture_output=True)
+    assert page.read_text() == (ROOT / "docs" / "performance.md").read_text()
+
+    found = json.loads((ROOT / "benchmarks" / "results" / "viewer.json").read_text())
+    made, later = found["making"], found["later_searches"]
+    find, shown = later["find_ms"], later["shown_ms"]
+    told = (
+        f"takes {made['seconds']:.0f} s of one core and at most {made['peak_megabytes']:.0f} MB of memory, and its "
+        f"page has {made['page_megabytes']:.1f} MB. On an idle machine of two cores, that page showed its first strips "
+        f"after {found['open_ms']['median']:.0f} ms; a search of all contents took {find['median']:.0f} ms in the "
+        f"median and {find['maximum']:.0f} ms at most, with drawing {shown['maximum']:.0f} ms at most"
+    )
+    assert told in " ".join((ROOT / "docs" / "viewing.md").read_text().split())
 
 
 def test_the_version_is_said_once() -> None:
