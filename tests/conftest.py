@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 
 import pytest
 
@@ -13,6 +14,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read when numpy and torch are loaded
     os.environ.setdefault(name, "1")
+# Read once in a process, when any test first imports Trackio, be it through another package.
+os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="pivotrl_trackio_")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
