@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pivotrl.protocols import InputError
-from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup, json_of
+from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup
 
 _SINGLE = (
     *("simple_python", "simple_java", "simple_javascript", "multiple", "parallel", "parallel_multiple", "irrelevance"),
@@ -53,6 +53,8 @@ class Harness:
         ),
     )
     max_batch: ClassVar[int] = 25
+    reader: ClassVar[str] = "bfcl_results"
+    logs: ClassVar[str] = "*/result/player/**/*_result.json"
 
     def __post_init__(self) -> None:
         given = self.categories
@@ -109,7 +111,9 @@ class Harness:
                 return {"content": "None of these functions fits."}
             if category in _MULTI:
                 return _of_several_turns(asked, truths[asked.task])
-            return {"tool_calls": [_call(call) for call in truths[asked.task]]}
+            shown = [tool["function"] for tool in asked.tools]
+            needed = {function["name"]: function["parameters"].get("required", ()) for function in shown}
+            return {"tool_calls": [_call(call, needed) for call in truths[asked.task]]}
 
         return answer
 
@@ -167,15 +171,20 @@ def _flat(value: Any) -> list[float]:
     return [value] if isinstance(value, int | float) else []
 
 
-def _call(truth: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+def _call(truth: Mapping[str, Mapping[str, Any]], needed: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
     """Function -> parameter -> accepted values, as a call with the first of each."""
     ((name, accepted),) = truth.items()
-    return {"name": name.replace(".", "_"), "arguments": _chosen(accepted)}
+    name = name.replace(".", "_")
+    return {"name": name, "arguments": _chosen(accepted, needed.get(name, ()))}
 
 
-def _chosen(accepted: Mapping[str, Any]) -> dict[str, Any]:
+def _chosen(accepted: Mapping[str, Any], needed: Sequence[str] = ()) -> dict[str, Any]:
     """An empty string among the values means that the parameter may be left out."""
-    return {name: _plain(values[0]) for name, values in accepted.items() if "" not in values}
+    return {
+        name: _plain(next((value for value in values if value != ""), ""))
+        for name, values in accepted.items()
+        if "" not in values or name in needed
+    }
 
 
 def _plain(value: Any) -> Any:

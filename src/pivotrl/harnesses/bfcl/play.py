@@ -26,33 +26,33 @@ PLAYER = "player"
 """The model's name in the package's table and folders."""
 
 
-def _empty_class(name):  # type: ignore[no-untyped-def]
+def _empty_class(name):
     if name.startswith("__"):
         raise AttributeError(name)
     return _Empty(name, (Exception,), {})
 
 
 class _Empty(type):
-    def __getattr__(cls, name):  # type: ignore[no-untyped-def]
+    def __getattr__(cls, name):
         return _empty_class(name)
 
 
 class _Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Stands in for SDKs that are not installed: every name in them is an empty class."""
 
-    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, name, path=None, target=None):
         return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.split(".")[0] in _SDKS else None
 
-    def create_module(self, spec):  # type: ignore[no-untyped-def]
+    def create_module(self, spec):
         module = types.ModuleType(spec.name)
-        module.__getattr__ = _empty_class  # type: ignore[method-assign]
+        module.__getattr__ = _empty_class
         return module
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]
+    def exec_module(self, module):
         pass
 
 
-def main(asked):  # type: ignore[no-untyped-def]
+def main(asked):
     sys.meta_path.append(_Absent())  # last: what is installed comes first
     from bfcl_eval._llm_response_generation import main as generate
     from bfcl_eval.constants.eval_config import PROJECT_ROOT, TEST_IDS_TO_GENERATE_PATH
@@ -96,26 +96,26 @@ def main(asked):  # type: ignore[no-untyped-def]
         eval_runner.main([PLAYER], [category], f"{number}/result", f"{number}/score", partial_eval=True)
 
 
-def _handler(asked):  # type: ignore[no-untyped-def]
+def _handler(asked):
     from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
     from bfcl_eval.model_handler.api_inference.openai_completion import OpenAICompletionsHandler
 
     forbidden = {*dir(builtins), *vars(multi_turn_utils)}
 
-    class Handler(OpenAICompletionsHandler):  # type: ignore[misc]
+    class Handler(OpenAICompletionsHandler):
         """The package's handler, which cannot be given a seed or a limit of tokens."""
 
-        def inference(self, test_entry, include_input_log, exclude_state_log):  # type: ignore[no-untyped-def]
+        def inference(self, test_entry, include_input_log, exclude_state_log):
             self.task = test_entry["id"]
             return super().inference(test_entry, include_input_log, exclude_state_log)
 
-        def generate_with_backoff(self, **request):  # type: ignore[no-untyped-def]
+        def generate_with_backoff(self, **request):
             request.pop("store", None)  # a field of one vendor
             if asked["names_tasks"]:
                 request["user"] = self.task
             return super().generate_with_backoff(**request, **asked["sampling"])
 
-        def decode_execute(self, result, has_tool_call_tag):  # type: ignore[no-untyped-def]
+        def decode_execute(self, result, has_tool_call_tag):
             for call in result if isinstance(result, list) else ():
                 for name, arguments in call.items():
                     words = [name, *json.loads(arguments)]
@@ -127,5 +127,5 @@ def _handler(asked):  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("BFCL_PROJECT_ROOT", os.getcwd())
+    os.environ.setdefault("BFCL_PROJECT_ROOT", str(Path.cwd()))
     main(json.loads(sys.argv[1]))

