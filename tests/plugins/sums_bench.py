@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -56,7 +56,7 @@ class Harness:
     """
 
     num_tasks: int = 4
-    faults: Mapping[str, Any] | None = None
+    faults: Mapping[str, Any] | None = field(default=None, repr=False)
     needs: str | None = None
 
     package: ClassVar[str] = "pydantic"
