@@ -82,6 +82,8 @@ class Player:
     key: str = field(default="none", repr=False)
     is_gold: bool = False
     """Whether it is the scripted player that gives the gold answers."""
+    can_force_calls: bool = True
+    """Whether it takes ``tool_choice="required"``, as many servers do; our own endpoint does not."""
 
 
 @dataclass(frozen=True)

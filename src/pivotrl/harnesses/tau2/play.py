@@ -1,12 +1,14 @@
-"""The `tau2` command with one change: its results hold the policy and the tools as the agent saw them.
+"""The `tau2` command with two changes, run by the interpreter of the harness.
 
-The command leaves the tools out, and for an agent that plays alone it notes the policy for agents that talk.
-
-Run by the interpreter of the harness.
+- Its results hold the policy and the tools as the agent saw them. The command leaves the tools out, and for an agent
+  that plays alone it notes the policy for agents that talk.
+- PIVOTRL_TOOL_CHOICE=auto asks an endpoint that cannot force calls; the command asks with ``required`` in solo mode.
 """
 
+import os
 import sys
 
+import tau2.agent.llm_agent
 import tau2.run
 from tau2.cli import main
 from tau2.environment.tool import as_tool
@@ -29,6 +31,13 @@ def _info(domain_name, include_tool_info=False):
     return info
 
 
+_generate = tau2.agent.llm_agent.generate
+
+
+def _unforced(*arguments, **options):
+    return _generate(*arguments, **{**options, "tool_choice": "auto"})
+
+
 def done() -> str:
     """Call this function when you are done with the task."""
     return ""
@@ -36,4 +45,6 @@ def done() -> str:
 
 if __name__ == "__main__":
     tau2.run.get_environment_info = _info
+    if os.environ.get("PIVOTRL_TOOL_CHOICE") == "auto":
+        tau2.agent.llm_agent.generate = _unforced
     main()
