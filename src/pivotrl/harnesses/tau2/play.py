@@ -3,6 +3,7 @@
 - Its results hold the policy and the tools as the agent saw them. The command leaves the tools out, and for an agent
   that plays alone it notes the policy for agents that talk.
 - PIVOTRL_TOOL_CHOICE=auto asks an endpoint that cannot force calls; the command asks with ``required`` in solo mode.
+  Words instead of a call then end the episode as an error of the agent, where the command would crash.
 """
 
 import os
@@ -34,8 +35,28 @@ def _info(domain_name, include_tool_info=False):
 _generate = tau2.agent.llm_agent.generate
 
 
+_act = tau2.agent.llm_agent.LLMSoloAgent.generate_next_message
+
+
+class _Spoke(Exception):
+    def __init__(self, message):
+        self.message = message
+
+
 def _unforced(*arguments, **options):
-    return _generate(*arguments, **{**options, "tool_choice": "auto"})
+    message = _generate(*arguments, **{**options, "tool_choice": "auto"})
+    if not message.is_tool_call():
+        message.content = message.content or "(nothing)"  # an empty message would be refused
+        raise _Spoke(message)
+    return message
+
+
+def _may_speak(agent, message, state):
+    try:
+        return _act(agent, message, state)
+    except _Spoke as spoke:
+        state.messages.append(spoke.message)
+        return spoke.message, state
 
 
 def done() -> str:
@@ -45,6 +66,7 @@ def done() -> str:
 
 if __name__ == "__main__":
     tau2.run.get_environment_info = _info
-    if os.environ.get("PIVOTRL_TOOL_CHOICE") == "auto":
+    if os.environ.get("PIVOTRL_TOOL_CHOICE") == "auto":  # set in solo mode alone
         tau2.agent.llm_agent.generate = _unforced
+        tau2.agent.llm_agent.LLMSoloAgent.generate_next_message = _may_speak
     main()
