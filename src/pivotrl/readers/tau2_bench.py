@@ -116,7 +116,7 @@ def _trajectory(simulation: dict[str, Any], around: Surroundings) -> Trajectory:
         spoken = " (a spoken run in ticks)" if simulation.get("ticks") else ""
         raise ValueError(f"there are no messages{spoken}")
     task, domain = identifier(simulation, "task_id") or "", around.domain
-    reading = _Reading()
+    reading = _Reading(greets=not around.is_solo)
     policy = optional(simulation, "policy", str) or around.policy
     whole = around.system or around.solo_system(task)
     if system := whole or policy:
@@ -163,7 +163,8 @@ def _trajectory(simulation: dict[str, Any], around: Surroundings) -> Trajectory:
 class _Reading:
     """The agent's view of an episode so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, greets: bool) -> None:
+        self.greets = greets
         self.messages: list[Message] = []
         self.losses: list[Loss] = []
         self.excluded: dict[int, str] = {}
@@ -215,7 +216,7 @@ class _Reading:
             return "user_requested_call"
         if item.get("context_truncation"):
             return "context_differs"
-        if not calls and all(message.role == "system" for message in self.messages):
+        if self.greets and not calls and all(message.role == "system" for message in self.messages):
             return "synthetic"  # the benchmark greets in the agent's name
         return "truncated" if ending == "length" else None
 
