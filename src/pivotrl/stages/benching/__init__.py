@@ -222,6 +222,11 @@ class _Known:
         last = self._last.get(f"{task}~{trial}")
         return 0 if last is None else last.attempt + 1
 
+    def lacks(self, task: str, trial: int, folder: str) -> bool:
+        """Whether a verdict in a folder is not noted: of a new trial, or of a later try of one without a verdict."""
+        last = self._last.get(f"{task}~{trial}")
+        return last is None or (last.reward is None and folder > last.folder)
+
     def add(self, results: Sequence[TrialResult]) -> None:
         self._file.append(results)
         for result in results:
@@ -266,13 +271,14 @@ def _recover(harness: Harness, folder: Path, known: _Known) -> None:
         new = [
             outcome
             for outcome in harness.outcomes(batch)
-            if outcome.reward is not None and known.attempt(outcome.task, batch.trial) == 0
+            if outcome.reward is not None and known.lacks(outcome.task, batch.trial, path.parent.name)
         ]
         known.add(
             [
                 TrialResult(
                     task_id=outcome.task,
                     trial=batch.trial,
+                    attempt=known.attempt(outcome.task, batch.trial),
                     reward=outcome.reward,
                     reason=outcome.reason,
                     num_turns=outcome.num_turns,
