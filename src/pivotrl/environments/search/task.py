@@ -13,7 +13,7 @@ from pivotrl.judging.answers.accepted import judge_answer
 from pivotrl.protocols import Observation
 from pivotrl.reading.formats.search_tasks import Page, Question
 from pivotrl.records import Action, Message, Tool, ToolCall
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 if TYPE_CHECKING:
     from pivotrl.environments.search.corpora import Corpus

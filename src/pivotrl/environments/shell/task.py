@@ -13,8 +13,8 @@ from typing import Any
 from pivotrl.protocols import NotRestorable, Observation
 from pivotrl.reading.formats.shell_tasks import Task
 from pivotrl.records import Action, Message, Tool, ToolCall
+from pivotrl.records.strict_json import parse_arguments
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, Session
-from pivotrl.strict_json import parse_arguments
 from pivotrl.text.styles import bash
 
 BASH = Tool(

@@ -15,7 +15,7 @@ from typing import Any
 from pivotrl.environments.shell.task import ShellTask
 from pivotrl.protocols import Observation
 from pivotrl.records import Action, Message, ToolCall
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 _MOST = 10_000
 """Characters of a screen."""
