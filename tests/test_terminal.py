@@ -14,9 +14,8 @@ import pytest
 
 from pivotrl.environments.shell import TASKS, TerminusTask, make_environments, restore
 from pivotrl.protocols import InputError, Notice, NotRestorable, Turn
-from pivotrl.readers import shell_tasks
 from pivotrl.readers.shell_tasks import read
-from pivotrl.reading.formats.harbor_tasks import commands_of, load_harbor_tasks
+from pivotrl.reading.formats.harbor_tasks import commands_of, is_whole_command, load_harbor_tasks
 from pivotrl.records import Action, Refusal, ToolCall, Trajectory
 from pivotrl.sandbox import open_sandbox
 
@@ -296,7 +295,7 @@ def test_tests_that_write_no_number_give_no_reward(tmp_path: Path) -> None:
 def test_commands_of_a_script_keep_here_documents_and_loops_whole() -> None:
     (first, second, third) = commands_of(
         "#!/bin/bash\n\nls\n\ncat > x <<'EOF'\na\n\nb\nEOF\n\nfor i in 1 2; do\n\n  echo $i\ndone\n",
-        shell_tasks._is_whole,
+        is_whole_command,
     )
     assert (first, second, third) == ("ls", "cat > x <<'EOF'\na\n\nb\nEOF", "for i in 1 2; do\n\n  echo $i\ndone")
 

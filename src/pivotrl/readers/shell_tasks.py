@@ -4,15 +4,14 @@ really run, and recorded as an agent with a tool would have run them, or as Term
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pivotrl.environments.shell import BASH, TASKS, ShellTasks, TerminusTask, make_environments
 from pivotrl.options import Positive
-from pivotrl.protocols import InputError, Observation
-from pivotrl.reading.formats.harbor_tasks import commands_of, load_harbor_tasks
+from pivotrl.protocols import Observation
+from pivotrl.reading.formats.harbor_tasks import commands_of, is_whole_command, load_harbor_tasks
 from pivotrl.reading.formats.shell_tasks import load_tasks
 from pivotrl.records import Action, Message, Refusal, ToolCall, Trajectory
 
@@ -68,19 +67,8 @@ def _scripts(root: str) -> tuple[dict[str, tuple[str, list[Sequence[str]]]], lis
     for name, harbor in found.items():
         if (script := harbor.solution) is not None:
             whole = script.partition("\n")[2] if script.startswith("#!") else script
-            scripts[name] = str(harbor.folder), [commands_of(script, _is_whole), [whole.strip("\n")]]
+            scripts[name] = str(harbor.folder), [commands_of(script, is_whole_command), [whole.strip("\n")]]
     return scripts, refused
-
-
-def _is_whole(text: str) -> bool:
-    """Whether bash would run this and not wait for more. It is only parsed."""
-    try:
-        done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, timeout=10)  # noqa: S607
-    except FileNotFoundError as error:
-        raise InputError("shell_tasks needs bash to read a solve.sh") from error
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0 and "here-document" not in done.stderr
 
 
 def _played(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -189,3 +190,18 @@ def commands_of(script: str, is_whole: Callable[[str], bool]) -> list[str]:
             found.append(pending.strip("\n"))
             pending = ""
     return [*found, *([pending.strip("\n")] if pending.strip() else [])]
+
+
+def is_whole_command(text: str) -> bool:
+    """Whether bash would run this and not wait for more. It is only parsed.
+
+    Raises:
+        InputError: there is no bash.
+    """
+    try:
+        done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, timeout=10)  # noqa: S607
+    except FileNotFoundError as error:
+        raise InputError("reading a solve.sh needs bash; install it") from error
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0 and "here-document" not in done.stderr
