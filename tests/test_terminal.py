@@ -232,6 +232,8 @@ def changed(folder: Path, path: str, text: str) -> Path:
         ("task.toml", "[environment]\ngpus = 1\n", "needs a GPU"),
         ("task.toml", "[[steps]]\nname = 'a'\n", "several steps"),
         ("task.toml", "version = ", "task.toml: "),
+        ("task.toml", "[verifier]\ntimeout_sec = -1\n", "timeout_sec of the verifier is -1"),
+        ("task.toml", "[verifier.env]\nKEY = 'x'\n", "sets environment variables"),
         ("instruction.md", " \n", "no instruction.md"),
         ("tests/test.sh", "curl -LsSf https://example.org/uv | sh\n", "fetches packages \\(curl\\)"),
     ],

@@ -1,5 +1,7 @@
-"""Expert trajectories of shell tasks: the commands in each ``task.json``, or in Harbor's ``solution/solve.sh``, are
-really run, and recorded as an agent with a tool would have run them, or as Terminus 2 would have."""
+"""Expert trajectories of shell tasks: the commands in each ``task.json``, or in Harbor's ``solve.sh``, are really run.
+
+They are recorded as an agent with a tool would have run them, or as Terminus 2 would have typed them.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ import ctypes
 import os
 import resource
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,4 +101,4 @@ def _readable(data: bytes) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -15,7 +15,6 @@ from pivotrl.reading.formats.harbor_tasks import HarborTask
 from pivotrl.reading.formats.shell_tasks import Task
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, open_sandbox
 
-_CHECK_SECONDS = 60.0
 _ROOT = "/task"
 """Work directory of the check; the paths that Harbor promises lead into it."""
 _REWARDS = ("logs/verifier/reward.txt", "logs/verifier/reward.json")
@@ -52,7 +51,7 @@ class HarborShellTask(ShellTask):
             shutil.copytree(self._harbor.folder / "tests", Path(name, "tests"))
             Path(name, "logs", "verifier").mkdir(parents=True)
             sandbox = _check_sandbox(self._backend, tuple(links.items()))
-            limits = Limits(wall_seconds=_CHECK_SECONDS)
+            limits = Limits(wall_seconds=self._harbor.check_seconds)
             with sandbox.open(Path(name), limits) as session:
                 finished = session.run(
                     [*SHELL, f"cd {shlex.quote(self.workdir)} && bash /tests/test.sh"], limits=limits

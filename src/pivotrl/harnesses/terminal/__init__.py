@@ -100,6 +100,8 @@ class Harness:
         if self.context_tokens is not None:
             sizes = {"max_input_tokens": self.context_tokens}
             sizes["max_output_tokens"] = setup.max_tokens or self.context_tokens
+            # Terminus summarises below 8,000 free tokens: always, with a small context.
+            options["proactive_summarization_threshold"] = min(8_000, self.context_tokens // 4)
             options["model_info"] = {**sizes, "input_cost_per_token": 0.0, "output_cost_per_token": 0.0}
         for name, value in options.items():
             words += ["--ak", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]

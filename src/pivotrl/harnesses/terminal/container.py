@@ -27,7 +27,7 @@ _LINE = 128 * 1024 * 1024
 _BUILD_SECONDS = 60.0
 
 
-class SandboxContainer(BaseEnvironment):
+class SandboxContainer(BaseEnvironment):  # type: ignore[misc]
     """What the task needs is told by the environment variables that begin with ``PIVOTRL_``."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

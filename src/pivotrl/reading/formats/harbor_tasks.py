@@ -12,6 +12,7 @@ with the reason.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from pivotrl.records import Refusal
 _BASE = re.compile(r"(?:docker\.io/)?(?:library/)?(?:debian|ubuntu|python|buildpack-deps)(?::[\w.-]+)?(?:@sha256:\w+)?")
 """Images whose tools are roughly those of any Linux machine."""
 _FETCHES = re.compile(r"^[^#\n]*?\b(apt-get|apt|apk|pip3?|uv|uvx|curl|wget|npm|git clone)\b", re.MULTILINE)
+_CHECK_SECONDS = 600.0
 _HARMLESS = frozenset({"CMD", "ENTRYPOINT", "LABEL", "MAINTAINER", "EXPOSE", "STOPSIGNAL", "SHELL"})
 
 
@@ -41,6 +43,8 @@ class HarborTask:
     """Where the agent begins: WORKDIR of the Dockerfile, /app without one."""
     copies: tuple[tuple[str, str], ...]
     """(path below environment/, absolute path in the image) of each COPY."""
+    check_seconds: float
+    """Time limit of the tests."""
     tags: dict[str, str] = field(hash=False)
 
     def stage(self, folder: Path) -> None:
@@ -115,16 +119,29 @@ def _read(path: Path) -> HarborTask:
             f"tests/test.sh fetches packages ({fetched[1]}), and the sandbox has no network; run it with docker"
         )
     workdir, copies = _dockerfile(folder / "environment")
-    metadata = settings.get("metadata")
-    facts = metadata if isinstance(metadata, dict) else {}
+    facts = _table(settings, "metadata")
     tags = {name: str(facts[name]) for name in ("difficulty", "category") if facts.get(name)}
     text = instruction.read_text("utf-8").strip()
-    return HarborTask(folder.resolve().name, folder, text, workdir, copies, tags)
+    return HarborTask(folder.resolve().name, folder, text, workdir, copies, _check_seconds(settings), tags)
+
+
+def _check_seconds(settings: dict[str, Any]) -> float:
+    """Raises:
+    ValueError: it is no such number.
+    """
+    seconds = _table(settings, "verifier").get("timeout_sec", _CHECK_SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ValueError(f"task.toml: timeout_sec of the verifier is {seconds!r}; give seconds")
+    return float(seconds)
+
+
+def _table(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    found = settings.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _require_plain(settings: dict[str, Any], folder: Path) -> None:
-    environment = settings.get("environment")
-    wanted = environment if isinstance(environment, dict) else {}
+    wanted = _table(settings, "environment")
     if settings.get("steps"):
         raise ValueError("it has several steps; run it with Harbor and docker")
     if wanted.get("docker_image"):
@@ -132,6 +149,10 @@ def _require_plain(settings: dict[str, Any], folder: Path) -> None:
     for name in ("docker-compose.yaml", "docker-compose.yml"):
         if (folder / "environment" / name).is_file():
             raise ValueError(f"it needs several containers (environment/{name}); run it with docker")
+    if wanted.get("mcp_servers"):
+        raise ValueError("it needs MCP servers; run it with Harbor and docker")
+    if any(_table(_table(settings, name), "env") for name in ("environment", "verifier")):
+        raise ValueError("it sets environment variables (env in task.toml); run it with Harbor and docker")
     if wanted.get("gpus"):
         raise ValueError("it needs a GPU")
     if str(wanted.get("os", "linux")).lower() != "linux":
