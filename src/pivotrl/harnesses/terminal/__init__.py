@@ -22,6 +22,7 @@ from pivotrl.options import AtLeast1
 from pivotrl.protocols import InputError, Notice
 from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup, json_of
 from pivotrl.reading.formats.harbor_tasks import HarborTask, commands_of, is_whole_command, load_harbor_tasks
+from pivotrl.records import Refusal
 from pivotrl.sandbox.container import require_container
 
 _BUILT_IN = Path(__file__).parents[2] / "environments" / "shell" / "tasks"
@@ -64,26 +65,36 @@ class Harness:
             )
 
     def tasks(self, home: Home) -> list[str]:
-        return list(self._tasks())
-
-    def _tasks(self) -> dict[str, HarborTask | Path]:
-        root = Path(self.root) if self.root else _BUILT_IN
-        if self.backend == "docker":
-            found = sorted(root.glob("*/task.toml"))
-            if not found:
-                raise InputError(f"{root} holds no folder with a task.toml; give the folder above those of the tasks")
-            return {path.parent.name: path.parent for path in found}
-        tasks, refused = load_harbor_tasks(root)
-        first = f"{refused[0].place}: {refused[0].reason}" if refused else ""
-        if not tasks:
-            raise InputError(f"no task below {root} can be played without docker: {first}")
+        found, refused = self._tasks()
         if refused:
-            text = f"{len(refused)} tasks below {root} need docker and are left out; the first: {first}"
+            first = f"{refused[0].place}: {refused[0].reason}"
+            text = f"{len(refused)} tasks below {self._root} need docker and are left out; the first: {first}"
             warnings.warn(Notice(text), stacklevel=2)
-        return dict(tasks)
+        return list(found)
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.root) if self.root else _BUILT_IN
+
+    def _tasks(self) -> tuple[Mapping[str, HarborTask | Path], Sequence[Refusal]]:
+        """(tasks by name, those that need docker)
+
+        Raises:
+            InputError: there is nothing to play.
+        """
+        if self.backend == "docker":
+            paths = sorted(self._root.glob("*/task.toml"))
+            if not paths:
+                raise InputError(f"{self._root} holds no folder with a task.toml; give the folder above the tasks")
+            return {path.parent.name: path.parent for path in paths}, []
+        found, refused = load_harbor_tasks(self._root)
+        if not found:
+            first = f"{refused[0].place}: {refused[0].reason}"
+            raise InputError(f"no task below {self._root} can be played without docker: {first}")
+        return found, refused
 
     def command(self, home: Home, batch: Batch) -> Command:
-        task, setup = self._tasks()[batch.tasks[0]], batch.setup
+        task, setup = self._tasks()[0][batch.tasks[0]], batch.setup
         folder = task.folder if isinstance(task, HarborTask) else task
         words = [str(home.python), "-m", "harbor.cli.main", "run", "--path", str(folder.resolve()), "--quiet", "--yes"]
         words += ["--jobs-dir", str(batch.folder), "--job-name", _JOB, "--n-concurrent", "1", "--n-attempts", "1"]
@@ -127,7 +138,7 @@ class Harness:
                 yield _outcome(batch.tasks[0], result, path.parent)
 
     def gold(self, home: Home) -> Gold:
-        tasks = self._tasks()
+        tasks, _ = self._tasks()
 
         def answer(asked: Asked) -> Mapping[str, Any]:
             task = tasks[asked.task]

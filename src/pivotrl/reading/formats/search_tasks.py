@@ -83,7 +83,7 @@ def load_questions(path: Path, pages: tuple[Page, ...]) -> tuple[Question, ...]:
 
 def _rows(path: Path, kind: type[R]) -> tuple[R, ...]:
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); a search folder holds corpus.jsonl and questions.jsonl"
