@@ -1,3 +1,3 @@
 #!/bin/bash
 
-(cd dist && sha256sum * > /tmp/sums && mv /tmp/sums SHA256SUMS && sha256sum -c SHA256SUMS)
+(cd release && sha256sum * > /tmp/sums && mv /tmp/sums SHA256SUMS && sha256sum -c SHA256SUMS)
