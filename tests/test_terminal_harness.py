@@ -227,6 +227,17 @@ def test_half_a_result_is_none(tmp_path: Path) -> None:
     assert not list(Harness().outcomes(batch(folder)))
 
 
+def test_a_job_of_harbor_is_read_as_its_trials_and_nothing_else(tmp_path: Path) -> None:
+    job, sample = tmp_path / "job", Path(__file__).parent / "data" / "formats" / "terminus"
+    for name in ("raw", "failed"):
+        shutil.copytree(sample / f"hello-file__{name}", job / f"hello-file__{name}")
+    for name in ("config.json", "lock.json", "job.log", "result.json"):
+        (job / name).write_text("{}")
+    read = list(auto.read(tmp_path))
+    assert all(isinstance(one, Trajectory) for one in read)
+    assert sorted(one.reward for one in read if isinstance(one, Trajectory) and one.reward is not None) == [0.0, 1.0]
+
+
 def test_too_old_a_python_is_refused_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Newer(Harness):
         least_python = (3, 99)
