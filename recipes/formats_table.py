@@ -27,6 +27,7 @@ PLAYED = {
     "bfcl": ("base", "the ground truth of the installed package is played"),
     "plancraft": ("train", "the oracle plays the tasks of the installed package"),
     "textworld": ("0-119", "four kinds of players play the generated games of these seeds"),
+    "search": ("0-119", "experts search the corpus and answer the questions of these numbers"),
     "shell_tasks": ("tests/data/shell_tasks", "the commands run in the sandbox"),
     "tau2_solo": ("train", "the ground truth of the installed package is played"),
 }

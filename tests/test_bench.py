@@ -26,8 +26,10 @@ from pivotrl.report.benches import BenchPlayer, benches_of
 from pivotrl.report.page import write_report
 from pivotrl.report.summary import read_manifests
 from pivotrl.runs.files import RunFiles
+from pivotrl.serving.options import EngineOptions
 from pivotrl.stages.benching import BenchOptions, bench_stage
 from pivotrl.stages.benching.endpoints import (
+    contestant_of_run,
     gold_contestant,
     outside_contestant,
     outside_player,
@@ -240,6 +242,11 @@ def test_two_players_stand_in_one_report_with_their_difference(tmp_path: Path) -
     assert 'id="benches"' in page and ">gold<" in page and ">before<" in page and "NOT COMPLETE" not in page
     told = json.loads((tmp_path / "report.json").read_bytes())["benches"][0]
     assert [player["name"] for player in told["players"]] == ["before", "gold"]
+
+
+def test_a_training_with_the_name_of_a_player_cannot_play(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'gold' cannot play: it has the name of another player"):
+        contestant_of_run(tmp_path, "after", "gold", None, EngineOptions())
 
 
 def test_the_logs_of_a_bench_are_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,9 @@ def test_every_part_of_a_recipe_runs_with_a_tiny_random_model(name: str, tmp_pat
     assert subprocess.run(command, cwd=tmp_path).returncode == 0
     page = (tmp_path / "run" / "report.html").read_text()
     assert "imitation" in page and ("end_to_end" in page) == (name != "swe")
+    (bench,) = json.loads((tmp_path / "run" / "report.json").read_bytes())["benches"]
+    trained = {"imitation"} if name == "swe" else {"imitation", "end_to_end"}
+    assert {player["name"] for player in bench["players"]} == {"before", "after"} | trained
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.jsonl")}
     assert subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.jsonl")}, "bought again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,13 @@ def test_no_pickle_no_shell_no_remote_code(path: Path) -> None:
     text = path.read_text()
     assert not {"pickle", "dill", "shelve"} & {module.split(".")[0] for module in house.imports(path)}
     for forbidden in ("shell=True", "trust_remote_code=True", "torch.load(", "os.system", "eval(", "exec("):
-        assert forbidden not in text.replace(".eval()", "").replace("literal_eval(", "")
+        harmless = (
+            ".eval()",
+            "literal_eval(",
+            "create_subprocess_exec(",
+            "async def exec(",
+        )  # Harbor's name of a method
+        assert forbidden not in functools.reduce(lambda shorter, name: shorter.replace(name, ""), harmless, text)
 
 
 def test_importing_the_package_and_the_stages_loads_no_torch() -> None:

@@ -14,7 +14,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -299,14 +299,28 @@ def test_a_user_without_control_groups_is_refused_when_one_is_required() -> None
 def test_a_sandbox_below_the_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     full = bwrap_backend.arguments
 
-    def without_filter(work_dir: str) -> list[str]:
-        words = full(work_dir)
+    def without_filter(work_dir: str, links: Mapping[str, str]) -> list[str]:
+        words = full(work_dir, links)
         at = words.index("--seccomp")
         return words[:at] + words[at + 2 :]
 
     monkeypatch.setattr(bwrap_backend, "arguments", without_filter)
     with pytest.raises(InputError, match="Seccomp:2"):
         open_sandbox()
+
+
+@needs_bwrap
+def test_further_paths_lead_into_the_work_directory_and_nowhere_else() -> None:
+    with open_sandbox(work_dir="/task", links={"/tests": "/task/tests", "/srv/app": "/task/app"}).open() as session:
+        finished = session.run(
+            ["/bin/sh", "-c", "mkdir app tests; echo 1 > /srv/app/x; cat app/x; ls /tests; touch /srv/y"]
+        )
+    assert finished.stdout == b"1\n" and b"Read-only" in finished.stderr
+    for path in ("/etc/x", "/usr", "/proc/1", "relative", "/a/../etc"):
+        with pytest.raises(InputError, match="outside the system's own directories"):
+            open_sandbox(links={path: "/work"})
+    with pytest.raises(InputError, match="cannot have /tests; take bwrap"):
+        open_sandbox("docker", links={"/tests": "/work"})
 
 
 # --- the filter ---------------------------------------------------------------------------------------------------

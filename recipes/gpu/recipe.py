@@ -15,7 +15,7 @@ SIZES = {
         "training": "--turns-per-trajectory 4 --warmup-steps 5 --clip-high 0.28 --checkpoint-every 10",
         "method of episodes": "episodes(tasks_per_step=16)",
         "measuring": "--heldout-turns 400 --eval-temperatures 0 1 --episodes-per-task 4",
-        "benchmark": "--trials 4",
+        "benchmark": "--trials 4 --temperature 0.7",
     },
     "try": {
         "turns": "--max-turns 4 --num-samples 2",
@@ -26,7 +26,7 @@ SIZES = {
         "method of episodes": "episodes(tasks_per_step=1)",
         "checking": "--check-turns 4",
         "measuring": "--heldout-turns 2",
-        "benchmark": "--tasks 2",
+        "benchmark": "--tasks 2 --max-tokens 8",
     },
 }
 """What each command does, as its flags."""
@@ -47,6 +47,8 @@ class Recipe:
     train_environment: str = ""
     """End-to-end RL plays it; empty: the recipe compares with imitation alone."""
     benchmark: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    """Its tasks that no demonstration is of; empty: all."""
     policy: str = "hf(lora_rank=32, variables={'enable_thinking': False})"
     """Qwen3's template closes the thought in the prompt then: the demonstrations hold none."""
     tried: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +63,7 @@ RECIPES = {
         max_tokens=128,
         environments=("tau2",),
         train_environment="tau2(split='full_train')",
-        benchmark=("tau2",),
+        benchmark=("tau2(split='test')",),
         tried={
             "source": "train",
             "read": ("--reader", "tau2_solo(policy='short', kinds=('service_issue',))", "--heldout", "test"),
@@ -76,7 +78,8 @@ RECIPES = {
         max_tokens=256,
         environments=("bfcl(skip=150)", "bfcl(category='miss_func', skip=150)", "bfcl_irrelevance"),
         train_environment="bfcl(first=150)",
-        benchmark=("bfcl",),
+        benchmark=("bfcl(categories=('multi_turn_base', 'multi_turn_miss_func'))",),
+        held_out=tuple(f"multi_turn_{kind}_{number}" for kind in ("base", "miss_func") for number in range(150, 200)),
         tried={
             "read": ("--reader", "bfcl(tools='signatures', first=8)"),
             "environments": ("bfcl(tools='signatures', skip=150, first=1, max_turns=1)",),

@@ -40,6 +40,7 @@ def steps(recipe: Recipe, flags: dict[str, list[str]], limits: argparse.Namespac
     measure = [*judge, *act, *flags["measuring"], "--eval-max-tokens", str(recipe.max_tokens)]
     measure += ["--environments", *recipe.environments] if recipe.environments else []
     measure += ["--retention", str(limits.retention)] if limits.retention else []
+    bench = [*flags["benchmark"], *(["--task-ids", *recipe.held_out] if recipe.held_out else [])]
     imitate = ["--name", "imitation", "--method", "sft"]
     play = ["--name", "end_to_end", "--method", *flags["method of episodes"]]
     play += ["--train-environments", recipe.train_environment]
@@ -55,7 +56,8 @@ def steps(recipe: Recipe, flags: dict[str, list[str]], limits: argparse.Namespac
         ["evaluate", run, "--name", "before", *measure],
         ["evaluate", run, *measure],
         *(["evaluate", run, "--name", name, "--training", name, *measure] for name in names),
-        ["bench", *recipe.benchmark, run, *flags["benchmark"]],
+        ["bench", *recipe.benchmark, run, *bench],
+        *(["bench", *recipe.benchmark, run, "--training", name, "--player", "after", *bench] for name in names),
         ["report", run],
     ]
     return [

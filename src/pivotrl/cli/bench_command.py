@@ -70,7 +70,7 @@ def bench(
         simulator_endpoint: Endpoint of the model that plays the user, for benchmarks that have one.
         simulator_model: Its name there.
         simulator_key_variable: Name of the environment variable that holds its key.
-        training: Name of the run's training; default is the run's own.
+        training: Name of a training: the policy after it plays in place of the run's own, under this name.
         policy: How the model acts, such as "hf(style='chatml')"; a run knows it already.
         name: Keep the results under this name; default is the name of the harness.
         harness_python: Interpreter of your own environment with the harness; nothing is installed then.

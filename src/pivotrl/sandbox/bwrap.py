@@ -16,8 +16,9 @@ fails with EXDEV, and programs such as mv copy it instead.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pivotrl.protocols import InputError
 from pivotrl.sandbox import seccomp
@@ -60,10 +61,10 @@ class Builder:
     num_helpers = 3
     """The keeper, bwrap, and the first process of bwrap's namespace."""
 
-    def __init__(self, work_dir: str) -> None:
+    def __init__(self, work_dir: str, links: Mapping[str, str] = MappingProxyType({})) -> None:
         self.program = program()
         self._filter = seccomp.program()
-        self._arguments = b"".join(word.encode() + b"\0" for word in arguments(work_dir))
+        self._arguments = b"".join(word.encode() + b"\0" for word in arguments(work_dir, links))
 
     def __call__(self, command: Sequence[str]) -> CommandLine:
         # sh answers 126 and 127 where a program cannot be started, as a shell's user expects
@@ -76,8 +77,12 @@ class Builder:
         return {"RLIMIT_AS": limits.memory_bytes, "RLIMIT_NPROC": processes, "RLIMIT_FSIZE": limits.disk_bytes}
 
 
-def arguments(work_dir: str) -> list[str]:
-    """bwrap's, without the command. They go through a file: no process list shows them."""
+def arguments(work_dir: str, links: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """bwrap's, without the command. They go through a file: no process list shows them.
+
+    Args:
+        links: path outside the work directory -> where a link there leads.
+    """
     words = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv"]
     words += ["--uid", "1000", "--gid", "1000", "--hostname", "sandbox"]
     words += ["--seccomp", str(_FILTER), "--json-status-fd", str(_REPORT)]
@@ -92,4 +97,6 @@ def arguments(work_dir: str) -> list[str]:
         words += ["--ro-bind", f"{FULL}/etc/{name}", f"/etc/{name}"]
     words += ["--proc", "/proc", "--dev", "/dev", "--bind", f"{FULL}/shm", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     words += ["--bind", f"{FULL}/tmp", "/tmp", "--bind", f"{FULL}/work", work_dir]  # noqa: S108
+    for link, target in links.items():
+        words += ["--symlink", target, link]
     return [*words, "--remount-ro", "/", "--chdir", work_dir]

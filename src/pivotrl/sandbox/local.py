@@ -7,7 +7,9 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pivotrl.protocols import InputError
@@ -28,13 +30,21 @@ _WANTED = {"bwrap": {"Seccomp:2", "NoNewPrivs:1", "CapEff:0000000000000000"}, "g
 class LocalSandbox:
     """See :class:`pivotrl.sandbox.interface.Sandbox`."""
 
-    def __init__(self, backend: str, *, require_cgroup: bool, work_dir: str, use_cgroup: bool = True) -> None:
+    def __init__(
+        self,
+        backend: str,
+        *,
+        require_cgroup: bool,
+        work_dir: str,
+        use_cgroup: bool = True,
+        links: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """``use_cgroup=False`` is for tests: it behaves as if there were no control groups.
 
         Raises:
             InputError: as :func:`pivotrl.sandbox.open_sandbox`.
         """
-        self._build = gvisor.Builder(work_dir) if backend == "gvisor" else bwrap.Builder(work_dir)
+        self._build = gvisor.Builder(work_dir) if backend == "gvisor" else bwrap.Builder(work_dir, links)
         self._places = cgroups.find() if use_cgroup else None
         if require_cgroup and not self._places:
             raise InputError(

@@ -6,7 +6,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from pivotrl.judging.probes import calls, commands, edits, judges, messages, near, said, variants
+from pivotrl.judging.probes import calls, commands, edits, judges, messages, near, said, searches, variants
 from pivotrl.judging.probes.probe import Probe, same
 from pivotrl.protocols import Turn
 from pivotrl.records import Action
@@ -29,6 +29,7 @@ _ATTACKS = (
     calls.talk,
     commands.attacks,
     edits.attacks,
+    searches.attacks,
     judges.judges,
 )
 _HONEST = (
@@ -37,6 +38,7 @@ _HONEST = (
     variants.selves,
     commands.honest_variants,
     edits.honest_variants,
+    searches.honest_variants,
 )
 
 
@@ -56,6 +58,8 @@ def make_probes(
     """
     found = [probe for make in (*_ATTACKS, *_HONEST) for probe in make(turn)]
     found += messages.other_turns(turn, near, far)
+    if searches.is_search(turn):
+        found = searches.fitted(turn, found)
     by_kind: dict[str, list[Probe]] = defaultdict(list)
     for probe in found:
         if (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -18,7 +19,7 @@ from pivotrl.protocols.observing import Observer, at_work
 from pivotrl.runs.checkpoints import checkpoint_sha256
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import training_stage
-from pivotrl.serving.choosing import AFTER, Choice, choose
+from pivotrl.serving.choosing import AFTER, BEFORE, Choice, choose
 from pivotrl.serving.options import EngineOptions
 
 GOLD = "gold"
@@ -48,9 +49,16 @@ def contestant_of_run(
 ) -> Contestant:
     """The run's policy, ``before`` or ``after`` training.
 
+    Args:
+        training: name of the training after which it plays; its results bear that name.
+
     Raises:
-        InputError: as :func:`pivotrl.serving.choosing.choose`.
+        InputError: as :func:`pivotrl.serving.choosing.choose`; or a training has the name of a player.
     """
+    if name != AFTER:
+        training = None
+    if training in (BEFORE, AFTER, GOLD):
+        raise InputError(f"a training called {training!r} cannot play: it has the name of another player")
     choice = choose(str(directory), before=name != AFTER, training=training, policy=policy)[0]
     facts = {"model": choice.model, "options": choice.options}
     if Path(choice.model).is_dir():
@@ -59,7 +67,8 @@ def contestant_of_run(
         facts["adapter"] = checkpoint_sha256(choice.adapter)
     metrics = f"{training_stage(training)}/metrics.jsonl"
     inputs = {metrics: RunFiles(directory).sha256(metrics)} if name == AFTER else {}
-    return Contestant(name, facts, lambda home, observer: _serving(choice, engine, observer), inputs, training)
+    opened = functools.partial(_serving, choice, engine)
+    return Contestant(training or name, facts, opened, inputs, training)
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def _install(harness: Harness, folder: Path, python: Path) -> None:
     if folder.exists():
         remove_folder(folder)
     try:
-        _run([sys.executable, "-m", "venv", str(folder)], "make an environment", harness)
+        _run([_interpreter(harness), "-m", "venv", str(folder)], "make an environment", harness)
         for arguments in harness.requirements:
             words = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
             _run(words, f"install {harness.package} {harness.version}", harness)
@@ -80,6 +80,26 @@ def _install(harness: Harness, folder: Path, python: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     write_file(folder / _DONE, json.dumps(_facts(harness)) + "\n")
+
+
+def _interpreter(harness: Harness) -> str:
+    """This interpreter, or a newer one where the harness needs that (its optional ``least_python``).
+
+    Raises:
+        InputError: there is none.
+    """
+    least: tuple[int, int] = getattr(harness, "least_python", (3, 0))
+    if sys.version_info >= least:
+        return sys.executable
+    for minor in range(least[1], least[1] + 8):
+        found = shutil.which(f"python{least[0]}.{minor}")
+        if found and not subprocess.run([found, "-c", ""], capture_output=True).returncode:  # noqa: S603
+            return found
+    wanted = ".".join(map(str, least))
+    raise InputError(
+        f"{harness.package} {harness.version} needs Python {wanted} or newer, and no python{wanted} is found here; "
+        f"install it, or {_own_words(harness)}"
+    )
 
 
 def _run(words: Sequence[str], what: str, harness: Harness) -> None:
@@ -95,7 +115,8 @@ def _run(words: Sequence[str], what: str, harness: Harness) -> None:
 
 def _own_words(harness: Harness) -> str:
     installs = " && ".join(f"VENV/bin/pip install {' '.join(arguments)}" for arguments in harness.requirements)
-    made = f"python -m venv VENV && {installs}"
+    least = ".".join(map(str, getattr(harness, "least_python", ())))
+    made = f"python{least} -m venv VENV && {installs}"
     return f"make an environment yourself (`{made}`) and give --harness-python VENV/bin/python"
 
 

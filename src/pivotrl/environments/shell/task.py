@@ -1,13 +1,8 @@
-"""Shell tasks: a prompt, a directory of files, and one tool, ``bash``, whose commands run in a sandbox.
-
-A task is a folder (:mod:`pivotrl.reading.formats.shell_tasks`). Commands share files but no process: each runs in a
-new shell that starts in the work directory.
-"""
+"""One shell task: commands run in the sandbox, and the files at the end are judged from outside."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 import shutil
 import tempfile
@@ -15,13 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl.judging.replay import replay
-from pivotrl.options import AtLeast1, Positive
-from pivotrl.protocols import NotRestorable, Observation, Turn
-from pivotrl.reading.formats.shell_tasks import Task, load_tasks
+from pivotrl.protocols import NotRestorable, Observation
+from pivotrl.reading.formats.shell_tasks import Task
 from pivotrl.records import Action, Message, Tool, ToolCall
 from pivotrl.records.strict_json import parse_arguments
-from pivotrl.sandbox import Limits, Sandbox, SandboxFault, Session, open_sandbox
+from pivotrl.sandbox import Limits, Sandbox, SandboxFault, Session
 from pivotrl.text.styles import bash
 
 BASH = Tool(
@@ -35,7 +28,7 @@ BASH = Tool(
     },
 )
 
-_SHELL = ("/usr/bin/env", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "bash", "--norc", "-c")
+SHELL = ("/usr/bin/env", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "bash", "--norc", "-c")
 """Byte code depends on the time, and hashes are random by default: both would make every state differ."""
 _OUTSIDE = (
     *("find", ".", "/tmp", "/dev/shm"),  # noqa: S108 - paths inside the sandbox
@@ -99,7 +92,7 @@ class ShellTask:
 
     def _run(self, session: Session, command: str) -> tuple[str, Any, str]:
         """(text for the agent, value to compare, fault)"""
-        finished = session.run([*_SHELL, command], limits=self._limits)
+        finished = session.run([*SHELL, command], limits=self._limits)
         data = finished.stdout + finished.stderr
         output = data.decode(errors="backslashreplace")
         if finished.timed_out:
@@ -154,9 +147,21 @@ class ShellTask:
                     plain = [path for path in files.rglob("*") if path.is_file() and not path.is_symlink()]
                     for number, path in enumerate(sorted(plain), start=1):
                         path.write_bytes(_altered(path.read_bytes(), number))
-                control = ShellTask(self._task, Path(name), self._sandbox, self._limits, self._max_turns)
+                control = self._like(Path(name))
                 control.reset()
                 yield control, alter
+
+    @property
+    def max_turns(self) -> int:
+        return self._max_turns
+
+    def reward(self) -> float | None:
+        """What the files are worth now, as the check sees them."""
+        return self._reward()
+
+    def _like(self, folder: Path) -> ShellTask:
+        """The same task with other files."""
+        return ShellTask(self._task, folder, self._sandbox, self._limits, self._max_turns)
 
     def _reward(self) -> float | None:
         """The reward as checked from outside; None if the task has no check or the check did not finish."""
@@ -173,7 +178,7 @@ class ShellTask:
             if self._check_files.is_dir():
                 shutil.copytree(self._check_files, name, dirs_exist_ok=True)
             with self._sandbox.open(Path(name), self._limits) as session:
-                finished = session.run([*_SHELL, check.command])
+                finished = session.run([*SHELL, check.command])
         if finished.exit_code is None:
             return None
         printed = check.stdout is None or (finished.stdout == check.stdout.encode() and not finished.truncated)
@@ -243,61 +248,3 @@ _ROTATED = bytes.maketrans(
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
     b"nopqrstuvwxyzabcdefghijklmNOPQRSTUVWXYZABCDEFGHIJKLM1234567890",
 )
-
-
-class ShellTasks:
-    """The tasks under a folder. For the other arguments see :class:`ShellTask`."""
-
-    def __init__(self, tasks: dict[str, tuple[Task, Path]], sandbox: Sandbox, limits: Limits, max_turns: int) -> None:
-        self._tasks, self._sandbox, self._limits, self._max_turns = tasks, sandbox, limits, max_turns
-
-    def tasks(self) -> list[str]:
-        return list(self._tasks)
-
-    def make(self, task: str) -> ShellTask:
-        return ShellTask(*self._tasks[task], self._sandbox, self._limits, self._max_turns)
-
-
-def make_environments(
-    *, root: str, backend: str = "bwrap", command_seconds: Positive = 5.0, max_turns: AtLeast1 = 30
-) -> ShellTasks:
-    """The tasks under a folder, for episode evaluation.
-
-    Args:
-        root: the folder that holds the task folders.
-        backend: sandbox backend.
-        command_seconds: time limit of a command.
-        max_turns: as in :class:`ShellTask`.
-    """
-    limits = Limits(wall_seconds=command_seconds)
-    return ShellTasks(load_tasks(root), open_sandbox(backend=backend), limits, max_turns)
-
-
-def restore(
-    turn: Turn, *, root: str, backend: str = "bwrap", command_seconds: float = 5.0, max_turns: int = 30
-) -> ShellTask:
-    """The task after replaying the commands before the turn. For options see :func:`make_environments`.
-
-    Raises:
-        NotRestorable: ``unknown_task``; ``replay_differs``: an output differs from the logged one outside the task's
-            volatile parts; ``sandbox_failed``.
-        InputError: ``root`` holds no tasks, or the sandbox cannot be used.
-    """
-    tasks = _tasks(str(root))
-    if turn.trajectory.task_id not in tasks:
-        raise NotRestorable("unknown_task", turn.trajectory.task_id)
-    task, folder = tasks[turn.trajectory.task_id]
-    environment = ShellTask(task, folder, _sandbox(backend), Limits(wall_seconds=command_seconds), max_turns)
-    try:
-        replay(environment, turn, environment.masked)
-    except SandboxFault as error:
-        environment.close()
-        raise NotRestorable("sandbox_failed", str(error)) from error
-    except NotRestorable:
-        environment.close()
-        raise
-    return environment
-
-
-_tasks = functools.cache(load_tasks)
-_sandbox = functools.cache(open_sandbox)

@@ -1,0 +1,3 @@
+# TODOS are listed elsewhere
+x = 1
+# TODO name it

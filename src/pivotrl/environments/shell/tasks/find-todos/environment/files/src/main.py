@@ -1,0 +1,4 @@
+import os  # TODO: drop
+
+print(1)
+# TODO later

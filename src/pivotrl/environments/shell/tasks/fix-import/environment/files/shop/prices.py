@@ -1,0 +1,1 @@
+PRICES = {'tea': 5, 'milk': 2}

@@ -1,0 +1,6 @@
+#!/bin/bash
+cd $1
+mkdir old
+for f in $(ls *.log); do
+  mv $f old
+done

@@ -1,0 +1,6 @@
+def load(name):
+    return f"load {name}"
+
+
+def reload(name):
+    return load(name) + "!"
