@@ -52,6 +52,8 @@ class Harness:
     requirements: ClassVar[Sequence[Sequence[str]]] = (("harbor==0.26.0",),)
     least_python: ClassVar[tuple[int, int]] = (3, 12)
     max_batch: ClassVar[int] = 1
+    reader: ClassVar[str] = "auto"
+    logs: ClassVar[str] = f"{_JOB}/*/agent/trajectory.json"
 
     def check(self, setup: Setup) -> None:
         if self.backend == "sandbox":
