@@ -68,7 +68,8 @@ class Trials:
             return None
         judged = check(self._sandbox, tests, given)
         assert judged.passed is not None, judged.reason
-        self._given |= {version: answers for version, answers in zip(versions, given, strict=True) if answers}
+        none: list[Answer] = [("raised", "")] * len(self._answers)
+        self._given |= {version: answers or none for version, answers in zip(versions, given, strict=True)}
         pairs = zip(judged.passed, given, strict=True)
         return [not passed and self._tells(answers) for passed, answers in pairs]
 

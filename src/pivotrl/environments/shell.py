@@ -35,7 +35,7 @@ BASH = Tool(
     },
 )
 
-_SHELL = ("/usr/bin/env", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "bash", "--norc", "-c")
+SHELL = ("/usr/bin/env", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "bash", "--norc", "-c")
 """Byte code depends on the time, and hashes are random by default: both would make every state differ."""
 _OUTSIDE = (
     *("find", ".", "/tmp", "/dev/shm"),  # noqa: S108 - paths inside the sandbox
@@ -67,6 +67,7 @@ class ShellTask:
 
     context_window: int | None = None
     tools: tuple[Tool, ...] = (BASH,)
+    shell: tuple[str, ...] = SHELL
 
     def __init__(self, task: Task, folder: Path, sandbox: Sandbox, limits: Limits, max_turns: int) -> None:
         self.task_id, self.tags = task.id, dict[str, str]()
@@ -116,7 +117,7 @@ class ShellTask:
         return self.told(ran.output, ran.ending, ran.exit_code), value, ran.fault
 
     def run(self, session: Session, command: str) -> Ran:
-        finished = session.run([*_SHELL, command], limits=self._limits)
+        finished = session.run([*self.shell, command], limits=self._limits)
         data = finished.stdout + finished.stderr
         if finished.timed_out:
             ending, fault = f"[killed after {self._limits.wall_seconds:g} s]", "time_limit"
@@ -194,7 +195,7 @@ class ShellTask:
             if self._check_files.is_dir():
                 shutil.copytree(self._check_files, name, dirs_exist_ok=True)
             with self._sandbox.open(Path(name), self._limits) as session:
-                finished = session.run([*_SHELL, check.command])
+                finished = session.run([*self.shell, check.command])
         if finished.exit_code is None:
             return None
         printed = check.stdout is None or (finished.stdout == check.stdout.encode() and not finished.truncated)

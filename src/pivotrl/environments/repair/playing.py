@@ -25,8 +25,8 @@ SUBMIT = Tool(
 SUBMITTED = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 """mini-swe-agent ends when a command that succeeds prints this line first."""
 TOOLS: dict[Manner, tuple[Tool, ...]] = {"tools": (BASH, EDITOR, SUBMIT), "bash": (BASH,)}
-_VOLATILE = (r"(?<= tests in )\d+\.\d+s", r"(?<= test in )\d+\.\d+s")
-"""How long unittest took."""
+_VOLATILE = (r"(?<= in )\d+\.\d\d+s",)
+"""How long unittest and pytest took."""
 _MAX_WITHOUT_CALL = 3
 """Answers in a row without a call after which the episode ends, as in both harnesses."""
 _SYSTEM = {
