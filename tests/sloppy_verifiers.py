@@ -8,7 +8,7 @@ from typing import Any
 
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Verdict
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 from pivotrl.verifiers import exact
 
 Same = Callable[[Any, Any], bool]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +78,36 @@ def test_two_processes_give_the_points_of_one(tmp_path: Path) -> None:
     run_grid(make_setting, tmp_path / "one", trials)
     run_grid(make_setting, tmp_path / "two", trials, num_workers=2)
     assert without_seconds(read_points(tmp_path / "one")) == without_seconds(read_points(tmp_path / "two"))
+
+
+ENDLESS = """
+import os
+import time
+from pathlib import Path
+from pivotrl.cli import guarded
+from pivotrl.comparison.grids import run_grid
+from pivotrl.comparison.trials import Trial
+
+def make_setting(cell):
+    Path(str(os.getpid())).touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with guarded():
+        run_grid(make_setting, Path("grid"), [Trial("pivots", 1.0, 0, (1,))], num_workers=2)
+"""
+
+
+def test_a_grid_that_is_told_to_end_ends_with_its_workers(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    grid = subprocess.Popen([sys.executable, "endless.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("[0-9]*"))) < 2:  # both work
+        assert time.monotonic() < deadline and grid.poll() is None
+        time.sleep(0.05)
+    grid.send_signal(signal.SIGTERM)
+    _, told = grid.communicate(timeout=60)  # ends when the last process that holds the pipe has
+    assert grid.returncode == 130 and "everything finished is kept" in told
 
 
 def test_arms_of_a_seed_pay_for_the_same_profile(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pivotrl.judging.arguments.values import Difference, compare_json
 from pivotrl.judging.messages.free_text import same_text
 from pivotrl.judging.messages.pairing import match_all
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 SCHEMA = {
     "type": "object",

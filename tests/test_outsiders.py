@@ -39,6 +39,7 @@ NAMES = {
     "methods": "positive_only:Method",
     "trackers": "webhook:Tracker",
     "exporters": "openai_chat:export",
+    "harnesses": "sums_bench:Harness",
 }
 FAST = "--num-samples 8 --num-steps 6 --group-size 8 --turns-per-step 8 --max-tokens 12 --train-max-tokens 12"
 OURS = "--reader transcripts:read --verifier same_words:verify"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pivotrl import strict_json
-from pivotrl.strict_json import parse_arguments, parse_json
+from pivotrl.records import strict_json
+from pivotrl.records.strict_json import parse_arguments, parse_json
 
 
 @pytest.mark.parametrize(

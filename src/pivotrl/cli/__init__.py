@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pivotrl import plugins
 from pivotrl.cli import (
+    bench_command,
     compare_command,
     plan_command,
     serve_command,
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": stage_commands.train,
     "evaluate": stage_commands.evaluate,
     "compare": compare_command.compare,
+    "bench": bench_command.bench,
     "report": view_commands.report,
     "export": view_commands.export,
     "serve": serve_command.serve,

@@ -46,11 +46,11 @@ def _number(value: float, unit: str) -> str:
     return f"{100 * value:.1f} %" if unit.startswith("share") else f"{value:.4f}"
 
 
-def _interval(estimate: Estimate, unit: str) -> str:
+def interval_words(estimate: Estimate, unit: str) -> str:
     return f"{_number(estimate.mean, unit)} [{_number(estimate.low, unit)}, {_number(estimate.high, unit)}]"
 
 
-def _difference(d: PairedDifference, unit: str) -> str:
+def change_words(d: PairedDifference, unit: str) -> str:
     return _change(d.difference, d.low, d.high, unit)
 
 
@@ -72,9 +72,9 @@ def print_summary(summary: Summary, as_json: bool) -> None:
         p = summary.adjusted_p_values.get(c.name)
         results.add_row(
             f"{with_temperature(c.kind, c.temperature)}, {c.unit}",
-            _interval(c.before, c.unit),
-            _interval(c.after, c.unit),
-            _difference(c.difference, c.unit),
+            interval_words(c.before, c.unit),
+            interval_words(c.after, c.unit),
+            change_words(c.difference, c.unit),
             "" if p is None else f"{p:.4f}",
             str(c.difference.num_items),
         )
@@ -83,8 +83,8 @@ def print_summary(summary: Summary, as_json: bool) -> None:
             share = "share"
             results.add_row(
                 f"  episodes, {plain(row.tag)} {plain(row.value)}",
-                _interval(row.before, share),
-                _interval(row.after, share),
+                interval_words(row.before, share),
+                interval_words(row.after, share),
                 "",
                 "",
                 str(row.after.num_items),
@@ -108,7 +108,7 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     _print_pooled(summary)
     if summary.kl_to_reference is not None:
         outside = new_table("outside the task", "nats per token [95 %]")
-        outside.add_row("KL to the reference", _interval(summary.kl_to_reference, "nats"))
+        outside.add_row("KL to the reference", interval_words(summary.kl_to_reference, "nats"))
         print_table(out, outside)
     print_table(out, cost)
     for title, name in (("report", "report.html"), ("every turn", "view.html")):
@@ -131,9 +131,9 @@ def _print_named(summary: Summary) -> None:
     for one in summary.evaluations:
         told = one.stage if one.finished else f"{one.stage} (unfinished)"
         for score in one.scores:
-            change = _difference(score.difference, score.unit) if score.difference else ""
+            change = change_words(score.difference, score.unit) if score.difference else ""
             table.add_row(
-                plain(told), plain(one.training or ""), score.told, _interval(score.estimate, score.unit), change
+                plain(told), plain(one.training or ""), score.told, interval_words(score.estimate, score.unit), change
             )
             told = ""
     print_table(out, table)
@@ -167,9 +167,9 @@ def print_scores(directory: Path, name: str, as_json: bool) -> None:
     files, before = RunFiles(directory), find_manifest(directory, evaluation_stage("before"))
     for score in scores_of(files, name, find_manifest(directory, evaluation_stage(name)), before):
         items = counted(score.estimate.num_items, "item")
-        line = f"{score.told}: {_interval(score.estimate, score.unit)} ({score.unit}, {items})"
+        line = f"{score.told}: {interval_words(score.estimate, score.unit)} ({score.unit}, {items})"
         if score.difference is not None:
-            change, p = _difference(score.difference, score.unit), score.difference.p_value
+            change, p = change_words(score.difference, score.unit), score.difference.p_value
             line += f"; change since before: {change}, p = {p:.3g}"
         out.print(plain(line), soft_wrap=True)
 

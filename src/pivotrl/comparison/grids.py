@@ -55,6 +55,7 @@ def run_grid(
                     observer.progress("trials", done, len(jobs), _name(job))
             return
         context = multiprocessing.get_context("spawn")
+        others = set(multiprocessing.active_children())
         with ProcessPoolExecutor(num_workers, context, _one_thread) as pool:
             running = {pool.submit(_run_apart, make_setting, root, job): job for job in jobs}
             try:
@@ -63,6 +64,8 @@ def run_grid(
                     observer.progress("trials", done, len(jobs), _name(running[future]))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.terminate()  # a Ctrl-C reaches it too, a signal to this process alone does not
                 raise
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from pivotrl.protocols import InputError
 from pivotrl.protocols.errors import first_line
+from pivotrl.records.strict_json import parse_json
 from pivotrl.storage.record_files import sha256_of_file, sha256_of_json
-from pivotrl.strict_json import parse_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

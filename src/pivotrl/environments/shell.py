@@ -20,8 +20,8 @@ from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import NotRestorable, Observation, Turn
 from pivotrl.reading.formats.shell_tasks import Task, load_tasks
 from pivotrl.records import Action, Message, Tool, ToolCall
+from pivotrl.records.strict_json import parse_arguments
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, Session, open_sandbox
-from pivotrl.strict_json import parse_arguments
 from pivotrl.text.styles import bash
 
 BASH = Tool(

@@ -11,8 +11,8 @@ from pivotrl.options import flag
 from pivotrl.protocols import InputError, Policy
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import RetentionResult
+from pivotrl.records.strict_json import parse_json
 from pivotrl.storage.record_files import RecordFile
-from pivotrl.strict_json import parse_json
 
 
 def evaluate_retention(

@@ -24,7 +24,7 @@ from bfcl_eval.eval_checker.multi_turn_eval.multi_turn_checker import response_c
 
 from pivotrl.reading.formats.bfcl import Task, calls_in_text, documented, load_task
 from pivotrl.records import Tool, ToolCall
-from pivotrl.strict_json import call_arguments, kind_of
+from pivotrl.records.strict_json import call_arguments, kind_of
 
 MAX_CHARACTERS = 20_000
 """Longest arguments of a call, and longest text that is read as calls."""

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pivotrl.protocols.endpoint import Endpoint, NoAnswer
+from pivotrl.records.strict_json import parse_json
 from pivotrl.storage.record_files import sha256_of_json, write_file
-from pivotrl.strict_json import parse_json
 
 
 class JudgeAnswer(BaseModel):

@@ -33,6 +33,7 @@ EXPORTS = {
     "exporters": "export",
     "methods": "Method",
     "trackers": "Tracker",
+    "harnesses": "Harness",
 }
 """Each kind of plugin and the name that its module exports."""
 
@@ -74,7 +75,7 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         InputError: the plugin does not exist, needs a package that is not installed, or exports nothing usable.
     """
     export = EXPORTS[kind]
-    singular = {"policies": "policy"}.get(kind, kind[:-1])
+    singular = {"policies": "policy", "harnesses": "harness"}.get(kind, kind[:-1])
     try:
         if ":" in name:
             path, _, export = name.partition(":")

@@ -23,6 +23,10 @@ _POLICY = {
 }
 _METHOD = {"title": None, "objective": None, "verifies": None, "plays": None, "check": 1, "lesson": 1}
 """The parts that each must have, with the number of arguments of methods."""
+_HARNESS = {
+    **{"package": None, "version": None, "requirements": None, "max_batch": None},
+    **{"check": 1, "tasks": 1, "command": 2, "outcomes": 1, "gold": 1},
+}
 _LESSON = ("groups", "teaches", "metrics")
 
 
@@ -101,6 +105,13 @@ def sampled(
             yield group
         if (turn := next(expected, None)) is not None:
             raise InputError(f"{name} returned no group for {turn.id}; {_SEE}")
+
+
+def require_harness(harness: Any) -> None:
+    """Raises:
+    InputError: a part of a harness is missing; the message names it.
+    """
+    _require_parts(harness, "harness", _HARNESS)
 
 
 def require_method(method: Any) -> None:

@@ -16,7 +16,7 @@ from pivotrl.reading.fields import as_object, json_text, optional
 from pivotrl.reading.formats.anthropic_messages import anthropic_messages, anthropic_tools, has_block, system_text
 from pivotrl.reading.turn_marks import marked_turns
 from pivotrl.records import Refusal, Trajectory
-from pivotrl.strict_json import kind_of
+from pivotrl.records.strict_json import kind_of
 
 _LISTS = ("messages", "conversation", "trajectory", "history", "apiConversationHistory", "api_conversation_history")
 _KEYS = {*_LISTS, "system", "tools", "id", "task_id", "instance_id", "reward", "score", "content", "toolConfig"}

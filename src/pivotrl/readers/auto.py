@@ -18,7 +18,7 @@ from pivotrl.reading.nearest_format import WOULD_BE_READ, nearest
 from pivotrl.reading.sources import entries, file_refusal, head, printable, require_utf8
 from pivotrl.reading.tables import is_table
 from pivotrl.records import Refusal, Trajectory
-from pivotrl.strict_json import kind_of
+from pivotrl.records.strict_json import kind_of
 
 
 def read(path: Path) -> Iterator[Trajectory | Refusal]:

@@ -16,7 +16,7 @@ from pivotrl.reading.chat_messages import task_hash
 from pivotrl.reading.fields import as_object, identifier, member, optional
 from pivotrl.reading.sources import Entry, convert_entries
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 _SILENT = ("reasoning_recap", "model_editable_context")
 """Contents that are shown to a person, and neither written by the model nor seen by it."""

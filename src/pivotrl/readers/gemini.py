@@ -16,7 +16,7 @@ from pivotrl.reading.fields import json_text
 from pivotrl.reading.formats.gemini_contents import gemini_messages, instruction_text, is_content
 from pivotrl.reading.turn_marks import marked_turns
 from pivotrl.records import Refusal, Trajectory
-from pivotrl.strict_json import kind_of
+from pivotrl.records.strict_json import kind_of
 
 _LISTS = ("contents", "messages", "history")
 _KEYS = {*_LISTS, "systemInstruction", "system_instruction", "tools", "id", "task_id", "instance_id", "reward", "score"}

@@ -19,7 +19,7 @@ from pivotrl.reading.chat_messages import arguments_text, chat_message, declared
 from pivotrl.reading.fields import as_object, each, identifier, member
 from pivotrl.reading.sources import Entry, convert_entries, entries
 from pivotrl.records import Loss, Message, Refusal, ToolCall, Trajectory
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 _KEYS = {"conversations", "conversations_sharegpt", "tool_definitions", "result", "verifier_output", "instruction"}
 _CALLS = re.compile(r"(?:\A|\n)<tool_call>\n(\{.*\})\n</tool_call>\Z", re.DOTALL)

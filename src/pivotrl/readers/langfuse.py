@@ -16,7 +16,7 @@ from pivotrl.reading.formats.model_calls import ModelCall
 from pivotrl.reading.formats.request_calls import model_call, request_of, response_of
 from pivotrl.reading.sources import entries, refusal
 from pivotrl.records import Refusal, Trajectory
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 
 def recognises(head: Sequence[Any]) -> bool:

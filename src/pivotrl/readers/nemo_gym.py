@@ -23,7 +23,7 @@ from pivotrl.reading.row_facts import outcome, task_name
 from pivotrl.reading.sources import Entry, convert_entries
 from pivotrl.reading.text_calls import with_calls
 from pivotrl.records import Loss, Message, Refusal, Tool, Trajectory
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 _EXPECTED = {"expected_action", "expected_answers", "expected_answer"}
 _READ = {"responses_create_params"} | _EXPECTED

@@ -18,7 +18,7 @@ from pivotrl.reading.formats.model_calls import ModelCall
 from pivotrl.reading.formats.request_calls import model_call
 from pivotrl.reading.sources import entries, refusal
 from pivotrl.records import Refusal, Trajectory
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 _CONVERSATIONS = ("gen_ai.conversation.id", "session.id", "traceloop.association.properties.session_id")
 _BEGINS = ("start_time", "startTimeUnixNano", "start_time_unix_nano", "startTime")

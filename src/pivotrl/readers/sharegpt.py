@@ -26,7 +26,7 @@ from pivotrl.reading.text_tools import MARGIN, tools_in_text
 from pivotrl.reading.thoughts import thought_of, without_thought
 from pivotrl.reading.turn_marks import marked_turns
 from pivotrl.records import Loss, Message, Refusal, Role, Tool, ToolCall, Trajectory
-from pivotrl.strict_json import kind_of
+from pivotrl.records.strict_json import kind_of
 
 _SPEAKERS = {
     **dict.fromkeys(("system", "developer"), "system"),

@@ -18,7 +18,7 @@ from pivotrl.reading.fields import as_object, each, identifier, member, optional
 from pivotrl.reading.row_facts import known_reward
 from pivotrl.reading.sources import Entry, convert_entries
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 _MARKS = {"agent", "message_type", "thought"}
 """Keys that SWE-agent, and no other format, gives to a message."""

@@ -23,7 +23,7 @@ from pivotrl.reading.formats.tau2_surroundings import (
 )
 from pivotrl.reading.sources import entries, file_refusal, load_document, refusal
 from pivotrl.records import Loss, Message, Refusal, Role, ToolCall, Trajectory
-from pivotrl.strict_json import kind_of
+from pivotrl.records.strict_json import kind_of
 
 _NOT_THE_AGENTS_FAULT = {"infrastructure_error", "unexpected_error", "user_error", "context_window_exceeded"}
 """Ends of an episode that say nothing about the agent, whatever reward is logged."""

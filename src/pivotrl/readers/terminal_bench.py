@@ -20,7 +20,7 @@ from pivotrl.reading.fields import as_object, each, identifier, optional
 from pivotrl.reading.formats.atif_runs import runs
 from pivotrl.reading.sources import load_document, refusal
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.strict_json import parse_arguments, parse_json
+from pivotrl.records.strict_json import parse_arguments, parse_json
 
 _EPISODE = re.compile(r"episode-(\d+)")
 _PARSING_ERROR = "Previous response had parsing errors:"

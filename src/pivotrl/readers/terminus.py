@@ -15,7 +15,7 @@ from typing import Any
 
 from pivotrl.reading.formats.atif_runs import runs
 from pivotrl.records import Loss, Message, Refusal, Trajectory
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 _TERMINUS = re.compile(r'"name":\s*"terminus')
 _PIECES = re.compile(r"(?:Analysis: (?P<analysis>.*?))?(?:(?:\A|\n)Plan: (?P<plan>.*))?", re.DOTALL)

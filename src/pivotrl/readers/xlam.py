@@ -14,7 +14,7 @@ from pivotrl.reading.fields import as_object, each, identifier, json_text, membe
 from pivotrl.reading.row_facts import outcome, task_name
 from pivotrl.reading.sources import Entry, convert_entries
 from pivotrl.records import Message, Refusal, Trajectory
-from pivotrl.strict_json import kind_of
+from pivotrl.records.strict_json import kind_of
 
 _KEYS = {"query", "answers", "tools", "id", "reward", "score", "task_id"}
 

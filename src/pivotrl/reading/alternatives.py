@@ -13,7 +13,7 @@ from typing import Any
 
 from pivotrl.reading.chat_messages import chat_message
 from pivotrl.records import Action, Label, Message, ToolCall, Trajectory
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 MAX_ALTERNATIVES = 8
 """How many alternatives to keep per turn; the first ones."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from pivotrl.records import Loss, Message, ToolCall, Trajectory
-from pivotrl.strict_json import kind_of, parse_json
+from pivotrl.records.strict_json import kind_of, parse_json
 
 LOSSES = {
     "system_missing": "there is no system message; --system supplies one",

@@ -20,7 +20,7 @@ from pivotrl.reading.thoughts import (
 )
 from pivotrl.reading.tool_schemas import tools_of
 from pivotrl.records import Loss, Message, Role, Tool, ToolCall
-from pivotrl.strict_json import kind_of, parse_json
+from pivotrl.records.strict_json import kind_of, parse_json
 
 ROLES: dict[str, Role] = {
     "system": "system",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from pivotrl.strict_json import kind_of, parse_json
+from pivotrl.records.strict_json import kind_of, parse_json
 
 T = TypeVar("T")
 

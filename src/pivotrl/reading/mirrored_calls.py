@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pivotrl.records import Message, ToolCall
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 
 def without_mirrored_calls(messages: Sequence[Message]) -> tuple[Message, ...] | None:

@@ -25,8 +25,8 @@ from pivotrl.protocols import InputError
 from pivotrl.reading.compressed import opened
 from pivotrl.reading.tables import is_table, rows
 from pivotrl.records import Refusal, Trajectory
+from pivotrl.records.strict_json import parse_json
 from pivotrl.storage.record_files import validation_message
-from pivotrl.strict_json import parse_json
 
 MAX_LINE_BYTES = 64 << 20
 MAX_DOCUMENT_BYTES = 1 << 30

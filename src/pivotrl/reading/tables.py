@@ -12,7 +12,7 @@ from pivotrl.protocols import InputError
 from pivotrl.protocols.errors import first_line
 from pivotrl.reading.packages import package
 from pivotrl.reading.proportion import require_proportion
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 _ROWS = 64
 """Rows held in memory at once."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pivotrl.reading.chat_messages import arguments_text, declared_tools
 from pivotrl.records import Message, Tool
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 MARGIN = re.compile(r"\A(?:\s|\\n)+|(?:\s|\\n)+\Z")
 """Some published rows hold a backslash and an n where a line break was meant."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pivotrl.records import Loss, Message, Trajectory
-from pivotrl.strict_json import kind_of
+from pivotrl.records.strict_json import kind_of
 
 FIELDS = (
     *("reasoning_content", "reasoning", "thinking", "reasoning_text", "thinking_blocks", "reasoning_details"),

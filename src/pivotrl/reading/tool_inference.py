@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pivotrl.records import Tool, Trajectory
-from pivotrl.strict_json import kind_of, parse_arguments
+from pivotrl.records.strict_json import kind_of, parse_arguments
 
 _MAX_NAMES = 64
 """Different keys of an object; with more they are data, not names, and none is described."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pivotrl.records.base import SCHEMA_VERSION as SCHEMA_VERSION
 from pivotrl.records.base import Record as Record
+from pivotrl.records.bench import TrialResult as TrialResult
 from pivotrl.records.logs import Action as Action
 from pivotrl.records.logs import Dropped as Dropped
 from pivotrl.records.logs import Loss as Loss

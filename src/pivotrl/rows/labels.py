@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from pivotrl.protocols import InputError, Notice
 from pivotrl.reading.alternatives import action_key
 from pivotrl.records import Label, Record, Trajectory
+from pivotrl.records.strict_json import parse_json
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import LABELS
 from pivotrl.storage.record_files import read_records, validation_message
-from pivotrl.strict_json import parse_json
 
 FORMAT = "pivotrl-labels-1"
 _REMEDY = "Export the labels again from the page of `pivotrl view`, or mend the file"

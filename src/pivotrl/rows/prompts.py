@@ -15,11 +15,11 @@ from pathlib import Path
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, NotRenderable, Turn
 from pivotrl.records import SkippedTurn
+from pivotrl.records.strict_json import parse_json
 from pivotrl.rendering import Renderer, prompt_hash
 from pivotrl.rows.rows import Row, json_text
 from pivotrl.storage.folders import scratch_path
 from pivotrl.storage.record_files import sha256_of_json
-from pivotrl.strict_json import parse_json
 from pivotrl.templates.api_messages import api_messages
 from pivotrl.text.tool_call_syntax import function_tool
 

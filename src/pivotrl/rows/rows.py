@@ -15,8 +15,8 @@ from typing import Any
 from pivotrl.parsing import action_text, write_action
 from pivotrl.protocols import Turn
 from pivotrl.records import Message, SkippedTurn, Trajectory
+from pivotrl.records.strict_json import parse_arguments
 from pivotrl.storage.record_files import write_file
-from pivotrl.strict_json import parse_arguments
 from pivotrl.text.tool_call_syntax import function_tool
 
 Row = dict[str, Any]

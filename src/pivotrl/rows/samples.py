@@ -22,11 +22,11 @@ from pivotrl.parsing import action_text, parse_completion, style_names
 from pivotrl.protocols import InputError, Turn
 from pivotrl.reading.chat_messages import chat_message
 from pivotrl.records import Action, Completion, Record, SampleGroup
+from pivotrl.records.strict_json import parse_json
 from pivotrl.rendering import prompt_hash
 from pivotrl.rollouts import storable
 from pivotrl.rows.prompts import Prompting, prompts_sha256
 from pivotrl.storage.record_files import sha256_of_json, validation_message
-from pivotrl.strict_json import parse_json
 
 R = TypeVar("R", bound=Record)
 _NUM_NAMED = 3

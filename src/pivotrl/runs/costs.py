@@ -16,6 +16,7 @@ from pivotrl.records import (
     ProgressResult,
     SampleGroup,
     StepMetrics,
+    TrialResult,
     TurnResult,
 )
 from pivotrl.rollouts import lost_path, rollout_turns
@@ -53,6 +54,7 @@ def _bought(directory: Path, stage: str) -> int:
         + sum(walk.num_sampled + walk.num_continuation_turns for walk in files.walks)
         + sum(episode.num_turns for episode in files.episodes)
         + sum(answer.num_tokens > 0 for answer in files.answers)
+        + sum(trial.num_turns or 0 for trial in files.trials)
     )
 
 
@@ -66,7 +68,11 @@ def tokens_of(directory: Path, stage: str) -> int | None:
     files = _files(directory, stage)
     drawn = [group.num_sampled_tokens for group in files.groups]
     known = [count for count in drawn if count is not None]
-    if len(known) < len(drawn) or any(result.text and not result.num_tokens for result in files.turns):
+    if (
+        len(known) < len(drawn)
+        or any(result.text and not result.num_tokens for result in files.turns)
+        or any(trial.num_tokens is None for trial in files.trials)
+    ):
         return None
     return (
         sum(known)
@@ -75,6 +81,7 @@ def tokens_of(directory: Path, stage: str) -> int | None:
         + sum(episode.num_tokens for episode in files.episodes)
         + sum(answer.num_tokens for answer in files.answers)
         + sum(one.num_tokens for one in files.lost)
+        + sum(trial.num_tokens or 0 for trial in files.trials)
     )
 
 
@@ -107,6 +114,7 @@ class _Files(NamedTuple):
     episodes: Sequence[EpisodeResult]
     answers: Sequence[AnswerResult]
     lost: Sequence[LostTry]
+    trials: Sequence[TrialResult]
 
 
 def _files(directory: Path, stage: str) -> _Files:
@@ -119,6 +127,7 @@ def _files(directory: Path, stage: str) -> _Files:
         [episode for path in played for episode in RecordFile(path, EpisodeResult)],
         list(RecordFile(directory / f"{stage}.answers.jsonl", AnswerResult)),
         [one for path in (groups, turns) for one in RecordFile(lost_path(path), LostTry)],
+        list(RecordFile(directory / f"{stage}.trials.jsonl", TrialResult)),
     )
 
 

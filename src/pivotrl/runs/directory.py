@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pivotrl.protocols import InputError
 from pivotrl.runs import lock
-from pivotrl.runs.layout import REPLACED, known_stages
+from pivotrl.runs.layout import BENCH, REPLACED, known_stages
 from pivotrl.runs.lock import RunLock
 from pivotrl.runs.manifest import manifest_path
 from pivotrl.runs.replacing import finish_moves
@@ -43,6 +43,17 @@ def require_page_place(path: Path | None) -> None:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir():
         raise InputError(f"{path} cannot be written: {folder} is a file")
+
+
+def require_place_for_bench(directory: Path) -> None:
+    """Raises:
+    InputError: the directory holds something else than a run or benchmarks.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file; give a directory")
+    own = (lock.NAME, REPLACED, BENCH)
+    if directory.is_dir() and not known_stages(directory) and any(p.name not in own for p in directory.iterdir()):
+        raise InputError(f"{directory} holds files but no pivotrl run; choose another directory")
 
 
 @contextmanager

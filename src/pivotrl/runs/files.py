@@ -23,6 +23,7 @@ from pivotrl.records import (
     SkippedTurn,
     StepMetrics,
     Trajectory,
+    TrialResult,
     TurnResult,
 )
 from pivotrl.rollouts import joined
@@ -200,6 +201,10 @@ class RunFiles:
 
     def answer_results(self, name: str) -> RecordFile[AnswerResult]:
         return self._results(name, "answers", AnswerResult)
+
+    def trial_results(self, stage: str) -> RecordFile[TrialResult]:
+        """Of a player at a benchmark: ``bench/tau2/after``."""
+        return self._file(stage, outputs(stage)[0], TrialResult)
 
     def find_turn(self, turn_id: str) -> Turn | None:
         """A turn of the logs, held out or not, without alternatives; None if there is no such message."""

@@ -11,13 +11,15 @@ STAGES = ("read", "profile", "select", "evaluations/before", "train", "evaluatio
 """The stages of a whole run, in order. Further selections, trainings and evaluations have names."""
 PILOT = "plan/pilot"
 """The stage that samples a few turns for `pivotrl plan`."""
+BENCH = "bench"
+"""The folder of the benchmarks; the stage ``bench/tau2/after`` is one player at one of them."""
 LABELS = ".labels.jsonl"
 """How the file ends that keeps the labels of a selection."""
 REPLACED = "replaced"
 """Where ``--overwrite`` moves what it replaces."""
 
 _NAME = re.compile(r"\w[\w-]{0,63}\Z")
-_RESERVED = {"selections": ("default",), "trainings": ("default",), "evaluations": (), "plan": ()}
+_RESERVED = {"selections": ("default",), "trainings": ("default",), "evaluations": (), "plan": (), BENCH: ()}
 
 
 def selection_stage(name: str | None = None) -> str:
@@ -44,6 +46,15 @@ def evaluation_stage(name: str) -> str:
     return _named("evaluations", name)
 
 
+def bench_stage(name: str, player: str) -> str:
+    """The stage of a player at a benchmark.
+
+    Raises:
+        InputError: one of the names is not valid.
+    """
+    return f"{_named(BENCH, name)}/{_named(BENCH, player).removeprefix(f'{BENCH}/')}"
+
+
 def _named(folder: str, name: str) -> str:
     if not _NAME.match(name) or name in _RESERVED[folder]:
         taken = f" other than {', '.join(_RESERVED[folder])}" if _RESERVED[folder] else ""
@@ -60,6 +71,8 @@ def outputs(stage: str) -> tuple[str, ...]:
         return tuple(
             f"{stage}.{kind}.jsonl" for kind in ("turns", "turns.lost", "progress", "episodes", "retention", "answers")
         )
+    if folder.startswith(f"{BENCH}/"):
+        return f"{stage}.trials.jsonl", stage
     if folder == "trainings" or stage == "train":
         parts = ("groups.jsonl", "episodes.jsonl", "metrics.jsonl", "checkpoints", "policy", "drawn")
         return tuple(f"{stage}/{part}" for part in parts)
@@ -74,9 +87,10 @@ def outputs(stage: str) -> tuple[str, ...]:
 
 def known_stages(directory: Path) -> list[str]:
     """The stages that have a manifest: the unnamed ones first, then the others by name."""
+    folders = (*(f"{folder}/" for folder in _RESERVED), f"{BENCH}/*/")
     found = [
         f"{path.parent.relative_to(directory).as_posix()}/{path.name}".removeprefix("./").removesuffix(".manifest.json")
-        for pattern in ("*.manifest.json", *(f"{folder}/*.manifest.json" for folder in _RESERVED))
+        for pattern in ("*.manifest.json", *(f"{folder}*.manifest.json" for folder in folders))
         for path in sorted(directory.glob(pattern))
     ]
     own = [stage for stage in found if "/" in stage or stage in STAGES]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from pivotrl.protocols import InputError, Notice
 from pivotrl.records import SCHEMA_VERSION, Manifest, Output
-from pivotrl.runs.layout import outputs
+from pivotrl.runs.layout import BENCH, outputs
 from pivotrl.storage.record_files import (
     counted,
     examine,
@@ -185,6 +185,7 @@ def remedy(directory: Path, stage: str, manifest: Manifest) -> str:
 def again(directory: Path, stage: str, manifest: Manifest | None = None) -> str:
     """The command that runs a stage again, without its options."""
     folder, _, name = stage.rpartition("/")
+    folder, _, bench = folder.partition("/")
     place, source = str(directory), str(manifest.options.get("source", "SOURCE")) if manifest else "SOURCE"
     words = {
         "": ["read", source, "-o", place] if stage == "read" else [stage, place],
@@ -192,5 +193,6 @@ def again(directory: Path, stage: str, manifest: Manifest | None = None) -> str:
         "trainings": ["train", place, "--name", name],
         "evaluations": ["evaluate", place, "--name", name],
         "plan": ["plan", place],
+        BENCH: ["bench", str(manifest.plugins.get("harness") if manifest else bench), place, "--player", name],
     }[folder]
     return shlex.join(["pivotrl", *words, "--overwrite"])

@@ -13,9 +13,11 @@ from pathlib import Path, PurePosixPath
 
 from pivotrl.protocols import InputError, Notice
 from pivotrl.records import Manifest
+from pivotrl.records.strict_json import parse_json
 from pivotrl.runs import lock
 from pivotrl.runs.costs import describe_cost
 from pivotrl.runs.layout import (
+    BENCH,
     PILOT,
     REPLACED,
     evaluation_stage,
@@ -27,10 +29,9 @@ from pivotrl.runs.layout import (
 from pivotrl.runs.manifest import SUFFIX, find_manifest
 from pivotrl.storage.folders import sync_directory
 from pivotrl.storage.record_files import timestamp, write_file
-from pivotrl.strict_json import parse_json
 
 _LIST = ".moving.json"
-_ORDER = ("plan", "evaluations", "trainings", "train", "selections", "select", "profile", "read")
+_ORDER = ("plan", BENCH, "evaluations", "trainings", "train", "selections", "select", "profile", "read")
 _BESIDE = {"read": ("check.json", ".redaction_key")}
 _REPORT = ("report.html", "report.json")
 
@@ -100,6 +101,8 @@ def _made_from(directory: Path, stage: str) -> str | None:
     kind, _, _ = stage.rpartition("/")
     if stage == "read":
         return None
+    if kind.startswith(f"{BENCH}/"):
+        return training_stage(options.get("training")) if _measures_the_end(manifest) else None
     if stage == "train" or kind == "trainings":
         return selection_stage(options.get("selection"))
     if kind == "evaluations":

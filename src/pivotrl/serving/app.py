@@ -13,13 +13,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from pivotrl.records.strict_json import parse_json
 from pivotrl.serving.chat import ChatRequest
 from pivotrl.serving.completions import CompletionRequest
 from pivotrl.serving.fields import shown
 from pivotrl.serving.refusals import Refused
 from pivotrl.serving.served import Served
 from pivotrl.serving.streams import EventStream, unless_gone
-from pivotrl.strict_json import parse_json
 
 _MEBIBYTE = 1 << 20
 

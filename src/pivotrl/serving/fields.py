@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pivotrl.records.strict_json import kind_of
 from pivotrl.serving.refusals import Refused, not_supported
-from pivotrl.strict_json import kind_of
 
 MAX_SAMPLES, MAX_TOP, MAX_STOPS = 128, 20, 16
 

@@ -14,13 +14,13 @@ from pivotrl.protocols import InputError
 from pivotrl.rendering import Renderer
 from pivotrl.serving.choosing import Choice
 from pivotrl.serving.local import LocalBackend
-from pivotrl.serving.options import ServeOptions
+from pivotrl.serving.options import EngineOptions
 from pivotrl.serving.served import Served
 from pivotrl.serving.whole_answers import WholeAnswers
 from pivotrl.storage.record_files import sha256_of_file, sha256_of_json
 
 
-def load(choices: Sequence[Choice], options: ServeOptions, tell: Callable[[str], None]) -> list[Served]:
+def load(choices: Sequence[Choice], options: EngineOptions, tell: Callable[[str], None]) -> list[Served]:
     """
     Args:
         tell: told what is being done.
@@ -53,7 +53,7 @@ def _with_own_engine(choice: Choice, tell: Callable[[str], None]) -> Served:
 
 
 def _with_vllm(
-    choices: Sequence[Choice], options: ServeOptions, python: str, tell: Callable[[str], None]
+    choices: Sequence[Choice], options: EngineOptions, python: str, tell: Callable[[str], None]
 ) -> list[Served]:
     from pivotrl.engine.locating import locate
     from pivotrl.serving.vllm_backend import VllmBackend

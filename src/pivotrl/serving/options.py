@@ -12,7 +12,22 @@ from pivotrl.options import AtLeast1, Positive, check
 
 
 @dataclass(frozen=True)
-class ServeOptions:
+class EngineOptions:
+    """What computes."""
+
+    engine: Literal["auto", "own", "vllm"] = "auto"
+    """What computes: our own engine, or vLLM, which this command starts. auto takes vLLM where it is installed."""
+    vllm_python: Path | None = None
+    """Interpreter of an environment with vLLM, if that is not this one."""
+    vllm_arguments: str | None = None
+    """Further arguments for vLLM, as one text after an equals sign: --vllm-arguments="-tp 2"."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class ServeOptions(EngineOptions):
     """Where the endpoint listens, what it lets in, and what computes."""
 
     host: str = "127.0.0.1"
@@ -26,12 +41,3 @@ class ServeOptions:
     """Requests that may wait or run at one time; further ones get status 429."""
     max_request_mib: Positive = 4.0
     """Largest body of a request."""
-    engine: Literal["auto", "own", "vllm"] = "auto"
-    """What computes: our own engine, or vLLM, which this command starts. auto takes vLLM where it is installed."""
-    vllm_python: Path | None = None
-    """Interpreter of an environment with vLLM, if that is not this one."""
-    vllm_arguments: str | None = None
-    """Further arguments for vLLM, as one text after an equals sign: --vllm-arguments="-tp 2"."""
-
-    def __post_init__(self) -> None:
-        check(self)

@@ -9,6 +9,8 @@ import ipaddress
 import logging
 import signal
 import socket
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -102,3 +104,27 @@ async def _run(server: _Server, bound: socket.socket, ready: Callable[[], None],
     if server.started:
         ready()
     await serving
+
+
+@contextlib.contextmanager
+def in_background(app: Any, bound: socket.socket) -> Iterator[None]:
+    """Serve in a thread of this process. At the end, requests that still run are dropped."""
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+    )
+    server = _Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[bound])), name="endpoint", daemon=True)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from pivotrl.records import Tool
-from pivotrl.strict_json import kind_of, parse_json
+from pivotrl.records.strict_json import kind_of, parse_json
 from pivotrl.text.tool_call_syntax import Unparsable
 
 _ANY = frozenset({"string", "number", "boolean", "array", "object", "null"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 _MAX_CHARACTERS = 8_000
 _MAX_COMMAND = 100

@@ -14,7 +14,7 @@ from pivotrl.judging.answers.answers import AnswerRules, Extraction, Kind, compa
 from pivotrl.options import NotNegative, Positive
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, Verdict
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 MAX_CHARACTERS = 50_000
 _MAX_ANSWERS = 10

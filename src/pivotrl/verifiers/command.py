@@ -17,7 +17,7 @@ from pivotrl.judging.shell.commands import is_empty, same_command
 from pivotrl.judging.shell.directory import last_directory
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Verdict
-from pivotrl.strict_json import parse_arguments, parse_json
+from pivotrl.records.strict_json import parse_arguments, parse_json
 from pivotrl.text.styles import bash
 from pivotrl.text.tool_call_syntax import Unparsable
 

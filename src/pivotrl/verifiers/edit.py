@@ -14,7 +14,7 @@ from pivotrl.judging.edits.files import IGNORED, Surroundings, surroundings
 from pivotrl.judging.edits.results import compare_edits
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, ToolCall, Verdict
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 
 def verify(

@@ -12,7 +12,7 @@ from pivotrl.judging.arguments.values import compare_json
 from pivotrl.judging.messages.free_text import same_text
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Verdict
-from pivotrl.strict_json import call_arguments
+from pivotrl.records.strict_json import call_arguments
 
 Call = tuple[str, dict[str, Any]]
 """(name, arguments)"""

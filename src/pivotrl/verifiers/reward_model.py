@@ -13,8 +13,8 @@ from pivotrl.engine.loading import Dtype
 from pivotrl.engine.reward_head import RewardHead
 from pivotrl.protocols import InputError, NotRenderable, Turn
 from pivotrl.records import Action, Verdict
+from pivotrl.records.strict_json import parse_arguments
 from pivotrl.rendering import Renderer
-from pivotrl.strict_json import parse_arguments
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

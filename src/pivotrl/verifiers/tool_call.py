@@ -21,8 +21,8 @@ from pivotrl.judging.messages.pairing import match_all
 from pivotrl.options import AtLeast0, AtLeast1
 from pivotrl.protocols import InputError, Turn
 from pivotrl.records import Action, ToolCall, Verdict
+from pivotrl.records.strict_json import call_arguments
 from pivotrl.rendering import parse_completion
-from pivotrl.strict_json import call_arguments
 
 MessageRule = Literal["coverage", "non_empty", "exact", "no_verdict"]
 Call = tuple[str, dict[str, Any]]

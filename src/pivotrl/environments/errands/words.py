@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 ROOMS = ("attic", "cellar", "garden", "hall", "kitchen", "porch", "shed", "study")
 THINGS = ("bell", "book", "coin", "cup", "drum", "hat", "key", "lamp", "ring", "rope", "shoe", "vase")

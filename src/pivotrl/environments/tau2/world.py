@@ -31,7 +31,7 @@ from tau2.environment.tool import as_tool  # noqa: E402
 
 from pivotrl.protocols import Observation  # noqa: E402
 from pivotrl.records import Action, Message, Tool, ToolCall  # noqa: E402
-from pivotrl.strict_json import call_arguments  # noqa: E402
+from pivotrl.records.strict_json import call_arguments  # noqa: E402
 
 SPLITS = TELECOM_DATA_DIR / "split_tasks.json"
 MAIN_POLICY, MANUAL = TELECOM_MAIN_POLICY_SOLO_PATH, TELECOM_TECH_SUPPORT_POLICY_MANUAL_SOLO_PATH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pivotrl.strict_json import kind_of
+from pivotrl.records.strict_json import kind_of
 
 _MAX_INDIRECTIONS = 16
 """Limit for following references and alternatives, which may form a loop."""

@@ -17,7 +17,7 @@ from pivotrl.judging.arguments.schemas import Schemas, as_list, as_mapping, is_e
 from pivotrl.judging.messages.dates import same_moment
 from pivotrl.judging.messages.free_text import without_case
 from pivotrl.judging.messages.pairing import match_all
-from pivotrl.strict_json import MAX_DEPTH, kind_of
+from pivotrl.records.strict_json import MAX_DEPTH, kind_of
 
 _MAX_COMPARISONS = 100_000
 """Pairs of values compared before giving up: unordered arrays inside one another, and defaults, multiply."""

@@ -11,7 +11,7 @@ from pivotrl.judging.edits.edits import Delete, Edit, NotApplied, Write, apply
 from pivotrl.judging.shell.directory import told_directory
 from pivotrl.judging.shell.reading import only_reads
 from pivotrl.records import Message, ToolCall
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 _OPEN_FILE = re.compile(r"\(Open file: (/[^\n)]*)\)")
 _NUMBERED = re.compile(r"[ ]*(\d+)(?:\t|→)(.*)")

@@ -23,7 +23,7 @@ from pivotrl.judging.messages.notations import same_up_to_notation
 from pivotrl.judging.messages.same_words import same_but_spelling, says_nothing
 from pivotrl.judging.messages.word_lists import OTHER_NUMBERS
 from pivotrl.records import Message, Verdict
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 _LEAST_COPIED = 40
 """Characters of a message of the context that are surely not repeated by chance."""

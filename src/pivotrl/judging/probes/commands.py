@@ -13,7 +13,7 @@ from pivotrl.judging.probes.probe import Probe, arguments_of, attack, honest, wi
 from pivotrl.parsing import action_text
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, ToolCall
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 _SHELL = re.compile(r"bash|shell|terminal|exec|command", re.IGNORECASE)
 _KEYS = ("command", "cmd", "keystrokes")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pivotrl.parsing import action_text, parse_completion
 from pivotrl.protocols import Turn
 from pivotrl.records import Action, Completion, ToolCall
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 _COMMENTS = frozenset({"description", "summary", "security_risk", "thought", "explanation"})
 _SUBJECTS = frozenset({"command", "cmd", "path", "file_path"})

@@ -19,7 +19,7 @@ from bfcl_eval.constants.executable_backend_config import MULTI_TURN_FUNC_DOC_FI
 from pivotrl.protocols import InputError
 from pivotrl.reading.tool_schemas import tools_of
 from pivotrl.records import Message, Tool, ToolCall
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 DATA = Path(bfcl_eval.__path__[0]) / "data"
 

@@ -15,7 +15,7 @@ from pivotrl.reading.chat_messages import ROLES
 from pivotrl.reading.fields import optional
 from pivotrl.reading.text_tools import literal
 from pivotrl.reading.turn_marks import keys_of, marked_turns
-from pivotrl.strict_json import kind_of, parse_json
+from pivotrl.records.strict_json import kind_of, parse_json
 
 LISTS = ("messages", "trajectory", "messages_and_choices")
 """Names that are looked at first; any other list of messages counts where none of these is there."""

@@ -14,7 +14,7 @@ from pivotrl.reading.fields import as_object
 from pivotrl.reading.proportion import require_proportion
 from pivotrl.reading.sources import MAX_DOCUMENT_BYTES, load_document
 from pivotrl.reading.zip_files import unpacked
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 
 def log_document(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pivotrl.reading.fields import as_object
 from pivotrl.reading.formats.langchain_messages import as_chat, fault_of, plain_message
 from pivotrl.reading.formats.model_calls import ModelCall
 from pivotrl.reading.formats.request_calls import model_call, request_of, response_of
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 _ENDINGS = ("finish_reason", "stop_reason")
 _TOOLS = ("tools", "functions")

@@ -16,7 +16,7 @@ from pivotrl.reading.formats.gemini_contents import gemini_messages, instruction
 from pivotrl.reading.formats.model_calls import ModelCall
 from pivotrl.reading.formats.response_items import answered, request_conversation, response_tools
 from pivotrl.records import Loss, Message, Tool
-from pivotrl.strict_json import parse_json
+from pivotrl.records.strict_json import parse_json
 
 _ENVELOPES = (
     "body",
