@@ -12,8 +12,8 @@ from pivotrl.environments.shell import BASH, ShellTask
 from pivotrl.protocols import Observation
 from pivotrl.reading.formats.shell_tasks import Task
 from pivotrl.records import Action, Message, Tool, ToolCall
+from pivotrl.records.strict_json import parse_arguments
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault
-from pivotrl.strict_json import parse_arguments
 from pivotrl.text.styles import bash
 
 Manner = Literal["tools", "bash"]

@@ -16,7 +16,7 @@ from pivotrl.environments.repair.editor import WORK_DIR
 from pivotrl.environments.repair.playing import SUBMITTED, Manner, RepositoryTask
 from pivotrl.environments.shell import SHELL
 from pivotrl.environments.swe.clones import PACKAGES, prepared
-from pivotrl.environments.swe.grading import Graded, grade
+from pivotrl.environments.swe.grading import GOOD, Graded, grade
 from pivotrl.environments.swe.rows import Instance, load_instances
 from pivotrl.judging.replay import replay
 from pivotrl.options import AtLeast1, Positive
@@ -26,6 +26,8 @@ from pivotrl.sandbox.interface import MEBIBYTE
 
 _OUTPUT_BYTES = 16_384
 _NUM_PROCESSES = 256
+_TRIED = "tried"
+"""In the folder of an instance: its tests were seen to run there."""
 
 
 class SweTask(RepositoryTask):
@@ -119,7 +121,39 @@ class SweTasks:
             for seconds in (options["command_seconds"], options["test_seconds"])
         )
         max_turns = options["max_turns"]
-        return SweTask(instance, folder, self._manner, _sandbox(backend), limits, max_turns, test_limits)
+        made = SweTask(instance, folder, self._manner, _sandbox(backend), limits, max_turns, test_limits)
+        if not (folder / _TRIED).is_file():
+            _try(made)
+            (folder / _TRIED).touch()
+        return made
+
+
+def _try(task: SweTask) -> None:
+    """Run the tests on the repository as it is, once: what does not run there would count as the agent's failure.
+
+    Raises:
+        InputError: the tests do not run here, or they say something else than the row.
+    """
+    task.reset()
+    try:
+        found, instance = task.graded(), task.instance
+    except SandboxFault as error:
+        raise InputError(f"{instance.id}: the sandbox failed before the tests ran: {error}") from error
+    finally:
+        task.close()
+    if found.reason:
+        raise InputError(
+            f"{instance.id}: pytest does not come to its end on the repository as it is ({found.reason}); give what it "
+            "needs, pytest among it, as packages=, a folder made by pip install --target, or play it in its image"
+        )
+    if passing := [name for name in instance.fail_to_pass if found.outcomes.get(name) in GOOD]:
+        raise InputError(f"{instance.id}: {passing[0]} of FAIL_TO_PASS passes here before anything is repaired")
+    if failing := [name for name in instance.pass_to_pass if found.outcomes.get(name) not in GOOD]:
+        raise InputError(
+            f"{instance.id}: {len(failing)} of {len(instance.pass_to_pass)} tests of PASS_TO_PASS do not pass here "
+            f"before anything is repaired, such as {failing[0]} ({found.outcomes.get(failing[0], 'did not run')}); give the "
+            "packages that the repository needs as packages=, or play it in its image"
+        )
 
 
 def make_environments(
@@ -171,7 +205,7 @@ def make_environments(
     for name, place in (("clones", clones), ("packages", packages)):
         if place is not None and not Path(place).is_dir():
             raise InputError(f"swe: {name}={place!r} is not a folder")
-    options = {"packages": packages, "backend": backend, "command_seconds": command_seconds}
+    options: dict[str, Any] = {"packages": packages, "backend": backend, "command_seconds": command_seconds}
     options |= {"test_seconds": test_seconds, "memory_mib": memory_mib, "disk_mib": disk_mib}
     options |= {"max_turns": max_turns, "folder": folder}
     return SweTasks(instances, Path(clones), manner, image, **options)
@@ -201,11 +235,11 @@ def restore(
         InputError: as for the environments.
     """
     told = turn.trajectory.metadata.get("manner")
-    options = {"packages": packages, "backend": backend, "image": image, "skip_others": skip_others}
+    options: dict[str, Any] = {"packages": packages, "backend": backend, "image": image, "skip_others": skip_others}
     options |= {"command_seconds": command_seconds, "test_seconds": test_seconds, "memory_mib": memory_mib}
     options |= {"disk_mib": disk_mib, "max_turns": max_turns, "folder": folder}
     how: Manner = manner or ("tools" if told == "tools" else "bash")
-    environments = make_environments(rows=rows, clones=clones, manner=how, **options)  # type: ignore[arg-type]
+    environments = make_environments(rows=rows, clones=clones, manner=how, **options)
     if turn.trajectory.task_id not in environments.tasks():
         raise NotRestorable("unknown_task", turn.trajectory.task_id)
     environment = environments.make(turn.trajectory.task_id)

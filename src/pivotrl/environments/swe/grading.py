@@ -21,7 +21,7 @@ from pivotrl.sandbox import Limits, Sandbox
 
 _RUNNING = Path(__file__).with_name("running.py").read_text("utf-8")
 _CANARY = "def test_unequal():\n    assert 1 == 2\n\n\ndef test_raises():\n    raise RuntimeError\n"
-_GOOD = {"passed", "xfailed"}
+GOOD = {"passed", "xfailed"}
 _MAX_REPORT = 64 << 20
 
 
@@ -35,7 +35,7 @@ class Graded(NamedTuple):
 
     def resolves(self, instance: Instance) -> bool:
         wanted = (*instance.fail_to_pass, *instance.pass_to_pass)
-        return not self.reason and all(self.outcomes.get(name) in _GOOD for name in wanted)
+        return not self.reason and all(self.outcomes.get(name) in GOOD for name in wanted)
 
 
 def grade(
@@ -60,8 +60,8 @@ def grade(
         try:
             found = json.loads(session.read(f"{own}/{report}", _MAX_REPORT))["outcomes"]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            output = finished.stdout + b"\n" + finished.stderr
-            return Graded({}, f"no_report: {output.decode(errors='replace').strip()[-200:]}")
+            lines = (finished.stderr or finished.stdout).decode(errors="replace").strip().splitlines()
+            return Graded({}, f"no_report: {lines[-1][:200] if lines else 'it printed nothing'}")
     canaries = {name: outcome for name, outcome in found.items() if "test_canary.py::" in name}
     if sorted(canaries.values()) != ["failed", "failed"]:
         return Graded({}, "forged")

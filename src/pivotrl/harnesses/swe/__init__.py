@@ -19,7 +19,7 @@ from pivotrl.harnesses.swe.episode import Episode
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError
 from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup, json_of
-from pivotrl.strict_json import parse_arguments
+from pivotrl.records.strict_json import parse_arguments
 
 
 @dataclass(frozen=True, kw_only=True)
