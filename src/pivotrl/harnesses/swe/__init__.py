@@ -7,16 +7,19 @@ judge the files that it leaves.
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from pivotrl.environments.repair import RepairTasks, make_environments
+from pivotrl.environments.repair import RepairTasks
 from pivotrl.environments.repair.expert import expert_actions
+from pivotrl.environments.swe import SweTask, SweTasks, gold_commands
 from pivotrl.harnesses.swe.episode import Episode
 from pivotrl.options import AtLeast1, Positive
+from pivotrl.plugins import load
 from pivotrl.protocols import InputError
 from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup, json_of
 from pivotrl.records.strict_json import parse_arguments
@@ -24,9 +27,12 @@ from pivotrl.records.strict_json import parse_arguments
 
 @dataclass(frozen=True, kw_only=True)
 class Harness:
-    """mini-swe-agent repairs small repositories; hidden tests judge.
+    """mini-swe-agent repairs small repositories, or plays rows of SWE-bench and its kin on local clones.
 
     Args:
+        rows: a file of rows to play in place of repair tasks, as for the environment ``swe``.
+        clones: the folder of local clones that the rows need.
+        packages: a folder of Python packages that the clones need.
         levels: numbers of defects, such as ``1,2``.
         first, last: numbers of the problems, of 0 to 163.
         variants: tasks of each problem and level, at most 3.
@@ -36,6 +42,9 @@ class Harness:
         backend: sandbox backend.
     """
 
+    rows: str | None = None
+    clones: str | None = None
+    packages: str | None = None
     levels: str = "1,2,3"
     first: int = 0
     last: int = 163
@@ -51,10 +60,17 @@ class Harness:
     max_batch: ClassVar[int] = 1
 
     def check(self, setup: Setup) -> None:
-        self._tasks()
+        if self.rows is not None and self.clones is None:
+            raise InputError(
+                "swe: give the folder of local clones as clones=; the rows' own images and swebench's scorer need "
+                f"docker, which {'is not installed here' if shutil.which('docker') is None else 'we do not start'}: "
+                "for those run `mini-extra swebench` and `python -m swebench.harness.run_evaluation` against the "
+                "endpoint of `pivotrl serve`, and read what they write with `pivotrl read`"
+            )
+        self._environments()
 
     def tasks(self, home: Home) -> list[str]:
-        return self._tasks().tasks()
+        return self._environments().tasks()
 
     def command(self, home: Home, batch: Batch) -> Command:
         setup = batch.setup
@@ -81,19 +97,17 @@ class Harness:
             yield Outcome(**result)
 
     def gold(self, home: Home) -> Gold:
-        environments = self._tasks()
+        environments = self._environments()
 
         @functools.cache
         def answers(task: str) -> list[Mapping[str, Any]]:
             environment = environments.make(task)
+            if isinstance(environment, SweTask):
+                return [_call("", command) for command in gold_commands(environment.instance)]
+            actions = expert_actions(environment.repair, environment.folder, "bash")
             return [
-                {
-                    "content": action.content,
-                    "tool_calls": [
-                        {"name": call.name, "arguments": parse_arguments(call.arguments)} for call in action.tool_calls
-                    ],
-                }
-                for action in expert_actions(environment.repair, environment.folder, "bash")
+                _call(action.content or "", parse_arguments(action.tool_calls[0].arguments)["command"])
+                for action in actions
             ]
 
         def answer(asked: Asked) -> Mapping[str, Any]:
@@ -105,18 +119,21 @@ class Harness:
         return answer
 
     def _spec(self) -> str:
-        return (
-            f"repair(levels={self.levels!r}, first={self.first}, last={self.last}, variants={self.variants}, "
-            f"manner='bash', backend={self.backend!r}, command_seconds={self.command_seconds})"
-        )
+        """The environments as `episode.json` names them."""
+        if self.rows is not None:
+            named = {"rows": self.rows, "clones": self.clones, "packages": self.packages}
+            options = {name: None if value is None else str(Path(value).resolve()) for name, value in named.items()}
+            return _with_options("swe", {**options, "manner": "bash", "backend": self.backend})
+        names = ("levels", "first", "last", "variants", "backend", "command_seconds")
+        return _with_options("repair", {**{name: getattr(self, name) for name in names}, "manner": "bash"})
 
-    def _tasks(self) -> RepairTasks:
-        return make_environments(
-            levels=self.levels,
-            first=self.first,
-            last=self.last,
-            variants=self.variants,
-            manner="bash",
-            backend=self.backend,
-            command_seconds=self.command_seconds,
-        )
+    def _environments(self) -> RepairTasks | SweTasks:
+        return cast(RepairTasks | SweTasks, load("environments", self._spec())())
+
+
+def _call(thought: str, command: str) -> Mapping[str, Any]:
+    return {"content": thought, "tool_calls": [{"name": "bash", "arguments": {"command": command}}]}
+
+
+def _with_options(name: str, options: Mapping[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
