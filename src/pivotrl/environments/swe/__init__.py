@@ -153,8 +153,8 @@ def _try(task: SweTask) -> None:
         how = found.outcomes.get(failing[0], "did not run")
         raise InputError(
             f"{instance.id}: {len(failing)} of {len(instance.pass_to_pass)} tests of PASS_TO_PASS do not pass here "
-            f"before anything is repaired, such as {failing[0]} ({how}); give the packages that the repository needs as "
-            "packages=, or play it in its image"
+            f"before anything is repaired, such as {failing[0]} ({how}); give the packages that the repository needs "
+            "as packages=, or play it in its image"
         )
 
 
