@@ -28,6 +28,7 @@ PLAYED = {
     "plancraft": ("train", "the oracle plays the tasks of the installed package"),
     "textworld": ("0-119", "four kinds of players play the generated games of these seeds"),
     "shell_tasks": ("tests/data/shell_tasks", "the commands run in the sandbox"),
+    "repair": ("0-79", "a scripted expert solves the tasks made of these problems, in the sandbox"),
     "tau2_solo": ("train", "the ground truth of the installed package is played"),
 }
 """Readers that create their trajectories: their source, and why they need no log."""
