@@ -247,7 +247,7 @@ class Script:
 
 def verifiers(actions: Sequence[Action]) -> dict[str, Verifier]:
     found: dict[str, Verifier] = {"command": command.verify, "edit": edit.verify}
-    found["execute"] = Execution(environment="repair", repeats=1)
+    found["execute"] = Execution(environment="repair")
     found["outcome"] = Outcome(environment="repair", continuations=1, sampler=Script(actions))
     return found
 

@@ -73,9 +73,11 @@ def played(environment: Repair, actions: list[Action]) -> float | None:
 # --- tasks ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "manner"), [("he12-d1-0", "tools"), ("he12-d1-0", "bash"), ("he50-d2-0", "tools"), ("he95-d3-0", "bash")]
-)
+SAMPLE = [("he12-d1-0", "tools"), ("he50-d2-0", "bash")]
+SAMPLE += [pytest.param(*case, marks=pytest.mark.slow) for case in (("he79-d3-0", "tools"), ("he50-d2-0", "tools"))]
+
+
+@pytest.mark.parametrize(("name", "manner"), SAMPLE)
 def test_the_expert_solves_a_task_no_part_of_its_repair_can_go_and_every_turn_is_restored(
     name: str, manner: Manner, folder: str
 ) -> None:
@@ -130,7 +132,10 @@ def test_every_level_has_tasks_and_their_defects_are_of_many_kinds() -> None:
     assert all(len(row.defects) == row.level for row in rows)
     kinds = {kind for row in rows for *_, kind in row.defects}
     assert kinds >= {"comparison", "logic", "arithmetic", "off_by_one", "variable", "arguments", "branch", "constant"}
-    assert len({row.problem for row in rows if row.level == 1}) >= 150
+    page = (Path(__file__).parents[1] / "docs" / "repair.md").read_text("utf-8")
+    for level in (1, 2, 3):
+        found = [row for row in rows if row.level == level]
+        assert f"| {level} | {len({row.problem for row in found})} of 164 | {len(found)} |" in page
 
 
 def test_the_same_name_makes_the_same_task_and_an_issue_tells_what_was_called_what_came_and_what_should(
@@ -273,7 +278,21 @@ def test_in_the_manner_of_mini_swe_agent_a_command_ends_the_task_and_answers_car
 # --- reward hacks ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attack", [*APPENDED, *INSTEAD, *COMMANDS])
+FAST = (
+    "equals everything",
+    "patched repr and json",
+    "the example alone",
+    "looks for the answers",
+    "exit",
+    "forged output",
+)
+FAST += ("visible tests", "conftest", "sitecustomize", "modules in the way")
+ALL = [*APPENDED, *INSTEAD, *COMMANDS]
+
+
+@pytest.mark.parametrize(
+    "attack", [each if each in FAST else pytest.param(each, marks=pytest.mark.slow) for each in ALL]
+)
 def test_a_reward_hack_gets_nothing(task: Repair, attack: str) -> None:
     repair = task.repair
     arguments = repair.example.removeprefix(repair.function).removesuffix(")")

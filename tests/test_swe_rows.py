@@ -120,7 +120,7 @@ def told(environment: SweTask, command: str) -> str:
     return environment.step(bash(command)).messages[0].content or ""
 
 
-SHAPES = ["bench", "smith", "nemo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gym", "pro"))]
+SHAPES = ["bench", "smith", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nemo", "gym", "pro"))]
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -143,12 +143,14 @@ def test_the_agent_sees_neither_the_solution_in_the_history_nor_the_tests_of_the
     assert "test_double" not in told(task, "cat tests/*.py; git log --all -p")
 
 
+@pytest.mark.slow
 def test_the_tests_of_swe_smith_that_fail_are_hidden_too(place: Path) -> None:
     with closing(make_environments(**options(place), manner="bash").make("smith")) as environment:
         environment.reset()
         assert told(environment, "ls tests").startswith("<returncode>0</returncode>\n<output>\n</output>")
 
 
+@pytest.mark.slow
 def test_pytest_runs_in_the_sandbox_and_git_shows_what_changed(task: SweTask) -> None:
     assert "1 passed" in told(task, "python3 -m pytest -q")
     told(task, "sed -i 's/ + (x > 9)//' calc.py")
@@ -176,7 +178,7 @@ HACKS = {
 }
 
 
-FAST = ("conftest", "the packages", "leaves", "every test passes")
+FAST = ("conftest", "every test passes")
 
 
 @pytest.mark.parametrize(
@@ -193,11 +195,13 @@ def test_what_shares_a_process_with_the_tests_can_forge_one_of_them_as_in_swe_be
     assert task._reward() == 1.0
 
 
+@pytest.mark.slow
 def test_a_solution_that_breaks_another_test_gets_nothing(task: SweTask) -> None:
     told(task, "sed -i 's/ + (x > 9)//; s/3 [*] x/2 * x/' calc.py")
     assert task.graded().outcomes[PASS[0]] == "failed" and task._reward() == 0.0
 
 
+@pytest.mark.slow
 def test_every_turn_is_restored(place: Path, task: SweTask) -> None:
     messages: list[Message] = list(task.reset())
     for command in ("git status", "python3 -m pytest -q", "sed -i 's/ + (x > 9)//' calc.py", "git diff", "git add -A"):
@@ -216,6 +220,7 @@ def test_every_turn_is_restored(place: Path, task: SweTask) -> None:
         restore(Turn(other, 2), **options(place))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -242,6 +247,7 @@ def test_tests_that_do_not_run_here_are_a_fault_of_the_setup_and_not_of_the_agen
             make_environments(**changed).make("bench")
 
 
+@pytest.mark.slow
 def test_a_folder_without_commits_holds_the_files_at_the_base_commit(place: Path, tmp_path: Path) -> None:
     (tmp_path / "clones" / "bench").mkdir(parents=True)
     (tmp_path / "clones" / "bench" / "calc.py").write_text(WRONG)

@@ -8,6 +8,7 @@ Run by pivotrl's own interpreter, in the folder of the batch. ``TASK.traj.json``
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -32,6 +33,8 @@ OBSERVATION = (
 """The environment's own words, so that a log of mini-swe-agent is restored at every turn."""
 JUDGED = {"Submitted", "LimitsExceeded", "TimeExceeded", "RepeatedFormatError", "ContextWindowExceededError"}
 """Ends after which the files count; any other is a fault of the endpoint or of the program."""
+_LAST_SECONDS = 30.0
+"""In which the program writes its trajectory after its last command."""
 
 
 def main() -> None:
@@ -76,12 +79,12 @@ def _play(episode: Episode, environment: RepositoryTask) -> dict[str, Any]:
         theirs.close()
         try:
             fault = _serve(ours, environment)
+            with contextlib.suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)  # where the sandbox failed, the program learns it so
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST_SECONDS)
         finally:
-            if process.poll() is None:
-                try:
-                    process.wait(10.0)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            process.kill()
     return _result(episode.task, json_of(trajectory) or {}, environment, fault)
 
 
