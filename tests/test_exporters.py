@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import subprocess
 import sys
 import types
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 from pivotrl import plugins
 from pivotrl.exporters import ms_swift, nemo_gym, skyrl, trl, verifiers
+from pivotrl.options import options_dict
 from pivotrl.parsing import action_text, parse_completion
 from pivotrl.profiling import ProfileOptions
 from pivotrl.protocols import InputError, Turn
@@ -24,13 +27,15 @@ from pivotrl.records import Manifest, Message, SampleGroup, Selection, Tool, Too
 from pivotrl.rows.exporting import ExportOptions, export
 from pivotrl.rows.rewards import RowReward, trl_reward, turn_of_row
 from pivotrl.rows.rows import turn_text
+from pivotrl.rows.settings import settings_of
 from pivotrl.runs.files import RunFiles
-from pivotrl.runs.manifest import read_manifest
+from pivotrl.runs.manifest import read_manifest, write_manifest
 from pivotrl.samplers.scripted import Sampler
 from pivotrl.selection import SelectionOptions
 from pivotrl.stages.profiling import profile_stage
 from pivotrl.stages.selecting import select_stage
 from pivotrl.storage.record_files import RecordFile, read_records
+from pivotrl.training_options import TrainingOptions
 from pivotrl.turns import cut
 from pivotrl.verifiers.tool_call import verify
 
@@ -697,6 +702,135 @@ def test_verl_rows_have_the_columns_it_reads(run: Path, tmp_path: Path) -> None:
     expert = action_text(turn_of_row(row["extra_info"]["pivotrl_turn"]).expected_action)
     assert reward(solution_str=expert, **asked) == 1.0
     assert reward(solution_str=WRONG, reward_router_address=None, **asked) == 0.0
+
+
+# --- configurations -----------------------------------------------------------------------------------------------
+
+TRAINED = TrainingOptions(
+    num_steps=7,
+    turns_per_step=3,
+    group_size=4,
+    learning_rate=5e-5,
+    warmup_steps=2,
+    decay="linear",
+    clip_low=0.1,
+    clip_high=0.3,
+    kl_coefficient=0.01,
+    loss_level="sequence",
+    num_epochs=2,
+    train_temperature=0.9,
+    train_max_tokens=33,
+    train_seed=5,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a training of its own options, with an adapter of rank 8."""
+    run = make_run(tmp_path_factory.mktemp("trained"), real_trajectories())
+    policy = {"policy": "hf(lora_rank=8, lora_alpha=24)", "model": "some/model"}
+    begun = Manifest(
+        stage="train",
+        status="complete",
+        options=options_dict(TRAINED),
+        policy=policy,
+        inputs={},
+        counts={},
+        versions={},
+    )
+    write_manifest(run / "train.manifest.json", begun)
+    return run
+
+
+def test_verls_own_configuration_has_every_name_of_ours(trained: Path, tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    (wheel,) = (Path(__file__).parents[1] / ".venv" / "oracles").glob("verl-*.whl")
+    whole = zipfile.ZipFile(wheel).read("verl/trainer/config/_generated_ppo_trainer.yaml")
+    known = yaml.safe_load(whole)
+    export(trained, exporter_of("verl"), tmp_path / "out", NO_VALIDATION)
+    ours = yaml.safe_load((tmp_path / "out/pivots.yaml").read_text())
+    assert ours.pop("hydra") and ours.pop("defaults") == ["ppo_trainer", "_self_"]
+
+    def require(mine: Any, theirs: Any, place: str) -> None:
+        if isinstance(mine, dict):
+            for name, value in mine.items():
+                assert name in theirs, f"{place}{name}"
+                require(value, theirs[name], f"{place}{name}.")
+        elif theirs not in (None, "???") and not str(theirs).startswith("${"):
+            assert type(mine) is type(theirs) or {type(mine), type(theirs)} == {int, float}, place
+
+    require(ours, known, "")
+    actor, rollout = ours["actor_rollout_ref"]["actor"], ours["actor_rollout_ref"]["rollout"]
+    assert (ours["data"]["train_batch_size"], rollout["n"], ours["trainer"]["total_training_steps"]) == (3, 4, 7)
+    assert actor["optim"]["lr"] == 5e-5 and actor["optim"]["lr_warmup_steps"] == 2 and actor["ppo_epochs"] == 2
+    assert (actor["clip_ratio_low"], actor["clip_ratio_high"], actor["kl_loss_coef"]) == (0.1, 0.3, 0.01)
+    assert actor["use_kl_loss"] is True and actor["loss_agg_mode"] == "seq-mean-token-mean"
+    assert ours["actor_rollout_ref"]["model"] == {"path": "some/model", "lora_rank": 8, "lora_alpha": 24}
+    assert ours["data"]["max_response_length"] == 33 and rollout["temperature"] == 0.9
+    rows = len(list((tmp_path / "out").glob("train.parquet"))) and pivots_of(trained)
+    assert ours["trainer"]["total_epochs"] * (rows // 3) >= 7, "enough passes for all steps"
+    told = (tmp_path / "out/README.md").read_text()
+    assert "schedule was linear" in told and "left the sample itself out" in told
+
+
+def pivots_of(run: Path) -> int:
+    return sum(row.selected for row in RunFiles(run).selections())
+
+
+def test_the_configuration_for_trl_says_what_the_run_did(trained: Path, tmp_path: Path) -> None:
+    stack = pytest.importorskip("trl")
+    export(trained, exporter_of("trl"), tmp_path / "out", NO_VALIDATION)
+    parser = stack.TrlParser((stack.GRPOConfig, stack.ModelConfig))
+    words = ["--config", str(tmp_path / "out/grpo.yaml"), "--use_cpu", "true", "--bf16", "false"]
+    settings, model = parser.parse_args_and_config(words)
+    assert (settings.max_steps, settings.num_generations, settings.num_iterations) == (14, 4, 2)
+    assert settings.per_device_train_batch_size * settings.gradient_accumulation_steps == 3 * 4
+    assert settings.generation_batch_size == 3 * 4, "a step draws all of its groups at once"
+    assert (settings.learning_rate, settings.warmup_steps, settings.beta) == (5e-5, 2, 0.01)
+    assert (settings.epsilon, settings.epsilon_high, settings.loss_type) == (0.1, 0.3, "grpo")
+    assert (settings.temperature, settings.max_completion_length, settings.seed) == (0.9, 33, 5)
+    assert (model.model_name_or_path, model.lora_r, model.lora_alpha, model.lora_dropout) == ("some/model", 8, 24, 0.0)
+    assert model.use_peft
+
+
+def test_a_run_without_a_training_gives_the_defaults(run: Path, tmp_path: Path) -> None:
+    stack = pytest.importorskip("trl")
+    export(run, exporter_of("trl"), tmp_path / "out", NO_VALIDATION)
+    assert "put yours in place of `your/model`" in (tmp_path / "out/README.md").read_text()
+    parser = stack.TrlParser((stack.GRPOConfig, stack.ModelConfig))
+    words = ["--config", str(tmp_path / "out/grpo.yaml"), "--use_cpu", "true", "--bf16", "false"]
+    settings, _ = parser.parse_args_and_config(words)
+    defaults = TrainingOptions()
+    assert settings.max_steps == defaults.num_steps and settings.loss_type == "dapo" and settings.learning_rate == 5e-5
+    assert settings.gradient_accumulation_steps == defaults.turns_per_step
+
+
+def test_imitation_says_nothing_about_a_policy_gradient(tmp_path: Path) -> None:
+    found = settings_of({"method": "sft", "learning_rate": 2e-4, "num_steps": 3, "policy": "hf(lora_rank=0)"}, [])
+    assert found.training == TrainingOptions() and found.learning_rate == 1e-6 and found.lora_rank == 0
+
+
+@pytest.mark.slow
+def test_what_is_exported_for_trl_trains(tmp_path: Path) -> None:
+    """As a user would start it: the script and the configuration, with a model of random weights."""
+    pytest.importorskip("trl")
+    from tiny import save_tiny_model
+
+    logs = [t for t in real_trajectories() if t.id.startswith("parallel")]
+    export(make_run(tmp_path / "run", logs), trl.export, tmp_path / "out", NO_VALIDATION)
+    model = save_tiny_model(tmp_path / "tiny", max_positions=4096)
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    (model / "chat_template.jinja").write_text(template)
+    words = ["--model_name_or_path", model, "--max_steps", "1", "--gradient_accumulation_steps", "1"]
+    words += ["--per_device_train_batch_size", "2", "--num_generations", "2", "--max_completion_length", "4"]
+    words += ["--use_cpu", "true", "--bf16", "false", "--report_to", "none", "--gradient_checkpointing", "false"]
+    command = [sys.executable, "train.py", "--config", "grpo.yaml", *map(str, words)]
+    done = subprocess.run(command, cwd=tmp_path / "out", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "out/out/adapter_model.safetensors").is_file()
 
 
 def test_swift_rows_use_its_roles_and_never_give_the_answer_away(

@@ -28,10 +28,12 @@ def in_company() -> Iterator[None]:
     size = _number("WORLD_SIZE", 1, 2**31 - 1)
     _number("RANK", 0, size - 1)
     _number("MASTER_PORT", 1, 65535)
-    from pivotrl.engine.distributed.launch import join  # torch loads slowly
+    from pivotrl.engine.distributed.launch import LeaderMissing, join  # torch loads slowly
 
     try:
         crew = join()
+    except LeaderMissing:
+        raise
     except InputError:
         if os.environ["RANK"] != "0":
             os._exit(2)  # process 0 says it

@@ -16,11 +16,13 @@ from pivotrl.options import check
 from pivotrl.plugins.describing import describe
 from pivotrl.protocols import InputError, Notice
 from pivotrl.reading.privacy.redaction import find_secrets
-from pivotrl.records import Label, Manifest, Selection, SkippedTurn
+from pivotrl.records import Label, Manifest, SampleGroup, Selection, SkippedTurn
 from pivotrl.rows.rows import Pivots, ProfiledTurn
+from pivotrl.rows.settings import settings_of
 from pivotrl.runs.files import RunFiles
 from pivotrl.runs.layout import selection_stage
 from pivotrl.runs.manifest import write_manifest
+from pivotrl.runs.memory import remembered
 from pivotrl.selection.labels import with_labels
 from pivotrl.storage.folders import atomic_folder
 from pivotrl.storage.record_files import package_versions, write_file
@@ -76,7 +78,8 @@ def export(
         selections = {row.turn_id: row for row in files.selections(selection)}
         labels = files.labels(selection)
         read += files.selection_files(selection)
-    turns = _profiled_turns(files, profile.inputs["policy"], selections, labels)
+    groups = _groups(files, selections, labels)
+    turns = _profiled_turns(files, profile.inputs["policy"], groups, labels)
     inputs = {name: files.sha256(name) for name in read}
     if not turns:
         raise InputError(f"{directory} has no {options.turns} to export; look at `pivotrl show {directory}`")
@@ -84,7 +87,9 @@ def export(
     secrets = _secrets(turns)
     about = _about(profile, chosen, secrets)
     with _whole_folder(out) as folder:
-        skipped = exporter(Pivots(splits=splits, verifier=profile.options["verifier"], about=about), folder)
+        settings = settings_of(remembered(directory, "train"), groups)
+        pivots = Pivots(splits=splits, verifier=profile.options["verifier"], about=about, settings=settings)
+        skipped = exporter(pivots, folder)
         left = {turn.turn.id for turn in splits["train"]} - {skip.turn_id for skip in skipped}
         if not left:
             reasons = dict(Counter(skip.reason for skip in skipped))
@@ -109,15 +114,18 @@ def export(
     return manifest
 
 
-def _profiled_turns(
-    files: RunFiles, policy: str, selections: Mapping[str, Selection] | None, labels: Sequence[Label]
-) -> list[ProfiledTurn]:
+def _groups(files: RunFiles, selections: Mapping[str, Selection] | None, labels: Sequence[Label]) -> list[SampleGroup]:
     """In the order of the profile."""
-    groups = [
+    return [
         group
         for group in with_labels(files.profiles(), labels)
         if selections is None or (group.turn_id in selections and selections[group.turn_id].selected)
     ]
+
+
+def _profiled_turns(
+    files: RunFiles, policy: str, groups: Sequence[SampleGroup], labels: Sequence[Label]
+) -> list[ProfiledTurn]:
     found = []
     for turn, group in zip(files.turns((group.turn_id for group in groups), labels), groups, strict=True):
         facts: dict[str, str | int | float | None] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pivotrl.parsing import action_text, write_action
 from pivotrl.protocols import Turn
 from pivotrl.records import Message, SkippedTurn, Trajectory
 from pivotrl.records.strict_json import parse_arguments
+from pivotrl.rows.settings import Settings
 from pivotrl.storage.record_files import write_file
 from pivotrl.text.tool_call_syntax import function_tool
 
@@ -59,6 +60,8 @@ class Pivots:
     """The verifier that profiled the turns, as a text that names it."""
     about: str
     """For people: where the turns come from, as lines of Markdown."""
+    settings: Settings = field(default_factory=Settings)
+    """How the run trained, for a configuration."""
 
 
 def convert(pivots: Pivots, make_row: Callable[[ProfiledTurn], Row]) -> tuple[dict[str, list[Row]], list[SkippedTurn]]:

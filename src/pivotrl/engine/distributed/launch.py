@@ -18,6 +18,14 @@ from torch.distributed.rendezvous import TCPStore  # type: ignore[attr-defined]
 
 import pivotrl
 from pivotrl.engine.distributed.crew import Crew
+from pivotrl.engine.distributed.meeting import (
+    address,
+    missing_processes,
+    named,
+    sign_in,
+    speaks,
+    waiting_for_others,
+)
 from pivotrl.protocols import InputError
 from pivotrl.protocols.errors import first_line
 from pivotrl.storage.record_files import package_versions
@@ -28,6 +36,10 @@ _EXCHANGE_MINUTES = 30
 _NO_LIMIT = timedelta(days=365)
 
 _crew: Crew | None = None
+
+
+class LeaderMissing(InputError):
+    """Process 0, which speaks for all, has not come."""
 
 
 def current_crew() -> Crew | None:
@@ -43,21 +55,21 @@ def join() -> Crew:
     """
     global _crew
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    facts: list[Any] = [None] * size
     try:
-        # Without a name: gloo for tensors of the CPU, and NCCL for those of a GPU.
-        dist.init_process_group(
-            None if torch.cuda.is_available() else "gloo",
-            timeout=timedelta(minutes=_EXCHANGE_MINUTES),
-            store=_store(rank, size),
-            rank=rank,
-            world_size=size,
-        )
-        group = dist.new_group(backend="gloo", timeout=_NO_LIMIT)
-        facts: list[Any] = [None] * size
-        dist.all_gather_object(facts, (socket.gethostname(), os.getpid(), _facts()), group=group)
+        with waiting_for_others(rank, size):
+            # Without a name: gloo for tensors of the CPU, and NCCL for those of a GPU.
+            dist.init_process_group(
+                None if torch.cuda.is_available() else "gloo",
+                timeout=timedelta(minutes=_EXCHANGE_MINUTES),
+                store=_store(rank, size),
+                rank=rank,
+                world_size=size,
+            )
+            group = dist.new_group(backend="gloo", timeout=_NO_LIMIT)
+            dist.all_gather_object(facts, (socket.gethostname(), os.getpid(), _facts()), group=group)
     except (RuntimeError, ValueError) as error:
-        raise _not_met(rank, size, address, error) from error
+        raise _not_met(rank, size, error) from error
     _require_same([each for *_, each in facts])
     store, people = dist.distributed_c10d._get_default_store(), [(host, pid) for host, pid, _ in facts]
     _crew = Crew(rank, size, group, store, _agent_serves(), people)
@@ -69,6 +81,7 @@ def _store(rank: int, size: int) -> Any:
     serves = rank == 0 and not _agent_serves()
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(host, port, size, serves, timedelta(seconds=_JOIN_SECONDS), wait_for_workers=False)
+    sign_in(store, rank)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return PrefixStore(f"pivotrl/{attempt}", store)
 
@@ -77,16 +90,19 @@ def _agent_serves() -> bool:
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
-def _not_met(rank: int, size: int, address: str, error: Exception) -> InputError:
+def _not_met(rank: int, size: int, error: Exception) -> InputError:
     text = str(error)
     if "EADDRINUSE" in text or "address already in use" in text.lower():
         return InputError(
-            f"port {address.rpartition(':')[2]} is in use on this machine; give another one with MASTER_PORT "
+            f"port {os.environ['MASTER_PORT']} is in use on this machine; give another one with MASTER_PORT "
             "(torchrun: --master-port, or --standalone, which finds a free one)"
         )
-    return InputError(
-        f"process {rank} of {size} did not meet the others at {address} ({first_line(error)}); see that all processes "
-        "are started and can reach that address"
+    missing = missing_processes(size)
+    who = f"; {named(missing)} of {size} did not come" if missing else ""
+    kind = LeaderMissing if 0 in missing and speaks(rank, missing) else InputError
+    return kind(
+        f"process {rank} of {size} did not meet the others at {address()} ({first_line(error)}){who}; see that all "
+        "processes are started and can reach that address"
     )
 
 
