@@ -1,6 +1,6 @@
 """What each verifier can judge at the turns of repair tasks: probes whose right verdict is known by construction.
 
-    .venv/bin/python recipes/repair_verifiers.py            # about half an hour on one core
+    .venv/bin/python recipes/repair_verifiers.py            # half an hour on one core; goes on where it stopped
     .venv/bin/python recipes/repair_verifiers.py --tables   # only writes the table of docs/repair.md anew
 
 At each turn of the scripted expert there are actions that do the same in another spelling (they should pass), actions
@@ -16,7 +16,7 @@ import random
 import re
 import shlex
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -37,10 +37,11 @@ from pivotrl.verifiers.execute import Execution
 from pivotrl.verifiers.outcome import Outcome
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "recipes" / "results" / "repair_verifiers.json"
+RESULTS = ROOT / "recipes" / "results" / "repair_verifiers.jsonl"
 DOCUMENT = ROOT / "docs" / "repair.md"
 NUM_TASKS = 6
 MANNERS: tuple[Manner, ...] = ("tools", "bash")
+ROLES = ("demonstrated", "spelling", "other_way", "wrong")
 KINDS = ("find", "reproduce", "look", "edit", "check", "test", "submit")
 
 
@@ -252,76 +253,70 @@ def verifiers(actions: Sequence[Action]) -> dict[str, Verifier]:
     return found
 
 
-def measure() -> dict[str, Any]:
-    judged: dict[tuple[str, str, str, str], list[tuple[str, str]]] = defaultdict(list)
-    wrong_names: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-    began, num_turns = time.monotonic(), Counter[str]()
+def measure() -> None:
+    """Judge task after task and append what came of each; those that are there already are left out."""
+    done = {(row["task"], row["manner"]) for row in rows()}
     for number in range(NUM_TASKS):
         level, problem = 1 + number % 3, 11 + 17 * number
         for manner in MANNERS:
-            source = f"{problem}-{problem + 8}"
-            found = read(Path(source), levels=str(level), manner=manner)
+            found = read(Path(f"{problem}-{problem + 8}"), levels=str(level), manner=manner)
             trajectory = next(item for item in found if isinstance(item, Trajectory))
-            task = make_environments(levels=str(level), manner=manner).make(trajectory.task_id)
-            actions = expert_actions(task.repair, task.folder, manner)
-            kinds: list[str] = []
-            for index, message in enumerate(trajectory.messages):
-                if message.role != "assistant":
-                    continue
-                turn = Turn(trajectory, index)
-                kinds.append(kind := kind_of(turn.expected_action, kinds))
-                num_turns[kind] += 1
-                cases = [Probe("demonstrated", "demonstrated", turn.expected_action), *probes(turn, kind, task, manner)]
-                for name, verify in verifiers(actions).items():
-                    for probe in cases:
-                        outcome = verify(turn, probe.action).outcome
-                        judged[manner, kind, name, probe.role].append((task.task_id, outcome))
-                        is_wrong = outcome == ("pass" if probe.role == "wrong" else "fail")
-                        wrong_names[manner, kind, name][probe.name] += is_wrong
-            print(f"{trajectory.task_id}, {manner}: {time.monotonic() - began:.0f} s", flush=True)
-    rows = []
-    for manner, kind, name in dict.fromkeys(key[:3] for key in judged):
-        roles = {role: judged[manner, kind, name, role] for role in ("demonstrated", "spelling", "other_way", "wrong")}
-        row: dict[str, Any] = {"manner": manner, "turn": kind, "verifier": name}
-        for role, results in roles.items():
-            known = [(task, outcome) for task, outcome in results if outcome in ("pass", "fail")]
-            row[role] = {"probes": len(results), "judged": len(known), **rate(known)}
-        row["misjudged"] = {probe: count for probe, count in wrong_names[manner, kind, name].items() if count}
-        rows.append(row)
-    return {"tasks": NUM_TASKS, "turns": dict(num_turns), "seconds": round(time.monotonic() - began), "rows": rows}
+            if (trajectory.task_id, manner) not in done:
+                began = time.monotonic()
+                text = "".join(json.dumps(row) + "\n" for row in judged(trajectory, manner, level))
+                with RESULTS.open("a", encoding="utf-8") as file:
+                    file.write(text)
+                print(f"{trajectory.task_id}, {manner}: {time.monotonic() - began:.0f} s", flush=True)
 
 
-def rate(known: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The share that passes, with its interval, clustered by task."""
+def rows() -> list[dict[str, str]]:
+    return [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()] if RESULTS.exists() else []
+
+
+def judged(trajectory: Trajectory, manner: Manner, level: int) -> Iterator[dict[str, str]]:
+    """A row for each verdict at the turns of one trajectory."""
+    task = make_environments(levels=str(level), manner=manner).make(trajectory.task_id)
+    judges = verifiers(expert_actions(task.repair, task.folder, manner))
+    kinds: list[str] = []
+    for index, message in enumerate(trajectory.messages):
+        if message.role != "assistant":
+            continue
+        turn = Turn(trajectory, index)
+        kinds.append(kind := kind_of(turn.expected_action, kinds))
+        cases = [Probe("demonstrated", "demonstrated", turn.expected_action), *probes(turn, kind, task, manner)]
+        for name, verify in judges.items():
+            for probe in cases:
+                verdict = verify(turn, probe.action)
+                place = {"task": task.task_id, "manner": manner, "turn": kind, "index": str(index)}
+                said = {"outcome": verdict.outcome, "reason": verdict.reason}
+                yield {**place, "verifier": name, "role": probe.role, "probe": probe.name, **said}
+
+
+def rate(group: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """How many of the verdicts pass, and the interval of the share, clustered by task."""
+    known = [row for row in group if row["outcome"] != "no_verdict"]
     if not known:
-        return {}
-    estimate = clustered_mean([float(outcome == "pass") for _, outcome in known], [task for task, _ in known])
-    return {
-        "passed": sum(outcome == "pass" for _, outcome in known),
-        "interval": [round(estimate.low, 3), round(estimate.high, 3)],
-    }
+        return {"judged": 0}
+    passed = [float(row["outcome"] == "pass") for row in known]
+    estimate = clustered_mean(passed, [row["task"] for row in known])
+    return {"judged": len(known), "passed": round(sum(passed)), "interval": [estimate.low, estimate.high]}
 
 
-def table(results: dict[str, Any]) -> str:
+def table() -> str:
     heads = ("turn", "manner", "verifier", "accepts the demonstration", "other spelling fails", "other way fails")
     heads += ("wrong action passes", "no verdict")
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
-    for kind in KINDS:
-        for row in results["rows"]:
-            if row["turn"] != kind or not row["demonstrated"]["judged"]:
-                continue
-            roles = [row[role] for role in ("demonstrated", "spelling", "other_way", "wrong")]
-            total = sum(role["probes"] for role in roles)
-            silent = total - sum(role["judged"] for role in roles)
-            cells = [
-                kind,
-                row["manner"],
-                f"`{row['verifier']}`",
-                share(roles[0]),
-                share(roles[1], True),
-                share(roles[2], True),
-            ]
-            lines.append(f"| {' | '.join([*cells, share(roles[3]), f'{silent} of {total}'])} |")
+    groups: dict[tuple[str, str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in rows():
+        groups[row["turn"], row["manner"], row["verifier"]].append(row)
+    for turn, manner, name in sorted(groups, key=lambda key: (KINDS.index(key[0]), MANNERS.index(key[1]))):
+        group = groups[turn, manner, name]
+        roles = [rate([row for row in group if row["role"] == role]) for role in ROLES]
+        if not roles[0]["judged"]:
+            continue
+        silent = sum(row["outcome"] == "no_verdict" for row in group)
+        cells = [turn, manner, f"`{name}`", share(roles[0]), share(roles[1], True), share(roles[2], True)]
+        lines.append(f"| {' | '.join([*cells, share(roles[3]), f'{silent} of {len(group)}'])} |")
     return "\n".join(lines)
 
 
@@ -336,18 +331,17 @@ def share(role: dict[str, Any], is_failing: bool = False) -> str:
 
 
 def write_table() -> None:
-    results = json.loads(RESULTS.read_text("utf-8"))
     text = DOCUMENT.read_text("utf-8")
     start, end = "<!-- repair: verifiers -->\n", "<!-- /repair -->"
     before, _, rest = text.partition(start)
-    DOCUMENT.write_text(f"{before}{start}{table(results)}\n{end}{rest.partition(end)[2]}", "utf-8")
+    DOCUMENT.write_text(f"{before}{start}{table()}\n{end}{rest.partition(end)[2]}", "utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tables", action="store_true", help="only write the table, from the committed results")
     if not parser.parse_args().tables:
-        RESULTS.write_text(json.dumps(measure(), indent=1) + "\n", "utf-8")
+        measure()
     write_table()
 
 
