@@ -39,7 +39,7 @@ from pivotrl.verifiers.outcome import Outcome
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "recipes" / "results" / "repair_verifiers.jsonl"
 DOCUMENT = ROOT / "docs" / "repair.md"
-NUM_TASKS = 6
+NUM_TASKS = 4
 MANNERS: tuple[Manner, ...] = ("tools", "bash")
 ROLES = ("demonstrated", "spelling", "other_way", "wrong")
 KINDS = ("find", "reproduce", "look", "edit", "check", "test", "submit")
@@ -108,7 +108,7 @@ def probes(turn: Turn, kind: str, task: Repair, manner: Manner) -> Iterator[Prob
         yield Probe("wrong", "another function", bash(f"grep -rn 'def {other}' toolbox"))
     elif kind in ("reproduce", "check"):
         program = f"from toolbox.{repair.module} import {repair.function}\nprint(repr({repair.example}))"
-        yield Probe("spelling", "a heredoc", bash(f"python3 - <<'EOF'\n{program}\nEOF"))
+        yield Probe("other_way", "a heredoc", bash(f"python3 - <<'EOF'\n{program}\nEOF"))
         yield Probe(
             "other_way",
             "another program",

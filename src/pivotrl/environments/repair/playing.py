@@ -113,8 +113,10 @@ class RepositoryTask(ShellTask):
         try:
             text = editor.use(self._session, arguments)
         except editor.Refused as error:
-            text = f"error: {error}"
-        return text, {"output": text}, ""
+            return f"error: {error}", {"exit_code": 1, "output": str(error)}, ""
+        # What an edit answers depends on how it was written; what it does is in the files.
+        shown = text if arguments["command"] == "view" else ""
+        return text, {"exit_code": 0, "output": shown}, ""
 
     def told(self, output: str, ending: str, exit_code: int | None) -> str:
         if self._manner == "tools":
