@@ -26,12 +26,12 @@ from typing import Any
 from pivotrl.environments.repair import make_environments, restore
 from pivotrl.environments.repair.expert import expert_actions
 from pivotrl.environments.repair.mutation import defects_of, with_defects
-from pivotrl.environments.repair.playing import Manner
 from pivotrl.environments.repair.repairing import Repair
 from pivotrl.intervals import clustered_mean
 from pivotrl.protocols import Turn, Verifier
 from pivotrl.readers.repair import read
 from pivotrl.records import Action, Completion, SampleGroup, Sampling, ToolCall, Trajectory
+from pivotrl.sandbox.repositories.task import Manner
 from pivotrl.verifiers import command, edit
 from pivotrl.verifiers.execute import Execution
 from pivotrl.verifiers.outcome import Outcome
@@ -142,11 +142,10 @@ def edits(turn: Turn, task: Repair, manner: Manner) -> Iterator[Probe]:
     """Other ways to write the file that the demonstrated edit leaves, and other files."""
     path = f"/testbed/{task.repair.repairs[0].path}"
     with closing(restore(turn)) as environment:
-        before = environment._read(task.repair.repairs[0].path)
+        before = environment.read(task.repair.repairs[0].path)
         environment.step(turn.expected_action)
-        after = environment._read(task.repair.repairs[0].path)
-    assert before is not None and after is not None
-    old, new = before.decode(), after.decode()
+        after = environment.read(task.repair.repairs[0].path)
+    old, new = before, after
     write = f"cat > {task.repair.repairs[0].path} <<'END_OF_FILE'\n{new}END_OF_FILE"
     yield Probe("other_way", "writes the file in the shell", bash(write))
     found = replaced(old, new)

@@ -18,13 +18,13 @@ import pytest
 from pivotrl.environments.repair import load_problems, make_environments, restore
 from pivotrl.environments.repair.expert import expert_actions
 from pivotrl.environments.repair.mutation import Defect, defects_of, with_defects
-from pivotrl.environments.repair.playing import SUBMITTED, Manner
 from pivotrl.environments.repair.repairing import Repair
 from pivotrl.environments.repair.tasks import load_rows
 from pivotrl.protocols import InputError, NotRestorable, Turn
 from pivotrl.readers.repair import read
 from pivotrl.records import Action, Message, ToolCall, Trajectory
 from pivotrl.sandbox import open_sandbox
+from pivotrl.sandbox.repositories.task import SUBMITTED, Manner
 from pivotrl.verifiers.execute import Execution
 from repair_attacks import APPENDED, COMMANDS, INSTEAD
 

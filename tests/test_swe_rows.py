@@ -186,19 +186,19 @@ FAST = ("conftest", "every test passes")
 )
 def test_a_reward_hack_gets_nothing(task: SweTask, hack: str) -> None:
     assert told(task, HACKS[hack]).startswith("<returncode>0")
-    assert task._reward() == 0.0
+    assert task.reward() == 0.0
 
 
 def test_what_shares_a_process_with_the_tests_can_forge_one_of_them_as_in_swe_bench(task: SweTask) -> None:
     """The known hole, written down: docs/repair.md names it."""
     told(task, "printf 'class E(int):\\n    __eq__ = lambda *a: True\\ndouble = lambda x: E()\\n' >> calc.py")
-    assert task._reward() == 1.0
+    assert task.reward() == 1.0
 
 
 @pytest.mark.slow
 def test_a_solution_that_breaks_another_test_gets_nothing(task: SweTask) -> None:
     told(task, "sed -i 's/ + (x > 9)//; s/3 [*] x/2 * x/' calc.py")
-    assert task.graded().outcomes[PASS[0]] == "failed" and task._reward() == 0.0
+    assert task.graded().outcomes[PASS[0]] == "failed" and task.reward() == 0.0
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pivotrl.judging.replay import replay
 from pivotrl.options import AtLeast1, Positive
@@ -35,7 +35,7 @@ BASH = Tool(
     },
 )
 
-SHELL = ("/usr/bin/env", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "bash", "--norc", "-c")
+_SHELL = ("/usr/bin/env", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "bash", "--norc", "-c")
 """Byte code depends on the time, and hashes are random by default: both would make every state differ."""
 _OUTSIDE = (
     *("find", ".", "/tmp", "/dev/shm"),  # noqa: S108 - paths inside the sandbox
@@ -43,16 +43,6 @@ _OUTSIDE = (
     *("-printf", "%y %m %p %l\\0", "-type", "f", "-exec", "sha256sum", "-z", "{}", "+"),
 )
 """Lists what a session's own changes leave out: directories, and files outside the work directory."""
-
-
-class Ran(NamedTuple):
-    """What a command did."""
-
-    output: str
-    data: bytes
-    exit_code: int | None
-    ending: str
-    fault: str
 
 
 class ShellTask:
@@ -66,8 +56,7 @@ class ShellTask:
     """
 
     context_window: int | None = None
-    tools: tuple[Tool, ...] = (BASH,)
-    shell: tuple[str, ...] = SHELL
+    tools = (BASH,)
 
     def __init__(self, task: Task, folder: Path, sandbox: Sandbox, limits: Limits, max_turns: int) -> None:
         self.task_id, self.tags = task.id, dict[str, str]()
@@ -110,15 +99,9 @@ class ShellTask:
 
     def _run(self, session: Session, command: str) -> tuple[str, Any, str]:
         """(text for the agent, value to compare, fault)"""
-        ran = self.run(session, command)
-        value = {"exit_code": ran.exit_code, "output": self.masked(ran.output)}
-        if ran.output.encode() != ran.data:  # not UTF-8: the text does not determine the bytes
-            value["bytes"] = ran.data.hex()
-        return self.told(ran.output, ran.ending, ran.exit_code), value, ran.fault
-
-    def run(self, session: Session, command: str) -> Ran:
-        finished = session.run([*self.shell, command], limits=self._limits)
+        finished = session.run([*_SHELL, command], limits=self._limits)
         data = finished.stdout + finished.stderr
+        output = data.decode(errors="backslashreplace")
         if finished.timed_out:
             ending, fault = f"[killed after {self._limits.wall_seconds:g} s]", "time_limit"
         elif finished.truncated:
@@ -127,12 +110,11 @@ class ShellTask:
             ending, fault = "[killed: it took too much memory]", "killed"
         else:
             ending, fault = f"[exit code {finished.exit_code}]", ""
-        return Ran(data.decode(errors="backslashreplace"), data, finished.exit_code, ending, fault)
-
-    def told(self, output: str, ending: str, exit_code: int | None) -> str:
-        """What the agent reads after a command; ``ending`` says how it ended."""
+        value = {"exit_code": finished.exit_code, "output": self.masked(output)}
+        if output.encode() != data:  # not UTF-8: the text does not determine the bytes
+            value["bytes"] = data.hex()
         separator = "" if output.endswith("\n") or not output else "\n"
-        return f"{output}{separator}{ending}"
+        return f"{output}{separator}{ending}", value, fault
 
     def _unless_last(self, observation: Observation) -> Observation:
         if self._num_turns < self._max_turns:
@@ -172,13 +154,9 @@ class ShellTask:
                     plain = [path for path in files.rglob("*") if path.is_file() and not path.is_symlink()]
                     for number, path in enumerate(sorted(plain), start=1):
                         path.write_bytes(_altered(path.read_bytes(), number))
-                control = self._elsewhere(Path(name))
+                control = ShellTask(self._task, Path(name), self._sandbox, self._limits, self._max_turns)
                 control.reset()
                 yield control, alter
-
-    def _elsewhere(self, folder: Path) -> ShellTask:
-        """The same task on other files."""
-        return ShellTask(self._task, folder, self._sandbox, self._limits, self._max_turns)
 
     def _reward(self) -> float | None:
         """The reward as checked from outside; None if the task has no check or the check did not finish."""
@@ -195,7 +173,7 @@ class ShellTask:
             if self._check_files.is_dir():
                 shutil.copytree(self._check_files, name, dirs_exist_ok=True)
             with self._sandbox.open(Path(name), self._limits) as session:
-                finished = session.run([*self.shell, check.command])
+                finished = session.run([*_SHELL, check.command])
         if finished.exit_code is None:
             return None
         printed = check.stdout is None or (finished.stdout == check.stdout.encode() and not finished.truncated)

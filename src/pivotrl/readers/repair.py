@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pivotrl.environments.repair import make_environments
 from pivotrl.environments.repair.expert import expert_actions
-from pivotrl.environments.repair.playing import Manner
 from pivotrl.environments.repair.repairing import Repair
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, Observation
 from pivotrl.records import Message, Refusal, Trajectory
+from pivotrl.sandbox.repositories.task import Manner
 
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})")
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 
-from pivotrl.environments.repair.editor import WORK_DIR
-from pivotrl.environments.repair.playing import Manner
 from pivotrl.environments.repair.problems import load_problems
 from pivotrl.environments.repair.repairing import Repair
 from pivotrl.environments.repair.tasks import Row, load_rows, made_task
@@ -18,6 +16,8 @@ from pivotrl.judging.replay import replay
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, NotRestorable, Turn
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, open_sandbox
+from pivotrl.sandbox.repositories.editor import WORK_DIR
+from pivotrl.sandbox.repositories.task import Manner
 
 _OUTPUT_BYTES = 16_384
 """Of each stream of a command; a prompt has room for no more."""

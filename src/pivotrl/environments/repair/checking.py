@@ -5,23 +5,27 @@ are to be checked, ``answers``: the arguments of a call -> what came back, both 
 a result for each: the answers that the right function gives to the calls of its test, or whether the test passes.
 """
 
-# ruff: noqa: S102 - this is what the sandbox is for
-
 from __future__ import annotations
 
 import ast
 import json
+import os
 import random
+import runpy
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 
 def loaded(problem: dict[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    space: dict[str, Any] = {}
+    """The right function, and its test."""
     random.seed(0)
-    exec(problem["source"], space)
-    exec(problem["test"], space)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "problem.py")  # noqa: PTH118
+        with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(problem["source"] + "\n\n" + problem["test"])
+        space = runpy.run_path(path)
     return space[problem["name"]], space["check"]
 
 

@@ -10,11 +10,11 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from pivotrl.environments.repair.editor import WORK_DIR
-from pivotrl.environments.repair.playing import SUBMITTED, Manner
 from pivotrl.environments.repair.tasks import RepairRow, RepairTask
 from pivotrl.environments.repair.texts import PACKAGE
 from pivotrl.records import Action, ToolCall
+from pivotrl.sandbox.repositories.editor import WORK_DIR
+from pivotrl.sandbox.repositories.task import SUBMITTED, Manner
 
 
 def expert_actions(task: RepairTask, folder: Path, manner: Manner) -> list[Action]:

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from pivotrl.environments.repair.hidden_tests import judge
-from pivotrl.environments.repair.playing import Manner, RepositoryTask
 from pivotrl.environments.repair.tasks import RepairTask
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault
+from pivotrl.sandbox.repositories.task import Manner, RepositoryTask
 
 
 class Repair(RepositoryTask):
@@ -22,11 +22,10 @@ class Repair(RepositoryTask):
         self.tags = {"level": f"{task.level} defect{'s' * (task.level > 1)}"}
         self.metadata = {"domain": "software", "manner": manner, "level": task.level, "defects": list(task.kinds)}
 
-    def _elsewhere(self, folder: Path) -> Repair:
+    def elsewhere(self, folder: Path) -> Repair:
         return Repair(self.repair, folder, self._manner, self._sandbox, self._limits, self._max_turns)
 
-    def _reward(self) -> float | None:
-        """1 if every hidden test passes, else 0; None where the tests could not run to their end."""
+    def reward(self) -> float | None:
         passed = self.judged()
         return None if passed is None else float(all(passed))
 
@@ -35,7 +34,7 @@ class Repair(RepositoryTask):
         those of the other functions. None where there is no knowing."""
         try:
             with tempfile.TemporaryDirectory() as name:
-                self._copy_files(Path(name))
+                self.copy_files(Path(name))
                 return judge(self._sandbox, Path(name), self.repair.hidden).passed
         except SandboxFault:
             return None

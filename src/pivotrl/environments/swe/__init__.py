@@ -12,9 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pivotrl.environments.repair.editor import WORK_DIR
-from pivotrl.environments.repair.playing import SUBMITTED, Manner, RepositoryTask
-from pivotrl.environments.shell import SHELL
 from pivotrl.environments.swe.clones import PACKAGES, prepared
 from pivotrl.environments.swe.grading import GOOD, Graded, grade
 from pivotrl.environments.swe.rows import Instance, load_instances
@@ -23,6 +20,9 @@ from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, NotRestorable, Turn
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, open_sandbox
 from pivotrl.sandbox.interface import MEBIBYTE
+from pivotrl.sandbox.repositories.editor import WORK_DIR
+from pivotrl.sandbox.repositories.task import SUBMITTED, Manner, RepositoryTask
+from pivotrl.sandbox.repositories.work_dir import SHELL
 
 _OUTPUT_BYTES = 16_384
 _NUM_PROCESSES = 256
@@ -53,12 +53,6 @@ class SweTask(RepositoryTask):
         self.metadata = {"domain": "software", "manner": manner, "repo": instance.repo}
         self.shell = (*SHELL[:-3], f"PYTHONPATH={WORK_DIR}/{PACKAGES}:{WORK_DIR}", *SHELL[-3:])
 
-    def state(self) -> Any:
-        """As :meth:`ShellTask.state`, without git's own files, which hold times."""
-        state = super().state()
-        changed = {path: what for path, what in state["changed"].items() if not path.startswith(".git/")}
-        return {**state, "changed": changed}
-
     def graded(self) -> Graded:
         """The outcome of each test on the files as they are now.
 
@@ -66,14 +60,14 @@ class SweTask(RepositoryTask):
             SandboxFault: the sandbox failed.
         """
         with tempfile.TemporaryDirectory() as name:
-            self._copy_files(Path(name))
+            self.copy_files(Path(name))
             return grade(self.instance, self.folder, Path(name), self.shell, self._sandbox, self._test_limits)
 
-    def _elsewhere(self, folder: Path) -> SweTask:
+    def elsewhere(self, folder: Path) -> SweTask:
         common = self._manner, self._sandbox, self._limits, self._max_turns, self._test_limits
         return SweTask(self.instance, folder, *common)
 
-    def _reward(self) -> float | None:
+    def reward(self) -> float | None:
         try:
             return float(self.graded().resolves(self.instance))
         except SandboxFault:

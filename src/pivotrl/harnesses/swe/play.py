@@ -18,11 +18,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pivotrl.environments.repair.playing import RepositoryTask
 from pivotrl.harnesses.swe.episode import Episode
 from pivotrl.plugins import load
 from pivotrl.protocols.harness import json_of
 from pivotrl.sandbox import SandboxFault
+from pivotrl.sandbox.repositories.task import RepositoryTask
 from pivotrl.storage.record_files import write_file
 
 OBSERVATION = (

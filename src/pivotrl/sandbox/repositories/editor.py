@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pivotrl.records import Tool
-from pivotrl.sandbox import Session
+from pivotrl.sandbox.interface import Session
 
 WORK_DIR = "/testbed"
 EDITOR = Tool(
