@@ -810,6 +810,16 @@ def test_imitation_says_nothing_about_a_policy_gradient(tmp_path: Path) -> None:
     assert found.training == TrainingOptions() and found.learning_rate == 1e-6 and found.lora_rank == 0
 
 
+def test_a_model_is_named_so_that_others_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    names = {"folder": str(tmp_path / "folder"), "some/id": "some/id"}
+    names["smollm2-135m-instruct"] = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    for given, name in names.items():
+        assert settings_of({"model": given}, []).model == name
+    assert settings_of({"policy": "tabular"}, []).model is None
+
+
 @pytest.mark.slow
 def test_what_is_exported_for_trl_trains(tmp_path: Path) -> None:
     """As a user would start it: the script and the configuration, with a model of random weights."""

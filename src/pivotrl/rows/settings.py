@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pivotrl.plugins import parse_spec
@@ -17,6 +18,8 @@ _POLICY_GRADIENT = "pivotrl"
 _RATES = {True: 5e-5, False: 1e-6}
 """Whether there is an adapter -> the usual learning rate of the policy gradient, see TrainingOptions.learning_rate."""
 _LORA_RANK, _LORA_ALPHA = 16, 32
+_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+"""Names of ours -> Hugging Face ids."""
 _MARGIN, _ROUND_UP = 1.25, 256
 
 
@@ -68,12 +71,19 @@ def settings_of(remembered: Mapping[str, Any], groups: Sequence[SampleGroup]) ->
     longest = max((group.num_prompt_tokens for group in groups), default=0)
     return Settings(
         training=training,
-        model=(remembered.get("model") or arguments.get("model")) if policy in ("hf", "vllm") else None,
+        model=_found(remembered.get("model") or arguments.get("model")) if policy in ("hf", "vllm") else None,
         learning_rate=training.learning_rate or _RATES[rank > 0],
         lora_rank=rank,
         lora_alpha=int(arguments.get("lora_alpha", _LORA_ALPHA)),
         max_prompt_tokens=math.ceil(longest * _MARGIN / _ROUND_UP) * _ROUND_UP,
     )
+
+
+def _found(model: str | None) -> str | None:
+    """As another program finds it, started anywhere."""
+    if model is None or model in _IDS:
+        return _IDS.get(model or "")
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def yaml_text(values: Mapping[str, Any], indent: str = "") -> str:
