@@ -793,6 +793,24 @@ def test_the_configuration_for_trl_says_what_the_run_did(trained: Path, tmp_path
     assert model.use_peft
 
 
+def test_the_configuration_for_nemo_rl_says_what_the_run_did(trained: Path, tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    export(trained, nemo_gym.export, tmp_path / "out", NO_VALIDATION)
+    ours = yaml.safe_load((tmp_path / "out/pivotrl_nemo_rl.yaml").read_text())
+    grpo, loss, policy = ours["grpo"], ours["loss_fn"], ours["policy"]
+    assert (grpo["num_prompts_per_step"], grpo["num_generations_per_prompt"], grpo["max_num_steps"]) == (3, 4, 7)
+    assert grpo["use_leave_one_out_baseline"] is True and grpo["seed"] == 5
+    assert (loss["ratio_clip_min"], loss["ratio_clip_max"], loss["reference_policy_kl_penalty"]) == (0.1, 0.3, 0.01)
+    assert loss["token_level_loss"] is False and policy["train_global_batch_size"] == 12
+    assert policy["model_name"] == "some/model" and policy["optimizer"]["kwargs"]["lr"] == 5e-5
+    assert policy["dtensor_cfg"]["lora_cfg"] == {"enabled": True, "dim": 8, "alpha": 24}
+    assert policy["generation"]["max_new_tokens"] == 33 and policy["generation"]["temperature"] == 0.9
+    served = yaml.safe_load((tmp_path / "out/pivotrl.yaml").read_text())
+    (rows,) = served["pivotrl_agent"]["responses_api_agents"]["tool_simulation_agent"]["datasets"]
+    assert ours["data"]["train"]["data_path"].endswith(rows["jsonl_fpath"]), "the place that the README copies them to"
+    assert "pivotrl used it 2 times" in (tmp_path / "out/README.md").read_text()
+
+
 def test_a_run_without_a_training_gives_the_defaults(run: Path, tmp_path: Path) -> None:
     stack = pytest.importorskip("trl")
     export(run, exporter_of("trl"), tmp_path / "out", NO_VALIDATION)

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from pivotrl.options import Share
 from pivotrl.protocols import InputError
 from pivotrl.records import Message, SkippedTurn, ToolCall
+from pivotrl.rows import nemo_rl
 from pivotrl.rows.readme import readme
 from pivotrl.rows.rows import Pivots, ProfiledTurn, Row, Unfit, convert, json_text, require_action, write_json_lines
 from pivotrl.storage.record_files import write_file
@@ -40,7 +41,7 @@ def export(
     threshold: Share = 0.1,
     license: License = "TBD",
 ) -> list[SkippedTurn]:
-    """Write ``train.jsonl``, ``validation.jsonl``, ``<name>.yaml`` and ``README.md``.
+    """Write ``train.jsonl``, ``validation.jsonl``, ``<name>.yaml``, ``<name>_nemo_rl.yaml`` and ``README.md``.
 
     Args:
         name: of the configuration; the rows' agent is ``<name>_agent``.
@@ -73,8 +74,9 @@ def export(
         write_json_lines(folder / f"{split}.jsonl", made)
     if rows:
         write_file(folder / f"{name}.yaml", _config(name, sorted(rows), threshold, batches, license))
+        write_file(folder / f"{name}_nemo_rl.yaml", nemo_rl.configuration(name, _SERVER, rows, pivots.settings))
     messages = sum(made["expected_action"]["type"] == "message" for rows_of in rows.values() for made in rows_of)
-    start = _START.format(name=name, server=_SERVER, messages=messages)
+    start = _START.format(name=name, server=_SERVER, messages=messages) + nemo_rl.unsaid(pivots.settings)
     write_file(folder / "README.md", readme("NeMo Gym", pivots, rows, skipped, start))
     return skipped
 
@@ -231,7 +233,12 @@ Copy this folder to `resources_servers/{server}/data/{name}/` of a Gym checkout,
     gym eval run --no-serve --agent {name}_agent \\
         --input resources_servers/{server}/data/{name}/train.jsonl --output rollouts.jsonl
 
-collects rollouts; NeMo RL trains on the same YAML and rows. Gym's pivot skill has a validator,
+collects rollouts. NeMo RL trains on the same rows: copy `{name}_nemo_rl.yaml`, which has the options of the run's
+training or pivotrl's defaults, to `examples/nemo_gym/` of its checkout, and
+
+    uv run examples/nemo_gym/run_grpo_nemo_gym.py --config examples/nemo_gym/{name}_nemo_rl.yaml
+
+Gym's pivot skill has a validator,
 `validate_pivot_dataset.py --path train.jsonl --agent-ref {name}_agent`.
 
 Gym's server compares by rules of its own, which differ from the verifier that profiled these turns: at a turn where a
