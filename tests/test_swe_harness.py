@@ -70,6 +70,7 @@ def test_the_gold_player_solves_every_task_and_its_logs_give_candidates_at_state
     assert len(trajectories) == len(HARNESS.tasks(HOME))
     for trajectory in trajectories:
         assert isinstance(trajectory, Trajectory) and trajectory.metadata["format"] == "mini_swe_agent"
+        assert trajectory.reward == 1.0
         turns, skipped = cut([trajectory])
         assert len(turns) >= 7 and not skipped
         for turn in turns:
@@ -126,7 +127,7 @@ def test_half_a_result_is_none_and_the_key_stays_out_of_the_files(tmp_path: Path
     batch = Batch(("he50-d1-0",), 0, 3, tmp_path, Setup(Player("http://127.0.0.1:9/v1", "m", "secret"), max_tokens=5))
     command = HARNESS.command(HOME, batch)
     assert command.environment["OPENAI_API_KEY"] == "secret" and "secret" not in "".join(command.words)
-    asked = json.loads((tmp_path / "episode.json").read_text())
+    asked = json.loads((tmp_path / ".episode.json").read_text())
     assert "secret" not in json.dumps(asked)
     assert asked["model"]["model_kwargs"] == {
         "api_base": "http://127.0.0.1:9/v1",
@@ -136,7 +137,7 @@ def test_half_a_result_is_none_and_the_key_stays_out_of_the_files(tmp_path: Path
         "max_tokens": 5,
     }
     assert list(HARNESS.outcomes(batch)) == []
-    (tmp_path / "result.json").write_text('{"task": "he50-d1-0", "rew')
+    (tmp_path / ".result.json").write_text('{"task": "he50-d1-0", "rew')
     assert list(HARNESS.outcomes(batch)) == []
 
 

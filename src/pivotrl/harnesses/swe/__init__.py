@@ -86,14 +86,14 @@ class Harness:
             step_limit=self.step_limit,
             wall_seconds=self.wall_seconds,
         )
-        path = batch.folder / "episode.json"
+        path = batch.folder / ".episode.json"
         path.write_text(episode.model_dump_json(), "utf-8")
         source = str(Path(sys.modules["pivotrl"].__file__ or "").parents[1])
         words = [sys.executable, "-m", "pivotrl.harnesses.swe.play", str(path)]
         return Command(words, {"OPENAI_API_KEY": setup.agent.key, "PYTHONPATH": source})
 
     def outcomes(self, batch: Batch) -> Iterator[Outcome]:
-        if result := json_of(batch.folder / "result.json"):
+        if result := json_of(batch.folder / ".result.json"):
             yield Outcome(**result)
 
     def gold(self, home: Home) -> Gold:
@@ -119,7 +119,7 @@ class Harness:
         return answer
 
     def _spec(self) -> str:
-        """The environments as `episode.json` names them."""
+        """The environments as `.episode.json` names them."""
         if self.rows is not None:
             named = {"rows": self.rows, "clones": self.clones, "packages": self.packages}
             options = {name: None if value is None else str(Path(value).resolve()) for name, value in named.items()}

@@ -8,7 +8,7 @@ from pivotrl.records import Record
 
 
 class Episode(Record):
-    """What ``episode.json`` holds."""
+    """What ``.episode.json`` holds."""
 
     environments: str
     task: str

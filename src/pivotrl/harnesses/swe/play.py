@@ -3,7 +3,7 @@
     python -m pivotrl.harnesses.swe.play episode.json
 
 Run by pivotrl's own interpreter, in the folder of the batch. ``TASK.traj.json`` is mini-swe-agent's own file;
-``result.json`` says what the hidden tests say.
+``.result.json`` says what the hidden tests say.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     environment = load("environments", episode.environments)().make(episode.task)
     assert isinstance(environment, RepositoryTask)
     try:
-        write_file(Path("result.json"), json.dumps(_play(episode, environment)).encode())
+        write_file(Path(".result.json"), json.dumps(_play(episode, environment)).encode())
     finally:
         environment.close()
 
@@ -63,9 +63,9 @@ def _play(episode: Episode, environment: RepositoryTask) -> dict[str, Any]:
         "environment": {"environment_class": "sandbox_environment.SandboxEnvironment", "instance_id": episode.task},
         "model": {**episode.model, "observation_template": OBSERVATION},
     }
-    Path("mini.yaml").write_text(json.dumps(config), "utf-8")  # JSON is YAML too
+    Path(".mini.yaml").write_text(json.dumps(config), "utf-8")  # JSON is YAML too
     words = [episode.python, "-m", "minisweagent.run.mini", "--agent-class", "default"]
-    words += ["--config", "mini.yaml", "--output", str(trajectory)]
+    words += ["--config", ".mini.yaml", "--output", str(trajectory)]
     ours, theirs = socket.socketpair()
     with (
         ours,
@@ -124,9 +124,12 @@ def _result(task: str, log: dict[str, Any], environment: RepositoryTask, fault: 
         if "response" in (message.get("extra") or {})
     ]
     is_judged = not fault and status in JUDGED
+    reward = environment.reward() if is_judged else None
+    if reward is not None:  # the trajectory says nothing of it, and `pivotrl read` wants to know
+        write_file(Path(f"{task}.traj.json"), json.dumps({**log, "reward": reward}, indent=2))
     return {
         "task": task,
-        "reward": environment.reward() if is_judged else None,
+        "reward": reward,
         "reason": fault or status,
         "num_turns": (info.get("model_stats") or {}).get("api_calls"),
         "num_prompt_tokens": sum(usage.get("prompt_tokens") or 0 for usage in usages),
