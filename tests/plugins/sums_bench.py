@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -32,6 +32,10 @@ for task in tasks:
         row = {"task": task, "score": float(said.strip() == str(sum(map(int, task.split("+")))))}
     except OSError as error:
         row = {"task": task, "score": None, "error": str(error)}
+    if row["score"] is not None:
+        talk = [*question, {"role": "assistant", "content": said}]
+        with open("talks.jsonl", "a") as file:
+            file.write(json.dumps({"messages": talk, "task_id": task, "reward": row["score"]}) + "\n")
     text = json.dumps(row)
     with open("scores.jsonl", "a") as file:
         file.write(text[:-5] if fault == "half" else text + "\n")
@@ -52,13 +56,15 @@ class Harness:
     """
 
     num_tasks: int = 4
-    faults: Mapping[str, Any] | None = None
+    faults: Mapping[str, Any] | None = field(default=None, repr=False)
     needs: str | None = None
 
     package: ClassVar[str] = "pydantic"
     version: ClassVar[str] = version("pydantic")
     requirements: ClassVar[Sequence[Sequence[str]]] = (("pydantic==999",),)
     max_batch: ClassVar[int] = 2
+    reader: ClassVar[str] = "chat"
+    logs: ClassVar[str] = "talks.jsonl"
 
     def check(self, setup: Setup) -> None:
         if self.needs:

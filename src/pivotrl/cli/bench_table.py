@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pivotrl.cli.fitting_table import new_table, print_table
@@ -25,7 +26,7 @@ def print_bench(directory: Path, name: str, as_json: bool) -> None:
     out.print(f"files: {plain(str(directory / 'bench' / name))}", soft_wrap=True)
 
 
-def print_benches(benches: list[Bench]) -> None:
+def print_benches(benches: Sequence[Bench]) -> None:
     """Print a table for each benchmark."""
     for one in benches:
         table = new_table(

@@ -24,7 +24,8 @@ _POLICY = {
 _METHOD = {"title": None, "objective": None, "verifies": None, "plays": None, "check": 1, "lesson": 1}
 """The parts that each must have, with the number of arguments of methods."""
 _HARNESS = {
-    **{"package": None, "version": None, "requirements": None, "max_batch": None},
+    **{"package": None, "version": None, "requirements": None, "max_batch": None, "reader": None},
+    **{"logs": None},
     **{"check": 1, "tasks": 1, "command": 2, "outcomes": 1, "gold": 1},
 }
 _LESSON = ("groups", "teaches", "metrics")

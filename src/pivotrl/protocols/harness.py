@@ -17,6 +17,8 @@ To write one, put a module with a dataclass ``Harness`` (``kw_only=True``; its f
         version: ClassVar[str] = "1.2.3"
         requirements: ClassVar[Sequence[Sequence[str]]] = (("some-bench==1.2.3",),)
         max_batch: ClassVar[int] = 1
+        reader: ClassVar[str] = "auto"
+        logs: ClassVar[str] = "result.json"
 
         def check(self, setup: Setup) -> None:
             if shutil.which("docker") is None:
@@ -55,6 +57,8 @@ from urllib.parse import quote
 
 LOG = "log.txt"
 """In the folder of a batch: what the process printed."""
+PLAN = "batch.json"
+"""There too: the tasks and the trial."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Player:
     key: str = field(default="none", repr=False)
     is_gold: bool = False
     """Whether it is the scripted player that gives the gold answers."""
+    can_force_calls: bool = True
+    """Whether it takes ``tool_choice="required"``, as many servers do; our own endpoint does not."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +209,16 @@ class Harness(Protocol):
     def max_batch(self) -> int:
         """How many tasks one process may play. 1 where tasks could disturb each other; more where starting the program
         takes longer than a task."""
+        ...
+
+    @property
+    def reader(self) -> str:
+        """The reader of its logs, for `pivotrl read RUN/bench/NAME/PLAYER`."""
+        ...
+
+    @property
+    def logs(self) -> str:
+        """Which files of a batch are its logs: a pattern as in :meth:`pathlib.Path.glob`."""
         ...
 
     def check(self, setup: Setup) -> None:

@@ -25,6 +25,7 @@ from pivotrl.reading.sources import entries, file_refusal, load_document, refusa
 from pivotrl.records import Loss, Message, Refusal, Role, ToolCall, Trajectory
 from pivotrl.records.strict_json import kind_of
 
+_STOP = "###STOP###"
 _NOT_THE_AGENTS_FAULT = {"infrastructure_error", "unexpected_error", "user_error", "context_window_exceeded"}
 """Ends of an episode that say nothing about the agent, whatever reward is logged."""
 
@@ -42,7 +43,8 @@ def recognises(head: Sequence[Any]) -> bool:
 def read(path: Path) -> Iterator[Trajectory | Refusal]:
     """The simulated episodes, each with its final reward.
 
-    The system message is the policy, without the agent's own instructions around it, unless the log holds the request.
+    The system message is the policy, without the agent's own instructions around it, unless the log holds the request,
+    or `pivotrl bench` had the agent play alone: then it is whole, with the ticket.
     The reward is unknown when infrastructure or the simulated user failed. The greeting that the benchmark puts first,
     and messages that the task began with, are no candidates.
 
@@ -114,11 +116,12 @@ def _trajectory(simulation: dict[str, Any], around: Surroundings) -> Trajectory:
         spoken = " (a spoken run in ticks)" if simulation.get("ticks") else ""
         raise ValueError(f"there are no messages{spoken}")
     task, domain = identifier(simulation, "task_id") or "", around.domain
-    reading = _Reading()
+    reading = _Reading(greets=not around.is_solo)
     policy = optional(simulation, "policy", str) or around.policy
-    if system := around.system or policy:
+    whole = around.system or around.solo_system(task)
+    if system := whole or policy:
         reading.messages.append(Message(role="system", content=system))
-        reading.losses += [] if around.system else [Loss(code="system_rebuilt")]
+        reading.losses += [] if whole else [Loss(code="system_rebuilt")]
     reading.losses += [] if around.tools else [Loss(code="tools_not_logged")]
     num_given = around.num_given(task)
     for index, item in enumerate(each("messages", items, as_object)):
@@ -128,7 +131,7 @@ def _trajectory(simulation: dict[str, Any], around: Surroundings) -> Trajectory:
             raise ValueError(f"messages[{index}]: {error}") from error
     if not any(message.role == "assistant" for message in reading.messages):
         raise ValueError("there is no assistant message, so there is no turn to learn from")
-    if not any(message.role == "user" for message in reading.messages):  # solo mode: the ticket is not in the messages
+    if not whole and not any(message.role == "user" for message in reading.messages):  # solo: the ticket is missing
         turns = [i for i, message in enumerate(reading.messages) if message.role == "assistant"]
         reading.excluded |= dict.fromkeys(turns, "context_incomplete")
     end = optional(simulation, "termination_reason", str)
@@ -160,7 +163,8 @@ def _trajectory(simulation: dict[str, Any], around: Surroundings) -> Trajectory:
 class _Reading:
     """The agent's view of an episode so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, greets: bool) -> None:
+        self.greets = greets
         self.messages: list[Message] = []
         self.losses: list[Loss] = []
         self.excluded: dict[int, str] = {}
@@ -188,6 +192,9 @@ class _Reading:
         raw, ending = _raw_answer(item)
         calls = each("tool_calls", optional(item, "tool_calls", list) or (), as_object)
         written = _written_arguments(raw)
+        content = self._text(item) or None
+        if content == _STOP and not calls and (last := _last_call(raw)):
+            content, calls = optional(raw, "content", str), [last]
         reason = self._reason(item, calls, is_given, ending)
         if reason is not None:
             self.excluded[len(self.messages)] = reason
@@ -195,7 +202,7 @@ class _Reading:
         self.messages.append(
             Message(
                 role="assistant",
-                content=self._text(item) or None,
+                content=content,
                 reasoning=thought if isinstance(thought, str) else None,
                 tool_calls=tuple(_call(call, written) for call in calls),
             )
@@ -209,7 +216,7 @@ class _Reading:
             return "user_requested_call"
         if item.get("context_truncation"):
             return "context_differs"
-        if not calls and all(message.role == "system" for message in self.messages):
+        if self.greets and not calls and all(message.role == "system" for message in self.messages):
             return "synthetic"  # the benchmark greets in the agent's name
         return "truncated" if ending == "length" else None
 
@@ -231,6 +238,15 @@ def _raw_answer(item: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         return {}, None
     return choice["message"], choice.get("finish_reason")
+
+
+def _last_call(raw: dict[str, Any]) -> dict[str, Any] | None:
+    """The call that ended an episode of an agent that played alone: the benchmark writes a word in its place."""
+    for call in optional(raw, "tool_calls", list) or ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and function.get("name") == "done":
+            return {"name": "done", "arguments": {}, "id": call.get("id")}
+    return None
 
 
 def _written_arguments(raw: dict[str, Any]) -> dict[str, str]:

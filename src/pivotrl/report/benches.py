@@ -74,6 +74,11 @@ def benches_of(files: RunFiles, manifests: Mapping[str, Manifest]) -> tuple[Benc
     return tuple(found)
 
 
+def is_bench_alone(manifests: Mapping[str, Manifest]) -> bool:
+    """Whether a directory holds benchmarks and no run."""
+    return all(stage.startswith(f"{BENCH}/") for stage in manifests)
+
+
 def last_attempts(results: Sequence[TrialResult]) -> list[TrialResult]:
     """The last attempt of each trial."""
     return list({result.trial_key: result for result in results}.values())

@@ -16,6 +16,7 @@ from pivotrl import plugins
 from pivotrl.intervals import Estimate
 from pivotrl.protocols import InputError
 from pivotrl.records import Manifest, TurnResult
+from pivotrl.report.benches import is_bench_alone
 from pivotrl.report.evaluations import IN_TASK
 from pivotrl.report.summary import Comparison, Summary
 from pivotrl.rollouts import SampleFaults
@@ -34,7 +35,7 @@ STAGE_WORDS = {
     "train": "training",
     "evaluations/after": "evaluation after training",
 }
-_NAMED = {"selections": "selection", "trainings": "training", "evaluations": "evaluation"}
+_NAMED = {"selections": "selection", "trainings": "training", "evaluations": "evaluation", "bench": "benchmark"}
 _SUBJECTS = {
     "held-out turns": "Held-out turn accuracy",
     "held-out episodes": "Held-out episode success",
@@ -149,7 +150,7 @@ def model_words(manifests: Mapping[str, Manifest]) -> str:
 
 def missing_stages(manifests: Mapping[str, Manifest]) -> list[str]:
     """The stages that are not complete, in words."""
-    needed = stages_needed(manifests)
+    needed = [] if is_bench_alone(manifests) else stages_needed(manifests)
     states = {stage: manifests[stage].status if stage in manifests else "not started" for stage in needed}
     words = {"running": "not finished", "not started": "not started"}
     return [f"{STAGE_WORDS[stage]} ({words[state]})" for stage, state in states.items() if state != "complete"]

@@ -13,6 +13,7 @@ from pivotrl.evaluation import episode_success
 from pivotrl.intervals import Estimate, PairedDifference, holm
 from pivotrl.protocols import InputError
 from pivotrl.records import EpisodeResult, Manifest
+from pivotrl.report.benches import Bench, benches_of, is_bench_alone
 from pivotrl.report.evaluations import DETAIL, IN_TASK, Score, mean_kl, scores_of
 from pivotrl.report.pooling import Pooled, measured_step, measured_training, pooled_scores
 from pivotrl.runs.costs import Cost, cost_of
@@ -100,6 +101,8 @@ class Summary:
     """Every evaluation, whatever its name."""
     pooled: tuple[Pooled, ...] = ()
     """Means over trainings that differ in their seed alone."""
+    benches: tuple[Bench, ...] = ()
+    """Benchmarks that the policy and others played."""
     price_per_hour: float | None = None
     """Of the machine, in any currency; None: not stated."""
 
@@ -174,7 +177,8 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
     return Summary(
         directory=str(directory),
         complete=all(
-            stage in manifests and manifests[stage].status == "complete" for stage in stages_needed(manifests)
+            stage in manifests and manifests[stage].status == "complete"
+            for stage in ([] if is_bench_alone(manifests) else stages_needed(manifests))
         ),
         counts={stage: manifest.counts for stage, manifest in manifests.items()},
         comparisons=tuple(comparisons),
@@ -194,6 +198,7 @@ def summarise(directory: Path, files: RunFiles | None = None) -> Summary:
             if stage == "train" or stage.startswith("trainings/")
         ),
         evaluations=evaluations,
+        benches=benches_of(files, manifests),
         pooled=pooled_scores(files, manifests),
         versions=next(iter(manifests.values())).versions,
     )

@@ -10,7 +10,7 @@ from pivotrl.protocols import InputError
 from pivotrl.runs import lock
 from pivotrl.runs.layout import BENCH, REPLACED, known_stages
 from pivotrl.runs.lock import RunLock
-from pivotrl.runs.manifest import manifest_path
+from pivotrl.runs.manifest import SUFFIX, manifest_path
 from pivotrl.runs.replacing import finish_moves
 
 
@@ -24,6 +24,14 @@ def require_run(directory: Path) -> None:
         raise InputError(
             f"{directory} holds no run: it has no read.manifest.json. Start with `pivotrl read` or `pivotrl run`"
         )
+
+
+def require_run_or_bench(directory: Path) -> None:
+    """Raises:
+    InputError: the directory holds neither a run nor benchmarks.
+    """
+    if not any(directory.glob(f"{BENCH}/*/*{SUFFIX}")):
+        require_run(directory)
 
 
 def require_page_place(path: Path | None) -> None:

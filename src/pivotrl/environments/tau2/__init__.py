@@ -17,6 +17,7 @@ from pivotrl.environments.tau2.world import SPLITS, TelecomTask, all_tasks, kind
 from pivotrl.judging.replay import replay
 from pivotrl.options import AtLeast1
 from pivotrl.protocols import InputError, NotRestorable, Turn
+from pivotrl.reading.formats.tau2_surroundings import ticket_words
 from pivotrl.records import Message
 
 Split = Literal["train", "test", "base", "small", "full", "full_train"]
@@ -57,7 +58,7 @@ class TelecomTasks:
     def make(self, task: str) -> TelecomTask:
         found = load_task(task)
         system, tools = shown(kind_of_task(task), self._policy)
-        ticket = Message(role="user", content=f"<ticket>\n{found.ticket}\n</ticket>")
+        ticket = Message(role="user", content=ticket_words(found.ticket))
         return TelecomTask(found, (system, ticket), tools, *self._limits)
 
 

@@ -7,23 +7,10 @@ import re
 from typing import Any, Literal
 
 from pivotrl.environments.tau2.world import DONE, MAIN_POLICY, MANUAL, signatures
+from pivotrl.reading.formats.tau2_surroundings import solo_policy
 from pivotrl.records import Message, Tool
 
 Policy = Literal["full", "short"]
-
-_INSTRUCTIONS = """<instructions>
-You are a customer service agent that helps the user according to the <policy> provided below.
-You will be provided with a ticket that contains the user's request.
-You will need to plan and call the appropriate tools to solve the ticket.
-
-You cannot communicate with the user, only make tool calls.
-Stop when you consider that you have solved the ticket.
-To do so, send a message containing a single tool call to the `done` tool. Do not include any other tool calls in this \
-last message.
-
-Always follow the policy. Always make sure you generate valid JSON only.
-</instructions>"""
-"""The package's text, copied because its module imports clients of language models (MIT, Sierra Research)."""
 
 _SUBJECTS = ("Cellular Service", "Mobile Data", "MMS")
 ISSUES = {"service_issue": 1, "mobile_data_issue": 2, "mms_issue": 3}
@@ -60,7 +47,7 @@ def shown(kind: str, policy: Policy) -> tuple[Message, tuple[Tool, ...]]:
         names = [name for name in names if name in needed]
     text = f"<main_policy>\n{main}\n</main_policy>\n<tech_support_policy>\n{manual}\n</tech_support_policy>"
     tools = tuple(_tool(name, brief=policy == "short") for name in names)
-    return Message(role="system", content=f"{_INSTRUCTIONS}\n<policy>\n{text}\n</policy>"), (*tools, DONE)
+    return Message(role="system", content=solo_policy(text)), (*tools, DONE)
 
 
 def _repairs(manual: str, subject: str) -> str:

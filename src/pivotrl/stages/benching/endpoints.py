@@ -79,7 +79,7 @@ def _serving(choice: Choice, engine: EngineOptions, observer: Observer) -> Itera
         try:
             endpoint = Endpoint([model], api_key=None, max_requests=_MAX_REQUESTS, max_request_mib=_MAX_REQUEST_MIB)
             with in_background(endpoint.app, bound):
-                yield Player(address_of(bound, _HOST), model.name), require
+                yield Player(address_of(bound, _HOST), model.name, can_force_calls=False), require
         finally:
             model.backend.close()
 

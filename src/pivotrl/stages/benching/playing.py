@@ -119,6 +119,7 @@ class Players:
         if has_ended:
             if one.left:
                 self.require_endpoint()
+            if len(one.left) == len(one.batch.tasks):  # otherwise the next may not have begun: it gets a process again
                 self._hold([self._none(one, FAILED, now)])
                 one.left.pop(0)
             end(one.process)  # what it started may still run
