@@ -58,6 +58,8 @@ class Harness:
     version: ClassVar[str] = "2.4.6"
     requirements: ClassVar[Sequence[Sequence[str]]] = (("mini-swe-agent==2.4.6",),)
     max_batch: ClassVar[int] = 1
+    reader: ClassVar[str] = "mini_swe_agent"
+    logs: ClassVar[str] = "*.traj.json"
 
     def check(self, setup: Setup) -> None:
         if self.rows is not None and self.clones is None:
