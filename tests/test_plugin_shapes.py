@@ -350,8 +350,8 @@ def test_a_wrong_reader_moves_no_run_aside(reader: Any, tmp_path: Path) -> None:
         (
             "environments",
             "zzz",
-            "^no environment called 'zzz'; there are bfcl, bfcl_irrelevance, errands, plancraft, repair, search, shell, "
-            "swe, tau2, textworld, or give an import path",
+            "^no environment called 'zzz'; there are bfcl, bfcl_irrelevance, errands, plancraft, repair, search, "
+            "shell, swe, tau2, textworld, or give an import path",
         ),
         ("exporters", "ms-swift", "did you mean 'ms_swift'\\?"),
         (
