@@ -175,6 +175,7 @@ TABLES = {
     ),
     "profiles at their best": lambda: page.differences("micro", page.PROFILES),
     "textworld points": lambda: page.checkpoints("textworld", "far-several-64"),
+    "textworld detours": lambda: page.checkpoints("textworld", "detours-several-64"),
     "textworld map": lambda: page.map_of_cells("textworld"),
     "textworld arms": lambda: page.arms_table("textworld", "far-several-64", page.SHOWN_ARMS),
 }
