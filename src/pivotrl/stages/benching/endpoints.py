@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -67,7 +66,10 @@ def contestant_of_run(
         facts["adapter"] = checkpoint_sha256(choice.adapter)
     metrics = f"{training_stage(training)}/metrics.jsonl"
     inputs = {metrics: RunFiles(directory).sha256(metrics)} if name == AFTER else {}
-    opened = functools.partial(_serving, choice, engine)
+
+    def opened(home: Home, observer: Observer) -> AbstractContextManager[tuple[Player, Callable[[], None]]]:
+        return _serving(choice, engine, observer)
+
     return Contestant(training or name, facts, opened, inputs, training)
 
 
