@@ -528,6 +528,8 @@ def test_any_accepted_action_will_do() -> None:
 
 def real_turns() -> Iterator[Turn]:
     for path in sorted([*DATA.glob("formats/*/*"), *DATA.glob("nemo_gym/*.jsonl")]):
+        if path.parent.name == "bench":
+            continue  # a folder with the files of a benchmark beside its logs
         if path.suffix in (".md", ".py") or "tau" in path.parent.name or path.name == "requests.json":
             continue
         for item in auto.read(path):

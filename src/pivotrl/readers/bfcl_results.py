@@ -79,7 +79,7 @@ class _Talk:
     def turn(self, turn: Mapping[str, Any]) -> None:
         self.messages += _asked(member(dict(turn), "begin_of_turn_query", list))
         for number in range(len(turn)):
-            step = turn.get(f"step_{number}")
+            step = optional(dict(turn), f"step_{number}", list)
             if step is None:
                 break
             parts = each(f"step_{number}", step, as_object)
@@ -104,7 +104,7 @@ class _Talk:
             messages = ast.literal_eval(member(as_object(asked["content"]), "message", str))
         except (SyntaxError, MemoryError, RecursionError) as error:
             raise ValueError(f"the request in the log is no Python literal: {error}") from error
-        self.messages += _asked(messages)
+        self.messages += _asked(member({"message": messages}, "message", list))
         self._say(result, None)
 
     def _see(self, asked: Mapping[str, Any]) -> None:

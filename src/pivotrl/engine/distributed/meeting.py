@@ -40,6 +40,7 @@ def waiting_for_others(rank: int, size: int) -> Iterator[None]:
         yield
     finally:
         has_met.set()
+        thread.join()  # within seconds: a process must not end while it asks the store
 
 
 def missing_processes(size: int) -> list[int]:

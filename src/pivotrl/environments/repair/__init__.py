@@ -13,7 +13,7 @@ from pivotrl.environments.repair.problems import load_problems
 from pivotrl.environments.repair.repairing import Repair
 from pivotrl.environments.repair.tasks import Row, load_rows, made_task
 from pivotrl.judging.replay import replay
-from pivotrl.options import AtLeast1, Positive
+from pivotrl.options import AtLeast0, AtLeast1, Positive
 from pivotrl.protocols import InputError, NotRestorable, Turn
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, open_sandbox
 from pivotrl.sandbox.repositories.editor import WORK_DIR
@@ -50,8 +50,8 @@ class RepairTasks:
 def make_environments(
     *,
     levels: str = "1,2,3",
-    first: int = 0,
-    last: int = 163,
+    first: AtLeast0 = 0,
+    last: AtLeast0 = 163,
     variants: AtLeast1 = 1,
     manner: Manner = "tools",
     backend: str = "bwrap",

@@ -18,7 +18,7 @@ from pivotrl.environments.repair import RepairTasks
 from pivotrl.environments.repair.expert import expert_actions
 from pivotrl.environments.swe import SweTask, SweTasks, gold_commands
 from pivotrl.harnesses.swe.episode import Episode
-from pivotrl.options import AtLeast1, Positive
+from pivotrl.options import AtLeast0, AtLeast1, Positive
 from pivotrl.plugins import load
 from pivotrl.protocols import InputError
 from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup, json_of
@@ -46,8 +46,8 @@ class Harness:
     clones: str | None = None
     packages: str | None = None
     levels: str = "1,2,3"
-    first: int = 0
-    last: int = 163
+    first: AtLeast0 = 0
+    last: AtLeast0 = 163
     variants: AtLeast1 = 1
     step_limit: AtLeast1 = 40
     wall_seconds: AtLeast1 = 1800
