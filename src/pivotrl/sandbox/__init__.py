@@ -32,7 +32,7 @@ def open_sandbox(
         backend: ``bwrap``, ``gvisor``, or ``docker`` or ``docker:IMAGE``.
         require_cgroup: refuse if no control group bounds memory and processes.
         work_dir: where commands find their files, for instance the path that the recorded agent saw.
-        links: further paths that lead into the work directory, such as ``{"/tests": "/work/tests"}``; ``bwrap`` alone.
+        links: further paths that lead into the work directory, such as ``{"/tests": "/app/tests"}``; ``bwrap`` alone.
 
     Raises:
         InputError: no such backend, it cannot be had here, or it is weaker than required; the text says what is

@@ -12,7 +12,7 @@ import functools
 from pivotrl.environments.repair.problems import load_problems
 from pivotrl.environments.repair.repairing import Repair
 from pivotrl.environments.repair.tasks import Row, load_rows, made_task
-from pivotrl.judging.replay import replay
+from pivotrl.judging.replay import replayed
 from pivotrl.options import AtLeast0, AtLeast1, Positive
 from pivotrl.protocols import InputError, NotRestorable, Turn
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, open_sandbox
@@ -123,15 +123,7 @@ def restore(
         environment = Repair(made, place, how, _sandbox(backend), _limits(command_seconds), max_turns)
     except SandboxFault as error:
         raise NotRestorable("sandbox_failed", str(error)) from error
-    try:
-        replay(environment, turn, environment.masked)
-    except SandboxFault as error:
-        environment.close()
-        raise NotRestorable("sandbox_failed", str(error)) from error
-    except NotRestorable:
-        environment.close()
-        raise
-    return environment
+    return replayed(environment, turn)
 
 
 def _limits(seconds: float) -> Limits:

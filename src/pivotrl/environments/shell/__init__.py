@@ -16,13 +16,13 @@ from typing import Literal
 from pivotrl.environments.shell.harbor import HarborShellTask
 from pivotrl.environments.shell.task import BASH, ShellTask
 from pivotrl.environments.shell.terminus import TerminusTask
-from pivotrl.judging.replay import replay
+from pivotrl.judging.replay import replayed
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, Notice, NotRestorable, Turn
 from pivotrl.reading.formats.harbor_tasks import load_harbor_tasks
 from pivotrl.reading.formats.shell_tasks import load_tasks
 from pivotrl.records import Refusal
-from pivotrl.sandbox import Limits, SandboxFault, open_sandbox
+from pivotrl.sandbox import Limits, open_sandbox
 
 __all__ = ["BASH", "TASKS", "ShellTask", "ShellTasks", "TerminusTask", "make_environments", "restore"]
 
@@ -100,15 +100,7 @@ def restore(
         raise NotRestorable("unknown_task", turn.trajectory.task_id)
     limits = Limits(wall_seconds=command_seconds)
     environment = ShellTasks(makers, [], protocol, limits, max_turns).make(turn.trajectory.task_id)
-    try:
-        replay(environment, turn, environment.masked)
-    except SandboxFault as error:
-        environment.close()
-        raise NotRestorable("sandbox_failed", str(error)) from error
-    except NotRestorable:
-        environment.close()
-        raise
-    return environment
+    return replayed(environment, turn)
 
 
 @functools.cache

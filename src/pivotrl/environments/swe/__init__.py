@@ -15,7 +15,7 @@ from typing import Any
 from pivotrl.environments.swe.clones import PACKAGES, prepared
 from pivotrl.environments.swe.grading import GOOD, Graded, grade
 from pivotrl.environments.swe.rows import Instance, load_instances
-from pivotrl.judging.replay import replay
+from pivotrl.judging.replay import replayed
 from pivotrl.options import AtLeast1, Positive
 from pivotrl.protocols import InputError, NotRestorable, Turn
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, open_sandbox
@@ -239,15 +239,7 @@ def restore(
     if turn.trajectory.task_id not in environments.tasks():
         raise NotRestorable("unknown_task", turn.trajectory.task_id)
     environment = environments.make(turn.trajectory.task_id)
-    try:
-        replay(environment, turn, environment.masked)
-    except SandboxFault as error:
-        environment.close()
-        raise NotRestorable("sandbox_failed", str(error)) from error
-    except NotRestorable:
-        environment.close()
-        raise
-    return environment
+    return replayed(environment, turn)
 
 
 @functools.cache

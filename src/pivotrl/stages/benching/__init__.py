@@ -22,7 +22,7 @@ from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import CONTINUED, Stage, reopen, require_same
 from pivotrl.stages.benching.endpoints import Contestant
 from pivotrl.stages.benching.homes import home_of
-from pivotrl.stages.benching.playing import Players
+from pivotrl.stages.benching.playing import Players, result_of
 from pivotrl.storage.record_files import RecordFile, sha256_of_json, write_file
 
 _GROWS = ("tasks", "trials")
@@ -275,18 +275,7 @@ def _recover(harness: Harness, folder: Path, known: _Known) -> None:
         ]
         known.add(
             [
-                TrialResult(
-                    task_id=outcome.task,
-                    trial=batch.trial,
-                    attempt=known.attempt(outcome.task, batch.trial),
-                    reward=outcome.reward,
-                    reason=outcome.reason,
-                    num_turns=outcome.num_turns,
-                    num_prompt_tokens=outcome.num_prompt_tokens,
-                    num_tokens=outcome.num_tokens,
-                    seconds=outcome.seconds or 0.0,
-                    folder=path.parent.name,
-                )
+                result_of(batch, outcome, known.attempt(outcome.task, batch.trial), outcome.seconds or 0.0)
                 for outcome in new
             ]
         )

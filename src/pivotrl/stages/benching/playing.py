@@ -151,22 +151,29 @@ class Players:
         )
 
     def _result(self, batch: Batch, outcome: Outcome, seconds: float) -> TrialResult:
-        return TrialResult(
-            task_id=outcome.task,
-            trial=batch.trial,
-            attempt=self.attempt_of(outcome.task, batch.trial),
-            reward=outcome.reward,
-            reason=outcome.reason,
-            num_turns=outcome.num_turns,
-            num_prompt_tokens=outcome.num_prompt_tokens,
-            num_tokens=outcome.num_tokens,
-            seconds=round(seconds if outcome.seconds is None else outcome.seconds, 3),
-            folder=batch.folder.name,
-            detail=last_words(batch.folder) if outcome.reward is None else "",
-        )
+        attempt = self.attempt_of(outcome.task, batch.trial)
+        told = last_words(batch.folder) if outcome.reward is None else ""
+        return result_of(batch, outcome, attempt, seconds if outcome.seconds is None else outcome.seconds, told)
 
     def _none(self, one: _Running, reason: str, now: float) -> TrialResult:
         return self._result(one.batch, Outcome(one.left[0], None, reason), now - one.since)
+
+
+def result_of(batch: Batch, outcome: Outcome, attempt: int, seconds: float, detail: str = "") -> TrialResult:
+    """What is stored of a task that a batch has played."""
+    return TrialResult(
+        task_id=outcome.task,
+        trial=batch.trial,
+        attempt=attempt,
+        reward=outcome.reward,
+        reason=outcome.reason,
+        num_turns=outcome.num_turns,
+        num_prompt_tokens=outcome.num_prompt_tokens,
+        num_tokens=outcome.num_tokens,
+        seconds=round(seconds, 3),
+        folder=batch.folder.name,
+        detail=detail,
+    )
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
