@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from pivotrl.environments.shell.harbor import HarborShellTask
-from pivotrl.environments.shell.task import BASH, ShellTask
+from pivotrl.environments.shell.task import ShellTask
 from pivotrl.environments.shell.terminus import TerminusTask
 from pivotrl.judging.replay import replayed
 from pivotrl.options import AtLeast1, Positive
@@ -23,6 +23,7 @@ from pivotrl.reading.formats.harbor_tasks import load_harbor_tasks
 from pivotrl.reading.formats.shell_tasks import load_tasks
 from pivotrl.records import Refusal
 from pivotrl.sandbox import Limits, open_sandbox
+from pivotrl.sandbox.work_dir import BASH
 
 __all__ = ["BASH", "TASKS", "ShellTask", "ShellTasks", "TerminusTask", "make_environments", "restore"]
 

@@ -10,10 +10,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pivotrl.environments.shell.task import SHELL, ShellTask
+from pivotrl.environments.shell.task import ShellTask
 from pivotrl.reading.formats.harbor_tasks import HarborTask
 from pivotrl.reading.formats.shell_tasks import Task
 from pivotrl.sandbox import Limits, Sandbox, SandboxFault, open_sandbox
+from pivotrl.sandbox.work_dir import SHELL
 
 _ROOT = "/task"
 """Work directory of the check; the paths that Harbor promises lead into it."""

@@ -6,36 +6,17 @@ import dataclasses
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pivotrl.protocols import NotRestorable, Observation
+from pivotrl.protocols import Observation
 from pivotrl.reading.formats.shell_tasks import Task
-from pivotrl.records import Action, Message, Tool, ToolCall
+from pivotrl.records import Action, Message
 from pivotrl.records.strict_json import parse_arguments
-from pivotrl.sandbox import Limits, Sandbox, SandboxFault, Session
+from pivotrl.sandbox import Limits, Sandbox, SandboxFault, Session, work_dir
+from pivotrl.sandbox.work_dir import BASH, SHELL, answers
 from pivotrl.text.styles import bash
-
-BASH = Tool(
-    name="bash",
-    description="Run a command in a new shell that starts in the work directory.",
-    parameters={
-        "type": "object",
-        "properties": {"command": {"type": "string"}},
-        "required": ["command"],
-        "additionalProperties": False,
-    },
-)
-
-SHELL = ("/usr/bin/env", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "bash", "--norc", "-c")
-"""Byte code depends on the time, and hashes are random by default: both would make every state differ."""
-_OUTSIDE = (
-    *("find", ".", "/tmp", "/dev/shm"),  # noqa: S108 - paths inside the sandbox
-    *("!", "(", "-path", "./*", "(", "-type", "f", "-o", "-type", "l", ")", ")"),
-    *("-printf", "%y %m %p %l\\0", "-type", "f", "-exec", "sha256sum", "-z", "{}", "+"),
-)
-"""Lists what a session's own changes leave out: directories, and files outside the work directory."""
 
 
 class ShellTask:
@@ -79,12 +60,12 @@ class ShellTask:
             commands = _commands(action)
         except ValueError as error:
             told = [f"[not executed: {error}]"] * max(1, len(action.tool_calls))
-            return self._unless_last(Observation(_answers(action.tool_calls, told), fault="not_executed"))
+            return self._unless_last(Observation(answers(action.tool_calls, told), fault="not_executed"))
         try:
             if not commands:
                 return Observation((), self._reward(), done=True, reason="finished", fault="not_executed")
             results = [self._run(self._session, command) for command in commands]
-            messages = _answers(action.tool_calls, [told for told, _, _ in results])
+            messages = answers(action.tool_calls, [told for told, _, _ in results])
             fault = next((fault for _, _, fault in results if fault), "")
             return self._unless_last(Observation(messages, returned=[value for _, value, _ in results], fault=fault))
         except SandboxFault as error:
@@ -92,22 +73,12 @@ class ShellTask:
 
     def _run(self, session: Session, command: str) -> tuple[str, Any, str]:
         """(text for the agent, value to compare, fault)"""
-        finished = session.run([*SHELL, command], limits=self._limits)
-        data = finished.stdout + finished.stderr
-        output = data.decode(errors="backslashreplace")
-        if finished.timed_out:
-            ending, fault = f"[killed after {self._limits.wall_seconds:g} s]", "time_limit"
-        elif finished.truncated:
-            ending, fault = f"[output cut to {len(data)} bytes]", "output_truncated"
-        elif finished.exit_code is None:
-            ending, fault = "[killed: it took too much memory]", "killed"
-        else:
-            ending, fault = f"[exit code {finished.exit_code}]", ""
-        value = {"exit_code": finished.exit_code, "output": self.masked(output)}
-        if output.encode() != data:  # not UTF-8: the text does not determine the bytes
-            value["bytes"] = data.hex()
-        separator = "" if output.endswith("\n") or not output else "\n"
-        return f"{output}{separator}{ending}", value, fault
+        ran = work_dir.run(session, SHELL, command, self._limits)
+        value = {"exit_code": ran.exit_code, "output": self.masked(ran.output)}
+        if ran.output.encode() != ran.data:  # not UTF-8: the text does not determine the bytes
+            value["bytes"] = ran.data.hex()
+        separator = "" if ran.output.endswith("\n") or not ran.output else "\n"
+        return f"{ran.output}{separator}[{ran.told or f'exit code {ran.exit_code}'}]", value, ran.fault
 
     def _unless_last(self, observation: Observation) -> Observation:
         if self._num_turns < self._max_turns:
@@ -121,35 +92,21 @@ class ShellTask:
         return text
 
     def state(self) -> Any:
-        """Files and links in the work directory that changed since the task began, and everything outside it.
-
-        Raises:
-            NotRestorable: the state is too large or unreadable, or the sandbox failed.
-        """
+        """See :func:`pivotrl.sandbox.work_dir.state`."""
         assert self._session is not None
-        try:
-            outside = self._session.run(_OUTSIDE, limits=self._limits)
-            changed = self._session.changes()
-        except SandboxFault as error:
-            raise NotRestorable("sandbox_failed", str(error)) from error
-        if outside.exit_code != 0 or outside.truncated or any("unreadable" in what for what in changed.values()):
-            raise NotRestorable("state_not_readable", outside.stderr.decode(errors="replace")[:200])
-        return {"changed": changed, "outside": sorted(outside.stdout.decode(errors="backslashreplace").split("\0"))}
+        return work_dir.state(self._session, self._limits)
 
     def controls(self) -> Iterator[tuple[ShellTask, bool]]:
         """The task with an empty work directory, where error messages may differ, and with different and longer
         content in every file."""
-        for alter in (False, True):
+        for is_altered in (False, True):
             with tempfile.TemporaryDirectory() as name:
-                files = Path(name, "files")
-                if alter:
-                    self._copy_files(files)
-                    plain = [path for path in files.rglob("*") if path.is_file() and not path.is_symlink()]
-                    for number, path in enumerate(sorted(plain), start=1):
-                        path.write_bytes(_altered(path.read_bytes(), number))
+                if is_altered:
+                    self._copy_files(Path(name, "files"))
+                    work_dir.alter(Path(name, "files"))
                 control = self._like(Path(name))
                 control.reset()
-                yield control, alter
+                yield control, is_altered
 
     @property
     def max_turns(self) -> int:
@@ -192,23 +149,10 @@ class ShellTask:
             return None
 
     def _copy_files(self, folder: Path) -> None:
-        """Copy the current work directory. Changed files must be regular, since a link may lead anywhere."""
+        """Copy the current work directory."""
         assert self._session is not None
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._files.is_dir():
-            shutil.copytree(self._files, folder, symlinks=True, dirs_exist_ok=True)
-        changed = sorted(self._session.changes().items())
-        for path, _ in changed:
-            if (folder / path).is_dir() and not (folder / path).is_symlink():
-                shutil.rmtree(folder / path)  # a file now
-            else:
-                (folder / path).unlink(missing_ok=True)
-        for path, what in changed:
-            data = None if what == "deleted" else self._read(path)
-            if data is not None:
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(data)
-                (folder / path).chmod(int(what.split()[-1], 8) | 0o400)
+        files = self._files if self._files.is_dir() else None
+        work_dir.copy(self._session, files, folder, self._limits.disk_bytes)
 
 
 def _commands(action: Action) -> list[str]:
@@ -225,26 +169,3 @@ def _commands(action: Action) -> list[str]:
             raise ValueError("call bash with a command")
         found.append(command)
     return found
-
-
-def _answers(calls: Sequence[ToolCall], texts: Sequence[str]) -> tuple[Message, ...]:
-    """The answers to the agent: a tool message per call, or a user message for a shell block."""
-    if not calls:
-        return tuple(Message(role="user", content=text) for text in texts)
-    return tuple(
-        Message(role="tool", content=text, tool_call_id=call.id) for call, text in zip(calls, texts, strict=True)
-    )
-
-
-def _altered(data: bytes, number: int) -> bytes:
-    """Replace letters and digits, and append the last line ``number`` times."""
-    lines = data.translate(_ROTATED).splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        lines.insert(0, lines[-1] + b"\n")
-    return b"".join(lines + lines[-1:] * number)
-
-
-_ROTATED = bytes.maketrans(
-    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
-    b"nopqrstuvwxyzabcdefghijklmNOPQRSTUVWXYZABCDEFGHIJKLM1234567890",
-)

@@ -22,7 +22,7 @@ from pivotrl.sandbox import Limits, Sandbox, SandboxFault, open_sandbox
 from pivotrl.sandbox.interface import MEBIBYTE
 from pivotrl.sandbox.repositories.editor import WORK_DIR
 from pivotrl.sandbox.repositories.task import SUBMITTED, Manner, RepositoryTask
-from pivotrl.sandbox.repositories.work_dir import SHELL
+from pivotrl.sandbox.work_dir import SHELL
 
 _OUTPUT_BYTES = 16_384
 _NUM_PROCESSES = 256

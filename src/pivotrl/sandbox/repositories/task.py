@@ -11,24 +11,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pivotrl.protocols import Observation
-from pivotrl.records import Action, Message, Tool, ToolCall
+from pivotrl.records import Action, Message, Tool
 from pivotrl.records.strict_json import parse_arguments
+from pivotrl.sandbox import work_dir
 from pivotrl.sandbox.interface import Limits, Sandbox, SandboxFault, Session
-from pivotrl.sandbox.repositories import editor, work_dir
+from pivotrl.sandbox.repositories import editor
 from pivotrl.sandbox.repositories.editor import EDITOR, WORK_DIR
+from pivotrl.sandbox.work_dir import BASH, answers
 from pivotrl.text.styles import bash
 
 Manner = Literal["tools", "bash"]
-BASH = Tool(
-    name="bash",
-    description="Run a command in a new shell that starts in the work directory.",
-    parameters={
-        "type": "object",
-        "properties": {"command": {"type": "string"}},
-        "required": ["command"],
-        "additionalProperties": False,
-    },
-)
 SUBMIT = Tool(
     name="submit",
     description="Hand in the repository as it is. This ends the task.",
@@ -107,7 +99,7 @@ class RepositoryTask(abc.ABC):
             calls = _calls(action, self.tools)
         except ValueError as error:
             self._num_without_call += 1
-            told = _answers(action.tool_calls, [f"[not executed: {error}]"] * max(1, len(action.tool_calls)))
+            told = answers(action.tool_calls, [f"[not executed: {error}]"] * max(1, len(action.tool_calls)))
             observation = Observation(told, fault="not_executed")
             if self._num_without_call < _MAX_WITHOUT_CALL:
                 return self._unless_last(observation)
@@ -126,7 +118,7 @@ class RepositoryTask(abc.ABC):
                 fault = fault or new_fault
         except SandboxFault as error:
             return Observation((), done=True, reason=f"sandbox_failed: {error}", fault="sandbox_failed")
-        return self._unless_last(Observation(_answers(action.tool_calls, texts), returned=values, fault=fault))
+        return self._unless_last(Observation(answers(action.tool_calls, texts), returned=values, fault=fault))
 
     def _use(self, name: str, arguments: dict[str, Any]) -> tuple[str, Any, str]:
         """(text for the agent, value to compare, fault)"""
@@ -171,7 +163,7 @@ class RepositoryTask(abc.ABC):
     def state(self) -> Any:
         """See :func:`work_dir.state`."""
         assert self._session is not None
-        return work_dir.state(self._session, self._limits)
+        return work_dir.state(self._session, self._limits, ignores_git=True)
 
     def controls(self) -> Iterator[tuple[RepositoryTask, bool]]:
         """The task with an empty work directory, where error messages may differ, and with different and longer
@@ -181,7 +173,7 @@ class RepositoryTask(abc.ABC):
                 (Path(name) / "files").mkdir()
                 if is_altered:
                     self.copy_files(Path(name) / "files")
-                    work_dir.alter(Path(name) / "files")
+                    work_dir.alter(Path(name) / "files", ignores_git=True)
                 control = self.elsewhere(Path(name))
                 control.reset()
                 yield control, is_altered
@@ -236,12 +228,3 @@ def _calls(action: Action, tools: Sequence[Tool]) -> list[tuple[str, dict[str, A
     if not found:
         raise ValueError(f"the answer holds no call; there are the tools {', '.join(names)}")
     return found
-
-
-def _answers(calls: Sequence[ToolCall], texts: Sequence[str]) -> tuple[Message, ...]:
-    """The answers to the agent: a tool message per call, or a user message for a text."""
-    if not calls:
-        return tuple(Message(role="user", content=text) for text in texts)
-    return tuple(
-        Message(role="tool", content=text, tool_call_id=call.id) for call, text in zip(calls, texts, strict=True)
-    )
