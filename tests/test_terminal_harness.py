@@ -113,17 +113,21 @@ def test_everything_inside_dies_with_its_starter(sandbox: None) -> None:
         assert process.stdin and process.stdout
         process.stdin.write('{"id": 1, "command": "sleep 97.31 & true"}\n')
         process.stdin.flush()
-        process.stdout.readline()
-        assert _runs(b"97.31")
+        assert json.loads(process.stdout.readline())["exit_code"] == 0
+        assert _in_time(lambda: _runs(b"97.31"))
         process.kill()
+    assert _in_time(lambda: not _runs(b"97.31"))
+
+
+def _in_time(holds: Callable[[], bool]) -> bool:
     end = time.monotonic() + 20
-    while _runs(b"97.31") and time.monotonic() < end:
+    while not holds() and time.monotonic() < end:
         time.sleep(0.05)
-    assert not _runs(b"97.31")
+    return holds()
 
 
 def _runs(word: bytes) -> bool:
-    """Whether any process was started with this word."""
+    """Whether any process was started with this word. While one becomes ``sleep``, it has no words for a moment."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended
             if word in path.read_bytes():
