@@ -337,7 +337,7 @@ def test_an_answer_that_cannot_be_used_is_no_verdict_never_a_reward(
     verdict = server.judge(max_tries=2)(turn(), say("Your 50 dollars are back."))
     assert (verdict.outcome, verdict.reason, verdict.reward) == ("no_verdict", reason, None)
     assert verdict.details["model"] == "m" and verdict.details["prompt_sha256"]
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10
 
 
 def test_a_server_that_hangs_or_drips_ends_at_the_deadline(serve: Callable[..., Server]) -> None:

@@ -157,8 +157,8 @@ def test_nothing_outlives_an_orchestrator_that_is_killed() -> None:
         groups = process.stdout.readline()
         assert wait_for(lambda: len(processes("61.25")) >= 3, 10.0)
         process.kill()
-        assert wait_for(lambda: not processes("61.25"), 0.5)
-        assert wait_for(lambda: not processes(str(process.pid)), 0.5)
+        assert wait_for(lambda: not processes("61.25"), 10)
+        assert wait_for(lambda: not processes(str(process.pid)), 10)
     if b"pivotrl" in groups:
         places = cgroups.find()
         assert places and not [path for d in places.directories for path in d.glob(f"pivotrl.{process.pid}.*")]
@@ -208,18 +208,18 @@ def test_sessions_leave_nothing_behind(bwrap: LocalSandbox, tmp_path: Path) -> N
     for _ in range(5):
         with bwrap.open(tmp_path) as session:
             session.run(["sh", "-c", "yes"], limits=Limits(wall_seconds=0.3))
-        assert wait_for(lambda pid=session._pid: not Path(f"/proc/{pid}").exists(), 0.5)  # type: ignore[misc]
+        assert wait_for(lambda pid=session._pid: not Path(f"/proc/{pid}").exists(), 10)  # type: ignore[misc]
     assert state() == before
 
 
 def test_without_control_groups_the_memory_of_all_processes_counts() -> None:
     if not shutil.which("bwrap"):
         pytest.skip("bubblewrap is not installed")
-    hog = "for i in 1 2 3 4; do (head -c 40M /dev/zero | tail | sleep 3 &) ; done; sleep 3"
-    limits = Limits(wall_seconds=10.0, memory_bytes=100 * MEBIBYTE)
+    hog = "for i in 1 2 3 4; do (head -c 40M /dev/zero | tail | sleep 20 &) ; done; sleep 20"
+    limits = Limits(wall_seconds=20.0, memory_bytes=100 * MEBIBYTE)
     with sandbox(use_cgroup=False).open(limits=limits) as session:
         finished = session.run(["sh", "-c", hog])
-    assert finished.exit_code is None and not finished.timed_out and finished.wall_seconds < 3.0
+    assert finished.exit_code is None and not finished.timed_out and finished.wall_seconds < 15
 
 
 def test_control_groups_of_version_2_are_taken_where_both_controllers_are_handed_down(

@@ -414,7 +414,7 @@ def test_hostile_answers_fail_quickly(folder: str, text: str | None, reason: str
     turn = turns_of(played(folder, "1-1"))[0]
     began = time.monotonic()
     assert verdict(turn, text, folder) == ("fail", reason)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 FREE = {
