@@ -199,17 +199,25 @@ def test_sessions_leave_nothing_behind(bwrap: LocalSandbox, tmp_path: Path) -> N
     def state() -> tuple[object, ...]:
         folders = bwrap._places.directories if bwrap._places else ()
         groups = sorted(str(path) for folder in folders for path in folder.glob(f"pivotrl.{os.getpid()}.*"))
+        return Path("/proc/self/mountinfo").read_text(), groups
+
+    def opened() -> set[tuple[str, str]]:
         gc.collect()
-        return Path("/proc/self/mountinfo").read_text(), len(list(Path("/proc/self/fd").iterdir())), groups
+        found = set()
+        for path in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):  # that of this loop
+                found.add((path.name, str(path.readlink())))
+        return found
 
     with bwrap.open(tmp_path) as session:
         session.run(["true"])
-    before = state()
+    before, open_before = state(), opened()
     for _ in range(5):
         with bwrap.open(tmp_path) as session:
             session.run(["sh", "-c", "yes"], limits=Limits(wall_seconds=0.3))
         assert wait_for(lambda pid=session._pid: not Path(f"/proc/{pid}").exists(), 10)  # type: ignore[misc]
     assert state() == before
+    assert opened() <= open_before  # what earlier tests left may go meanwhile
 
 
 def test_without_control_groups_the_memory_of_all_processes_counts() -> None:
