@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -144,9 +145,9 @@ def selected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trackio reads its folder once in a process, so the tests of this file share one."""
-    return tmp_path_factory.mktemp("tracked")
+def place() -> Path:
+    """Trackio reads its folder once in a process, when anything first imports it: it is that of conftest.py."""
+    return Path(os.environ["TRACKIO_DIR"])
 
 
 def spec(tool: str, place: Path) -> str:
