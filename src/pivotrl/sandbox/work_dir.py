@@ -23,13 +23,13 @@ BASH = Tool(
 )
 SHELL = ("/usr/bin/env", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "bash", "--norc", "-c")
 """Byte code depends on the time, and hashes are random by default: both would make every state differ."""
+_FIND = ("find", ".", "/tmp", "/dev/shm")  # noqa: S108 - paths inside the sandbox
+_NO_GIT = ("-not", "-path", "./.git/*")
 _OUTSIDE = (
-    *("find", ".", "/tmp", "/dev/shm"),  # noqa: S108 - paths inside the sandbox
     *("!", "(", "-path", "./*", "(", "-type", "f", "-o", "-type", "l", ")", ")"),
     *("-printf", "%y %m %p %l\\0", "-type", "f", "-exec", "sha256sum", "-z", "{}", "+"),
 )
 """Lists what a session's own changes leave out: directories, and files outside the work directory."""
-_NO_GIT = ("-not", "-path", "./.git/*")
 _ROTATED = bytes.maketrans(
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
     b"nopqrstuvwxyzabcdefghijklmNOPQRSTUVWXYZABCDEFGHIJKLM1234567890",
@@ -76,7 +76,7 @@ def state(session: Session, limits: Limits, ignores_git: bool = False) -> dict[s
         NotRestorable: the state is too large or unreadable, or the sandbox failed.
     """
     try:
-        outside = session.run([*_OUTSIDE[:4], *(_NO_GIT if ignores_git else ()), *_OUTSIDE[4:]], limits=limits)
+        outside = session.run([*_FIND, *(_NO_GIT if ignores_git else ()), *_OUTSIDE], limits=limits)
         changed = session.changes()
     except SandboxFault as error:
         raise NotRestorable("sandbox_failed", str(error)) from error
