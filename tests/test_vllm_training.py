@@ -55,7 +55,7 @@ def test_an_adapter_of_each_version_acts_on_vllm(url: str, tmp_path: Path) -> No
     assert [row["samples/max_lag"] for row in rows] == [0, 0, 0]
     assert rows[2]["loss/kl"] > 0, "the weights have moved"
     assert all(row["sync/cache_reset"] == 1 for row in rows)
-    held = [name for name in policy.publisher.server._rows() or () if name.startswith("pivotrl-")]
+    held = [name for name in policy.publisher.replicas[0].server._rows() or () if name.startswith("pivotrl-")]
     assert len(held) == 1, "older adapters are unloaded"
 
 
