@@ -16,6 +16,7 @@ from pivotrl.options import AtLeast1, Positive, check_arguments
 from pivotrl.plugins.describing import spec_text
 from pivotrl.policies.vllm.canary import TEXT, Canary
 from pivotrl.policies.vllm.drawing import Published, VersionGenerator
+from pivotrl.policies.vllm.own_server import SERVED, start
 from pivotrl.policies.vllm.publishing import Publisher, Replica
 from pivotrl.policies.vllm.server import Server
 from pivotrl.protocols import InputError, Sampler, TrainingGroup, Turn, UpdateOptions
@@ -37,8 +38,10 @@ class Policy(LearningActor):
     """
     Args:
         base_url: of the server, up to ``/v1``; or a list, of several that share the work. It is no part of the policy's
-            identity.
-        served: name under which each server serves the base model.
+            identity. None starts one on this machine, which ends with the policy.
+        served: name under which each server serves the base model; needed with ``base_url``.
+        python: interpreter of an environment with vLLM, for a server that is started here. None: the present one.
+        arguments: further ones for that server: ``['--gpu-memory-utilization', '0.4']``.
         policy: whose learner it is, with its options: ``hf(lora_rank=16)``.
         model, adapter: of that policy.
         folder: where versions of the weights are written; the server must see it under the same path. None: a temporary
@@ -63,8 +66,10 @@ class Policy(LearningActor):
     def __init__(
         self,
         *,
-        base_url: str | Sequence[str],
-        served: str,
+        base_url: str | Sequence[str] | None = None,
+        served: str | None = None,
+        python: str | None = None,
+        arguments: Sequence[str] = (),
         policy: str = "hf",
         model: str | None = None,
         adapter: str | None = None,
@@ -80,7 +85,12 @@ class Policy(LearningActor):
     ) -> None:
         check_arguments(Policy, locals())
         given = {name: value for name, value in locals().items() if name not in _NOT_IN_TEXT}
+        _require_place(base_url, served, python, arguments)
         self.importance_cap = importance_cap
+        inner = None
+        if base_url is None or served is None:
+            inner = _learning(policy, {"model": model, "adapter": adapter})
+            base_url, served = start(inner, python, arguments), SERVED
         endpoints = [
             Endpoint("server", url, key_variable, deadline_seconds, max_tries, max_in_flight, 64 * _MEBIBYTES)
             for url in _addresses(base_url)
@@ -88,7 +98,7 @@ class Policy(LearningActor):
         self.max_in_flight = max_in_flight * len(endpoints)
         told = [served_model(endpoint, served).max_context for endpoint in endpoints]  # before a model loads
         context = min((length for length in told if length), default=None)
-        inner = _learning(policy, {"model": model, "adapter": adapter})
+        inner = inner or _learning(policy, {"model": model, "adapter": adapter})
         super().__init__(inner.renderer, _Current(self), inner.learner)
         self._inner = inner
         self.context: int = min(inner.max_context, context or inner.max_context)
@@ -170,6 +180,24 @@ class _Current:
     ) -> Iterator[Generated]:
         draws = self._policy.publisher.publish(None, prompts)
         return draws.generate(prompts, keys, num_samples, sampling, stop_ids, first)
+
+
+def _require_place(
+    base_url: str | Sequence[str] | None, served: str | None, python: str | None, arguments: Sequence[str]
+) -> None:
+    """
+    Raises:
+        InputError: what was given belongs neither to servers that run nor to one that is to be started.
+    """
+    if (base_url is None) != (served is None):
+        raise InputError(
+            "vllm(...) needs base_url and served together, for servers that run; without both it starts a server of "
+            "its own on this machine"
+        )
+    if base_url is not None and (python is not None or arguments):
+        raise InputError("python and arguments are of a server that vllm(...) starts; leave them or base_url out")
+    if isinstance(arguments, str) or not all(isinstance(each, str) for each in arguments):
+        raise InputError(f"arguments is a list of texts, such as ['--max-model-len', '8192'], not {arguments!r:.80}")
 
 
 def _addresses(given: str | Sequence[str]) -> list[str]:
