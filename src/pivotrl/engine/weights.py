@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Weights:
         frozen_layers: number of lowest layers to freeze, together with the embeddings.
         seed: seed of the adapter's initialisation.
         names: of what is trained, as another process found it (:attr:`names`); the model may have no memory then.
+        copied: gives a frozen copy of the model.
 
     Raises:
         InputError: the model cannot be trained in this way.
@@ -43,6 +44,7 @@ class Weights:
         frozen_layers: int,
         seed: int,
         names: Sequence[str] | None = None,
+        copied: Callable[[Any], Any] = copy.deepcopy,
     ) -> None:
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -59,7 +61,7 @@ class Weights:
             self.names = list(trained.linear_layers()) if names is None else names
             self._add_adapter(lora_rank, lora_alpha, seed)
             return
-        self.frozen_copy = copy.deepcopy(model)
+        self.frozen_copy = copied(model)
         if names is None:
             for parameter in trained.parameters():
                 parameter.requires_grad_(True)
