@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from transformers import AutoModelForCausalLM
 from architectures import save
 from crews import together
 from pivotrl import TrainingOptions, cut, plugins, train
+from pivotrl.engine.generation import LocalGenerator
 from pivotrl.policies.hf import Policy
-from pivotrl.protocols import InputError
+from pivotrl.protocols import InputError, ProcessLost
 from pivotrl.records import SampleGroup
 from pivotrl.storage.record_files import RecordFile
 from test_training import even_length, logs
@@ -142,3 +145,26 @@ def refused(crew, model: Path) -> str:
 def test_a_model_that_cannot_be_cut_is_refused(name: str, heads: int, told: str, tmp_path: Path) -> None:
     model = save(name, tmp_path / "model") if name == "gpt2" else with_heads(name, tmp_path / "model", heads)
     assert told in together(2, refused, model)[0]
+
+
+def struck(crew, model: Path, fault: str, told: str) -> None:
+    """A process that does not lead is killed, or runs out of memory, when all sample."""
+
+    def strike(*_: Any) -> None:
+        if fault == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise torch.OutOfMemoryError
+
+    if crew.rank == 1:
+        LocalGenerator.generate = strike
+    with pytest.raises(ProcessLost, match=told):
+        tensor_work(crew, model / "out", model, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("killed", "process 1 of 2 .* ended unexpectedly"), ("memory", "process 1 of 2: out of memory in process 1; let")],
+)
+def test_a_process_that_is_lost_in_the_middle_ends_the_training(model: Path, fault: str, told: str) -> None:
+    with pytest.raises(AssertionError, match="process 1 of 2: it ended without an answer"):  # and process 0 did answer
+        together(2, struck, model, fault, told)

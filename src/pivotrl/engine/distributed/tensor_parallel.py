@@ -140,7 +140,8 @@ class InStep:
     def learn(self, common: tuple[str, tuple[Any, ...]], _: Any = None) -> Any:
         """Call a method of the learner."""
         method, given = common
-        found = getattr(self._learner, method)(*given)
+        with self._short_of_memory():
+            found = getattr(self._learner, method)(*given)
         return found if self._crew.rank == 0 else None
 
     def generate(self, common: tuple[Which, tuple[Any, ...]], _: Any = None) -> list[Generated] | None:
@@ -149,7 +150,8 @@ class InStep:
             InputError: the processes have drawn different samples.
         """
         which, given = common
-        found = list(self._generators[which].generate(*given))
+        with self._short_of_memory():
+            found = list(self._generators[which].generate(*given))
         drawn = repr([[tuple(each.token_ids_T) for each in group.completions_G] for group in found])
         if len(set(self._crew.all_know(hashlib.sha256(drawn.encode()).hexdigest()))) > 1:
             raise InputError(
@@ -157,6 +159,20 @@ class InStep:
                 "Use machines of one kind, or leave out parallel='tensor'"
             )
         return found if self._crew.rank == 0 else None
+
+    @contextlib.contextmanager
+    def _short_of_memory(self) -> Iterator[None]:
+        """
+        Raises:
+            InputError: there is no memory left. The others cannot start again with less, so the command ends.
+        """
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise InputError(
+                f"out of memory in process {self._crew.rank}; let fewer tokens pass at once with hf(pass_tokens=...), "
+                "decode fewer samples together with hf(batch_rows=...), or use more processes"
+            ) from error
 
     def keep(self, yes: bool, _: Any = None) -> None:
         """Begin or end to keep the episodes that are sampled."""
