@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import pivotrl
 from pivotrl.options import AtLeast1
 from pivotrl.protocols import InputError, Notice
 from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup, json_of
 from pivotrl.reading.formats.harbor_tasks import HarborTask, commands_of, is_whole_command, load_harbor_tasks
 from pivotrl.records import Refusal
-from pivotrl.sandbox.container import require_container
+from pivotrl.sandbox.container import client_environment, require_container
 
 _BUILT_IN = Path(__file__).parents[2] / "environments" / "shell" / "tasks"
 _JOB = "job"
@@ -122,13 +120,8 @@ class Harness:
         if isinstance(task, HarborTask):
             words += ["--env", "container:SandboxContainer"]
             task.stage(batch.folder / _FILES)
-            environment |= {
-                "PYTHONPATH": str(Path(__file__).parent),
-                "PIVOTRL_PYTHON": sys.executable,
-                "PIVOTRL_SOURCE": str(Path(pivotrl.__file__).parents[1]),
-                "PIVOTRL_FILES": str(batch.folder / _FILES),
-                "PIVOTRL_WORKDIR": task.workdir,
-            }
+            environment |= client_environment(Path(__file__).parent)
+            environment |= {"PIVOTRL_FILES": str(batch.folder / _FILES), "PIVOTRL_WORKDIR": task.workdir}
         else:
             words += ["--env", "docker"]
         return Command(words, environment)

@@ -22,7 +22,8 @@ from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import CONTINUED, Stage, reopen, require_same
 from pivotrl.stages.benching.endpoints import Contestant
 from pivotrl.stages.benching.homes import home_of
-from pivotrl.stages.benching.playing import Players, result_of
+from pivotrl.stages.benching.playing import Players
+from pivotrl.stages.benching.told import result_of, told
 from pivotrl.storage.record_files import RecordFile, sha256_of_json, write_file
 
 _GROWS = ("tasks", "trials")
@@ -83,6 +84,9 @@ def bench_stage(
     shown = Player("", contestant.name, is_gold=contestant.is_gold)
     harness.check(_setup(shown, simulator, bench))
     home = home_of(harness, harness_python, observer)
+    ready = getattr(harness, "ready", None)
+    if ready is not None:
+        ready(home, _setup(shown, simulator, bench))
     tasks = _drawn(harness, home, bench)
     settings: dict[str, Any] = {
         **options_dict(bench),
@@ -93,7 +97,8 @@ def bench_stage(
         "harness_python": str(harness_python) if harness_python else None,
     }
     settings["task_ids"] = list(bench.task_ids) if bench.task_ids else None
-    inputs = {**contestant.inputs, "player": sha256_of_json(contestant.facts)}
+    made_of = getattr(harness, "inputs", None)
+    inputs = {**contestant.inputs, "player": sha256_of_json(contestant.facts), **(made_of(home) if made_of else {})}
     if overwrite:
         move_aside(directory, stage_name)
     _continue(directory, stage_name, settings, inputs, retry)
@@ -270,7 +275,7 @@ def _recover(harness: Harness, folder: Path, known: _Known) -> None:
         batch = Batch(tuple(plan["tasks"]), plan["trial"], 0, path.parent, nobody)
         new = [
             outcome
-            for outcome in harness.outcomes(batch)
+            for outcome in told(harness, batch)[0].values()
             if outcome.reward is not None and known.lacks(outcome.task, batch.trial, path.parent.name)
         ]
         known.add(
