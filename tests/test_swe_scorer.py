@@ -37,6 +37,7 @@ REPORTS = Path(__file__).parent / "data" / "swebench"
 EVALUATED = "logs/run_evaluation/pivotrl-0123456789ab/player"
 HOME = Home(MINI, MINI.parent, "2.4.6")
 
+BEGIN, END = ">>>>> Start Test Output", ">>>>> End Test Output"
 GRADE = """
 import json, sys
 from swebench.harness.grading import get_eval_report
@@ -59,7 +60,9 @@ def rows(place: Path, tmp_path: Path) -> Path:  # noqa: F811
     """The row as swebench publishes it since version 5: with its image, its parser and its script."""
     row = json.loads((place / "rows.jsonl").read_text().splitlines()[0])
     row |= {"image": "swebench/acme.calc:latest", "log_parser": "parse_log_pytest", "eval_type": "pass_and_fail"}
-    row["eval_script"] = "#!/bin/bash\nset -uxo pipefail\n: '>>>>> Start Test Output'\npytest -rA\n: '>>>>> End Test Output'\n"
+    row["eval_script"] = (
+        "#!/bin/bash\nset -uxo pipefail\n: '>>>>> Start Test Output'\npytest -rA\n: '>>>>> End Test Output'\n"
+    )
     write(tmp_path / "rows.jsonl", row)
     return tmp_path / "rows.jsonl"
 
@@ -153,7 +156,9 @@ def test_what_was_played_but_not_judged_is_only_judged_again(
     ):
         (first / ".result.json").write_text(json.dumps({"task": TASK, **result}))
         assert played_before(batch) == expected
-    harness = Harness(rows=str(rows), clones=str(place / "clones"), scorer="swebench", swebench_python="/usr/bin/python3")
+    harness = Harness(
+        rows=str(rows), clones=str(place / "clones"), scorer="swebench", swebench_python="/usr/bin/python3"
+    )
     (first / ".result.json").unlink()
     harness.command(HOME, batch)
     asked = json.loads((second / ".episode.json").read_text())
@@ -168,7 +173,9 @@ def test_the_patch_is_what_the_agent_changed_whatever_it_did_to_git(place: Path,
         environment.reset()
         assert environment.patch() == ""
         environment.command(f"printf %s '{RIGHT}' > calc.py; echo x > new.txt; rm -rf .git")
-        environment.command("mkdir .git && echo '[core]\n\tfsmonitor = touch /tmp/x' > .git/config; printf '\\0' > data.bin")
+        environment.command(
+            "mkdir .git && echo '[core]\n\tfsmonitor = touch /tmp/x' > .git/config; printf '\\0' > data.bin"
+        )
         patch = environment.patch()
     finally:
         environment.close()
@@ -184,7 +191,7 @@ def test_swebench_reads_our_predictions_and_its_own_grading_makes_the_reports(ro
     write_predictions(tmp_path, TASK, "diff --git a/x b/x\n")
     require_rows(SWEBENCH, str(rows), tmp_path / PREDICTIONS)
     lines = {name: f"PASSED {name}" for name in (*FAIL, *PASS)}
-    begin, end = ">>>>> Start Test Output\n", "\n>>>>> End Test Output\n"
+    begin, end = f"{BEGIN}\n", f"\n{END}\n"
     logs = {
         "resolved": begin + "\n".join(lines.values()) + end + ">>>>> Test Exit Code: 0\n",
         "broken": begin + "\n".join({**lines, FAIL[0]: f"FAILED {FAIL[0]} - assert 21 == 20"}.values()) + end,
@@ -205,7 +212,7 @@ def test_swebench_reads_our_predictions_and_its_own_grading_makes_the_reports(ro
 
 @swebench
 def test_rows_that_this_version_cannot_score_are_refused(rows: Path, place: Path, tmp_path: Path) -> None:  # noqa: F811
-    with pytest.raises(InputError, match="bench has no field 'image'.*as it publishes them"):
+    with pytest.raises(InputError, match="bench has no field 'image'.*as swebench publishes them"):
         old = tmp_path / "old.jsonl"
         old.write_text((place / "rows.jsonl").read_text().splitlines()[0] + "\n")
         require_rows(SWEBENCH, str(old))

@@ -8,7 +8,8 @@ from inspect_ai.solver import generate, multiple_choice
 
 @task
 def sums(count: int = 6):
-    samples = [Sample(f"What is {n} + {n}? Answer with the number alone.", target=str(n + n), id=f"sum/{n}") for n in range(1, count + 1)]
+    question = "What is {0} + {0}? Answer with the number alone."
+    samples = [Sample(question.format(n), target=str(n + n), id=f"sum/{n}") for n in range(1, count + 1)]
     return Task(samples, solver=generate(), scorer=match())
 
 

@@ -192,7 +192,7 @@ def make_environments(
         backend: sandbox backend; ``docker`` uses the image that the row names.
         image: another image for all rows.
         skip_others: leave out rows whose tests are not named in pytest's manner, instead of refusing the file.
-        tests: where the tests of the rows run. elsewhere: a scorer of others judges the patch, so they need not run here.
+        tests: where the tests of the rows run. elsewhere: others judge the patch, so they need not run here.
         command_seconds, test_seconds: time limits of a command, and of all tests together.
         memory_mib, disk_mib: limits of each command, in MiB.
         max_turns: the episode ends after this number of actions, and the repository at that point is judged.

@@ -1,9 +1,9 @@
 """Inspect AI: any task of its own packages, of inspect-evals, or of a user's file.
 
 A process plays samples one after the other, each as an evaluation of its own with a log of its own. Tasks are programs
-that the user trusts. What a model writes for a task to run is run by the task's sandbox: ``local`` would be this machine
-itself, so such a sandbox is always replaced by ours (``pivotrl_sandbox.py``), and a plain docker one too, unless
-``backend='own'``.
+that the user trusts. What a model writes for a task to run is run by the task's sandbox. ``local`` would be this
+machine itself, so such a sandbox is always replaced by ours (``pivotrl_sandbox.py``), and a plain docker one too,
+unless ``backend='own'``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from pivotrl.harnesses.inspect.answers import repeated, target_answer
 from pivotrl.harnesses.inspect.looking import Seen, look
 from pivotrl.harnesses.inspect.results import outcome_of
 from pivotrl.options import AtLeast1
+from pivotrl.plugins.extras import load_package
 from pivotrl.protocols import InputError, Notice
-from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup
+from pivotrl.protocols.harness import Batch, Command, Gold, Home, Outcome, Setup
 from pivotrl.sandbox.container import client_environment, require_container
 
 _SCRIPT = Path(__file__).with_name("pivotrl_play.py")
@@ -68,9 +69,11 @@ class Harness:
         return "inspect_ai" if self.scorer is None else f"inspect_ai(scorer={self.scorer!r})"
 
     def check(self, setup: Setup) -> None:
+        load_package("zstandard", "pivotrl bench inspect")  # its logs are packed with it
         if not self.task:
             raise InputError(
-                "inspect: say which task, such as \"inspect(task='inspect_evals/gsm8k')\" or \"inspect(task='my_task.py')\""
+                "inspect: say which task, such as \"inspect(task='inspect_evals/gsm8k')\" or "
+                "\"inspect(task='my_task.py')\""
             )
         file = self.task.partition("@")[0]
         if Path(file).suffix == ".py" and not Path(file).is_file():
@@ -106,7 +109,8 @@ class Harness:
         return [name for name in seen.samples if name not in needs]
 
     def inputs(self, home: Home) -> Mapping[str, str]:
-        return {"samples": self._seen(home).sha256}
+        seen = self._seen(home)
+        return {"samples": seen.sha256, **{f"package {name}": version for name, version in seen.versions.items()}}
 
     def command(self, home: Home, batch: Batch) -> Command:
         seen, setup = self._seen(home), batch.setup

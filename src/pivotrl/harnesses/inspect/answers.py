@@ -47,9 +47,7 @@ def repeated(log: Path) -> Callable[[Asked], Mapping[str, Any]]:
         InputError: it cannot be read.
     """
     read = plugins.load("readers", "inspect_ai")
-    found = {
-        str(item.metadata["foreign"]["sample_id"]): item for item in read(log) if isinstance(item, Trajectory)
-    }
+    found = {str(item.metadata["foreign"]["sample_id"]): item for item in read(log) if isinstance(item, Trajectory)}
     if not found:
         raise InputError(f"{log} has no samples with answers")
 

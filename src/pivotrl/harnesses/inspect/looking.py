@@ -83,7 +83,9 @@ def _look(python: str, asked: str) -> Seen:
         told = json_of(place)
     if not isinstance(told, dict):
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise InputError(f"inspect: the task cannot be loaded: {lines[-1][:_LAST_WORDS] if lines else 'no reason told'}")
+        raise InputError(
+            f"inspect: the task cannot be loaded: {lines[-1][:_LAST_WORDS] if lines else 'no reason told'}"
+        )
     if "error" in told:
         raise InputError(f"inspect: {told['error']}; mend that, or give its data set")
     try:

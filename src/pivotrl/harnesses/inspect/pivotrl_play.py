@@ -1,7 +1,7 @@
-"""Plays samples of a task of Inspect AI one after the other: ``pivotrl_play.py '{"task": ..., "samples": [...], ...}'``.
+"""Plays samples of a task of Inspect AI one after the other: ``pivotrl_play.py '{"task": ..., "samples": [...]}'``.
 
-Run by the interpreter of the harness. Each sample is an evaluation of its own, with a log in the folder ``N``. Where the
-task wants a sandbox on this machine itself, or the option says so, its commands run in pivotrl's.
+Run by the interpreter of the harness. Each sample is an evaluation of its own, with a log in the folder ``N``. Those
+that are ``sandboxed`` run their commands in pivotrl's sandbox.
 """
 
 import json

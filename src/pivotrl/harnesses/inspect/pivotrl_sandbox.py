@@ -22,7 +22,7 @@ _SECONDS = 120
 _MOST = 32 * 1024 * 1024
 """Bytes of a file that is read; a longer output of the container would be cut."""
 _IS_FOLDER, _IS_MISSING = 41, 42
-folders = [HOME, "/var/tmp", "/opt"]
+folders = [HOME, "/var/tmp", "/opt"]  # noqa: S108 - paths inside the container
 """Writable, and empty at first."""
 
 

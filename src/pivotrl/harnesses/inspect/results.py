@@ -25,10 +25,13 @@ def outcome_of(path: Path, task: str, scorer: str | None) -> Outcome | None:
     try:
         with zipfile.ZipFile(path) as archive:
             header = log_header(path, archive)
-            sample = next((as_object(load()) for _, load in packed_samples(path, archive)), None)
-    except (OSError, ValueError, zipfile.BadZipFile, InputError):
-        return None
-    if header.get("status") not in _FINAL:
+            if header.get("status") not in _FINAL:
+                return None
+            try:
+                sample = next((as_object(load()) for _, load in packed_samples(path, archive)), None)
+            except ValueError:  # InputError, too: out of proportion to what it is packed into
+                return Outcome(task, None, "log_unreadable")
+    except (OSError, zipfile.BadZipFile, InputError):
         return None
     if sample is None:
         return Outcome(task, None, "cancelled" if header["status"] == "cancelled" else "sample_failed")
@@ -38,8 +41,8 @@ def outcome_of(path: Path, task: str, scorer: str | None) -> Outcome | None:
 def _outcome(task: str, header: dict[str, Any], sample: dict[str, Any], scorer: str | None) -> Outcome:
     player = str((header.get("eval") or {}).get("model"))
     calls = [(call, is_scorers) for call, is_scorers in model_calls(sample.get("events") or ())]
-    own = [call for call, is_scorers in calls if call.get("model") == _name(player) and not is_scorers]
-    grades_itself = any(is_scorers and call.get("model") == _name(player) for call, is_scorers in calls)
+    own = [call for call, is_scorers in calls if call.get("model") == player and not is_scorers]
+    grades_itself = any(is_scorers and call.get("model") == player for call, is_scorers in calls)
     reward, reason = _judged(header, sample, scorer)
     if any((call.get("output") or {}).get("stop_reason") == _TOO_LONG for call in own):
         reward, reason = None, "context_exceeded"  # the package goes on with the error as an answer
@@ -76,8 +79,3 @@ def _judged(header: dict[str, Any], sample: dict[str, Any], scorer: str | None) 
         return None, "score_outside_0_1"
     limit = (sample.get("limit") or {}).get("type")
     return reward, f"{limit}_limit" if limit else "right" if reward == 1 else "wrong" if reward == 0 else "partial"
-
-
-def _name(model: str) -> str:
-    """As events name it: without the provider."""
-    return model

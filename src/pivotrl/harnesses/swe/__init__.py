@@ -23,6 +23,7 @@ from pivotrl.plugins import load
 from pivotrl.protocols import InputError
 from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup, json_of
 from pivotrl.records.strict_json import parse_arguments
+from pivotrl.storage.record_files import sha256_of_file
 
 
 @dataclass(frozen=True, kw_only=True)

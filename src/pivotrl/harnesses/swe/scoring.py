@@ -106,7 +106,7 @@ def judged(folder: Path, task: str) -> tuple[float | None, str]:
 
 
 def played_before(batch: Batch) -> Path | None:
-    """The folder of an earlier process that played this trial to its end but was killed, or failed, while it was judged."""
+    """The folder of an earlier process that played this trial to its end, and then was killed or could not judge it."""
     plan = {"tasks": list(batch.tasks), "trial": batch.trial}
     for path in sorted(batch.folder.parent.glob(f"*/{PREDICTIONS}"), reverse=True):
         result = json_of(path.with_name(RESULT))

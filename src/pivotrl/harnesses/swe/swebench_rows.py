@@ -1,4 +1,4 @@
-"""Whether swebench can score rows, and whether it takes a file of predictions: ``swebench_rows.py rows.jsonl [predictions]``.
+"""Whether swebench can score rows, and takes a file of predictions: ``swebench_rows.py rows.jsonl [predictions]``.
 
 Run by the interpreter that has swebench. It prints JSON: ``version``, and ``error`` or None.
 """
@@ -18,7 +18,9 @@ def _fault(rows, predictions):
         try:
             spec = make_test_spec(instance)
         except KeyError as error:
-            return f"{name} has no field {error}, which this version of swebench needs; get the rows as it publishes them"
+            return (
+                f"{name} has no field {error}, which this version of swebench needs; get the rows as it publishes them"
+            )
         if spec.log_parser not in PARSER_REGISTRY:
             return f"{name}: swebench knows no log parser {spec.log_parser!r}"
     known = {instance["instance_id"] for instance in instances}

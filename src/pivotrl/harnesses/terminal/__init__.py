@@ -22,6 +22,7 @@ from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome
 from pivotrl.reading.formats.harbor_tasks import HarborTask, commands_of, is_whole_command, load_harbor_tasks
 from pivotrl.records import Refusal
 from pivotrl.sandbox.container import client_environment, require_container
+from pivotrl.storage.record_files import sha256_of_file, sha256_of_json
 
 _BUILT_IN = Path(__file__).parents[2] / "environments" / "shell" / "tasks"
 _JOB = "job"
@@ -63,6 +64,12 @@ class Harness:
                 "Harbor needs docker, and `docker info` fails here; start it, or leave out backend='docker' to play "
                 "the tasks whose image is only files"
             )
+
+    def inputs(self, home: Home) -> Mapping[str, str]:
+        if self.root is None:
+            return {}
+        files = sorted(path for path in self._root.rglob("*") if path.is_file())
+        return {"tasks": sha256_of_json([(str(path.relative_to(self._root)), sha256_of_file(path)) for path in files])}
 
     def tasks(self, home: Home) -> list[str]:
         found, refused = self._tasks()

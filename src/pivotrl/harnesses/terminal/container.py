@@ -99,4 +99,5 @@ class SandboxContainer(BaseEnvironment):  # type: ignore[misc]
         told = await self._container.run(command, seconds=120, data=data)
         if told.exit_code != 0:
             raise RuntimeError(f"{command!r:.200} fails in the container: {told.error.decode(errors='replace')[-300:]}")
-        return told.output
+        output: bytes = told.output
+        return output
