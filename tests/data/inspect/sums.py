@@ -2,8 +2,9 @@
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
-from inspect_ai.scorer import choice, match, model_graded_qa
-from inspect_ai.solver import generate, multiple_choice
+from inspect_ai.model import get_model
+from inspect_ai.scorer import Score, Target, accuracy, choice, match, model_graded_qa, scorer
+from inspect_ai.solver import TaskState, generate, multiple_choice
 
 
 @task
@@ -22,3 +23,30 @@ def letters():
 @task
 def graded():
     return Task([Sample("What is 1 + 1?", target="2")], solver=generate(), scorer=model_graded_qa())
+
+
+@scorer(metrics=[accuracy()])
+def asks_itself():
+    async def score(state: TaskState, target: Target) -> Score:
+        said = await get_model().generate("Is it right? " + state.output.completion)
+        return Score(value="C" if said.completion else "I")
+
+    return score
+
+
+@task
+def self_graded():
+    return Task([Sample("What is 1 + 1?", target="2")], solver=generate(), scorer=asks_itself())
+
+
+@scorer(metrics=[accuracy()])
+def long_words():
+    async def score(state: TaskState, target: Target) -> Score:
+        return Score(value=len(state.output.completion))
+
+    return score
+
+
+@task
+def lengths():
+    return Task([Sample("Say a long word.", target="donkey")], solver=generate(), scorer=long_words())
