@@ -1,4 +1,4 @@
-"""Inspect AI itself, installed by `pivotrl bench`: gold, attacks, faults of an endpoint, SmolLM2-135M, its logs read back.
+"""Inspect AI itself, installed by `pivotrl bench`: gold, attacks, faults of an endpoint, SmolLM2-135M, its logs.
 
 INSPECT_PYTHON may name an interpreter that has it. Run alone: make test-bench
 """

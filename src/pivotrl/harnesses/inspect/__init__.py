@@ -59,7 +59,7 @@ class Harness:
     package: ClassVar[str] = "inspect-ai"
     version: ClassVar[str] = "0.3.285"
     requirements: ClassVar[Sequence[Sequence[str]]] = (
-        ("inspect-ai==0.3.285", "inspect-evals==0.26.0", "openai==3.57.0"),
+        ("inspect-ai==0.3.285", "inspect-evals==0.26.0", "openai==3.57.0", "email-validator==2.4.0"),
     )
     max_batch: ClassVar[int] = 10
     logs: ClassVar[str] = "*/*.eval"
