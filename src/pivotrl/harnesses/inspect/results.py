@@ -44,7 +44,7 @@ def _outcome(task: str, header: dict[str, Any], sample: dict[str, Any], scorer: 
     own = [call for call, is_scorers in calls if call.get("model") == player and not is_scorers]
     grades_itself = any(is_scorers and call.get("model") == player for call, is_scorers in calls)
     reward, reason = _judged(header, sample, scorer)
-    if any((call.get("output") or {}).get("stop_reason") == _TOO_LONG for call in own):
+    if any(_stop_reason(call) == _TOO_LONG for call in own):
         reward, reason = None, "context_exceeded"  # the package goes on with the error as an answer
     elif grades_itself:
         reward, reason = None, "graded_by_player"
@@ -79,3 +79,8 @@ def _judged(header: dict[str, Any], sample: dict[str, Any], scorer: str | None) 
         return None, "score_outside_0_1"
     limit = (sample.get("limit") or {}).get("type")
     return reward, f"{limit}_limit" if limit else "right" if reward == 1 else "wrong" if reward == 0 else "partial"
+
+
+def _stop_reason(call: dict[str, Any]) -> Any:
+    choices = (call.get("output") or {}).get("choices") or ({},)
+    return choices[0].get("stop_reason")
