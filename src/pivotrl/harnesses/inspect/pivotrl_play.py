@@ -24,7 +24,7 @@ def main(asked):
         task.dataset = MemoryDataset([sample], name=task.dataset.name)
         evaluate(
             task,
-            model=get_model(f"openai-api/pivotrl/{asked['model']}", base_url=url, memoize=False),
+            model=get_model(f"openai-api/pivotrl/{asked['model']}", base_url=url, memoize=False, strict_tools=False),
             model_roles={
                 role: get_model(f"openai-api/pivotrl-role/{one['model']}", base_url=one["url"], memoize=False)
                 for role, one in asked["roles"].items()
