@@ -22,7 +22,7 @@ def main(asked):
         if asked["sandboxed"][number]:
             _into_our_sandbox(task, sample)
         task.dataset = MemoryDataset([sample], name=task.dataset.name)
-        evaluate(
+        logs = evaluate(
             task,
             model=get_model(f"openai-api/pivotrl/{asked['model']}", base_url=url, memoize=False, strict_tools=False),
             model_roles={
@@ -42,6 +42,9 @@ def main(asked):
             acp_server=False,
             **asked["options"],
         )
+        for played in logs[0].samples or ():
+            if played.error:  # in one line, which pivotrl repeats
+                print("Error:", " ".join(played.error.message.split())[-250:], flush=True)
 
 
 def _into_our_sandbox(task, sample):
