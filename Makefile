@@ -71,9 +71,12 @@ test-ray: $(VENV)/.ray
 test-repair: $(VENV)/.dev $(VENV)-mini/.installed
 	MINI_PYTHON=$(CURDIR)/$(VENV)-mini/bin/python $(BIN)/python -m pytest -n auto -m "slow or not slow" -rs tests/test_repair.py tests/test_swe_rows.py tests/test_swe_harness.py
 
-# tau2-bench and BFCL, installed in environments of their own, played by gold and by SmolLM2-135M. Minutes.
-test-bench: $(VENV)/.dev
-	$(BIN)/python -m pytest -n0 -m slow -rs tests/test_bench.py tests/test_bench_real.py
+# tau2-bench, BFCL and Inspect AI, installed in environments of their own, played by gold and by SmolLM2-135M; swebench's
+# scorer up to docker. Many minutes.
+test-bench: $(VENV)/.dev $(VENV)-mini/.installed $(VENV)-swebench/.installed
+	$(BIN)/python -m pytest -n0 -m slow -rs tests/test_bench.py tests/test_bench_real.py tests/test_bench_inspect_real.py
+	MINI_PYTHON=$(CURDIR)/$(VENV)-mini/bin/python SWEBENCH_PYTHON=$(CURDIR)/$(VENV)-swebench/bin/python \
+		$(BIN)/python -m pytest -n0 -m slow -rs tests/test_swe_scorer.py
 
 # Several processes on this machine (docs/scale.md): 1, 2 and 4 of them, checkpoints, torchrun, and 200 kills. Many minutes.
 test-distributed: $(VENV)/.dev
@@ -162,10 +165,15 @@ $(VENV)-mini/.installed: Makefile
 	$(VENV)-mini/bin/python -m pip install --quiet --disable-pip-version-check mini-swe-agent==2.4.6
 	touch $@
 
+$(VENV)-swebench/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-swebench
+	$(VENV)-swebench/bin/python -m pip install --quiet --disable-pip-version-check swebench==5.0.2
+	touch $@
+
 $(VENV)/.ray: $(VENV)/.dev
 	$(PIP) --constraint constraints.txt --editable ".[ray]"
 	@$(CHECK)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-clients $(VENV)-harbor $(VENV)-mini .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-clients $(VENV)-harbor $(VENV)-mini $(VENV)-swebench .mypy_cache .ruff_cache .pytest_cache

@@ -27,7 +27,7 @@ from pivotrl.report.page import write_report
 from pivotrl.report.summary import read_manifests
 from pivotrl.runs.files import RunFiles
 from pivotrl.serving.options import EngineOptions
-from pivotrl.stages.benching import BenchOptions, bench_stage
+from pivotrl.stages.benching import BenchOptions, bench_stage, playing
 from pivotrl.stages.benching.endpoints import (
     contestant_of_run,
     gold_contestant,
@@ -121,6 +121,22 @@ def test_half_a_result_is_none_and_retry_plays_it_alone(tmp_path: Path) -> None:
     play(tmp_path, retry=True)
     assert played(tmp_path) - before == Counter({"3+3 0": 1})
     assert trials(tmp_path)["3+3~0.1"].reward == 1.0 and scores(tmp_path)["gold"].no_verdict == {}
+
+
+def test_a_result_that_is_nonsense_or_out_of_range_is_no_verdict_and_costs_nothing_else(tmp_path: Path) -> None:
+    play(tmp_path, Harness(faults={"2+2": "seven", "3+3": "nonsense"}), processes=1)
+    found = {result.task_id: result for result in trials(tmp_path).values()}
+    assert {name: result.reward for name, result in found.items()} == {"1+1": 1, "2+2": None, "3+3": None, "4+4": 1}
+    assert found["2+2"].reason == "reward_outside_0_1"
+    assert found["3+3"].reason == "harness_failed" and "cannot be read (KeyError: 'score')" in found["3+3"].detail
+
+
+def test_a_program_that_prints_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playing, "_MOST_OUTPUT", 10_000_000)
+    play(tmp_path, Harness(faults={"2+2": "floods"}), task_seconds=60.0)
+    flood = trials(tmp_path)["2+2~0.0"]
+    assert (flood.reward, flood.reason) == (None, "too_much_output") and len(flood.detail) < 1000
+    assert scores(tmp_path)["gold"].score.mean == 1.0  # type: ignore[union-attr]
 
 
 def test_a_program_that_can_play_nothing_is_told_and_nothing_is_stored(tmp_path: Path) -> None:
@@ -242,6 +258,20 @@ def test_two_players_stand_in_one_report_with_their_difference(tmp_path: Path) -
     assert 'id="benches"' in page and ">gold<" in page and ">before<" in page and "NOT COMPLETE" not in page
     told = json.loads((tmp_path / "report.json").read_bytes())["benches"][0]
     assert [player["name"] for player in told["players"]] == ["before", "gold"]
+
+
+def test_players_of_one_name_must_have_played_the_same(tmp_path: Path) -> None:
+    with serving_gold(Harness().gold(home_of(Harness(), PYTHON))) as player:
+        named = dataclasses.replace(player, is_gold=False)
+        play(tmp_path, contestant=outside_contestant("before", named), trials=2)
+        with pytest.raises(
+            InputError, match="before has played sums otherwise .*num_tasks=4.*now.*num_tasks=3.*--name"
+        ):
+            play(tmp_path, Harness(num_tasks=3), outside_contestant("after", named))
+        play(tmp_path, contestant=outside_contestant("after", named), temperature=0.7)
+    after = scores(tmp_path)["after"]
+    assert after.difference is None and after.otherwise == "temperature 0.7, before 0.0"
+    assert "temperature 0.7, before 0.0" in write_report(tmp_path).read_text()
 
 
 def test_a_training_with_the_name_of_a_player_cannot_play(tmp_path: Path) -> None:

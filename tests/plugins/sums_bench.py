@@ -36,6 +36,10 @@ for task in tasks:
         talk = [*question, {"role": "assistant", "content": said}]
         with open("talks.jsonl", "a") as file:
             file.write(json.dumps({"messages": talk, "task_id": task, "reward": row["score"]}) + "\n")
+    if fault == "floods":
+        while True:
+            print("x" * 1000000)
+    row = {"task": task} if fault == "nonsense" else {**row, "score": 7.0} if fault == "seven" else row
     text = json.dumps(row)
     with open("scores.jsonl", "a") as file:
         file.write(text[:-5] if fault == "half" else text + "\n")
@@ -51,7 +55,8 @@ class Harness:
 
     Args:
         num_tasks: 1+1, 2+2 and so on.
-        faults: task -> hangs, crashes or half (a result that breaks off); pause -> seconds after each task.
+        faults: task -> hangs, crashes, floods, half (a result that breaks off), nonsense (one without a score) or seven
+            (a score outside 0 to 1); pause -> seconds after each task.
         needs: something that is missing.
     """
 

@@ -46,7 +46,7 @@ def print_benches(benches: Sequence[Bench]) -> None:
             table.add_row(
                 plain(told),
                 interval_words(player.score, _UNIT) if player.score else "",
-                change_words(difference, _UNIT) if difference else "",
+                change_words(difference, _UNIT) if difference else plain(player.otherwise),
                 f"{player.num_trials:,} of {player.num_tasks:,} tasks",
                 plain(f"{left_out}; at least {100 * player.lowest:.1f} %") if left_out else "0",
                 _number(player.num_turns),

@@ -40,7 +40,12 @@ To write one, put a module with a dataclass ``Harness`` (``kw_only=True``; its f
         def gold(self, home: Home) -> Gold:
             return lambda asked: {"content": answers[asked.task]}
 
-A program that needs a newer Python than ours says so: ``least_python: ClassVar[tuple[int, int]] = (3, 12)``.
+It may have more:
+
+- ``least_python: ClassVar[tuple[int, int]] = (3, 12)``, where the program needs a newer Python than ours;
+- ``ready(home, setup)``, which raises InputError as ``check`` does, for what only the installed program knows;
+- ``inputs(home)``, a mapping of names to checksums of a user's files that make the tasks: with others, results
+  are not continued.
 
 A process runs in ``batch.folder`` and plays the batch's tasks in their order, one after the other. Its output goes to
 ``log.txt`` there. What the program lets a model write and then executes must run in a sandbox; ``check`` refuses

@@ -15,11 +15,10 @@ from pivotrl.protocols import InputError
 from pivotrl.reading.chat_messages import ROLES, arguments_text, declared_tools
 from pivotrl.reading.fields import as_object, each, identifier, member, optional
 from pivotrl.reading.formats.inspect_files import log_document, log_header, packed_samples
-from pivotrl.reading.formats.inspect_parts import content_parts, grade
+from pivotrl.reading.formats.inspect_parts import content_parts, model_calls, reward_of
 from pivotrl.reading.sources import refusal
 from pivotrl.records import Loss, Message, Refusal, Tool, ToolCall, Trajectory
 
-_SCORERS = ("scorer", "scorers")
 _CUT_SHORT = {"max_tokens", "model_length", "content_filter"}
 
 
@@ -123,7 +122,7 @@ class _Sample:
             task_id=f"{task}/{number}",
             messages=tuple(messages),
             tools=self._tools(calls.values()),
-            reward=self._reward(scores, scorer),
+            reward=reward_of(sample, scorer),
             excluded=excluded,
             metadata={
                 "foreign": {
@@ -164,24 +163,11 @@ class _Sample:
         return found
 
     def _agents_calls(self) -> Iterator[dict[str, Any]]:
-        """The calls of the model that are no scorer's, whose part is marked by spans, or by steps in older logs."""
-        grading: set[str] = set()
-        steps: list[Any] = []
+        """The calls of the model that are no scorer's."""
         for event in self.events:
-            kind = event.get("event")
-            if kind == "span_begin":
-                if event.get("type") in _SCORERS or str(event.get("parent_id")) in grading:
-                    grading.add(str(event.get("id")))
-            elif kind == "step":
-                if event.get("action") == "begin":
-                    steps.append(event.get("type"))
-                elif steps:
-                    steps.pop()
-            elif kind == "compaction":
+            if event.get("event") == "compaction":
                 self.losses.append(Loss(code="compaction", detail=str(event.get("type"))))
-            elif kind == "model" and not event.get("error"):
-                is_scorers = str(event.get("span_id")) in grading or any(step in _SCORERS for step in steps)
-                yield from () if is_scorers else (event,)
+        return (call for call, is_scorers in model_calls(self.events) if not is_scorers)
 
     def _reason(
         self, row: dict[str, Any], call: dict[str, Any] | None, before: Sequence[Message], is_logged: bool
@@ -209,17 +195,6 @@ class _Sample:
         """Every tool that the model had in one of the calls."""
         tools = [tool for call in calls for tool in declared_tools(self._resolved(call.get("tools")))]
         return tuple({tool.name: tool for tool in tools}.values())
-
-    def _reward(self, scores: dict[str, Any], scorer: str | None) -> float | None:
-        if self.sample.get("error") or self.sample.get("invalidation") or not scores:
-            return None
-        name, key = next(iter(scores)) if scorer is None else scorer, None
-        if name not in scores and "." in name:
-            name, key = name.rsplit(".", 1)
-        if name not in scores:
-            raise ValueError(f"there is no score {scorer!r}; there are {', '.join(scores)}")
-        value = as_object(scores[name]).get("value")
-        return grade(value.get(key) if isinstance(value, dict) and key is not None else value)
 
     # --- messages -------------------------------------------------------------------------------------------------
 

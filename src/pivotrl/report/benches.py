@@ -13,6 +13,8 @@ from pivotrl.runs.layout import BENCH
 
 _ORDER = ("before", "after")
 _LAST = "gold"
+_ASKED = ("temperature", "max_tokens", "seed")
+"""Options that must be alike for a difference to say something of the policies alone."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class BenchPlayer:
     seconds: float
     difference: PairedDifference | None
     """Since ``before``, over the trials that both have a verdict of."""
+    otherwise: str = ""
+    """How it was asked otherwise than ``before``, so that there is no difference; empty if it was not."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def benches_of(files: RunFiles, manifests: Mapping[str, Manifest]) -> tuple[Benc
     found = []
     for name, stages in sorted(played.items()):
         results = {stage: last_attempts(list(files.trial_results(stage))) for stage in stages}
-        first = results.get(f"{BENCH}/{name}/before", [])
+        before = f"{BENCH}/{name}/before"
         ordered = sorted(stages, key=_rank)
         newest = manifests[ordered[0]]
         found.append(
@@ -68,7 +72,10 @@ def benches_of(files: RunFiles, manifests: Mapping[str, Manifest]) -> tuple[Benc
                 name,
                 str(newest.plugins.get("harness") or newest.options.get("harness")),
                 str(newest.options.get("package")),
-                tuple(_player(stage, manifests[stage], results[stage], first) for stage in ordered),
+                tuple(
+                    _player(stage, manifests[stage], results[stage], manifests.get(before), results.get(before, []))
+                    for stage in ordered
+                ),
             )
         )
     return tuple(found)
@@ -90,9 +97,14 @@ def _rank(stage: str) -> tuple[int, str]:
 
 
 def _player(
-    stage: str, manifest: Manifest, results: Sequence[TrialResult], before: Sequence[TrialResult]
+    stage: str,
+    manifest: Manifest,
+    results: Sequence[TrialResult],
+    first: Manifest | None,
+    before: Sequence[TrialResult],
 ) -> BenchPlayer:
     name = stage.rpartition("/")[2]
+    otherwise = "" if first is None or name in ("before", _LAST) else _otherwise(manifest, first)
     judged = [(result.reward, result.task_id) for result in results if result.reward is not None]
     total = sum(reward for reward, _ in judged)
     return BenchPlayer(
@@ -108,8 +120,15 @@ def _player(
         num_prompt_tokens=_mean([result.num_prompt_tokens for result in results]),
         num_tokens=_mean([result.num_tokens for result in results]),
         seconds=_mean([result.seconds for result in results]) or 0.0,
-        difference=_difference(before, results) if name != "before" else None,
+        difference=_difference(before, results) if name != "before" and not otherwise else None,
+        otherwise=otherwise,
     )
+
+
+def _otherwise(manifest: Manifest, first: Manifest) -> str:
+    now, was = manifest.options, first.options
+    told = (f"{name} {now.get(name)}, before {was.get(name)}" for name in _ASKED if now.get(name) != was.get(name))
+    return "; ".join(told)
 
 
 def _difference(before: Sequence[TrialResult], after: Sequence[TrialResult]) -> PairedDifference | None:

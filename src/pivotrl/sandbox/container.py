@@ -16,6 +16,7 @@ import ctypes
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,13 @@ def require_container() -> None:
     program()
     if not Path(PYTHON).exists():
         raise InputError(f"a container in the sandbox needs {PYTHON}: apt-get install python3")
+
+
+def client_environment(*folders: Path) -> dict[str, str]:
+    """What another interpreter needs to import ``container_client``, and modules in these folders, and start one."""
+    paths = (*folders, Path(__file__).with_name("client"))
+    source = str(Path(__file__).parents[2])
+    return {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PIVOTRL_PYTHON": sys.executable, "PIVOTRL_SOURCE": source}
 
 
 def arguments(writable: Sequence[str], num_bytes: int, filter_fd: int, etc_fds: dict[str, int]) -> list[str]:

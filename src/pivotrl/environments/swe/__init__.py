@@ -10,9 +10,9 @@ import functools
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pivotrl.environments.swe.clones import PACKAGES, prepared
+from pivotrl.environments.swe.clones import PACKAGES, patch_of, prepared
 from pivotrl.environments.swe.grading import GOOD, Graded, grade
 from pivotrl.environments.swe.rows import Instance, load_instances
 from pivotrl.judging.replay import replayed
@@ -62,6 +62,17 @@ class SweTask(RepositoryTask):
         with tempfile.TemporaryDirectory() as name:
             self.copy_files(Path(name))
             return grade(self.instance, self.folder, Path(name), self.shell, self._sandbox, self._test_limits)
+
+    def patch(self) -> str:
+        """What the agent changed.
+
+        Raises:
+            SandboxFault: the sandbox failed.
+            UnicodeDecodeError: it is no text in UTF-8.
+        """
+        with tempfile.TemporaryDirectory() as name:
+            self.copy_files(Path(name))
+            return patch_of(self.folder / "files", Path(name))
 
     def elsewhere(self, folder: Path) -> SweTask:
         common = self._manner, self._sandbox, self._limits, self._max_turns, self._test_limits
@@ -116,7 +127,7 @@ class SweTasks:
         )
         max_turns = options["max_turns"]
         made = SweTask(instance, folder, self._manner, _sandbox(backend), limits, max_turns, test_limits)
-        if not (folder / _TRIED).is_file():
+        if options["tests"] == "here" and not (folder / _TRIED).is_file():
             _try(made)
             (folder / _TRIED).touch()
         return made
@@ -161,6 +172,7 @@ def make_environments(
     backend: str = "bwrap",
     image: str | None = None,
     skip_others: bool = False,
+    tests: Literal["here", "elsewhere"] = "here",
     command_seconds: Positive = 60.0,
     test_seconds: Positive = 600.0,
     memory_mib: AtLeast1 = 2048,
@@ -180,6 +192,7 @@ def make_environments(
         backend: sandbox backend; ``docker`` uses the image that the row names.
         image: another image for all rows.
         skip_others: leave out rows whose tests are not named in pytest's manner, instead of refusing the file.
+        tests: where the tests of the rows run. elsewhere: others judge the patch, so they need not run here.
         command_seconds, test_seconds: time limits of a command, and of all tests together.
         memory_mib, disk_mib: limits of each command, in MiB.
         max_turns: the episode ends after this number of actions, and the repository at that point is judged.
@@ -190,6 +203,8 @@ def make_environments(
     """
     instances = load_instances(Path(rows))
     others = [each.id for each in instances if not all("::" in name for name in each.fail_to_pass + each.pass_to_pass)]
+    if tests == "elsewhere":
+        others = []
     if others and not skip_others:
         raise InputError(
             f"{rows}: the tests of {len(others)} of {len(instances)} rows, such as {others[0]}, are not named in "
@@ -203,7 +218,7 @@ def make_environments(
             raise InputError(f"swe: {name}={place!r} is not a folder")
     options: dict[str, Any] = {"packages": packages, "backend": backend, "command_seconds": command_seconds}
     options |= {"test_seconds": test_seconds, "memory_mib": memory_mib, "disk_mib": disk_mib}
-    options |= {"max_turns": max_turns, "folder": folder}
+    options |= {"max_turns": max_turns, "folder": folder, "tests": tests}
     return SweTasks(instances, Path(clones), manner, image, **options)
 
 

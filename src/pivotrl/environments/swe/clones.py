@@ -73,6 +73,26 @@ def is_guarded(path: str, instance: Instance) -> bool:
     return path.rpartition("/")[2] in GUARDED and f"b/{path}\n" not in instance.gold
 
 
+def patch_of(files: Path, now: Path) -> str:
+    """What became of a prepared repository, as a patch with binary files. ``now`` holds its files; its ``.git`` is
+    replaced, because whoever changed the files may have changed that as well.
+
+    Raises:
+        UnicodeDecodeError: the patch is no UTF-8, so JSON cannot hold it.
+        InputError: git fails.
+    """
+    shutil.rmtree(now / ".git", ignore_errors=True)
+    (now / ".git").unlink(missing_ok=True)
+    shutil.copytree(files / ".git", now / ".git")
+    added = _git(now, "add", "--all")
+    words = ("diff", "--cached", "--no-color", "--no-ext-diff", "--no-textconv", "--binary", "HEAD")
+    done = _git(now, *words, "--", ".", f":(exclude){PACKAGES}")
+    for each in (added, done):
+        if each.returncode:
+            raise InputError(f"git cannot tell what changed: {_last(each)}")
+    return done.stdout.decode()
+
+
 def _safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:80]
 

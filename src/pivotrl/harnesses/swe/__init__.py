@@ -7,22 +7,23 @@ judge the files that it leaves.
 from __future__ import annotations
 
 import functools
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pivotrl.environments.repair import RepairTasks
 from pivotrl.environments.repair.expert import expert_actions
 from pivotrl.environments.swe import SweTask, SweTasks, gold_commands
-from pivotrl.harnesses.swe.episode import Episode
+from pivotrl.harnesses.swe.episode import Episode, Scorer
+from pivotrl.harnesses.swe.scoring import RESULT, played_before, require_scorer
 from pivotrl.options import AtLeast0, AtLeast1, Positive
 from pivotrl.plugins import load
 from pivotrl.protocols import InputError
 from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup, json_of
 from pivotrl.records.strict_json import parse_arguments
+from pivotrl.storage.record_files import sha256_of_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,10 @@ class Harness:
         wall_seconds: time after which an episode ends, and the files are judged.
         command_seconds: time limit of a command.
         backend: sandbox backend.
+        scorer: who judges rows. ours: their tests in our sandbox. swebench: swebench's own scorer, which needs docker;
+            the rows must be those that it publishes.
+        swebench_python: the interpreter of an environment with swebench.
+        score_seconds: time limit of an instance's tests in swebench's scorer.
     """
 
     rows: str | None = None
@@ -53,6 +58,9 @@ class Harness:
     wall_seconds: AtLeast1 = 1800
     command_seconds: Positive = 5.0
     backend: str = "bwrap"
+    scorer: Literal["ours", "swebench"] = "ours"
+    swebench_python: str | None = field(default=None, repr=False)
+    score_seconds: AtLeast1 = 1800
 
     package: ClassVar[str] = "mini-swe-agent"
     version: ClassVar[str] = "2.4.6"
@@ -64,12 +72,18 @@ class Harness:
     def check(self, setup: Setup) -> None:
         if self.rows is not None and self.clones is None:
             raise InputError(
-                "swe: give the folder of local clones as clones=; the rows' own images and swebench's scorer need "
-                f"docker, which {'is not installed here' if shutil.which('docker') is None else 'we do not start'}: "
-                "for those run `mini-extra swebench` and `python -m swebench.harness.run_evaluation` against the "
-                "endpoint of `pivotrl serve`, and read what they write with `pivotrl read`"
+                "swe: give the folder of local clones as clones=. To play in the rows' own images, where docker is, "
+                "run `mini-extra swebench` and `python -m swebench.harness.run_evaluation` against the endpoint of "
+                "`pivotrl serve`, and read what they write with `pivotrl read`"
             )
+        if self.scorer == "swebench":
+            if self.rows is None:
+                raise InputError("swe: scorer='swebench' judges rows of SWE-bench: give rows= and clones=")
+            require_scorer(self.swebench_python, self.rows)
         self._environments()
+
+    def inputs(self, home: Home) -> Mapping[str, str]:
+        return {} if self.rows is None else {"rows": sha256_of_file(Path(self.rows))}
 
     def tasks(self, home: Home) -> list[str]:
         return self._environments().tasks()
@@ -87,6 +101,8 @@ class Harness:
             model={"model_name": f"openai/{setup.agent.model}", "model_kwargs": options},
             step_limit=self.step_limit,
             wall_seconds=self.wall_seconds,
+            scorer=self._scorer(),
+            played=None if self.scorer == "ours" else _text(played_before(batch)),
         )
         path = batch.folder / ".episode.json"
         path.write_text(episode.model_dump_json(), "utf-8")
@@ -95,7 +111,7 @@ class Harness:
         return Command(words, {"OPENAI_API_KEY": setup.agent.key, "PYTHONPATH": source})
 
     def outcomes(self, batch: Batch) -> Iterator[Outcome]:
-        if result := json_of(batch.folder / ".result.json"):
+        if result := json_of(batch.folder / RESULT):
             yield Outcome(**result)
 
     def gold(self, home: Home) -> Gold:
@@ -120,12 +136,19 @@ class Harness:
 
         return answer
 
+    def _scorer(self) -> Scorer | None:
+        if self.scorer == "ours" or self.rows is None or self.swebench_python is None:
+            return None
+        python = str(Path(self.swebench_python).absolute())
+        return Scorer(python=python, rows=str(Path(self.rows).resolve()), seconds=self.score_seconds)
+
     def _spec(self) -> str:
         """The environments as `.episode.json` names them."""
         if self.rows is not None:
             named = {"rows": self.rows, "clones": self.clones, "packages": self.packages}
             options = {name: None if value is None else str(Path(value).resolve()) for name, value in named.items()}
-            return _with_options("swe", {**options, "manner": "bash", "backend": self.backend})
+            tests = {} if self.scorer == "ours" else {"tests": "elsewhere"}
+            return _with_options("swe", {**options, "manner": "bash", "backend": self.backend, **tests})
         names = ("levels", "first", "last", "variants", "backend", "command_seconds")
         return _with_options("repair", {**{name: getattr(self, name) for name in names}, "manner": "bash"})
 
@@ -135,6 +158,10 @@ class Harness:
 
 def _call(thought: str, command: str) -> Mapping[str, Any]:
     return {"content": thought, "tool_calls": [{"name": "bash", "arguments": {"command": command}}]}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _with_options(name: str, options: Mapping[str, Any]) -> str:

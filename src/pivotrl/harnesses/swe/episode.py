@@ -7,6 +7,17 @@ from typing import Any
 from pivotrl.records import Record
 
 
+class Scorer(Record):
+    """swebench's own scorer."""
+
+    python: str
+    """The interpreter that has it."""
+    rows: str
+    """The file of the rows."""
+    seconds: int
+    """Time limit of an instance's tests."""
+
+
 class Episode(Record):
     """What ``.episode.json`` holds."""
 
@@ -18,3 +29,7 @@ class Episode(Record):
     """Of mini-swe-agent's configuration."""
     step_limit: int
     wall_seconds: int
+    scorer: Scorer | None
+    """Who judges in place of the environment."""
+    played: str | None
+    """The folder of an earlier process that played this episode to its end, and was not judged."""

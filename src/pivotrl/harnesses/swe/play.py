@@ -3,7 +3,7 @@
     python -m pivotrl.harnesses.swe.play episode.json
 
 Run by pivotrl's own interpreter, in the folder of the batch. ``TASK.traj.json`` is mini-swe-agent's own file;
-``.result.json`` says what the hidden tests say.
+``.result.json`` says what the hidden tests say, or swebench's scorer.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pivotrl.environments.swe import SweTask
+from pivotrl.harnesses.swe import scoring
 from pivotrl.harnesses.swe.episode import Episode
 from pivotrl.plugins import load
 from pivotrl.protocols.harness import json_of
@@ -40,12 +42,22 @@ _LAST_SECONDS = 30.0
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     episode = Episode.model_validate_json(Path(sys.argv[1]).read_bytes())
-    environment = load("environments", episode.environments)().make(episode.task)
-    assert isinstance(environment, RepositoryTask)
-    try:
-        write_file(Path(".result.json"), json.dumps(_play(episode, environment)).encode())
-    finally:
-        environment.close()
+    if episode.played is not None:
+        scoring.take_over(Path(episode.played), episode.task)
+        result = _told(episode.task)
+    else:
+        environment = load("environments", episode.environments)().make(episode.task)
+        assert isinstance(environment, RepositoryTask)
+        try:
+            result = _play(episode, environment)
+        finally:
+            environment.close()
+    if episode.scorer is not None and Path(scoring.PREDICTIONS).is_file():
+        result["reward"], result["reason"] = scoring.score(episode.scorer, episode.task)
+    if result["reward"] is not None:  # the trajectory says nothing of it, and `pivotrl read` wants to know
+        path = Path(f"{episode.task}.traj.json")
+        write_file(path, json.dumps({**(json_of(path) or {}), "reward": result["reward"]}, indent=2))
+    write_file(Path(scoring.RESULT), json.dumps(result).encode())
 
 
 def _play(episode: Episode, environment: RepositoryTask) -> dict[str, Any]:
@@ -85,7 +97,19 @@ def _play(episode: Episode, environment: RepositoryTask) -> dict[str, Any]:
                 process.wait(_LAST_SECONDS)
         finally:
             process.kill()
-    return _result(episode.task, json_of(trajectory) or {}, environment, fault)
+    result = _told(episode.task, fault)
+    if fault or result["reason"] not in JUDGED:
+        return result
+    if episode.scorer is None:
+        return {**result, "reward": environment.reward()}
+    assert isinstance(environment, SweTask)
+    try:
+        scoring.write_predictions(Path(), episode.task, environment.patch())
+    except SandboxFault as error:
+        result["reason"] = f"sandbox_failed: {error}"
+    except UnicodeDecodeError:
+        result["reason"] = "patch_is_no_text"
+    return result
 
 
 def _environment() -> dict[str, str]:
@@ -115,22 +139,19 @@ def _serve(channel: socket.socket, environment: RepositoryTask) -> str:
     return ""
 
 
-def _result(task: str, log: dict[str, Any], environment: RepositoryTask, fault: str) -> dict[str, Any]:
+def _told(task: str, fault: str = "") -> dict[str, Any]:
+    """What mini-swe-agent's file says, without a reward."""
+    log = json_of(Path(f"{task}.traj.json")) or {}
     info = log.get("info") or {}
-    status = str(info.get("exit_status") or "no_result")
     usages = [
         ((message.get("extra") or {}).get("response") or {}).get("usage") or {}
         for message in log.get("messages") or ()
         if "response" in (message.get("extra") or {})
     ]
-    is_judged = not fault and status in JUDGED
-    reward = environment.reward() if is_judged else None
-    if reward is not None:  # the trajectory says nothing of it, and `pivotrl read` wants to know
-        write_file(Path(f"{task}.traj.json"), json.dumps({**log, "reward": reward}, indent=2))
     return {
         "task": task,
-        "reward": reward,
-        "reason": fault or status,
+        "reward": None,
+        "reason": fault or str(info.get("exit_status") or "no_result"),
         "num_turns": (info.get("model_stats") or {}).get("api_calls"),
         "num_prompt_tokens": sum(usage.get("prompt_tokens") or 0 for usage in usages),
         "num_tokens": sum(usage.get("completion_tokens") or 0 for usage in usages),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import pivotrl
 from pivotrl.options import AtLeast1
 from pivotrl.protocols import InputError, Notice
 from pivotrl.protocols.harness import Asked, Batch, Command, Gold, Home, Outcome, Setup, json_of
 from pivotrl.reading.formats.harbor_tasks import HarborTask, commands_of, is_whole_command, load_harbor_tasks
 from pivotrl.records import Refusal
-from pivotrl.sandbox.container import require_container
+from pivotrl.sandbox.container import client_environment, require_container
+from pivotrl.storage.record_files import sha256_of_file, sha256_of_json
 
 _BUILT_IN = Path(__file__).parents[2] / "environments" / "shell" / "tasks"
 _JOB = "job"
@@ -65,6 +64,12 @@ class Harness:
                 "Harbor needs docker, and `docker info` fails here; start it, or leave out backend='docker' to play "
                 "the tasks whose image is only files"
             )
+
+    def inputs(self, home: Home) -> Mapping[str, str]:
+        if self.root is None:
+            return {}
+        files = sorted(path for path in self._root.rglob("*") if path.is_file())
+        return {"tasks": sha256_of_json([(str(path.relative_to(self._root)), sha256_of_file(path)) for path in files])}
 
     def tasks(self, home: Home) -> list[str]:
         found, refused = self._tasks()
@@ -122,13 +127,8 @@ class Harness:
         if isinstance(task, HarborTask):
             words += ["--env", "container:SandboxContainer"]
             task.stage(batch.folder / _FILES)
-            environment |= {
-                "PYTHONPATH": str(Path(__file__).parent),
-                "PIVOTRL_PYTHON": sys.executable,
-                "PIVOTRL_SOURCE": str(Path(pivotrl.__file__).parents[1]),
-                "PIVOTRL_FILES": str(batch.folder / _FILES),
-                "PIVOTRL_WORKDIR": task.workdir,
-            }
+            environment |= client_environment(Path(__file__).parent)
+            environment |= {"PIVOTRL_FILES": str(batch.folder / _FILES), "PIVOTRL_WORKDIR": task.workdir}
         else:
             words += ["--env", "docker"]
         return Command(words, environment)

@@ -1,29 +1,22 @@
 """An environment class for Harbor, run by Harbor's own interpreter: the task in pivotrl's sandbox instead of docker.
 
-It starts ``python -m pivotrl.sandbox.container`` of another interpreter and speaks with it in JSON lines. Files go in
-and out as archives made inside, so no link in the container leads to a file outside.
+Files go in and out as archives made inside, so no link in the container leads to a file outside.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import contextlib
 import io
-import itertools
-import json
 import os
 import shlex
 import tarfile
 from pathlib import Path
 from typing import Any
 
+from container_client import Container
 from harbor.environments.base import BaseEnvironment, ExecResult
 from harbor.environments.capabilities import EnvironmentCapabilities, EnvironmentResourceCapabilities
 
 _FOLDERS = ("/logs", "/tests", "/solution", "/runtime", "/installed-agent")
-_LINE = 128 * 1024 * 1024
-"""Bytes of the longest line read."""
 _BUILD_SECONDS = 60.0
 
 
@@ -32,10 +25,7 @@ class SandboxContainer(BaseEnvironment):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._workdir = os.environ["PIVOTRL_WORKDIR"]
-        self._process: asyncio.subprocess.Process | None = None
-        self._numbers = itertools.count()
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._reading: asyncio.Task[None] | None = None
+        self._container = Container()
         super().__init__(*args, **options)
 
     @staticmethod
@@ -54,30 +44,13 @@ class SandboxContainer(BaseEnvironment):  # type: ignore[misc]
         """pivotrl has read the task's Dockerfile before."""
 
     async def start(self, force_build: bool) -> None:
-        words = [os.environ["PIVOTRL_PYTHON"], "-m", "pivotrl.sandbox.container", "--mebibytes", "256"]
-        folders = dict.fromkeys(("/" + self._workdir.strip("/").split("/")[0], *_FOLDERS))
-        self._process = await asyncio.create_subprocess_exec(
-            *words,
-            *folders,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.environ["PIVOTRL_SOURCE"]},
-            limit=_LINE,
-        )
-        self._reading = asyncio.create_task(self._read())
+        await self._container.start(("/" + self._workdir.strip("/").split("/")[0], *_FOLDERS))
         made = f"mkdir -p {shlex.quote(self._workdir)} /logs/agent /logs/verifier /logs/artifacts"
-        await self._ask(f"{made} && chmod -R 777 /logs", seconds=_BUILD_SECONDS)
+        await self._container.run(f"{made} && chmod -R 777 /logs", seconds=_BUILD_SECONDS)
         await self.upload_dir(os.environ["PIVOTRL_FILES"], self._workdir)
 
     async def stop(self, delete: bool) -> None:
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
-        if self._reading is not None:
-            self._reading.cancel()
-        self._process = None
+        await self._container.stop()
 
     async def exec(
         self,
@@ -88,11 +61,11 @@ class SandboxContainer(BaseEnvironment):  # type: ignore[misc]
         user: str | int | None = None,
     ) -> ExecResult:
         """Everybody is the same ordinary user."""
-        told = await self._ask(command, cwd or self._workdir, self._merge_env(env) or {}, timeout_sec)
-        if told["exit_code"] is None:
+        told = await self._container.run(command, cwd or self._workdir, self._merge_env(env) or {}, timeout_sec)
+        if told.exit_code is None:
             raise TimeoutError(f"the command took more than {timeout_sec} s")
-        output, error = (base64.b64decode(told[name]).decode(errors="replace") for name in ("output", "error"))
-        return ExecResult(stdout=output, stderr=error, return_code=told["exit_code"])
+        output, error = (data.decode(errors="replace") for data in (told.output, told.error))
+        return ExecResult(stdout=output, stderr=error, return_code=told.exit_code)
 
     async def upload_file(self, source_path: Path | str, target_path: str) -> None:
         place = shlex.quote(target_path)
@@ -123,42 +96,8 @@ class SandboxContainer(BaseEnvironment):  # type: ignore[misc]
         """Raises:
         RuntimeError: the command fails.
         """
-        told = await self._ask(command, "/", {}, 120, data)
-        if told["exit_code"] != 0:
-            error = base64.b64decode(told["error"]).decode(errors="replace")
-            raise RuntimeError(f"{command!r:.200} fails in the container: {error[-300:]}")
-        return base64.b64decode(told["output"])
-
-    async def _ask(
-        self,
-        command: str,
-        folder: str = "/",
-        environment: dict[str, str] | None = None,
-        seconds: float | None = None,
-        data: bytes = b"",
-    ) -> dict[str, Any]:
-        """Raises:
-        RuntimeError: the container is gone.
-        """
-        if self._process is None or self._process.stdin is None or self._reading is None or self._reading.done():
-            raise RuntimeError("the container is gone")
-        number = next(self._numbers)
-        self._waiting[number] = asyncio.get_running_loop().create_future()
-        request = {"id": number, "command": command, "folder": folder, "environment": environment or {}}
-        request |= {"seconds": seconds, "input": base64.b64encode(data).decode()}
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        await self._process.stdin.drain()
-        return await self._waiting[number]
-
-    async def _read(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
-        try:
-            while line := await self._process.stdout.readline():
-                told = json.loads(line)
-                if (waiting := self._waiting.pop(told["id"], None)) is not None and not waiting.done():
-                    waiting.set_result(told)
-        finally:
-            for waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_exception(RuntimeError("the container is gone"))
-            self._waiting.clear()
+        told = await self._container.run(command, seconds=120, data=data)
+        if told.exit_code != 0:
+            raise RuntimeError(f"{command!r:.200} fails in the container: {told.error.decode(errors='replace')[-300:]}")
+        output: bytes = told.output
+        return output

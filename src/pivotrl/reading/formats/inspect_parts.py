@@ -1,9 +1,9 @@
-"""Contents and scores of inspect-ai's logs."""
+"""Contents, model calls and scores of inspect-ai's logs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pivotrl.reading.fields import as_object, each, optional
@@ -11,6 +11,7 @@ from pivotrl.records import Loss
 
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 """What the package itself makes of these: correct, partial, incorrect, no answer."""
+_SCORERS = ("scorer", "scorers")
 _MEDIA = {"image": "image", "audio": "audio", "video": "document", "document": "document", "data": "document"}
 
 
@@ -46,3 +47,48 @@ def grade(value: Any) -> float | None:
         except ValueError:
             return None
     return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
+
+
+def reward_of(sample: Mapping[str, Any], scorer: str | None) -> float | None:
+    """The score of a sample as a number; None where it failed, was left unscored, or its score is no number.
+
+    Args:
+        scorer: name of the score, or ``name.key`` for a member of one that is an object, which may be left out where it
+            has only one; None: the first score.
+
+    Raises:
+        ValueError: there is no such score.
+    """
+    scores = optional(dict(sample), "scores", dict) or {}
+    if sample.get("error") or sample.get("invalidation") or not scores:
+        return None
+    name, key = next(iter(scores)) if scorer is None else scorer, None
+    if name not in scores and "." in name:
+        name, key = name.rsplit(".", 1)
+    if name not in scores:
+        raise ValueError(f"there is no score {scorer!r}; there are {', '.join(scores)}")
+    value = as_object(scores[name]).get("value")
+    if isinstance(value, dict):
+        value = value.get(key) if key is not None else next(iter(value.values())) if len(value) == 1 else None
+    return grade(value)
+
+
+def model_calls(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], bool]]:
+    """(event, whether it belongs to a scorer) of each call of a model that gave an answer.
+
+    Spans mark what belongs to scorers; steps do in older logs.
+    """
+    grading: set[str] = set()
+    steps: list[Any] = []
+    for event in events:
+        kind = event.get("event")
+        if kind == "span_begin":
+            if event.get("type") in _SCORERS or str(event.get("parent_id")) in grading:
+                grading.add(str(event.get("id")))
+        elif kind == "step":
+            if event.get("action") == "begin":
+                steps.append(event.get("type"))
+            elif steps:
+                steps.pop()
+        elif kind == "model" and not event.get("error"):
+            yield dict(event), str(event.get("span_id")) in grading or any(step in _SCORERS for step in steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,18 @@ from pivotrl.protocols.harness import PLAN, Batch, Harness, Home, Player, Setup
 from pivotrl.protocols.observing import SILENT, Observer
 from pivotrl.records import TrialResult
 from pivotrl.runs.layout import bench_stage as stage_of
-from pivotrl.runs.manifest import find_manifest
+from pivotrl.runs.manifest import SUFFIX, find_manifest
 from pivotrl.runs.replacing import move_aside
 from pivotrl.runs.stage import CONTINUED, Stage, reopen, require_same
-from pivotrl.stages.benching.endpoints import Contestant
+from pivotrl.stages.benching.endpoints import GOLD, Contestant
 from pivotrl.stages.benching.homes import home_of
-from pivotrl.stages.benching.playing import Players, result_of
+from pivotrl.stages.benching.playing import Players
+from pivotrl.stages.benching.told import result_of, told
 from pivotrl.storage.record_files import RecordFile, sha256_of_json, write_file
 
 _GROWS = ("tasks", "trials")
 """Options that a finished bench may continue with when they become larger."""
+_BENCHMARK = ("harness", "package", "simulator")
 _MAY_DIFFER = ("task_seconds", "processes", "harness_python", CONTINUED)
 
 
@@ -83,6 +85,8 @@ def bench_stage(
     shown = Player("", contestant.name, is_gold=contestant.is_gold)
     harness.check(_setup(shown, simulator, bench))
     home = home_of(harness, harness_python, observer)
+    if hasattr(harness, "ready"):
+        harness.ready(home, _setup(shown, simulator, bench))
     tasks = _drawn(harness, home, bench)
     settings: dict[str, Any] = {
         **options_dict(bench),
@@ -93,7 +97,10 @@ def bench_stage(
         "harness_python": str(harness_python) if harness_python else None,
     }
     settings["task_ids"] = list(bench.task_ids) if bench.task_ids else None
-    inputs = {**contestant.inputs, "player": sha256_of_json(contestant.facts)}
+    made_of = harness.inputs(home) if hasattr(harness, "inputs") else {}
+    inputs = {**contestant.inputs, "player": sha256_of_json(contestant.facts), **made_of}
+    if not contestant.is_gold:
+        _require_same_benchmark(directory, name, stage_name, settings, made_of)
     if overwrite:
         move_aside(directory, stage_name)
     _continue(directory, stage_name, settings, inputs, retry)
@@ -202,6 +209,30 @@ def _continue(directory: Path, stage: str, settings: dict[str, Any], inputs: dic
         reopen(directory, stage, changed)
 
 
+def _require_same_benchmark(
+    directory: Path, name: str, stage: str, settings: dict[str, Any], made_of: Mapping[str, str]
+) -> None:
+    """Players of one name stand in one table, so they must have played the same.
+
+    Raises:
+        InputError: another player played this benchmark in another way.
+    """
+    for path in sorted((directory / "bench" / name).glob(f"*{SUFFIX}")):
+        player = path.name.removesuffix(SUFFIX)
+        other = stage_of(name, player)
+        old = find_manifest(directory, other)
+        if old is None or other == stage or player == GOLD:
+            continue
+        now, was = {**settings, **made_of}, {**old.options, **old.inputs}
+        common = [one for one in (*_BENCHMARK, *sorted(made_of)) if one in was]
+        changed = [f"{one}: {was[one]!r}, now {now[one]!r}" for one in common if was[one] != now[one]]
+        if changed:
+            raise InputError(
+                f"{player} has played {name} otherwise ({'; '.join(changed)}), so the two cannot stand side by side; "
+                "repeat its options, or keep these results under another name with --name"
+            )
+
+
 def _is_more(now: int | None, was: int | None) -> bool:
     return was is not None and (now is None or now > was)
 
@@ -270,7 +301,7 @@ def _recover(harness: Harness, folder: Path, known: _Known) -> None:
         batch = Batch(tuple(plan["tasks"]), plan["trial"], 0, path.parent, nobody)
         new = [
             outcome
-            for outcome in harness.outcomes(batch)
+            for outcome in told(harness, batch)[0].values()
             if outcome.reward is not None and known.lacks(outcome.task, batch.trial, path.parent.name)
         ]
         known.add(

@@ -16,8 +16,11 @@ from pivotrl.protocols import InputError
 from pivotrl.protocols.harness import LOG, Batch, Harness, Home, Outcome
 from pivotrl.records import TrialResult
 from pivotrl.stages.benching.homes import clean_environment
+from pivotrl.stages.benching.told import result_of, told
 
-TIMED_OUT, FAILED = "timed_out", "harness_failed"
+TIMED_OUT, FAILED, FLOODED = "timed_out", "harness_failed", "too_much_output"
+_MOST_OUTPUT = 256 * 1024 * 1024
+"""Bytes that a process may print."""
 _POLL_SECONDS = 0.1
 _END_SECONDS = 10.0
 """A process that is told to end may take so long, to clean up what it started."""
@@ -108,7 +111,8 @@ class Players:
     def _look(self, one: _Running) -> bool:
         """Store what is new; whether the process has ended."""
         has_ended, now = one.process.poll() is not None, time.monotonic()
-        new = [outcome for outcome in self.harness.outcomes(one.batch) if outcome.task in one.left]
+        outcomes, fault = told(self.harness, one.batch)
+        new = [outcome for task, outcome in outcomes.items() if task in one.left]
         if new:
             if any(outcome.reward is None for outcome in new):
                 self.require_endpoint()  # what a server did is no matter of the task: it is played again
@@ -120,15 +124,21 @@ class Players:
             if one.left:
                 self.require_endpoint()
             if len(one.left) == len(one.batch.tasks):  # otherwise the next may not have begun: it gets a process again
-                self._hold([self._none(one, FAILED, now)])
+                self._hold([self._none(one, FAILED, now, fault)])
                 one.left.pop(0)
             end(one.process)  # what it started may still run
-        elif one.left and now - one.since > self.task_seconds:
+        elif one.left and (reason := self._misbehaves(one, now)):
             end(one.process)
-            self._hold([self._none(one, TIMED_OUT, now)])
+            self._hold([self._none(one, reason, now)])
             one.left.pop(0)
             return True
         return has_ended
+
+    def _misbehaves(self, one: _Running, now: float) -> str:
+        """Why a process must end; empty if it need not."""
+        if now - one.since > self.task_seconds:
+            return TIMED_OUT
+        return FLOODED if (one.batch.folder / LOG).stat().st_size > _MOST_OUTPUT else ""
 
     def _hold(self, results: Sequence[TrialResult]) -> None:
         failed = [result for result in results if result.reason == FAILED]
@@ -150,30 +160,14 @@ class Players:
             "player's folder. Nothing is stored of these tasks; mend the cause and start again"
         )
 
-    def _result(self, batch: Batch, outcome: Outcome, seconds: float) -> TrialResult:
+    def _result(self, batch: Batch, outcome: Outcome, seconds: float, detail: str = "") -> TrialResult:
         attempt = self.attempt_of(outcome.task, batch.trial)
-        told = last_words(batch.folder) if outcome.reward is None else ""
-        return result_of(batch, outcome, attempt, seconds if outcome.seconds is None else outcome.seconds, told)
+        if outcome.reward is None:
+            detail = detail or last_words(batch.folder)
+        return result_of(batch, outcome, attempt, seconds if outcome.seconds is None else outcome.seconds, detail)
 
-    def _none(self, one: _Running, reason: str, now: float) -> TrialResult:
-        return self._result(one.batch, Outcome(one.left[0], None, reason), now - one.since)
-
-
-def result_of(batch: Batch, outcome: Outcome, attempt: int, seconds: float, detail: str = "") -> TrialResult:
-    """What is stored of a task that a batch has played."""
-    return TrialResult(
-        task_id=outcome.task,
-        trial=batch.trial,
-        attempt=attempt,
-        reward=outcome.reward,
-        reason=outcome.reason,
-        num_turns=outcome.num_turns,
-        num_prompt_tokens=outcome.num_prompt_tokens,
-        num_tokens=outcome.num_tokens,
-        seconds=round(seconds, 3),
-        folder=batch.folder.name,
-        detail=detail,
-    )
+    def _none(self, one: _Running, reason: str, now: float, detail: str = "") -> TrialResult:
+        return self._result(one.batch, Outcome(one.left[0], None, reason), now - one.since, detail)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
