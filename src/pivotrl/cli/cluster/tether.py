@@ -21,6 +21,8 @@ _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 def _tie() -> None:
     if sys.platform == "linux":  # so that it ends, too, if only this process is killed
         ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
+    with contextlib.suppress(OSError):  # Ray's processes give way to all others; only root may change that here
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 def main(words: list[str]) -> int:

@@ -25,8 +25,9 @@ _STORE_BYTES = 256 << 20
 """Of a local cluster, for texts on their way to or from a worker; Ray would take a third of the memory."""
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """The last one silences a warning; workers without a GPU hide it themselves."""
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Despite its name it makes Ray listen on the loopback address alone, on any system."""
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
+"""Despite its name the first makes Ray listen on the loopback address alone, on any system. Workers would give way to
+every other program, and nearly stop beside a busy one."""
 
 
 class Died(Exception):
