@@ -5,8 +5,11 @@ The rest is in tests/test_ray_placement.py.
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -53,8 +56,6 @@ def test_what_is_wrong_is_told_before_anything_starts(
         main(["train", str(tmp_path), "--cluster", spec])
     assert stopped.value.code == 2
     text = " ".join(capsys.readouterr().err.split())
-    import re
-
     assert re.search(fault, text), text
 
 
@@ -103,7 +104,7 @@ def test_the_server_is_started_as_the_policy_needs_it() -> None:
     adapter = PolicyChoice(policy="vllm(policy=\"hf(lora_rank=20, dtype='float32')\", served='x')", model="some/model")
     words = server_words(asked, adapter, "10.0.0.1", 8001)
     assert words[:3] == ["v", "serve", "some/model"] and words[-2:] == ["--max-model-len", "64"]
-    told = dict(zip(words[3:-2], words[4:-2], strict=False))
+    told = dict(itertools.pairwise(words))
     assert told["--served-model-name"] == "x" and told["--dtype"] == "float32" and told["--max-lora-rank"] == "32"
     assert (told["--host"], told["--port"]) == ("10.0.0.1", "8001")
     assert server_environment(adapter)["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
@@ -180,7 +181,13 @@ def everything(seat: Seat) -> tuple[bytes, bytes, int]:
             return out[1], out[2], code
 
 
-PRINTS = "import sys, os; print(sys.stdout.isatty(), os.get_terminal_size(2)); print('é\\n', end='', file=sys.stderr); sys.exit(7)"
+PRINTS = """
+import os, sys
+print(sys.stdout.isatty(), os.get_terminal_size(2))
+print("é")
+print("é", file=sys.stderr)
+sys.exit(7)
+"""
 
 
 def test_a_seat_passes_on_what_is_written_as_it_was(tmp_path: Path) -> None:
@@ -188,7 +195,7 @@ def test_a_seat_passes_on_what_is_written_as_it_was(tmp_path: Path) -> None:
     seat.start([sys.executable, "-c", PRINTS], {}, str(tmp_path), {"size": (33, 99), "shown": [2]})
     out, err, code = everything(seat)
     assert (err, code) == ("é\n".encode(), 7), "a terminal changes no byte"
-    assert out == b"False os.terminal_size(columns=99, lines=33)\n"
+    assert out == "False os.terminal_size(columns=99, lines=33)\né\n".encode()
     seat.start([sys.executable, "-c", "print('x' * 300_000)"], {}, str(tmp_path), {"size": (1, 1), "shown": []})
     assert everything(seat) == (b"x" * 300_000 + b"\n", b"", 0)
     kind, text, _ = seat.ask("start", ["no-such-program"], {}, str(tmp_path), {"size": (1, 1), "shown": []})
@@ -196,8 +203,6 @@ def test_a_seat_passes_on_what_is_written_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_refused() -> None:
-    import socket
-
     seat = Seat()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -251,7 +256,7 @@ def test_nothing_outlives_whoever_started_it(way: str) -> None:
 
 def test_a_signal_reaches_the_command(tmp_path: Path) -> None:
     seat = Seat()
-    code = "import signal, time; signal.signal(15, lambda *_: exit(130)); print('ready', flush=True); time.sleep(60)"
+    code = "import signal, time; signal.signal(15, lambda *_: exit(130)); open(1, 'wb', 0).write(b'ready\\n'); time.sleep(60)"
     seat.start([sys.executable, "-c", code], {}, str(tmp_path), {"size": (1, 1), "shown": []})
     assert seat.poll(30.0)[0] == [(1, b"ready\n")]
     seat.signal(signal.SIGTERM)
