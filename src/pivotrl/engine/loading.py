@@ -93,6 +93,27 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
     return model, tokenizer, _folder_identity(folder)
 
 
+def load_empty_model(name: str, dtype: torch.dtype, is_tied: bool) -> Any:
+    """The model in evaluation mode as :func:`load_model` gives it, on the meta device, where it has no weights.
+
+    Args:
+        is_tied: whether the output layer is the embedding.
+
+    Raises:
+        InputError: the model does not exist or cannot be used.
+    """
+    folder = locate(name)
+    config = read_config(folder, name)
+    auto_class = language_model_class(folder, config, name)
+    if not is_tied:
+        for each in (config, config.get_text_config()):
+            each.tie_word_embeddings = False
+    with quiet_loading(), refusing(cannot_load(name, config.model_type)), torch.device("meta"):
+        model = auto_class.from_config(config, dtype=dtype, trust_remote_code=False)
+    model.config.name_or_path = address(name, folder)
+    return model.eval()
+
+
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
     """Silence transformers; our own messages say what matters."""

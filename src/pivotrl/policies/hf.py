@@ -18,7 +18,7 @@ from pivotrl.acting import Actor, LearningActor
 from pivotrl.engine.adapter_files import read_adapter
 from pivotrl.engine.adapters import merge_adapter
 from pivotrl.engine.distributed.launch import own_device
-from pivotrl.engine.distributed.spreading import apart, begin, spread
+from pivotrl.engine.distributed.spreading import apart, begin, join, lead
 from pivotrl.engine.executors import ExecutorName
 from pivotrl.engine.executors.choosing import choose_sampler
 from pivotrl.engine.generation import LocalGenerator
@@ -114,6 +114,17 @@ class Policy(LearningActor):
             only_spread={"compute_dtype": "auto", "offload": False},
             only_alone={"products": ("auto", "plain")},
         )
+        make_weights = functools.partial(
+            Weights,
+            trainable=trainable,
+            lora_rank=lora_rank,
+            lora_alpha=lora_alpha,
+            frozen_layers=frozen_layers,
+            seed=seed,
+        )
+        if crew is not None and crew.rank > 0:  # it only does its share of the leader's work
+            join(crew, model, device, dtype, make_weights, compute_dtype, offload)
+            return
         with apart(crew):
             merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # models load slowly
             self.device = resolve_device(own_device(device))
@@ -133,14 +144,7 @@ class Policy(LearningActor):
                 write_policy, tokenizer=tokenizer, origin=origin, merged=merged if export == "adapter" else None
             )
             with refusing(f"cannot train the model {model!r} of type {loaded.config.model_type!r}"):
-                weights = Weights(
-                    loaded,
-                    trainable=trainable,
-                    lora_rank=lora_rank,
-                    lora_alpha=lora_alpha,
-                    frozen_layers=frozen_layers,
-                    seed=seed,
-                )
+                weights = make_weights(loaded)
                 learner = LocalLearner(weights, executor, pass_tokens, write)
                 way = choose_sampler(learner.executor.name, weights.model)
         self.model = weights.model
@@ -162,7 +166,7 @@ class Policy(LearningActor):
         reference: Any = generator.drawing_from(weights.reference)
         if crew is not None:
             other_dtype = None if computes_in == self.model.dtype else computes_in
-            learner, generator, reference = spread(crew, learner, generator, other_dtype, offload)
+            learner, generator, reference = lead(crew, learner, generator, other_dtype, offload)
         self.weights = learner.weights
         super().__init__(renderer, generator, learner)
         # The reference policy acts in the same way, with the frozen weights of the KL term.
