@@ -256,7 +256,8 @@ def test_nothing_outlives_whoever_started_it(way: str) -> None:
 
 def test_a_signal_reaches_the_command(tmp_path: Path) -> None:
     seat = Seat()
-    code = "import signal, time; signal.signal(15, lambda *_: exit(130)); open(1, 'wb', 0).write(b'ready\\n'); time.sleep(60)"
+    code = "import signal, sys, time; signal.signal(15, lambda *_: exit(130)); "
+    code += "sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(60)"
     seat.start([sys.executable, "-c", code], {}, str(tmp_path), {"size": (1, 1), "shown": []})
     assert seat.poll(30.0)[0] == [(1, b"ready\n")]
     seat.signal(signal.SIGTERM)
