@@ -181,7 +181,8 @@ def test_whoever_is_killed_and_whenever_the_training_is_the_same(folder: Path) -
 
 
 def test_without_progress_it_stops_and_says_so(folder: Path) -> None:
-    words = training(folder, "fatal", "--verifier", "judges:fatal", "--max-false-pass", "1.0", "--overwrite")
+    words = training(folder, "fatal", "--verifier", "judges:fatal", "--max-false-pass", "1.0")
+    words += ["--profile-may-differ-in", "verifier", "--overwrite"]
     text = done(folder, placed(words, "ray(processes=2, cpus=0.5, max_restarts=1)"), 8).stderr
     assert text.count("All processes start again and go on from what is on disk (start 1 of at most 1") == 1
     assert "was killed by SIGKILL" in text and "begun 2 times without getting further" in text
