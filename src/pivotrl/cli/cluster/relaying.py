@@ -76,7 +76,7 @@ def _goes_on(places: Places, place: Place, ref: Any, rank: int, ending: Ending) 
     if code is None:
         return True
     ending.codes[rank] = code
-    if code > 128 and code != INTERRUPTED:
+    if code > 128 and code not in (INTERRUPTED, 128 + signal.SIGTERM):  # it was asked to end, perhaps by us
         ending.lost[rank] = f"{place.where} was killed by {_named(code - 128)}"
     return False
 
