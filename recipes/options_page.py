@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pivotrl import plugins
 from pivotrl.cli import COMMANDS
+from pivotrl.cli.cluster.options import RayCluster
 from pivotrl.plugins.meanings import arguments_of, meanings_of, texts_under_fields
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "options.md"
@@ -52,7 +53,9 @@ def page() -> str:
     commands = [_command(name, function, groups) for name, function in COMMANDS.items()]
     shared = [f"### {title}\n\n{_summary(cls)}\n\n{_table(_fields(cls), _flag)}" for title, cls in groups.items()]
     kinds = [part for kind in plugins.EXPORTS for part in _kind(kind)]
-    return "\n".join((HEAD + "## Commands\n", *commands, "## Shared options\n", *shared, PLUGINS + "\n".join(kinds)))
+    cluster = f"## Cluster\n\n### `ray`\n\nOf `--cluster`. {_summary(RayCluster)}\n\n{_table(_fields(RayCluster), str)}"
+    parts = (HEAD + "## Commands\n", *commands, "## Shared options\n", *shared, cluster, PLUGINS + "\n".join(kinds))
+    return "\n".join(parts)
 
 
 def _command(name: str, function: Callable[..., Any], groups: dict[str, type]) -> str:

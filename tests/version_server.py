@@ -45,8 +45,9 @@ class VersionServer(ThreadingHTTPServer):
         max_adapters: int = 100,
         fault: str = "",
         name: str = "m",
+        port: int = 0,
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
         self.lora, self.dev, self.max_adapters, self.fault, self.name = lora, dev, max_adapters, fault, name
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -86,7 +87,7 @@ class VersionServer(ThreadingHTTPServer):
             return 200, {"data": rows}
         if path == "/weight_info" and self.dev:
             return 200, {"weight_version": self.weight_version}
-        return 404, {"detail": "Not Found"}
+        return (200, {}) if path == "/health" else (404, {"detail": "Not Found"})
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         if path == "/v1/completions":

@@ -32,7 +32,7 @@ from pivotrl.cli import (
 )
 from pivotrl.cli.arguments import parse
 from pivotrl.cli.live_progress import Notices, errors
-from pivotrl.cli.processes import in_company
+from pivotrl.cli.processes import in_company, quiet_where_placed, run_here_or_placed
 from pivotrl.protocols import Collapsed, InputError, NoPivots, ProcessLost
 from pivotrl.protocols.observing import told_notices
 from pivotrl.storage.record_files import package_versions
@@ -110,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given and not given[0].startswith("-") and given[0] not in COMMANDS:
             raise InputError(plugins.unknown(f"no command called {given[0]!r}", given[0], COMMANDS))
         with in_company():
-            parse(COMMANDS, arguments)()
+            with quiet_where_placed():
+                command = parse(COMMANDS, arguments)
+            run_here_or_placed(command, given)
 
 
 def _fail(message: str, code: int) -> None:

@@ -16,7 +16,7 @@ from pivotrl.storage.record_files import write_file
 
 NAME = "run.toml"
 """The file in a run's directory."""
-_NOT_KEPT = ("out", "resume", "overwrite", "json")
+_NOT_KEPT = ("out", "resume", "overwrite", "json", "cluster")
 """Options of one call, not of the run."""
 
 

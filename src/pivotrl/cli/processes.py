@@ -3,15 +3,58 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pivotrl import plugins
-from pivotrl.protocols import InputError
+from pivotrl.protocols import InputError, Notice
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What every launcher of torch.distributed sets."""
+_PLACED = "PIVOTRL_PLACED"
+"""Set in the processes that ``--cluster`` starts."""
+
+
+@dataclass(frozen=True)
+class PlacedOn:
+    """Where the processes of the command run."""
+
+    cluster: str | None = None
+    """Start them on a Ray cluster, which starts them again when one dies: ray(processes=2, gpus=1). None: here."""
+
+
+@contextmanager
+def quiet_where_placed() -> Iterator[None]:
+    """Inside, a process of a cluster gives no notices: what the arguments mean has been told where they were given."""
+    with warnings.catch_warnings():
+        if os.environ.get(_PLACED):
+            warnings.simplefilter("ignore", Notice)
+        yield
+
+
+def run_here_or_placed(command: Callable[[], None], words: Sequence[str]) -> None:
+    """
+    Args:
+        command: with its arguments bound.
+        words: its command line.
+
+    Raises:
+        SystemExit: it ran on a cluster, and its exit code there is not 0.
+        InputError: the cluster cannot run it.
+        ProcessLost: processes of the cluster died too often.
+    """
+    given: Mapping[str, Any] = getattr(command, "keywords", {})
+    placement = given.get("placement")
+    if placement is None or placement.cluster is None or os.environ.get(_PLACED):
+        command()
+        return
+    from pivotrl.cli.cluster.launch import launch  # most commands need none
+
+    if code := launch(placement.cluster, words, given, _PLACED):
+        raise SystemExit(code)
 
 
 @contextmanager

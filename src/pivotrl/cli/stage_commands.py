@@ -17,6 +17,7 @@ from pivotrl.cli import import_table, tables
 from pivotrl.cli.arguments import options_of
 from pivotrl.cli.choices import HeldOut, PolicyChoice, Price, SamplerChoice, TrainedIn
 from pivotrl.cli.configuration import ConfigWriter
+from pivotrl.cli.processes import PlacedOn
 from pivotrl.cli.prompting import prompting_of
 from pivotrl.cli.selection_table import print_selection
 from pivotrl.cli.watching import Watching
@@ -63,6 +64,7 @@ def run(
     trained_in: TrainedIn,
     watching: Watching,
     price: Price,
+    placement: PlacedOn,
     reader: str = "auto",
     verifier: str = "tool_call",
     heldout: str | None = None,
@@ -153,6 +155,7 @@ def profile(
     profiling: ProfileOptions,
     watching: Watching,
     price: Price,
+    placement: PlacedOn,
     verifier: str = "tool_call",
     samples: tuple[Path, ...] | None = None,
     judge_again: bool = False,
@@ -250,6 +253,7 @@ def train(
     verification: VerificationOptions,
     watching: Watching,
     price: Price,
+    placement: PlacedOn,
     verifier: str = "tool_call",
     selection: str | None = None,
     name: str | None = None,
@@ -301,6 +305,7 @@ def evaluate(
     verification: VerificationOptions,
     watching: Watching,
     price: Price,
+    placement: PlacedOn,
     name: str = "after",
     training: str | None = None,
     checkpoint: str | None = None,

@@ -67,12 +67,13 @@ class Sampler:
             raise InputError(
                 f"workers={number} leaves out some of the {len(specs)} samplers; give workers={len(specs)}"
             )
-        require_ray()
+        require_ray("the sampler 'ray'")
         self._turns_per_call, self._has_warned = turns_per_call, False
-        self._cluster = Cluster(address, Needs(number, cpus, gpus))
+        needs = Needs(number, cpus, gpus)
+        self._cluster = Cluster(address, needs)
         try:
             given = [specs[place % len(specs)] for place in range(number)]
-            self._pool = Pool(self._cluster, kind, given, max_restarts, timeout_seconds, start_seconds)
+            self._pool = Pool(self._cluster, needs, kind, given, max_restarts, timeout_seconds, start_seconds)
         except BaseException:
             self._cluster.close()
             raise

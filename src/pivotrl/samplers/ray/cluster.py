@@ -12,26 +12,34 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pivotrl.plugins.extras import install_hint
 from pivotrl.protocols import InputError
-from pivotrl.samplers.ray.worker import Worker
 
 _REACH_SECONDS = 5.0
 _STORE_BYTES = 256 << 20
 """Of a local cluster, for texts on their way to or from a worker; Ray would take a third of the memory."""
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """The last one silences a warning; workers without a GPU hide it themselves."""
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Despite its name it makes Ray listen on the loopback address alone, on any system."""
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
+"""Despite its name the first makes Ray listen on the loopback address alone, on any system. Workers would give way to
+every other program, and nearly stop beside a busy one."""
 
 
 class Died(Exception):
     """A worker is gone."""
+
+
+class Demand(Protocol):
+    """What is wanted of a cluster."""
+
+    def missing(self, total: Mapping[str, float]) -> str:
+        """What a cluster with these resources lacks for it; "" if nothing."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Needs:
     cpus: float
     gpus: float
 
-    def missing(self, total: dict[str, float]) -> str:
+    def missing(self, total: Mapping[str, float]) -> str:
         """What the cluster lacks for them; "" if nothing."""
         for name, each in (("CPU", self.cpus), ("GPU", self.gpus)):
             wanted, has = self.workers * each, total.get(name, 0.0)
@@ -51,13 +59,13 @@ class Needs:
         return ""
 
 
-def require_ray() -> None:
+def require_ray(needed_by: str) -> None:
     """
     Raises:
         InputError: ray is not installed.
     """
     if importlib.util.find_spec("ray") is None:
-        raise InputError(f"the sampler 'ray' needs ray: {install_hint('ray')}")
+        raise InputError(f"{needed_by} needs ray: {install_hint('ray')}")
 
 
 class Cluster:
@@ -67,7 +75,7 @@ class Cluster:
         InputError: it cannot be reached or started, or this machine is too small.
     """
 
-    def __init__(self, address: str | None, needs: Needs) -> None:
+    def __init__(self, address: str | None, needs: Demand) -> None:
         self.needs, self._is_local = needs, address is None
         self._folder = ""
         self._environment = _QUIET | (_LOOPBACK | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if self._is_local else {})
@@ -84,11 +92,10 @@ class Cluster:
             if self._is_ours:
                 self._begin(address)
             if self._is_local and (missing := needs.missing(ray.cluster_resources())):
-                raise InputError(f"{missing} on this machine; give fewer workers, or fewer cpus or gpus to each")
+                raise InputError(f"{missing} on this machine; ask for fewer, or give fewer cpus or gpus to each")
         except BaseException:
             self.close()
             raise
-        self._actors: Any = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_restarts=0)(Worker)
 
     def _begin(self, address: str | None) -> None:
         options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
@@ -117,11 +124,33 @@ class Cluster:
     def room(self) -> str:
         """What the cluster has and lacks, for messages."""
         missing = self.needs.missing(self._ray.cluster_resources())
-        return missing or "the cluster has room for all workers, unless others use it or a worker needs several nodes"
+        return missing or "the cluster has room for all, unless others use it or one needs several nodes"
 
-    def start(self) -> Any:
-        """A new worker. It may still wait for a place."""
-        return self._actors.remote()
+    @property
+    def free(self) -> str:
+        """What nobody uses now, for messages."""
+        has = self._ray.available_resources()
+        return f"Free: {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs"
+
+    def reserve(self, bundles: Sequence[Mapping[str, float]], strategy: str) -> Any:
+        """A placement group: places for workers, all or none, each on one node. It may still wait for room."""
+        return self._ray.util.placement_group([dict(bundle) for bundle in bundles], strategy=strategy)
+
+    def is_reserved(self, group: Any, seconds: float) -> bool:
+        """Whether the places are there; waits for them so long."""
+        return bool(group.wait(timeout_seconds=seconds))
+
+    def start(self, kind: type, cpus: float, gpus: float, place: tuple[Any, int] | None = None) -> Any:
+        """A new worker of this class. It may still wait for a place.
+
+        Args:
+            place: reserved places, and the number of one.
+        """
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0}
+        if place is not None:
+            strategy = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
+            options["scheduling_strategy"] = strategy(place[0], placement_group_bundle_index=place[1])
+        return self._ray.remote(**options)(kind).remote()
 
     def ask(self, actor: Any, *question: Any) -> Any:
         """A reference to the answer."""

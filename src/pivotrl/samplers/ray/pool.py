@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl.protocols import InputError, Notice
-from pivotrl.samplers.ray.cluster import Cluster, Died
-from pivotrl.samplers.ray.worker import PASSED
+from pivotrl.samplers.ray.cluster import Cluster, Died, Needs
+from pivotrl.samplers.ray.worker import PASSED, Worker
 from pivotrl.storage.record_files import counted
 
 _POLL_SECONDS = 1.0
@@ -59,6 +59,7 @@ class Pool:
     """Workers that all hold the same policy or sampler.
 
     Args:
+        needs: what each worker takes of it.
         kind: ``policies`` or ``samplers``.
         specs: what each worker loads.
         max_restarts, timeout_seconds, start_seconds: see :class:`pivotrl.samplers.ray.Sampler`.
@@ -70,13 +71,14 @@ class Pool:
     def __init__(
         self,
         cluster: Cluster,
+        needs: Needs,
         kind: str,
         specs: Sequence[str],
         max_restarts: int,
         timeout_seconds: float | None,
         start_seconds: float,
     ) -> None:
-        self._cluster, self._kind, self._max_restarts = cluster, kind, max_restarts
+        self._cluster, self._needs, self._kind, self._max_restarts = cluster, needs, kind, max_restarts
         self._timeout_seconds, self._start_seconds = timeout_seconds, start_seconds
         self._lock = threading.Lock()
         self.facts: dict[str, Any] = {}
@@ -218,9 +220,9 @@ class Pool:
         return told
 
     def _start(self, seat: _Seat) -> None:
-        seat.actor, seat.job = self._cluster.start(), None
+        seat.actor, seat.job = self._cluster.start(Worker, self._needs.cpus, self._needs.gpus), None
         places = str(Path.cwd()), sys.path
-        self._ask(seat, "start", self._kind, seat.spec, self._cluster.needs.gpus > 0, *places)
+        self._ask(seat, "start", self._kind, seat.spec, self._needs.gpus > 0, *places)
 
     def _ask(self, seat: _Seat, question: str, *arguments: Any) -> None:
         seat.ref, seat.since = self._cluster.ask(seat.actor, question, *arguments), time.monotonic()

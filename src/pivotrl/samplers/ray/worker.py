@@ -27,10 +27,8 @@ Work = Sequence[tuple[str, Sequence[int]]]
 """(trajectory as JSON, indices of its turns) of each trajectory."""
 
 
-class Worker:
-    """Holds one policy or sampler."""
-
-    _sampler: Any = None
+class Asked:
+    """What runs in a process of Ray's and answers questions: its methods, by their names."""
 
     def ask(self, question: str, *arguments: Any) -> tuple[str, Any, list[str]]:
         """("ok", answer, notices), or (kind of fault, its text, notices).
@@ -51,6 +49,12 @@ class Worker:
                 if kind not in PASSED:
                     kind, answer = "broken", f"{kind}: {answer} ({place.filename}:{place.lineno})"
         return kind, answer, [str(notice.message) for notice in told]
+
+
+class Worker(Asked):
+    """Holds one policy or sampler."""
+
+    _sampler: Any = None
 
     def start(self, kind: str, spec: str, has_gpu: bool, folder: str, paths: Sequence[str]) -> dict[str, Any]:
         """Load the policy or sampler; facts about it and about this process.
