@@ -82,5 +82,5 @@ def _judged(header: dict[str, Any], sample: dict[str, Any], scorer: str | None) 
 
 
 def _stop_reason(call: dict[str, Any]) -> Any:
-    choices = (call.get("output") or {}).get("choices") or ({},)
-    return choices[0].get("stop_reason")
+    choices = (call.get("output") or {}).get("choices")
+    return choices[0].get("stop_reason") if choices else None
