@@ -27,13 +27,22 @@ class Weights:
             the reference is then a frozen copy of them.
         frozen_layers: number of lowest layers to freeze, together with the embeddings.
         seed: seed of the adapter's initialisation.
+        train_router: see :class:`~pivotrl.engine.trainable.Trainable`.
 
     Raises:
         InputError: the model cannot be trained in this way.
     """
 
     def __init__(
-        self, model: Any, *, trainable: bool, lora_rank: int, lora_alpha: int, frozen_layers: int, seed: int
+        self,
+        model: Any,
+        *,
+        trainable: bool,
+        lora_rank: int,
+        lora_alpha: int,
+        frozen_layers: int,
+        seed: int,
+        train_router: bool = True,
     ) -> None:
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -43,7 +52,7 @@ class Weights:
         self._folded: FoldedAdapter | None = None
         if not trainable:
             return
-        trained = Trainable(model, frozen_layers)
+        trained = Trainable(model, frozen_layers, train_router)
         if self.has_adapter:
             self._add_adapter(trained, lora_rank, lora_alpha, seed)
         else:
