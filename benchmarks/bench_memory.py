@@ -1,29 +1,38 @@
 """Peak resident memory of a policy that loads, learns and samples, beside what `pivotrl plan` tells by formula.
 
-    python benchmarks/bench_memory.py
+    python benchmarks/bench_memory.py               all rows, some minutes on two idle cores
+    python benchmarks/bench_memory.py --only 0 3    some of them
 
 Every row runs in processes of its own: one, or two that torchrun starts. Memory is counted from what a process holds
-after it has imported everything and trained a tiny model, so that libraries and their buffers do not count.
+after it has imported everything and trained a tiny model, so that libraries and their buffers do not count. glibc is
+told to return what is freed (MALLOC_MMAP_THRESHOLD_), since otherwise most of it stays with the process.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
-import itertools
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, OlmoeConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    OlmoeConfig,
+    Qwen2Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
 
 import measuring
 import results
@@ -34,31 +43,38 @@ from pivotrl.policies.hf import Policy
 from pivotrl.protocols import UpdateOptions
 from pivotrl.protocols.tokens import Drawn, Example
 from pivotrl.records import Sampling
+from pivotrl.report.planning.processes import Batch, Device, ProcessMemory, Way, process_memory
+from pivotrl.report.planning.shapes import shape_of_model
+
+_THRESHOLD = 1 << 18
+"""Bytes; larger pieces go back to the system as soon as they are freed."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is loaded, how it learns, and on what: N trajectories of one prompt each."""
+    """What is loaded, how it learns, and on what: so many trajectories of one prompt each."""
 
     model: str
     lora_rank: int
     processes: int = 1
     trajectories: int = 2
-    prompt: int = 128
+    prompt: int = 96
     branches: int = 4
     tokens: int = 16
-    options: str = ""
-    """More options of ``hf``, as JSON."""
+    compute_dtype: str = "auto"
 
-    def __str__(self) -> str:
-        how = f"LoRA {self.lora_rank}" if self.lora_rank else "all weights"
-        return f"{self.model}, {how}{', ' if self.options else ''}{self.options}"
+    @property
+    def trained(self) -> str:
+        mixed = "" if self.compute_dtype == "auto" else f", computed in {self.compute_dtype}"
+        return (f"LoRA {self.lora_rank}" if self.lora_rank else "all weights") + mixed
+
+    @property
+    def batch(self) -> str:
+        each = f"{self.prompt} + {self.branches} x {self.tokens}"
+        return f"{self.trajectories} x ({each})"
 
 
-_COMMON = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "max_position_embeddings": 65536}
-
-
-def _sizes(layers: int, width: int, heads: int, key_heads: int, inner: int, vocabulary: int, tied: bool) -> dict[str, Any]:
+def _sizes(layers: int, width: int, heads: int, key_heads: int, inner: int, vocabulary: int) -> dict[str, Any]:
     return {
         "num_hidden_layers": layers,
         "hidden_size": width,
@@ -66,46 +82,56 @@ def _sizes(layers: int, width: int, heads: int, key_heads: int, inner: int, voca
         "num_key_value_heads": key_heads,
         "intermediate_size": inner,
         "vocab_size": vocabulary,
-        "tie_word_embeddings": tied,
-        **_COMMON,
+        "tie_word_embeddings": vocabulary % 3 == 0,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "max_position_embeddings": 65536,
     }
 
 
+_QWEN3_MOE = {"head_dim": 64, "num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 320}
 MODELS = {
-    "tiny": lambda: LlamaConfig(**_sizes(2, 64, 2, 1, 128, 259, True)),
-    "llama, narrow and deep": lambda: LlamaConfig(**_sizes(24, 384, 6, 6, 1024, 8192, False)),
-    "llama, wide and flat": lambda: LlamaConfig(**_sizes(4, 1536, 12, 4, 4096, 16384, True)),
-    "qwen2": lambda: Qwen2Config(**_sizes(12, 640, 10, 2, 2560, 32768, True)),
-    "qwen3": lambda: Qwen3Config(**_sizes(14, 768, 12, 4, 2304, 24576, False), head_dim=96),
-    "qwen3_moe": lambda: Qwen3MoeConfig(
-        **_sizes(8, 512, 8, 2, 1024, 16384, False),
-        head_dim=64,
-        num_experts=16,
-        num_experts_per_tok=4,
-        moe_intermediate_size=384,
-    ),
-    "olmoe": lambda: OlmoeConfig(**_sizes(6, 640, 8, 8, 512, 16384, False), num_experts=12, num_experts_per_tok=3),
+    "tiny": lambda: LlamaConfig(**_sizes(2, 64, 2, 1, 128, 259)),
+    "llama, narrow and deep": lambda: LlamaConfig(**_sizes(24, 256, 4, 4, 704, 8192)),
+    "llama, wide and flat": lambda: LlamaConfig(**_sizes(3, 1280, 10, 5, 3584, 9216)),
+    "qwen2": lambda: Qwen2Config(**_sizes(10, 512, 8, 2, 2048, 24576)),
+    "qwen3": lambda: Qwen3Config(**_sizes(10, 640, 10, 5, 1920, 16384), head_dim=80),
+    "qwen3_moe": lambda: Qwen3MoeConfig(**_sizes(6, 448, 8, 2, 1024, 16384), **_QWEN3_MOE),
+    "olmoe": lambda: OlmoeConfig(**_sizes(5, 512, 8, 8, 512, 16384), num_experts=12, num_experts_per_tok=3),
 }
+"""Random weights, each of 25 to 60 million."""
+REAL = "smollm2-135m-instruct"
 
 ROWS = (
-    Row("smollm2-135m-instruct", 16),
-    Row("smollm2-135m-instruct", 0),
-    Row("smollm2-135m-instruct", 16, processes=2),
-    Row("smollm2-135m-instruct", 0, processes=2),
+    Row(REAL, 16),
+    Row(REAL, 0),
+    Row(REAL, 16, processes=2),
     Row("llama, narrow and deep", 16, prompt=512),
     Row("llama, narrow and deep", 0, prompt=256),
-    Row("llama, wide and flat", 8, prompt=512),
-    Row("llama, wide and flat", 0, prompt=256),
-    Row("llama, wide and flat", 0, processes=2, prompt=256),
+    Row("llama, wide and flat", 8),
+    Row("llama, wide and flat", 0),
+    Row("llama, wide and flat", 0, processes=2),
     Row("qwen2", 16, prompt=256),
     Row("qwen2", 0, branches=16),
     Row("qwen3", 16, processes=2, prompt=256),
     Row("qwen3", 0, processes=2),
-    Row("qwen3_moe", 16, prompt=512),
-    Row("qwen3_moe", 0, prompt=256),
-    Row("qwen3_moe", 0, processes=2, prompt=256),
-    Row("olmoe", 0, prompt=256),
+    Row("qwen3", 0, processes=2, compute_dtype="bfloat16"),
+    Row("qwen3_moe", 16, prompt=256),
+    Row("qwen3_moe", 0),
+    Row("qwen3_moe", 0, processes=2),
+    Row("olmoe", 0),
+    Row("olmoe", 16, prompt=256),
 )
+
+
+def told(row: Row, name: str) -> ProcessMemory:
+    """By formula."""
+    compute = 4.0 if row.compute_dtype == "auto" else 2.0
+    way = Way("measured", "", row.lora_rank, 4.0, compute)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    batch = Batch(row.prompt, row.tokens, row.branches, row.trajectories)
+    return process_memory(shape_of_model(name), way, row.processes, batch, Device(memory, is_cpu=True))
 
 
 def folder_of(name: str, folder: Path) -> str:
@@ -123,12 +149,12 @@ def folder_of(name: str, folder: Path) -> str:
     return str(place)
 
 
-def examples_of(row: Row, vocabulary: int) -> list[Example]:
+def examples_of(row: Row) -> list[Example]:
     """One prompt a trajectory, advantages of both signs."""
     generator = random.Random(0)
 
     def ids(number: int) -> list[int]:
-        return [generator.randrange(3, vocabulary) for _ in range(number)]
+        return [generator.randrange(3, 250) for _ in range(number)]
 
     weight = 1 / (row.trajectories * row.branches * row.tokens)
     return [
@@ -143,83 +169,97 @@ def examples_of(row: Row, vocabulary: int) -> list[Example]:
     ]
 
 
-def peak_and_reset() -> int:
-    """The most that this process held since it was asked last, in bytes."""
-    gc.collect()
-    found = measuring._status_bytes("VmHWM")
-    Path("/proc/self/clear_refs").write_text("5")
-    return found
-
-
-def do(row: Row, policy: Policy) -> dict[str, int]:
-    """Peaks of an update and of sampling."""
-    peaks = {"loading": peak_and_reset()}
-    examples = examples_of(row, 250)
+def peaks_of(row: Row, name: str) -> dict[str, int]:
+    """The most that this process holds while it loads, learns and samples, in bytes."""
+    policy: Any = Policy(
+        model=name, lora_rank=row.lora_rank, device="cpu", dtype="float32", compute_dtype=row.compute_dtype
+    )
+    peaks = {"loading": measuring.peak_since()}
+    examples = examples_of(row)
     for _ in range(2):  # the second begins with moments in memory
         policy.learner.update(examples, 1e-6, UpdateOptions(kl_coefficient=0.0))
-    peaks["update"] = peak_and_reset()
+    peaks["learning"] = measuring.peak_since()
     prompts, keys = [example.prompt for example in examples], [example.key for example in examples]
     list(policy.generator.generate(prompts, keys, row.branches, Sampling(max_tokens=row.tokens), frozenset()))
-    peaks["sampling"] = peak_and_reset()
+    peaks["sampling"] = measuring.peak_since()
     return peaks
 
 
-def lead(row: Row, folder: Path, crew: Any) -> dict[str, int]:
-    """In the leader: first on the tiny model, then on the row's."""
-    tiny = Row("tiny", row.lora_rank, row.processes, prompt=32, tokens=4)
-    more = json.loads(row.options or "{}")
-    do(tiny, Policy(model=folder_of("tiny", folder), lora_rank=row.lora_rank, device="cpu", dtype="float32", **more))
-    gc.collect()
-    base = measuring._status_bytes("VmRSS")
-    peak_and_reset()
-    policy = Policy(model=folder_of(row.model, folder), lora_rank=row.lora_rank, device="cpu", **{"dtype": "float32", **more})
-    return {name: peak - base for name, peak in do(row, policy).items()} | {"base": base}
+def one(row: Row, folder: Path) -> None:
+    """In a process of the row: print its peaks above those of a tiny model, if it leads."""
+    crew = join() if "RANK" in os.environ else None
+    if crew is not None and crew.rank:
+        crew.follow(lambda name, given: Policy(**given))
+        return
+    with crew.leading() if crew is not None else contextlib.nullcontext():
+        tiny = Row("tiny", row.lora_rank, row.processes, prompt=32, tokens=4, compute_dtype=row.compute_dtype)
+        peaks_of(tiny, folder_of("tiny", folder))
+        gc.collect()
+        base = measuring.resident()
+        measuring.peak_since()
+        found = peaks_of(row, folder_of(row.model, folder))
+    print(json.dumps({name: peak - base for name, peak in found.items()}), flush=True)
 
 
 def measure(row: Row, folder: Path) -> dict[str, int]:
-    """In processes of their own.
+    """Bytes at the peak of each phase, of the first process.
 
     Raises:
-        RuntimeError: they failed.
+        RuntimeError: a process failed.
     """
-    folder_of("tiny", folder), folder_of(row.model, folder)
-    command = [sys.executable, __file__, "--row", json.dumps(asdict(row)), "--folder", str(folder)]
-    if row.processes > 1:
-        run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(row.processes)]
-        command = [*run, *command[1:]]
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "262144"}  # what is freed goes back at once
+    for name in ("tiny", row.model):
+        folder_of(name, folder)
+    command = [__file__, "--row", json.dumps(asdict(row)), "--folder", str(folder)]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(row.processes)]
+    command = [sys.executable, *(launch if row.processes > 1 else ()), *command]
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(_THRESHOLD)}
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
     lines = [line for line in found.stdout.splitlines() if line.startswith("{")]
     if found.returncode or not lines:
         raise RuntimeError(found.stderr[-3000:])
-    return json.loads(lines[-1])
+    peaks: dict[str, int] = json.loads(lines[-1])
+    return peaks
+
+
+def compared(row: Row, folder: Path) -> Mapping[str, Any]:
+    """An entry of the results."""
+    measured, formula = measure(row, folder), told(row, folder_of(row.model, folder))
+    parts = {"loading": formula.loading, "learning": formula.learning, "sampling": formula.sampling}
+    return {
+        "load": row.batch,
+        "model": row.model,
+        "trained": row.trained,
+        "processes": row.processes,
+        "measured": measured,
+        "told": parts,
+        "error": max(parts.values()) / max(measured.values()) - 1,
+        "machine": measuring.machine(torch.device("cpu"), torch.float32) | {"threads": f"{row.processes} processes"},
+        "command": f"python benchmarks/bench_memory.py --only {ROWS.index(row)}",
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of rows")
+    parser.add_argument("--folder", type=Path, help="where random models are made and kept")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON results")
     parser.add_argument("--row", help=argparse.SUPPRESS)
-    parser.add_argument("--only", type=int, nargs="*")
-    parser.add_argument("--folder", type=Path, default=None)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.row:
-        row = Row(**json.loads(options.row))
-        crew = join() if "RANK" in os.environ else None
-        if crew is not None and crew.rank:
-            crew.follow(lambda name, given: Policy(**given))
-            return
-        with crew.leading() if crew is not None else __import__("contextlib").nullcontext():
-            peaks = lead(row, options.folder, crew)
-        print(json.dumps(peaks), flush=True)
+        one(Row(**json.loads(options.row)), options.folder)
         return
     with tempfile.TemporaryDirectory() as place:
         folder = options.folder or Path(place)
         folder.mkdir(exist_ok=True)
-        for number, row in enumerate(ROWS):
-            if options.only and number not in options.only:
-                continue
-            peaks = measure(row, folder)
-            print(number, row, row.processes, {k: round(v / 2**20) for k, v in peaks.items()}, flush=True)
+        for number in options.only or range(len(ROWS)):
+            entry = compared(ROWS[number], folder)
+            results.save(options.out, "bench_memory", entry)
+            sizes = ", ".join(
+                f"{name} {size / 1e6:,.0f} (told {entry['told'][name] / 1e6:,.0f})"
+                for name, size in entry["measured"].items()
+            )
+            print(f"{number} {ROWS[number].model}, {ROWS[number].trained}: {sizes} MB, {entry['error']:+.1%}", flush=True)
 
 
 if __name__ == "__main__":

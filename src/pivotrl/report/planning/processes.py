@@ -16,6 +16,9 @@ _SHARE_OF_GPU, _SHARE_OF_CPU, _MOST_OF_CPU = 0.5, 0.25, 6 * GIB
 _DECODE_SHARE = 0.1
 """Of the memory left on a GPU, what keys and values of decoding samples may take (engine/memory.py)."""
 _MOST_ROWS_GPU, _MOST_ROWS_CPU = 512, 64
+_PAGES, _JOINING = 0.35, 3.0
+"""Measured on the CPU (benchmarks/bench_memory.py): pages of the file that are in memory beside the weights, as a share
+of them; three times as many where experts are joined to one tensor."""
 MOST_PROCESSES = 1024
 """More are not tried."""
 
@@ -141,9 +144,22 @@ def process_memory(shape: ModelShape, way: Way, processes: int, batch: Batch, de
         work=work,
         reserve=device.reserve,
         cache=_cache(shape, way, processes, batch, device, model, number * trained),
-        # On the CPU the file's pages are in memory too.
-        loading=model + frozen + (size * shape.parameters if device.is_cpu else 0.0) + device.reserve,
+        loading=_loading(shape, way, processes, device, model, frozen) + device.reserve,
     )
+
+
+def _loading(
+    shape: ModelShape, way: Way, processes: int, device: Device, model: float, frozen: float
+) -> float:
+    """Before the first sample: the whole model and what is kept of it; then shards beside whole weights."""
+    pages = _PAGES * way.shard_bytes * shape.parameters * (_JOINING if shape.chosen_experts else 1.0)
+    whole = model + frozen + (pages if device.is_cpu else 0.0)
+    if processes == 1:
+        return whole
+    gathered = way.compute_bytes * shape.parameters
+    if way.lora_rank:
+        return max(whole, frozen + model / processes + gathered)
+    return max(whole, (model + frozen) * (1 + 1 / processes) + gathered)
 
 
 def pass_tokens_of(shape: ModelShape, way: Way, device: Device, model: float, trained: float) -> float:
