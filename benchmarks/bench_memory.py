@@ -151,7 +151,7 @@ def folder_of(name: str, folder: Path) -> str:
 
 def examples_of(row: Row) -> list[Example]:
     """One prompt a trajectory, advantages of both signs."""
-    generator = random.Random(0)
+    generator = random.Random(0)  # noqa: S311
 
     def ids(number: int) -> list[int]:
         return [generator.randrange(3, 250) for _ in range(number)]
@@ -221,21 +221,41 @@ def measure(row: Row, folder: Path) -> dict[str, int]:
     return peaks
 
 
-def compared(row: Row, folder: Path) -> Mapping[str, Any]:
-    """An entry of the results."""
-    measured, formula = measure(row, folder), told(row, folder_of(row.model, folder))
+def compared(row: Row, name: str, measured: Mapping[str, int]) -> dict[str, Any]:
+    """What an entry of the results says about the formula."""
+    formula = told(row, name)
     parts = {"loading": formula.loading, "learning": formula.learning, "sampling": formula.sampling}
+    return {"measured": measured, "told": parts, "error": max(parts.values()) / max(measured.values()) - 1}
+
+
+def entry_of(row: Row, name: str, measured: Mapping[str, int]) -> dict[str, Any]:
     return {
         "load": row.batch,
         "model": row.model,
         "trained": row.trained,
         "processes": row.processes,
-        "measured": measured,
-        "told": parts,
-        "error": max(parts.values()) / max(measured.values()) - 1,
+        "row": asdict(row),
+        **compared(row, name, measured),
         "machine": measuring.machine(torch.device("cpu"), torch.float32) | {"threads": f"{row.processes} processes"},
-        "command": f"python benchmarks/bench_memory.py --only {ROWS.index(row)}",
+        "command": "python benchmarks/bench_memory.py",
     }
+
+
+def tell_again(out: Path, folder: Path) -> None:
+    """Keep what was measured, and compare it with the present formula."""
+    for entry in json.loads((out / "bench_memory.json").read_text()):
+        row = Row(**entry["row"])
+        again = entry | compared(row, folder_of(row.model, folder), entry["measured"])
+        results.save(out, "bench_memory", again)
+        print(_line(again), flush=True)
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    sizes = ", ".join(
+        f"{name} {size / 1e6:,.0f} (told {entry['told'][name] / 1e6:,.0f})" for name, size in entry["measured"].items()
+    )
+    what = f"{entry['model']}, {entry['trained']}, {entry['processes']} processes"
+    return f"{what}: {sizes} MB, {entry['error']:+.1%}"
 
 
 def main() -> None:
@@ -243,6 +263,7 @@ def main() -> None:
     parser.add_argument("--only", type=int, nargs="*", help="numbers of rows")
     parser.add_argument("--folder", type=Path, help="where random models are made and kept")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON results")
+    parser.add_argument("--told", action="store_true", help="measure nothing; compare what was measured again")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -252,14 +273,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = options.folder or Path(place)
         folder.mkdir(exist_ok=True)
+        if options.told:
+            tell_again(options.out, folder)
+            return
         for number in options.only or range(len(ROWS)):
-            entry = compared(ROWS[number], folder)
+            row = ROWS[number]
+            entry = entry_of(row, folder_of(row.model, folder), measure(row, folder))
             results.save(options.out, "bench_memory", entry)
-            sizes = ", ".join(
-                f"{name} {size / 1e6:,.0f} (told {entry['told'][name] / 1e6:,.0f})"
-                for name, size in entry["measured"].items()
-            )
-            print(f"{number} {ROWS[number].model}, {ROWS[number].trained}: {sizes} MB, {entry['error']:+.1%}", flush=True)
+            print(f"{number}: {_line(entry)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,18 @@ def seconds(work: Any) -> float:
     return time.perf_counter() - start
 
 
+def sample(policy: Any, batch: Sequence[Example], options: argparse.Namespace) -> float:
+    """Seconds."""
+    prompts, keys = [example.prompt for example in batch], [example.key for example in batch]
+    sampling = Sampling(max_tokens=options.tokens, seed=0)
+    return seconds(lambda: list(policy.generator.generate(prompts, keys, options.branches, sampling, frozenset())))
+
+
+def learn(policy: Any, batch: Sequence[Example]) -> float:
+    """Seconds."""
+    return seconds(lambda: policy.learner.update(batch, 1e-5, UpdateOptions(kl_coefficient=0.0)))
+
+
 def train(options: argparse.Namespace, crew: Any) -> dict[str, Any]:
     """In the leader: a small step that also warms up, a large one, and what the simulation needs."""
     policy: Any = Policy(model=options.model, lora_rank=options.lora, device="cpu", dtype="float32")
@@ -112,15 +124,12 @@ def train(options: argparse.Namespace, crew: Any) -> dict[str, Any]:
     examples = examples_of(policy, turns, options.branches, options.tokens)
     number = max(1, options.trajectories // 6)
     few = [examples[i] for numbers in together([e.key for e in examples])[:number] for i in numbers]
-    sampling, ends = Sampling(max_tokens=options.tokens, seed=0), frozenset[int]()
     found: dict[str, Any] = {"times": {}}
     for name, batch in (("warm", few), ("small", few), ("large", examples)):
-        prompts, keys = [example.prompt for example in batch], [example.key for example in batch]
-        times = {
-            "sampling": seconds(lambda: list(policy.generator.generate(prompts, keys, options.branches, sampling, ends))),
-            "learning": seconds(lambda: policy.learner.update(batch, 1e-5, UpdateOptions(kl_coefficient=0.0))),
-        }
-        found["times"][name] = times | dict(zip(("cost", "sampled"), costs_of(policy, batch, options.tokens), strict=True))
+        times = {"sampling": sample(policy, batch, options), "learning": learn(policy, batch)}
+        found["times"][name] = times | dict(
+            zip(("cost", "sampled"), costs_of(policy, batch, options.tokens), strict=True)
+        )
     policy.export(Path(options.export))
     trained = policy.weights.trained().values()
     found["optimizer"], found["messages"] = 0.0, policy.model.config.get_text_config().num_hidden_layers + 1
@@ -265,7 +274,10 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     apart, largest = distance(folder / "1-0", folder / "2-1", locate(options.model))
     same = sum(a == b for a, b in zip(drawn[1]["tokens"], drawn[2]["tokens"], strict=True))
     simulated = [
-        {"trajectories": each, "steps": [_row(simulate(measured, large["cost"], large["sampled"], n, each)) for n in SIMULATED]}
+        {
+            "trajectories": each,
+            "steps": [_row(simulate(measured, large["cost"], large["sampled"], n, each)) for n in SIMULATED],
+        }
         for each in options.simulated
     ]
     return {
@@ -274,7 +286,10 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "trained": f"LoRA {options.lora}" if options.lora else "all weights",
         "machine": host.machine("torch", "transformers", "ray") | {"threads": 1, "device": "cpu", "dtype": "float32"},
         "command": results.command_line(),
-        "seconds": {str(number): [run["times"]["large"] | {"cost": 0, "sampled": 0} for run in found] for number, found in runs.items()},
+        "seconds": {
+            str(number): [run["times"]["large"] | {"cost": 0, "sampled": 0} for run in found]
+            for number, found in runs.items()
+        },
         "two_threads": whole(threaded),
         "faster": taken[1] / taken[2],
         "told": [_row(step) for step in told],

@@ -110,29 +110,31 @@ def scaling_table(entry: Mapping[str, Any]) -> str:
     machine, (one, two) = entry["machine"], entry["told"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     replicas, apart = entry["replicas"], entry["weights_apart"]
-    seconds = {number: [f"{run['sampling'] + run['learning']:.1f}" for run in runs] for number, runs in entry["seconds"].items()}
+    seconds = {
+        number: [f"{run['sampling'] + run['learning']:.1f}" for run in runs]
+        for number, runs in entry["seconds"].items()
+    }
     lines = [
         f"**{entry['model']}**, {entry['trained']}, {entry['load']}. {machine['processor']}, {machine['cores']} cores, "
         f"load average {machine['load_average']:.1f}, {machine['dtype']}; {versions}.",
         "",
-        f"- A step (sampling and update): {', '.join(seconds['1'])} s in one process, {', '.join(seconds['2'])} s in two: "
-        f"**{entry['faster']:.2f} times as fast**. One process with two threads: {entry['two_threads']:.1f} s.",
+        f"- A step (sampling and update): {', '.join(seconds['1'])} s in one process, {', '.join(seconds['2'])} s in "
+        f"two: **{entry['faster']:.2f} times as fast**. One process with two threads: {entry['two_threads']:.1f} s.",
         f"- Told from one process and the link: {one['seconds']:.1f} s and {two['seconds']:.1f} s "
         f"({two['seconds'] / entry['measured_two'] - 1:+.0%} of what two took).",
         f"- Weights of one and two processes: apart by {apart['norm']:.1e} of the way they went.",
         f"- Samples from two Ray workers: {replicas['faster']:.2f} times as fast as from one; "
         f"{replicas['same_samples'][0]} of {replicas['same_samples'][1]} the same.",
         "",
-        "| trajectories in a step | devices | step, s | times as fast | of that, exchange, s | busiest process / mean |",
+        "| trajectories in a step | devices | step, s | times as fast | exchange, s | busiest process / mean |",
         "| ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for each in entry["simulated"]:
         base = each["steps"][0]["seconds"]
         for step in each["steps"]:
-            lines.append(
-                f"| {each['trajectories']} | {step['processes']} | {step['seconds']:.1f} | {base / step['seconds']:.1f} | "
-                f"{step['exchange']:.2f} | {step['busiest']:.2f} |"
-            )
+            cells = [f"{step['seconds']:.1f}", f"{base / step['seconds']:.1f}", f"{step['exchange']:.2f}"]
+            cells = [str(each["trajectories"]), str(step["processes"]), *cells, f"{step['busiest']:.2f}"]
+            lines.append(f"| {' | '.join(cells)} |")
     ignored = "; ".join(entry["ignored"])
     return "\n".join([*lines, "", f"The simulation ignores: {ignored}.", "", f"`{entry['command']}`"])
 

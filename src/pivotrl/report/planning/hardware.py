@@ -209,7 +209,9 @@ def hardware_plan(shape: ModelShape, options: HardwareOptions, load: Load) -> Ha
     rows = int(max(1, min(_MOST_ROWS, free // of_row)))
     works = _works(shape, options, load, split, rows)
     cache = rows * of_row / split
-    return HardwarePlan(shape, options, load, memory, ways, tuple(needed.values()), tuple(sharded), split, rows, cache, works)
+    return HardwarePlan(
+        shape, options, load, memory, ways, tuple(needed.values()), tuple(sharded), split, rows, cache, works
+    )
 
 
 def _works(shape: ModelShape, options: HardwareOptions, load: Load, split: int, rows: int) -> tuple[Work, ...]:

@@ -148,9 +148,7 @@ def process_memory(shape: ModelShape, way: Way, processes: int, batch: Batch, de
     )
 
 
-def _loading(
-    shape: ModelShape, way: Way, processes: int, device: Device, model: float, frozen: float
-) -> float:
+def _loading(shape: ModelShape, way: Way, processes: int, device: Device, model: float, frozen: float) -> float:
     """Before the first sample: the whole model and what is kept of it; then shards beside whole weights."""
     pages = _PAGES * way.shard_bytes * shape.parameters * (_JOINING if shape.chosen_experts else 1.0)
     whole = model + frozen + (pages if device.is_cpu else 0.0)

@@ -142,7 +142,7 @@ def simulate(
     """
     if not costs or len(costs) != len(sampled):
         raise InputError(f"{len(costs)} and {len(sampled)} costs are not of the same trajectories")
-    generator = random.Random(seed)
+    generator = random.Random(seed)  # noqa: S311
     steps = []
     for _ in range(num_steps):
         drawn = [generator.randrange(len(costs)) for _ in range(trajectories)]

@@ -159,19 +159,19 @@ def shape_of(text: str) -> ModelShape:
     if size is None:
         if not Path(text).is_dir():
             raise InputError(
-                f"--model-size {text} is neither a size such as 8B nor a folder with a config.json; --model takes a name"
+                f"--model-size {text} is neither a size such as 8B nor a folder with a config.json; names go to --model"
             )
         return shape_of_model(text)
     wanted = float(size[1]) * (1e9 if size[2] in "bB" else 1e6)
     if not 1e8 <= wanted <= 1e12:
         raise InputError(f"--model-size {text} is out of range; give a size between 100M and 1000B, or a model")
     known = [(dense(*sizes), sizes) for sizes in _KNOWN]
-    near, (name, _, *rest) = min(known, key=lambda pair: abs(math.log(pair[0].parameters / wanted)))
+    near, sizes = min(known, key=lambda pair: abs(math.log(pair[0].parameters / wanted)))
     if abs(near.parameters / wanted - 1) < 0.1:
         return near
     others = near.parameters - near.layers * near.layer_parameters
     layers = max(1, round((wanted - others) / near.layer_parameters))
-    return dense(f"{name} with {layers} layers", layers, *rest)
+    return dense(f"{near.name} with {layers} layers", layers, *sizes[2:])
 
 
 def shape_of_model(name: str) -> ModelShape:
