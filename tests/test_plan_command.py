@@ -157,7 +157,7 @@ def test_without_a_run_there_must_be_a_model_size(tmp_path: Path, capsys: pytest
     assert "holds no run" in refused(capsys, 2, "plan", tmp_path)
     assert "neither a size such as 8B nor a folder" in refused(capsys, 2, "plan", "--model-size", "huge")
     assert "either --model or --model-size" in refused(capsys, 2, "plan", "--model-size", "8B", "--model", "x")
-    assert "must be at least 1" in refused(capsys, 2, "plan", "--model-size", "8B", "--gpus", "0")
+    assert "--gpus must be greater than or equal to 1" in refused(capsys, 2, "plan", "--model-size", "8B", "--gpus", "0")
     assert "no config.json" in refused(capsys, 2, "plan", "--model", tmp_path, "--gpus", "2")
     assert call("plan", "--model-size", "8B", "--gpus", "8") == 0
     shown = capsys.readouterr().out
@@ -186,9 +186,9 @@ def test_the_table_counts_the_model_that_is_named(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = save_tiny_model(tmp_path / "tiny")
-    for arguments in (("--model", folder), (run, *FLAGS, "--model", folder, "--gpus", "2")):
+    for arguments in (("--model", folder), (run, *FLAGS, "--model-size", folder, "--gpus", "2")):
         hardware = planned(capsys, *arguments, "--prompt-length", "500")["hardware"]
-        assert hardware["shape"]["parameters"] == 98_752 and hardware["memory"]
+        assert hardware["shape"]["parameters"] == 90_624 and hardware["memory"]
     assert "longer than the context" in refused(capsys, 2, "plan", "--model", folder, "--prompt-length", "32000")
 
 

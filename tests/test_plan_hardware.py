@@ -35,8 +35,8 @@ SHAPE = dense("tiny", 4, 96, 6, 2, 16, 256, 512, False)
 def model_of(dtype=torch.float32):
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=SHAPE.vocabulary, hidden_size=SHAPE.width, num_attention_heads=SHAPE.heads,
-        num_key_value_heads=SHAPE.key_heads, head_dim=SHAPE.head_size, intermediate_size=SHAPE.inner,
+        vocab_size=SHAPE.vocabulary, hidden_size=SHAPE.width, num_attention_heads=6,
+        num_key_value_heads=2, head_dim=16, intermediate_size=256,
         num_hidden_layers=SHAPE.layers, max_position_embeddings=4096,
     )  # fmt: skip
     return AutoModelForCausalLM.from_config(config, attn_implementation=NAME, dtype=dtype).eval()
@@ -66,7 +66,7 @@ COUNTED = ("llama", "qwen2", "qwen3", "gemma3_text", "gpt2", "falcon", "qwen3_mo
 
 @pytest.mark.parametrize("name", COUNTED)
 def test_parameters_are_those_that_transformers_makes(name):
-    """Of the whole model, of full fine-tuning and of an adapter, against a model and an adapter that are really made."""
+    """Of the whole model, of full fine-tuning and of an adapter, against those that are really made."""
     each = ARCHITECTURES[name]
     config = getattr(transformers, each.config)(vocab_size=259, **each.options)
     counted = anatomy_of_config(Path("/"), config, name)
@@ -213,7 +213,7 @@ def test_more_processes_never_need_more_and_longer_prompts_never_less(way):
 
 def test_a_trunk_of_32k_keeps_its_keys_values_and_the_inputs_of_its_layers():
     way, shape = Way("all", "", 0, 2.0, 2.0), shape_of("8B")
-    found = process_memory(shape, way, 8, Batch(32_000, 200, 16, 8, 8192), Device(80 * GIB))
+    found = process_memory(shape, way, 8, Batch(32_000, 200, 16, 8, 8192), Device(400 * GIB))
     stays = 32_000 * (32 * 4096 * 2 + 65_536 * 2 + 65_536 * 4)
     again = 32_000 * shape.kept_bytes(2.0)
     assert found.activations == pytest.approx(stays + max(again, 3_200 * 32 * shape.kept_bytes(2.0)), rel=0.05)

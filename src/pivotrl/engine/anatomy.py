@@ -85,7 +85,7 @@ def _counted(model: Any) -> Anatomy:
     for layer in trainable.layers:
         named = list(layer.named_parameters())
         sizes.append(sum(parameter.numel() for _, parameter in named))
-        attention += sum(p.numel() for name, p in named if "attn" in name or "attention" in name)
+        attention += sum(p.numel() for name, p in named if "attn." in name or "attention." in name)
         held = experts(layer)
         idle += sum(p.numel() - p.numel() * chosen // p.shape[0] for p in held)
         has_experts = has_experts or bool(held)
