@@ -29,7 +29,6 @@ from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
     OlmoeConfig,
-    Qwen2Config,
     Qwen3Config,
     Qwen3MoeConfig,
 )
@@ -95,7 +94,7 @@ MODELS = {
     "tiny": lambda: LlamaConfig(**_sizes(2, 64, 2, 1, 128, 259)),
     "llama, narrow and deep": lambda: LlamaConfig(**_sizes(24, 256, 4, 4, 704, 8192)),
     "llama, wide and flat": lambda: LlamaConfig(**_sizes(3, 1280, 10, 5, 3584, 9216)),
-    "qwen2": lambda: Qwen2Config(**_sizes(10, 512, 8, 2, 2048, 24576)),
+    "qwen3, tied": lambda: Qwen3Config(**_sizes(10, 512, 8, 2, 2048, 24576), head_dim=64),
     "qwen3": lambda: Qwen3Config(**_sizes(10, 640, 10, 5, 1920, 16384), head_dim=80),
     "qwen3_moe": lambda: Qwen3MoeConfig(**_sizes(6, 448, 8, 2, 1024, 16384), **_QWEN3_MOE),
     "olmoe": lambda: OlmoeConfig(**_sizes(5, 512, 8, 8, 512, 16384), num_experts=12, num_experts_per_tok=3),
@@ -112,8 +111,8 @@ ROWS = (
     Row("llama, wide and flat", 8),
     Row("llama, wide and flat", 0),
     Row("llama, wide and flat", 0, processes=2),
-    Row("qwen2", 16, prompt=256),
-    Row("qwen2", 0, branches=16),
+    Row("qwen3, tied", 16, prompt=256),
+    Row("qwen3, tied", 0, branches=16),
     Row("qwen3", 16, processes=2, prompt=256),
     Row("qwen3", 0, processes=2),
     Row("qwen3", 0, processes=2, compute_dtype="bfloat16"),
@@ -228,13 +227,13 @@ def compared(row: Row, name: str, measured: Mapping[str, int]) -> dict[str, Any]
     return {"measured": measured, "told": parts, "error": max(parts.values()) / max(measured.values()) - 1}
 
 
+def _facts(row: Row) -> dict[str, Any]:
+    return {"load": row.batch, "model": row.model, "trained": row.trained, "processes": row.processes}
+
+
 def entry_of(row: Row, name: str, measured: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "load": row.batch,
-        "model": row.model,
-        "trained": row.trained,
-        "processes": row.processes,
-        "row": asdict(row),
+        **_facts(row),
         **compared(row, name, measured),
         "machine": measuring.machine(torch.device("cpu"), torch.float32) | {"threads": f"{row.processes} processes"},
         "command": "python benchmarks/bench_memory.py",
@@ -244,7 +243,7 @@ def entry_of(row: Row, name: str, measured: Mapping[str, int]) -> dict[str, Any]
 def tell_again(out: Path, folder: Path) -> None:
     """Keep what was measured, and compare it with the present formula."""
     for entry in json.loads((out / "bench_memory.json").read_text()):
-        row = Row(**entry["row"])
+        row = next(row for row in ROWS if all(entry[key] == told for key, told in _facts(row).items()))
         again = entry | compared(row, folder_of(row.model, folder), entry["measured"])
         results.save(out, "bench_memory", again)
         print(_line(again), flush=True)

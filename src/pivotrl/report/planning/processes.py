@@ -19,6 +19,8 @@ _MOST_ROWS_GPU, _MOST_ROWS_CPU = 512, 64
 _PAGES, _JOINING = 0.35, 3.0
 """Measured on the CPU (benchmarks/bench_memory.py): pages of the file that are in memory beside the weights, as a share
 of them; three times as many where experts are joined to one tensor."""
+_STAYS = 0.7
+"""The same: of the parts that experts were joined from, what stays until the weights are cut."""
 MOST_PROCESSES = 1024
 """More are not tried."""
 
@@ -132,6 +134,8 @@ def process_memory(shape: ModelShape, way: Way, processes: int, batch: Batch, de
         is_mixed = way.compute_bytes != size
         gradients = (4.0 if is_mixed or rank else size) * trained
         moments = here * 2 * number * trained
+    if processes == 1 and device.is_cpu and shape.chosen_experts:
+        weights += _STAYS * model
     activations, work = _pass_memory(shape, way, processes, batch, device, model, number * trained)
     return ProcessMemory(
         way=way,
