@@ -15,6 +15,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from torch.distributed.device_mesh import init_device_mesh
 
 from architectures import save
 from crews import together
@@ -130,8 +131,6 @@ def left_alone(dtype: torch.dtype, lora_rank: int) -> Weights:
 def in_shards(crew: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     whole = left_alone(dtype, 0)
     ours, reference = (make_executor("split", model, 64) for model in (whole.model, whole.frozen_copy))
-    from torch.distributed.device_mesh import init_device_mesh
-
     weights = ShardedWeights(whole, ShardOptions(init_device_mesh("cpu", (crew.size,))))
     site = Site(crew, weights, ours, reference, {})
     batch = Batch.of(share_of(crew, make_examples(3)), OPTIONS)
@@ -139,6 +138,7 @@ def in_shards(crew: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return {name: parameter.grad.full_tensor() for name, parameter in weights.trained().items()}
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one_beside_a_frozen_router() -> None:
     weights = left_alone(torch.float64, 0)
     batch = Batch.of(make_examples(3), OPTIONS)
