@@ -61,7 +61,7 @@ def make_site(crew, family: str, dtype: torch.dtype, lora_rank: int, executor: s
     whole = make_weights(family, dtype, lora_rank)
     ours = make_executor(executor, whole.model, 64)
     reference = make_executor(executor, whole.frozen_copy or whole.model, 64)
-    weights = ShardedWeights(whole, ShardOptions(init_device_mesh("cpu", (crew.size,)), **options))
+    weights = ShardedWeights(whole, ShardOptions(init_device_mesh("cpu", (crew.size,)), torch.device("cpu"), **options))
     return Site(crew, weights, ours, reference, {})
 
 

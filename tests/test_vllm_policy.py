@@ -6,8 +6,10 @@ vLLM.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -296,3 +298,27 @@ def test_a_policy_without_a_learner_of_tokens_is_refused(server: VersionServer) 
         Policy(base_url=server.url, served="m", policy="tabular")
     with pytest.raises(InputError, match="cannot be vllm again"):
         Policy(base_url=server.url, served="m", policy="vllm(base_url='x', served='m')")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "vLLM is not installed in this environment"),
+        ({"python": "/dev/null"}, "is no program"),
+        ({"base_url": "http://127.0.0.1:9/v1"}, "needs base_url and served together"),
+        ({"served": "m"}, "needs base_url and served together"),
+        ({"base_url": "http://127.0.0.1:9/v1", "served": "m", "python": "python"}, "leave them or base_url out"),
+        ({"arguments": "--max-model-len 8"}, "a list of texts"),
+        ({"policy": "hf(lora_rank=600, dtype='float32')", "python": sys.executable}, "lora_rank must be at most"),
+    ],
+)
+def test_a_server_of_its_own_that_cannot_start(model: Path, given: dict[str, Any], told: str) -> None:
+    if importlib.util.find_spec("vllm") and not given:
+        pytest.skip("it is installed here")
+    with pytest.raises(InputError, match=told):
+        Policy(**{"policy": LORA, "model": str(model), **given})
+
+
+def test_a_server_that_ends_at_once_is_reported_with_its_last_error(model: Path) -> None:
+    with pytest.raises(InputError, match=r"vLLM ended with code 1 .*No module named 'vllm'|is not installed"):
+        Policy(python=sys.executable, policy=LORA, model=str(model))

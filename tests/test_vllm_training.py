@@ -5,10 +5,14 @@ Its CPU build needs an environment of its own, which `make test-vllm-train` make
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
+import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 
@@ -55,7 +59,7 @@ def test_an_adapter_of_each_version_acts_on_vllm(url: str, tmp_path: Path) -> No
     assert [row["samples/max_lag"] for row in rows] == [0, 0, 0]
     assert rows[2]["loss/kl"] > 0, "the weights have moved"
     assert all(row["sync/cache_reset"] == 1 for row in rows)
-    held = [name for name in policy.publisher.server._rows() or () if name.startswith("pivotrl-")]
+    held = [name for name in policy.publisher.replicas[0].server._rows() or () if name.startswith("pivotrl-")]
     assert len(held) == 1, "older adapters are unloaded"
 
 
@@ -66,6 +70,28 @@ def test_the_next_step_is_sampled_ahead_on_vllm(url: str, tmp_path: Path) -> Non
     assert [row["samples/max_lag"] for row in rows] == [0, 1, 1]
     assert {(group.step, group.version) for group in groups} == {(0, 0), (1, 0), (2, 1)}
     assert rows[2]["policy/sampler_gap_max"] > rows[0]["policy/sampler_gap_max"], "one update behind"
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/models", timeout=5, trust_env=False).status_code == 200
+    return False
+
+
+def test_a_server_of_its_own_starts_and_ends_with_the_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (python := os.environ.get("VLLM_PYTHON")):
+        pytest.skip("set VLLM_PYTHON to the interpreter of an environment with vLLM")
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    inner = "hf(lora_rank=16, dtype='float32', device='cpu')"
+    more = ["--max-model-len", "2048", "--enforce-eager"]
+    policy = Policy(python=python, arguments=more, policy=inner, model=MODEL, deadline_seconds=600.0)
+    rows = trained(policy, tmp_path, dataclasses.replace(OPTIONS, num_steps=2))
+    assert all(row["sync/canary_gap"] < 1e-3 and row["policy/sampler_gap_max"] < 2e-3 for row in rows)
+    url = policy.publisher.replicas[0].server.endpoint.base_url
+    assert answers(url)
+    del policy
+    gc.collect()
+    assert not answers(url)
 
 
 def test_a_rank_that_the_server_does_not_take_is_refused_with_its_words(url: str) -> None:

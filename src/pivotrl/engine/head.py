@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 _LOGITS_AT_ONCE = 1 << 24
@@ -50,7 +51,8 @@ def score(head: Head, hidden_UD: Tensor, row_S: Tensor, target_S: Tensor, temper
         row_S: rows of ``hidden_UD``, ascending.
     """
     size = max(1, _LOGITS_AT_ONCE // head.weight.shape[0])
-    frozen = not head.weight.requires_grad and head.softcap is None
+    is_whole = not isinstance(head.weight, DTensor)
+    frozen = is_whole and not head.weight.requires_grad and head.softcap is None
     logprobs, entropies = [], []
     for low in range(0, len(hidden_UD), size):
         first, last = torch.searchsorted(row_S, torch.tensor([low, low + size], device=row_S.device)).tolist()

@@ -89,7 +89,7 @@ class LocalLearner:
             num_skipped += metrics["update/skipped"]
         num_computed = self.executor.num_computed
         first = batch.items[0]
-        require_finite(model, self.optimizer, [*first.prompt, *first.completions[0]], learning_rate)
+        self._require_finite([*first.prompt, *first.completions[0]], learning_rate)
         num_rows = sum(len(c) + len(item.prompt) for item in batch.items for c in item.completions)
         return {
             **metrics,
@@ -102,7 +102,7 @@ class LocalLearner:
     def _step(self, learning_rate: float, options: UpdateOptions, loss: float) -> dict[str, float]:
         assert self.optimizer is not None
         parameters = list(self.weights.trained().values())
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, options.max_gradient_norm))
+        norm = self._clip(parameters, options.max_gradient_norm)
         finite = math.isfinite(norm) and math.isfinite(loss)
         if finite:
             for group in self.optimizer.param_groups:
@@ -114,6 +114,14 @@ class LocalLearner:
             "update/skipped": float(not finite),
             "update/learning_rate": learning_rate,
         }
+
+    def _clip(self, parameters: Sequence[torch.nn.Parameter], max_norm: float) -> float:
+        """The norm of the gradient before it is clipped."""
+        return float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+
+    def _require_finite(self, tokens: Sequence[int], learning_rate: float) -> None:
+        assert self.optimizer is not None
+        require_finite(self.weights.model, self.optimizer, tokens, learning_rate)
 
     def default_learning_rate(self, objective: ObjectiveName) -> float:
         return _LEARNING_RATES[self.weights.has_adapter, objective]

@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from transformers.distributed import DistributedConfig
 from transformers.utils import logging as transformers_logging
 
 from pivotrl.engine import split_attention
@@ -72,8 +74,13 @@ def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
 
 
-def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, dict[str, str]]:
+def load_model(
+    name: str, device: torch.device, dtype: torch.dtype, num_parts: int = 1
+) -> tuple[Any, Any, dict[str, str]]:
     """(model in evaluation mode, tokenizer, identity).
+
+    Args:
+        num_parts: this many processes load it together, each a part of every layer.
 
     Raises:
         InputError: the model does not exist or cannot be used; the message says why and what to give instead.
@@ -81,16 +88,40 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any
     folder = locate(name)
     config = read_config(folder, name)
     auto_class = language_model_class(folder, config, name)
+    if num_parts > 1:
+        _require_plan(config.get_text_config(), num_parts, name)
     require_end_tokens(folder, cannot_load(name, config.model_type))
     with quiet_loading():
         tokenizer = tokenizer_in(folder, name)
         with refusing(cannot_load(name, config.model_type)):
-            model = _load(auto_class, folder, dtype, name).to(device).eval()
+            model = _load(auto_class, folder, dtype, name, num_parts)
+            model = (model.to(device) if num_parts == 1 else model).eval()
             _choose_attention(model)
             _require_next_tokens(model, name)
     require_ids(tokenizer, min(len(model.get_input_embeddings().weight), num_outputs(model)), name)
     model.config.name_or_path = address(name, folder)
     return model, tokenizer, _folder_identity(folder)
+
+
+def load_empty_model(name: str, dtype: torch.dtype, is_tied: bool) -> Any:
+    """The model in evaluation mode as :func:`load_model` gives it, on the meta device, where it has no weights.
+
+    Args:
+        is_tied: whether the output layer is the embedding.
+
+    Raises:
+        InputError: the model does not exist or cannot be used.
+    """
+    folder = locate(name)
+    config = read_config(folder, name)
+    auto_class = language_model_class(folder, config, name)
+    if not is_tied:
+        for each in (config, config.get_text_config()):
+            each.tie_word_embeddings = False
+    with quiet_loading(), refusing(cannot_load(name, config.model_type)), torch.device("meta"):
+        model = auto_class.from_config(config, dtype=dtype, trust_remote_code=False)
+    model.config.name_or_path = address(name, folder)
+    return model.eval()
 
 
 @contextlib.contextmanager
@@ -127,15 +158,67 @@ def num_outputs(model: Any) -> int:
     return int(layer.weight.shape[0])
 
 
-def _load(auto_class: Any, folder: Path, dtype: torch.dtype, name: str) -> Any:
+def load_part(model: Any, dtype: torch.dtype, num_parts: int) -> Any:
+    """The weights of a loaded model again, without gradients: a part of every layer."""
+    folder = locate(model.config.name_or_path)
+    with quiet_loading():
+        again = _load(type(model), folder, dtype, model.config.name_or_path, num_parts).eval()
+    again.set_attn_implementation(model.config.get_text_config()._attn_implementation)
+    again.config.name_or_path = model.config.name_or_path
+    return again.requires_grad_(False)
+
+
+def _require_plan(config: Any, num_parts: int, name: str) -> None:
+    """
+    Raises:
+        InputError: transformers cannot cut the layers into so many parts.
+    """
+    if not getattr(config, "base_model_tp_plan", None):
+        raise InputError(
+            f"transformers has no plan to cut the layers of {name!r}, of type {config.model_type!r}; leave out "
+            "parallel='tensor'"
+        )
+    for kind in ("num_attention_heads", "num_key_value_heads"):
+        number = getattr(config, kind, None) or num_parts
+        if number % num_parts:
+            raise InputError(
+                f"{num_parts} processes cannot each have a part of the layers of {name!r}: its {kind} is {number}; use "
+                "a number of processes that divides it, or leave out parallel='tensor'"
+            )
+
+
+def _require_plain_parts(model: Any, name: str) -> None:
+    """
+    Raises:
+        InputError: a weight is cut into pieces that do not lie side by side, so that a checkpoint could not hold them.
+    """
+    for weight, parameter in model.named_parameters():
+        if isinstance(parameter, DTensor) and any(
+            type(each) not in (Shard, Replicate) for each in parameter.placements
+        ):
+            raise InputError(
+                f"the plan of transformers for {name!r} cuts {weight} into pieces that do not lie side by side, which "
+                "checkpoints cannot hold; leave out parallel='tensor'"
+            )
+
+
+def _load(auto_class: Any, folder: Path, dtype: torch.dtype, name: str, num_parts: int) -> Any:
+    """
+    Raises:
+        InputError: weights are missing, or there is no plan to cut the layers for several processes.
+    """
+    together = {} if num_parts == 1 else {"distributed_config": DistributedConfig(tp_size=num_parts, tp_plan="auto")}
     model, info = auto_class.from_pretrained(
         str(folder),
         dtype=dtype,
         use_safetensors=True,
         output_loading_info=True,
         trust_remote_code=False,
+        **together,
     )
     _require_all_weights(model, info, name)
+    if num_parts > 1:
+        _require_plain_parts(model, name)
     return model
 
 

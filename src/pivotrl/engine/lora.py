@@ -30,11 +30,13 @@ class FoldedAdapter:
                 f"peft adapts {len(self._layers)} layers of the model type {model.config.model_type!r} instead of "
                 f"{num_layers}; train the weights themselves with lora_rank=0"
             )
-        self._frozen = [layer.get_base_layer().weight.detach().clone() for layer in self._layers]
+        self._frozen: list[torch.Tensor] = []
 
     @contextlib.contextmanager
     def folded(self) -> Iterator[None]:
         """Let the model compute with one product per layer; gradients are not allowed meanwhile."""
+        if not self._frozen:
+            self._frozen = [layer.get_base_layer().weight.detach().clone() for layer in self._layers]
         with torch.no_grad():
             for layer in self._layers:
                 layer.merge()

@@ -43,11 +43,11 @@ def kept_bytes_per_token(model: Any) -> int:
 
 def _kept_bytes(model: Any, num_tokens: int) -> int:
     """Bytes of storage that the graph of one row holds, without weights."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    weights = {_storage(parameter).data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
+        storage = _storage(tensor)
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor.detach()  # the tensor itself would form a reference cycle with its graph
@@ -59,6 +59,12 @@ def _kept_bytes(model: Any, num_tokens: int) -> int:
     total = sum(kept.values())
     del graph
     return total
+
+
+def _storage(tensor: Tensor) -> torch.UntypedStorage:
+    """Of a tensor in shards, that of this process."""
+    local = getattr(tensor, "_local_tensor", tensor)
+    return (local.trigger_wait() if hasattr(local, "trigger_wait") else local).untyped_storage()
 
 
 def budget(model: Any) -> int:

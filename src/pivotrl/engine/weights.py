@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ class Weights:
         frozen_layers: number of lowest layers to freeze, together with the embeddings.
         seed: seed of the adapter's initialisation.
         train_router: see :class:`~pivotrl.engine.trainable.Trainable`.
+        names: of what is trained, as another process found it (:attr:`names`); the model may have no memory then.
+        copied: gives a frozen copy of the model.
 
     Raises:
         InputError: the model cannot be trained in this way.
@@ -43,6 +45,8 @@ class Weights:
         frozen_layers: int,
         seed: int,
         train_router: bool = True,
+        names: Sequence[str] | None = None,
+        copied: Callable[[Any], Any] = copy.deepcopy,
     ) -> None:
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -50,18 +54,27 @@ class Weights:
         self.has_adapter = trainable and lora_rank > 0
         self.frozen_copy: Any = None
         self._folded: FoldedAdapter | None = None
+        self.names: Sequence[str] = ()
+        """Of the layers that have an adapter, or of the trained parameters."""
         if not trainable:
             return
         trained = Trainable(model, frozen_layers, train_router)
         if self.has_adapter:
-            self._add_adapter(trained, lora_rank, lora_alpha, seed)
-        else:
-            self.frozen_copy = copy.deepcopy(model)
+            self.names = list(trained.linear_layers()) if names is None else names
+            self._add_adapter(lora_rank, lora_alpha, seed)
+            return
+        self.frozen_copy = copied(model)
+        if names is None:
             for parameter in trained.parameters():
                 parameter.requires_grad_(True)
+            self.names = list(self.trained())
+        else:
+            self.names = names
+            for name in names:
+                model.get_parameter(name).requires_grad_(True)
 
-    def _add_adapter(self, trained: Trainable, rank: int, alpha: int, seed: int) -> None:
-        layers = trained.linear_layers()
+    def _add_adapter(self, rank: int, alpha: int, seed: int) -> None:
+        layers = {name: self.model.get_submodule(name) for name in self.names}
         longest = max(size for layer in layers.values() for size in layer.get_parameter("weight").shape)
         if rank > longest:
             raise InputError(f"lora_rank must be at most {longest}, the width of the model's widest layer, not {rank}")

@@ -18,13 +18,14 @@ from pivotrl.acting import Actor, LearningActor
 from pivotrl.engine.adapter_files import read_adapter
 from pivotrl.engine.adapters import merge_adapter
 from pivotrl.engine.distributed.launch import own_device
-from pivotrl.engine.distributed.spreading import apart, begin, spread
+from pivotrl.engine.distributed.spreading import apart, begin, join, lead
+from pivotrl.engine.distributed.tensor_parallel import PartLearner, in_step, load_whole, require_plain
 from pivotrl.engine.executors import ExecutorName
 from pivotrl.engine.executors.choosing import choose_sampler
 from pivotrl.engine.generation import LocalGenerator
 from pivotrl.engine.learning import LocalLearner
 from pivotrl.engine.limits import max_context, stop_ids
-from pivotrl.engine.loading import Dtype, load_model, refusing, resolve_device, resolve_dtype
+from pivotrl.engine.loading import Dtype, load_model, load_part, refusing, resolve_device, resolve_dtype
 from pivotrl.engine.low_rank import LowRank
 from pivotrl.engine.policy_folder import write_policy
 from pivotrl.engine.policy_readme import Origin, Prompts
@@ -70,6 +71,8 @@ class Policy(LearningActor):
             moments keep ``dtype``. ``auto`` is the same.
         offload: with several processes: keep weights, gradients and moments in the CPU's memory, and only what
             computes on the GPU.
+        parallel: with several processes: ``shards`` deals the work to them (FSDP). ``tensor`` cuts every layer, by the
+            plan of transformers; for full fine-tuning of a model that is too large for one GPU.
         export: what :meth:`export` writes. ``adapter``: with LoRA, one adapter if it can hold everything that was
             trained (including ``adapter``), otherwise the whole weights. ``merged``: always the whole weights.
 
@@ -106,20 +109,38 @@ class Policy(LearningActor):
         seed: Seed = 0,
         compute_dtype: Dtype = "auto",
         offload: bool = False,
+        parallel: Literal["shards", "tensor"] = "shards",
         export: Literal["adapter", "merged"] = "adapter",
     ) -> None:
         check_arguments(Policy, locals())
         given = {name: value for name, value in locals().items() if name not in _NOT_IN_TEXT}
+        if parallel == "tensor":
+            require_plain(lora_rank=lora_rank, adapter=adapter, compute_dtype=compute_dtype, offload=offload)
         crew = begin(
             "hf",
             {**given, "model": model, "adapter": adapter},
-            only_spread={"compute_dtype": "auto", "offload": False},
+            only_spread={"compute_dtype": "auto", "offload": False, "parallel": "shards"},
             only_alone={"products": ("auto", "plain")},
         )
+        make_weights = functools.partial(
+            Weights,
+            trainable=trainable,
+            lora_rank=lora_rank,
+            lora_alpha=lora_alpha,
+            frozen_layers=frozen_layers,
+            seed=seed,
+            train_router=train_router,
+        )
+        in_parts = None if crew is None or parallel == "shards" else crew
+        if crew is not None and crew.rank > 0 and in_parts is None:  # it only does its share of the leader's work
+            join(crew, model, device, dtype, make_weights, compute_dtype, offload)
+            return
         with apart(crew):
             merged_first = read_adapter(Path(adapter)) if adapter is not None else None  # models load slowly
             self.device = resolve_device(own_device(device))
-            loaded, tokenizer, facts = load_model(model, self.device, resolve_dtype(dtype, self.device))
+            numbers = resolve_dtype(dtype, self.device)
+            num_parts = 1 if in_parts is None else in_parts.size
+            loaded, tokenizer, facts = load_model(model, self.device, numbers, num_parts)
             context = max_context(loaded.config, tokenizer)
             ends = stop_ids(loaded, tokenizer)
             renderer = Renderer(
@@ -135,16 +156,13 @@ class Policy(LearningActor):
                 write_policy, tokenizer=tokenizer, origin=origin, merged=merged if export == "adapter" else None
             )
             with refusing(f"cannot train the model {model!r} of type {loaded.config.model_type!r}"):
-                weights = Weights(
-                    loaded,
-                    trainable=trainable,
-                    lora_rank=lora_rank,
-                    lora_alpha=lora_alpha,
-                    frozen_layers=frozen_layers,
-                    seed=seed,
-                    train_router=train_router,
-                )
-                learner = LocalLearner(weights, executor, pass_tokens, write)
+                if in_parts is None:
+                    weights = make_weights(loaded)
+                    learner = LocalLearner(weights, executor, pass_tokens, write)
+                else:
+                    weights = make_weights(loaded, copied=lambda one: load_part(one, numbers, num_parts))
+                    whole = functools.partial(load_whole, model, numbers)
+                    learner = PartLearner(in_parts, weights, executor, pass_tokens, write, whole)
                 way = choose_sampler(learner.executor.name, weights.model)
         self.model = weights.model
         computes_in = self.model.dtype if compute_dtype == "auto" else resolve_dtype(compute_dtype, self.device)
@@ -163,9 +181,12 @@ class Policy(LearningActor):
             products=chosen,
         )
         reference: Any = generator.drawing_from(weights.reference)
-        if crew is not None:
+        if in_parts is not None:
+            assert isinstance(learner, PartLearner)
+            learner, generator, reference = in_step(in_parts, learner, generator, reference)
+        elif crew is not None:
             other_dtype = None if computes_in == self.model.dtype else computes_in
-            learner, generator, reference = spread(crew, learner, generator, other_dtype, offload)
+            learner, generator, reference = lead(crew, learner, generator, other_dtype, offload)
         self.weights = learner.weights
         super().__init__(renderer, generator, learner)
         # The reference policy acts in the same way, with the frozen weights of the KL term.

@@ -19,7 +19,7 @@ import urllib.parse
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import httpx
 
@@ -98,7 +98,7 @@ class Endpoint:
             InputError: the server refuses the key, does not know the path or the model, or was never there. The other
                 requests are given up then.
         """
-        return self._wait(self._post_all(path, bodies, optional))
+        return wait_for(self._post_all(path, bodies, optional))
 
     def get(self, path: str) -> str | NoAnswer:
         """What is at a path, such as ``models``. That there is nothing is an answer too (``refused``).
@@ -106,25 +106,22 @@ class Endpoint:
         Raises:
             InputError: the server refuses the key, or was never there.
         """
-        return self._wait(self._post_all(path, [None], ()))[0]
-
-    def _wait(self, asking: Coroutine[Any, Any, list[str | NoAnswer]]) -> list[str | NoAnswer]:
-        sending = asyncio.run_coroutine_threadsafe(asking, _loop())
-        try:
-            return sending.result()
-        except BaseException:
-            sending.cancel()
-            raise
+        return wait_for(self._post_all(path, [None], ()))[0]
 
     async def _post_all(self, path: str, bodies: Sequence[_Body], optional: Sequence[str]) -> list[str | NoAnswer]:
-        tasks = [asyncio.ensure_future(self._post(path, body, optional)) for body in bodies]
+        tasks = [asyncio.ensure_future(self.answer(path, body, optional)) for body in bodies]
         try:
             return await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _post(self, path: str, body: _Body, optional: Sequence[str]) -> str | NoAnswer:
+    async def answer(self, path: str, body: _Body, optional: Sequence[str] = ()) -> str | NoAnswer:
+        """The answer to one body, or why there is none; for coroutines that :func:`wait_for` runs.
+
+        Raises:
+            InputError: as :meth:`post_all`.
+        """
         async with self._connections.one() as client:
             try:
                 async with asyncio.timeout(self.deadline_seconds):
@@ -242,6 +239,19 @@ def _close(clients: Sequence[httpx.AsyncClient], loop: asyncio.AbstractEventLoop
     if owner == os.getpid():
         for client in clients:
             asyncio.run_coroutine_threadsafe(client.aclose(), loop)
+
+
+_Result = TypeVar("_Result")
+
+
+def wait_for(asking: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run a coroutine in the event loop of all endpoints, and wait for what it returns."""
+    sending = asyncio.run_coroutine_threadsafe(asking, _loop())
+    try:
+        return sending.result()
+    except BaseException:
+        sending.cancel()
+        raise
 
 
 _starting = threading.Lock()

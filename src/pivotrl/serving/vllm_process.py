@@ -21,6 +21,12 @@ from pivotrl.protocols import InputError
 
 _START_SECONDS = 1800.0
 _STOP_SECONDS = 30.0
+_TIED = (
+    "import ctypes, os, signal, sys\n"
+    "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, signal.SIGTERM)\n"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Runs a command that gets SIGTERM when the process that started it ends, however it ends (PR_SET_PDEATHSIG)."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Values of --max-lora-rank that vLLM takes."""
 
@@ -39,39 +45,53 @@ def python_with_vllm(given: Path | None) -> str | None:
 
 
 def command(
-    python: str, model: str, port: int, adapters: Mapping[str, tuple[Path, int]], dtype: str, more: Sequence[str]
+    python: str,
+    model: str,
+    port: int,
+    adapters: Mapping[str, tuple[Path, int]],
+    dtype: str,
+    more: Sequence[str],
+    rank: int = 0,
 ) -> list[str]:
     """
     Args:
         model: folder or Hugging Face id; vLLM knows it as ``base``.
         adapters: name, other than ``base`` -> (folder, rank).
         more: further arguments of vLLM.
+        rank: of adapters that may be loaded later.
+
+    Raises:
+        InputError: vLLM takes no adapter of that rank.
     """
     words = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", "base"]
     words += ["--host", "127.0.0.1", "--port", str(port), "--generation-config", "vllm", "--dtype", dtype]
     words += ["--enable-prompt-tokens-details"]
-    if adapters:
-        rank = max(rank for _, rank in adapters.values())
+    if rank := max((rank, *(rank for _, rank in adapters.values()))):
         allowed = next((size for size in _RANKS if size >= rank), None)
         if allowed is None:
-            raise InputError(f"an adapter of rank {rank} is more than vLLM takes ({_RANKS[-1]}); use --engine own")
-        words += ["--enable-lora", "--max-lora-rank", str(allowed), "--lora-modules"]
+            raise InputError(f"an adapter of rank {rank} is more than vLLM takes ({_RANKS[-1]}); use our own engine")
+        words += ["--enable-lora", "--max-lora-rank", str(allowed)]
+    if adapters:
+        words.append("--lora-modules")
         words += [f"{name}={folder.absolute()}" for name, (folder, _) in adapters.items()]
     return [*words, *more]
 
 
 class VllmProcess:
-    """Starts vLLM on a free port of this machine, and waits until it answers.
+    """Starts vLLM on a free port of this machine, and waits until it answers. It ends with this process.
 
     Args:
         make: the port -> the command.
         tell: told the command.
+        variables: further environment variables.
 
     Raises:
         InputError: it ends, or does not answer in time; the message has the last error of its log.
     """
 
-    def __init__(self, make: Callable[[int], list[str]], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, make: Callable[[int], list[str]], tell: Callable[[str], None], variables: Mapping[str, str] = {}
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -80,11 +100,15 @@ class VllmProcess:
         self.url = f"http://127.0.0.1:{port}"
         self._scratch = tempfile.TemporaryDirectory(prefix="pivotrl-vllm-")
         self._log = Path(self._scratch.name) / "log"
-        environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", **os.environ}
+        environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", **os.environ, **variables}
         environment.pop("PYTHONPATH", None)  # it may be another interpreter
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                words, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                [sys.executable, "-c", _TIED, *words],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         try:
             self._wait()
@@ -119,7 +143,7 @@ class VllmProcess:
         until = time.monotonic() + _START_SECONDS
         while time.monotonic() < until:
             if fault := self.fault:
-                raise InputError(fault.replace("; start the server again", "; mend that, or use --engine own"))
+                raise InputError(fault.replace("; start the server again", "; mend that, or use our own engine"))
             try:
                 if httpx.get(f"{self.url}/health", timeout=5, trust_env=False).status_code == 200:
                     return

@@ -173,8 +173,9 @@ class Crew:
                 print(f"pivotrl: {lost_message(gone, self._people)}", file=sys.stderr, flush=True)
         elif not is_loss(error) and not isinstance(error, KeyboardInterrupt):
             with contextlib.suppress(Exception):
-                text = "".join(traceback.format_exception(error))
-                self._store.set(_FAULT, f"process {self.rank} failed: {text}")
+                kind, text = _described(error) or ("", "")
+                told = f"process {self.rank} of {self.size}" + ("" if kind == "input" else " failed")
+                self._store.set(_FAULT, f"{told}: {text}")
         os._exit(1)
 
     def _has(self, key: str) -> bool:
@@ -228,7 +229,7 @@ class Crew:
         return ProcessLost(lost_message(died(self._people, self.rank), self._people, error))
 
 
-def _described(error: Exception | None) -> tuple[str, str] | None:
+def _described(error: BaseException | None) -> tuple[str, str] | None:
     if error is None:
         return None
     if isinstance(error, InputError):

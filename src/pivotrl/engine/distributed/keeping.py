@@ -112,6 +112,8 @@ def _load_whole(path: Path, trained: Mapping[str, torch.nn.Parameter], optimizer
 
 def _cut_like(whole: Tensor, parameter: Any) -> Tensor:
     """The shards of a tensor that every process has; nothing is sent."""
+    if not isinstance(parameter, DTensor):  # each process has all of it
+        return whole.to(parameter.device).clone()
     device = _local(parameter).device
     cut = distribute_tensor(whole.to(device), parameter.device_mesh, parameter.placements, src_data_rank=None)
     return cut.clone()

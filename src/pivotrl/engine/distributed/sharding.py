@@ -17,6 +17,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.distributed.tensor import DTensor
 
 from pivotrl.engine.decoder import backbone
+from pivotrl.engine.distributed.filling import fill, make_room
 from pivotrl.engine.trainable import Trainable
 
 
@@ -25,11 +26,13 @@ class ShardOptions:
     """
     Args:
         mesh: the processes, in one dimension.
+        device: where this process computes.
         compute_dtype: of gathered weights and of passes; None: that of the shards.
         offload: keep shards of weights, gradients and moments in the memory of the CPU.
     """
 
     mesh: DeviceMesh
+    device: torch.device
     compute_dtype: torch.dtype | None = None
     offload: bool = False
 
@@ -38,13 +41,14 @@ class ShardedModel:
     """A model whose weights are cut into shards, in place.
 
     Args:
-        model: a causal LM of transformers, with or without an adapter. Every process has the same.
+        model: a causal LM of transformers, with or without an adapter. Every process has the same; it may lie on the
+            meta device of those that do not lead, as the leader's weights are taken.
     """
 
     def __init__(self, model: Any, options: ShardOptions) -> None:
-        self.root = backbone(model)
-        self.device = self.root.device
-        """Where it computes; offloaded shards are elsewhere."""
+        self.root, self.device = backbone(model), options.device
+        is_empty = self.root.device.type == "meta"
+        whole = {} if is_empty else dict(self.root.named_parameters())
         # Where passes compute in half precision, gradients are summed in single precision all the same.
         reduced = None if options.compute_dtype is None else torch.float32
         policy = MixedPrecisionPolicy(options.compute_dtype, reduced, None, cast_forward_inputs=False)
@@ -61,6 +65,9 @@ class ShardedModel:
             module.set_gradient_divide_factor(1.0)  # weights hold the denominators of the whole batch
             module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
             module.set_reduce_scatter_unused_params(True)  # a process without work, experts that nobody chose
+        if is_empty:
+            make_room(self.root, self.device, torch.device("cpu") if options.offload else self.device)
+        fill(self.root, whole, options.mesh, self.device)
         self._accumulate(True)
         self.is_whole = False
         self._forward_once()  # FSDP takes the first module that runs for the root

@@ -19,7 +19,7 @@ class ShardedWeights(Weights):
     """Takes over the weights of one process and cuts them.
 
     Args:
-        whole: the same in every process. Do not use it afterwards.
+        whole: the same in every process, or without memory in those that do not lead. Do not use it afterwards.
     """
 
     def __init__(self, whole: Weights, options: ShardOptions) -> None:

@@ -1,7 +1,7 @@
-"""A policy that learns here and whose samples a vLLM server draws (docs/vllm.md).
+"""A policy that learns here and whose samples vLLM servers draw (docs/vllm.md).
 
-The learner is that of another policy, such as ``hf``. Before it samples, its weights go to the server: an adapter under
-a new name, or whole weights by the server's own reload. A canary then compares both.
+The learner is that of another policy, such as ``hf``. Before it samples, its weights go to the servers: an adapter
+under a new name, or whole weights by the server's own reload. A canary then compares both.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from pivotrl.options import AtLeast1, Positive, check_arguments
 from pivotrl.plugins.describing import spec_text
 from pivotrl.policies.vllm.canary import TEXT, Canary
 from pivotrl.policies.vllm.drawing import Published, VersionGenerator
-from pivotrl.policies.vllm.publishing import Publisher
+from pivotrl.policies.vllm.own_server import SERVED, start
+from pivotrl.policies.vllm.publishing import Publisher, Replica
 from pivotrl.policies.vllm.server import Server
 from pivotrl.protocols import InputError, Sampler, TrainingGroup, Turn, UpdateOptions
 from pivotrl.protocols.endpoint import Endpoint
 from pivotrl.protocols.tokens import Generated
 from pivotrl.records import Sampling
+from pivotrl.samplers.openai.asking import Answers
 from pivotrl.samplers.openai.models import served_model
 
 _MEBIBYTES = 1 << 20
@@ -35,8 +37,11 @@ _TOLERANCE_HALF = 0.25
 class Policy(LearningActor):
     """
     Args:
-        base_url: of the server, up to ``/v1``. It is no part of the policy's identity.
-        served: name under which the server serves the base model.
+        base_url: of the server, up to ``/v1``; or a list, of several that share the work. It is no part of the policy's
+            identity. None starts one on this machine, which ends with the policy.
+        served: name under which each server serves the base model; needed with ``base_url``.
+        python: interpreter of an environment with vLLM, for a server that is started here. None: the present one.
+        arguments: further ones for that server: ``['--gpu-memory-utilization', '0.4']``.
         policy: whose learner it is, with its options: ``hf(lora_rank=16)``.
         model, adapter: of that policy.
         folder: where versions of the weights are written; the server must see it under the same path. None: a temporary
@@ -48,10 +53,10 @@ class Policy(LearningActor):
         importance_cap: the default of ``--importance-cap``; None: none.
         logprobs: which log-probabilities the server gives, as for the sampler ``openai``. A training at another
             temperature than 1 needs ``processed``.
-        deadline_seconds, max_tries, max_in_flight: see :class:`pivotrl.protocols.endpoint.Endpoint`.
+        deadline_seconds, max_tries, max_in_flight: of each server, see :class:`pivotrl.protocols.endpoint.Endpoint`.
 
     Raises:
-        InputError: an option is wrong, the server cannot be reached or serves other models, or the policy cannot be
+        InputError: an option is wrong, a server cannot be reached or serves other models, or the policy cannot be
             loaded or has no learner that scores tokens.
     """
 
@@ -61,8 +66,10 @@ class Policy(LearningActor):
     def __init__(
         self,
         *,
-        base_url: str,
-        served: str,
+        base_url: str | Sequence[str] | None = None,
+        served: str | None = None,
+        python: str | None = None,
+        arguments: Sequence[str] = (),
         policy: str = "hf",
         model: str | None = None,
         adapter: str | None = None,
@@ -78,37 +85,44 @@ class Policy(LearningActor):
     ) -> None:
         check_arguments(Policy, locals())
         given = {name: value for name, value in locals().items() if name not in _NOT_IN_TEXT}
-        self.importance_cap, self.max_in_flight = importance_cap, max_in_flight
-        endpoint = Endpoint(
-            "server", base_url, key_variable, deadline_seconds, max_tries, max_in_flight, 64 * _MEBIBYTES
-        )
-        context = served_model(endpoint, served).max_context  # before a model loads, which is slow
-        inner = _learning(policy, {"model": model, "adapter": adapter})
+        _require_place(base_url, served, python, arguments)
+        self.importance_cap = importance_cap
+        inner = None
+        if base_url is None or served is None:
+            inner = _learning(policy, {"model": model, "adapter": adapter})
+            base_url, served = start(inner, python, arguments), SERVED
+        endpoints = [
+            Endpoint("server", url, key_variable, deadline_seconds, max_tries, max_in_flight, 64 * _MEBIBYTES)
+            for url in _addresses(base_url)
+        ]
+        self.max_in_flight = max_in_flight * len(endpoints)
+        told = [served_model(endpoint, served).max_context for endpoint in endpoints]  # before a model loads
+        context = min((length for length in told if length), default=None)
+        inner = inner or _learning(policy, {"model": model, "adapter": adapter})
         super().__init__(inner.renderer, _Current(self), inner.learner)
         self._inner = inner
         self.context: int = min(inner.max_context, context or inner.max_context)
         self.served_identity = inner.generator.identity
-        canary = Canary(
-            self._score,
-            tolerance or _TOLERANCE.get(str(inner.description.get("dtype")), _TOLERANCE_HALF),
-            self.context,
-            [inner.renderer.encode_text(TEXT)],
-        )
+        allowed = tolerance or _TOLERANCE.get(str(inner.description.get("dtype")), _TOLERANCE_HALF)
+        text = inner.renderer.encode_text(TEXT)
 
-        def draws(published: Published) -> VersionGenerator:
+        def draws(answers: Answers, published: Published) -> VersionGenerator:
             return VersionGenerator(
-                endpoint,
+                answers,
                 self.renderer,
                 published,
                 identity=self.served_identity,
                 max_context=self.context,
                 choices=choices,
                 logprobs=logprobs,
-                is_held=lambda: published.model != served or self.publisher.is_held(published),
             )
 
         base = str(inner.description.get("model", "the model that the policy trains"))
-        self.publisher = Publisher(Server(endpoint, served), inner.export, draws, canary, base, folder)
+        replicas = [
+            Replica(Server(endpoint, served), Canary(self._score, allowed, self.context, [text]))
+            for endpoint in endpoints
+        ]
+        self.publisher = Publisher(replicas, inner.export, draws, base, folder)
         self.training_identity: dict[str, Any] = inner.training_identity
         self.description = {**inner.description, "policy": spec_text("vllm", Policy, given)}
 
@@ -166,6 +180,37 @@ class _Current:
     ) -> Iterator[Generated]:
         draws = self._policy.publisher.publish(None, prompts)
         return draws.generate(prompts, keys, num_samples, sampling, stop_ids, first)
+
+
+def _require_place(
+    base_url: str | Sequence[str] | None, served: str | None, python: str | None, arguments: Sequence[str]
+) -> None:
+    """
+    Raises:
+        InputError: what was given belongs neither to servers that run nor to one that is to be started.
+    """
+    if (base_url is None) != (served is None):
+        raise InputError(
+            "vllm(...) needs base_url and served together, for servers that run; without both it starts a server of "
+            "its own on this machine"
+        )
+    if base_url is not None and (python is not None or arguments):
+        raise InputError("python and arguments are of a server that vllm(...) starts; leave them or base_url out")
+    if isinstance(arguments, str) or not all(isinstance(each, str) for each in arguments):
+        raise InputError(f"arguments is a list of texts, such as ['--max-model-len', '8192'], not {arguments!r:.80}")
+
+
+def _addresses(given: str | Sequence[str]) -> list[str]:
+    """
+    Raises:
+        InputError: there is none, one is no text, or one stands twice.
+    """
+    found = [given] if isinstance(given, str) else list(given)
+    if not found or not all(isinstance(url, str) for url in found):
+        raise InputError(f"base_url is the address of a server as text, or a list of them, not {given!r:.80}")
+    if len({url.rstrip("/") for url in found}) < len(found):
+        raise InputError(f"base_url names a server twice: {', '.join(sorted(found))}; name each once")
+    return found
 
 
 def _learning(spec: str, given: dict[str, str | None]) -> Any:

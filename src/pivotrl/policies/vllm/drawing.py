@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pivotrl.policies.vllm.canary import NUM_SAMPLES, NUM_TOKENS, SEED
+from pivotrl.policies.vllm.replicas import ROUTE
+from pivotrl.policies.vllm.server import Unreachable
 from pivotrl.protocols import InputError
-from pivotrl.protocols.endpoint import Endpoint
+from pivotrl.protocols.endpoint import NoAnswer
 from pivotrl.protocols.tokens import Drawn, Generated
 from pivotrl.records import Sampling
 from pivotrl.rendering import Renderer
 from pivotrl.samplers.openai.answers import Choice, Faulty, read_answer
-from pivotrl.samplers.openai.asking import Asking, Budget, Found, Question
+from pivotrl.samplers.openai.asking import Answers, Asking, Budget, Found, Question
 from pivotrl.samplers.openai.tokens import fault_of_tokens, is_plain, token_request
 
 
@@ -37,16 +39,14 @@ class VersionGenerator:
     """Draws from published weights.
 
     Args:
-        endpoint: of the server.
+        endpoint: of the server, or of several that hold the weights (:mod:`pivotrl.policies.vllm.replicas`).
         renderer: whose tokenizer tells whether an answer's text is that of its ids.
         choices, logprobs: see :class:`pivotrl.policies.vllm.Policy`.
-        is_held: whether the server still has the weights. It is asked after samples were drawn, as a server that was
-            started again meanwhile may have drawn them from others under the same name.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Answers,
         renderer: Renderer,
         published: Published,
         *,
@@ -54,10 +54,9 @@ class VersionGenerator:
         max_context: int,
         choices: Literal["n", "single"],
         logprobs: Literal["raw", "processed"],
-        is_held: Callable[[], bool],
     ) -> None:
         self.identity, self.max_context, self.published = identity, max_context, published
-        self._renderer, self._logprobs, self._is_held = renderer, logprobs, is_held
+        self._renderer, self._logprobs = renderer, logprobs
         budget = Budget(None, None)
         self._asking = Asking(endpoint, "completions", published.model, budget, uses_n=choices == "n")
 
@@ -85,11 +84,6 @@ class VersionGenerator:
                 "vllm(logprobs='processed')"
             )
         found = self._asking.ask(questions, num_samples, sampling.seed, first, sampling.temperature)
-        if not self._is_held():
-            raise InputError(
-                f"the server at {self._asking.endpoint.base_url} lost the weights while it drew, as when it is started "
-                "again. What came before is kept; repeat the command"
-            )
         for prompt, group in zip(prompts, found, strict=True):
             yield self._generated(group, len(prompt), stop_ids, knows_logprobs)
 
@@ -101,12 +95,14 @@ class VersionGenerator:
         """
         body = self._body(prompt, Sampling(max_tokens=NUM_TOKENS), frozenset())
         (text,) = self._asking.post([{**body, "n": NUM_SAMPLES, "seed": SEED}])
+        where = f"the canary at {self._asking.endpoint.base_url}"
+        if isinstance(text, NoAnswer) and text.reason == "unavailable":
+            raise Unreachable(f"{where} has no answer ({text}); repeat the command when the server is back")
         try:
             answer = read_answer(text, NUM_SAMPLES)
         except Faulty as fault:
             raise InputError(
-                f"the canary at {self._asking.endpoint.base_url} has no answer ({fault}, {text}); look at its log and "
-                "at `pivotrl check-server`"
+                f"{where} has no answer ({fault}, {text}); look at the server's log and at `pivotrl check-server`"
             ) from None
         if answer.model not in (None, self.published.model):
             raise InputError(
@@ -125,7 +121,8 @@ class VersionGenerator:
                 return "server_token_ids_missing"
             return fault_of_tokens(choice, self._renderer, tuple(prompt), key, sampling.max_tokens)
 
-        return Question(key, self._body(prompt, sampling, stop_ids), fault)
+        trajectory = key.rpartition("#")[0]  # its prompts begin alike
+        return Question(key, {**self._body(prompt, sampling, stop_ids), ROUTE: trajectory}, fault)
 
     def _generated(self, found: Found, num_prompt: int, stop_ids: frozenset[int], knows_logprobs: bool) -> Generated:
         version = self.published.version

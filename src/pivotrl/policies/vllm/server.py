@@ -5,6 +5,7 @@ It knows no versions: whoever publishes weights (:mod:`pivotrl.policies.vllm.pub
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Mapping
@@ -19,8 +20,13 @@ ADAPTERS_NEED = (
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment"
 )
 WEIGHTS_NEED = "start vLLM with VLLM_SERVER_DEV_MODE=1 in its environment"
-_UNLOAD_SECONDS = 10.0
+_BRIEF_SECONDS = 10.0
+_HASTY_TRIES = 3
 _RESET_TRIES, _RESET_PAUSE = 20, 0.25
+
+
+class Unreachable(InputError):
+    """The server is gone, or busy for too long."""
 
 
 class Server:
@@ -34,24 +40,28 @@ class Server:
         self.endpoint, self.served = endpoint, served
         root, key = endpoint.base_url.rstrip("/").removesuffix("/v1"), endpoint.key_variable
         self._root = Endpoint(endpoint.name, root, key, endpoint.deadline_seconds, endpoint.max_tries)
-        self._brief = Endpoint(endpoint.name, endpoint.base_url, key, _UNLOAD_SECONDS, max_tries=1)
+        self.brief = Endpoint(endpoint.name, endpoint.base_url, key, _BRIEF_SECONDS, max_tries=1)
+        """Asked once, and not long, whether anybody is there."""
+        self.hasty = dataclasses.replace(endpoint, max_tries=min(endpoint.max_tries, _HASTY_TRIES))
+        """Asked for samples while another server could give them too."""
 
     def load_adapter(self, name: str, folder: str) -> None:
         """
         Raises:
+            Unreachable: it does not answer.
             InputError: it does not load it; with the server's own words and the remedy.
         """
         fault = _asked(self.endpoint, "load_lora_adapter", {"lora_name": name, "lora_path": folder})
         if fault is not None and not (fault.reason == "refused" and self.has(name)):  # an answer that was lost
-            raise InputError(
-                f"the server at {self.endpoint.base_url} does not load the adapter {folder} ({fault}): "
-                f"{self._remedy(folder)}"
-            )
+            start = f"the server at {self.endpoint.base_url} does not load the adapter {folder} ({fault})"
+            if fault.reason == "unavailable":
+                raise Unreachable(f"{start}; repeat the command when it is back")
+            raise InputError(f"{start}: {self._remedy(folder)}")
 
     def unload_adapter(self, name: str) -> bool:
         """Whether it let the adapter go. Nothing depends on it, so a server that is gone holds nobody up."""
         try:
-            return _asked(self._brief, "unload_lora_adapter", {"lora_name": name}) is None
+            return _asked(self.brief, "unload_lora_adapter", {"lora_name": name}) is None
         except InputError:
             return False
 
@@ -59,14 +69,16 @@ class Server:
         """Put the weights of a model folder in place of the present ones.
 
         Raises:
-            InputError: as :meth:`load_adapter`.
+            Unreachable, InputError: as :meth:`load_adapter`.
         """
         body = {"method": "reload_weights", "kwargs": {"weights_path": folder}}
         if (fault := _asked(self._root, "collective_rpc", body)) is not None:
+            start = f"the server at {self.endpoint.base_url} does not load the weights {folder} ({fault})"
+            if fault.reason == "unavailable":
+                raise Unreachable(f"{start}; repeat the command when it is back")
             raise InputError(
-                f"the server at {self.endpoint.base_url} does not load the weights {folder} ({fault}): {WEIGHTS_NEED}, "
-                "and keep the folder where the server sees it under the same path (the option folder); or train an "
-                "adapter with lora_rank"
+                f"{start}: {WEIGHTS_NEED}, and keep the folder where the server sees it under the same path (the "
+                "option folder); or train an adapter with lora_rank"
             )
 
     def name_weights(self, name: str) -> None:
@@ -100,6 +112,13 @@ class Server:
                 return True
             time.sleep(_RESET_PAUSE)  # a block is held until its request has left
         return False
+
+    def is_there(self) -> bool:
+        """Whether it answers now."""
+        try:
+            return not isinstance(self.brief.get("models"), NoAnswer)
+        except InputError:
+            return False
 
     def has(self, name: str) -> bool:
         """Whether it lists a model or adapter of that name."""

@@ -97,7 +97,7 @@ class ProcessMemory:
     cache: float
     """Keys and values while it samples."""
     loading: float
-    """Before weights are cut: the whole model in each process."""
+    """Of process 0: the whole model, until weights are cut."""
 
     @property
     def learning(self) -> float:

@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pivotrl.protocols import InputError
-from pivotrl.protocols.endpoint import Endpoint, NoAnswer
+from pivotrl.protocols.endpoint import NoAnswer
 from pivotrl.samplers.openai.answers import Answer, Choice, Faulty, has_ended, read_answer
 from pivotrl.samplers.openai.money import Prices, Usage
 from pivotrl.seeding import derive_seed
@@ -29,6 +29,17 @@ _OPTIONAL = (
     *("return_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "min_p", "repetition_penalty"),
     "cache_salt",
 )
+
+
+class Answers(Protocol):
+    """Where requests go: a :class:`pivotrl.protocols.endpoint.Endpoint`, or several servers that act as one."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    def post_all(
+        self, path: str, bodies: Sequence[Mapping[str, Any]], optional: Sequence[str] = ()
+    ) -> list[str | NoAnswer]: ...
 
 
 @dataclass
@@ -145,7 +156,7 @@ class Asking:
         looks_for_copies: refuse a server whose samples repeat; for tests alone it can be left out.
     """
 
-    endpoint: Endpoint
+    endpoint: Answers
     path: str
     model: str
     budget: Budget
