@@ -47,7 +47,8 @@ def print_hardware(plan: HardwarePlan, price_per_hour: float | None, from_run: b
         f"{plan.cache / GIB:.1f} GiB of keys and values on each; training and sampling take turns in memory",
         "a prompt is computed once for all its samples; every group is trained on; verdicts take no time",
         "pivotrl cuts weights, reference and moments into shards, one on each GPU, and gathers whole weights to "
-        "compute (docs/scale.md); loading is that of process 0, which holds the whole model until it is cut; work includes --reserve",
+        "compute (docs/scale.md); loading is that of process 0, which holds the whole model until "
+        "it is cut; work includes --reserve",
         "all: all weights are trained; mixed: shards in fp32, computed in bf16; offload: shards in the CPU's memory",
         "sharded: another stack that gathers layer after layer, with Adam's copies (FSDP, ZeRO-3; `pivotrl export`)",
         _assumptions(options),
