@@ -131,7 +131,7 @@ def left_alone(dtype: torch.dtype, lora_rank: int) -> Weights:
 def in_shards(crew: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     whole = left_alone(dtype, 0)
     ours, reference = (make_executor("split", model, 64) for model in (whole.model, whole.frozen_copy))
-    weights = ShardedWeights(whole, ShardOptions(init_device_mesh("cpu", (crew.size,))))
+    weights = ShardedWeights(whole, ShardOptions(init_device_mesh("cpu", (crew.size,)), torch.device("cpu")))
     site = Site(crew, weights, ours, reference, {})
     batch = Batch.of(share_of(crew, make_examples(3)), OPTIONS)
     site.gradient(Objective(batch, OPTIONS, site._score_reference(batch, 1.0)))
