@@ -111,6 +111,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_iteration.py --loads S W5
 	$(BIN)/python benchmarks/bench_decode.py --loads S W5
 	$(BIN)/python benchmarks/bench_episodes.py --layers 4
+	$(BIN)/python benchmarks/bench_memory.py
+	$(BIN)/python benchmarks/bench_scaling.py
 	$(BIN)/python benchmarks/results.py
 
 # The page of `pivotrl view`, src/pivotrl/report/browser/page.html. It is committed: only who changes frontend/ needs Node.

@@ -104,6 +104,19 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     return max(_status_bytes("VmHWM") - before, 0)
 
 
+def resident() -> int:
+    """Bytes that this process holds now."""
+    return _status_bytes("VmRSS")
+
+
+def peak_since() -> int:
+    """The most bytes that this process held since it was asked last."""
+    gc.collect()
+    peak = _status_bytes("VmHWM")
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak
+
+
 def _status_bytes(key: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key + ":"):

@@ -81,6 +81,64 @@ def verification_table(entry: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"`{entry['command']}`"])
 
 
+def memory_table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """``bench_memory.json`` as Markdown: one table of all rows."""
+    lines = [
+        "| model | trained | processes | batch | loading, MB | learning, MB | sampling, MB | peak, told and measured |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for entry in entries:
+        told, measured = entry["told"], entry["measured"]
+        cells = [f"{told[name] / 1e6:,.0f} / {measured[name] / 1e6:,.0f}" for name in measured]
+        what = [entry["model"], entry["trained"], str(entry["processes"]), entry["load"]]
+        lines.append(f"| {' | '.join([*what, *cells])} | {entry['error']:+.1%} |")
+    machine, errors = entries[-1]["machine"], [abs(entry["error"]) for entry in entries]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    within = sum(error <= 0.15 for error in errors)
+    lines += [
+        "",
+        f"Told / measured; {within} of {len(errors)} peaks within 15 %, median {statistics.median(errors):.1%}. "
+        f"{machine['processor']}, {machine['dtype']}, {machine['date']}; {versions}.",
+        "",
+        "`python benchmarks/bench_memory.py`",
+    ]
+    return "\n".join(lines)
+
+
+def scaling_table(entry: Mapping[str, Any]) -> str:
+    """An entry of ``bench_scaling.json`` as Markdown."""
+    machine, (one, two) = entry["machine"], entry["told"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    replicas, apart = entry["replicas"], entry["weights_apart"]
+    seconds = {
+        number: [f"{run['sampling'] + run['learning']:.1f}" for run in runs]
+        for number, runs in entry["seconds"].items()
+    }
+    lines = [
+        f"**{entry['model']}**, {entry['trained']}, {entry['load']}. {machine['processor']}, {machine['cores']} cores, "
+        f"load average {machine['load_average']:.1f}, {machine['dtype']}; {versions}.",
+        "",
+        f"- A step (sampling and update): {', '.join(seconds['1'])} s in one process, {', '.join(seconds['2'])} s in "
+        f"two: **{entry['faster']:.2f} times as fast**. One process with two threads: {entry['two_threads']:.1f} s.",
+        f"- Told from one process and the link: {one['seconds']:.1f} s and {two['seconds']:.1f} s "
+        f"({two['seconds'] / entry['measured_two'] - 1:+.0%} of what two took).",
+        f"- Weights of one and two processes: apart by {apart['norm']:.1e} of the way they went.",
+        f"- Samples from two Ray workers: {replicas['faster']:.2f} times as fast as from one; "
+        f"{replicas['same_samples'][0]} of {replicas['same_samples'][1]} the same.",
+        "",
+        "| trajectories in a step | devices | step, s | times as fast | exchange, s | busiest process / mean |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for each in entry["simulated"]:
+        base = each["steps"][0]["seconds"]
+        for step in each["steps"]:
+            cells = [f"{step['seconds']:.1f}", f"{base / step['seconds']:.1f}", f"{step['exchange']:.2f}"]
+            cells = [str(each["trajectories"]), str(step["processes"]), *cells, f"{step['busiest']:.2f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    ignored = "; ".join(entry["ignored"])
+    return "\n".join([*lines, "", f"The simulation ignores: {ignored}.", "", f"`{entry['command']}`"])
+
+
 def store_table(entry: Mapping[str, Any]) -> str:
     """``store.json`` as Markdown."""
     machine, by_clock, by_processor = entry["machine"], entry["rows_per_second"], entry["rows_per_processor_second"]
@@ -193,15 +251,18 @@ def fill(text: str, tables: Mapping[str, Sequence[str]]) -> str:
     return text
 
 
-_TABLES = {"bench_verification": verification_table}
+_TABLES = {"bench_verification": verification_table, "bench_scaling": scaling_table}
 """Of benchmarks that do not compare ways to do the same operations."""
 
 
 def main() -> None:
     folder = Path(__file__).parent / "results"
     found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("bench_*.json"))}
+    memory = found.pop("bench_memory", [])
     tables = {name: [_TABLES.get(name, table)(entry) for entry in entries] for name, entries in found.items()}
     tables["store"] = [store_table(json.loads((folder / "store.json").read_text()))]
+    if memory:
+        tables["bench_memory"] = [memory_table(memory)]
     DOCUMENT.write_text(fill(DOCUMENT.read_text(), {"headline": [headline(found)], **tables}))
     print(f"{DOCUMENT.name}: {sum(map(len, tables.values()))} tables from {', '.join(tables) or 'no result'}")
 

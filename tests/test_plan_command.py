@@ -25,6 +25,7 @@ from pivotrl.storage.record_files import read_records
 from pivotrl.verifiers.exact import verify as exact
 from test_cli import call, refused
 from test_pipeline import write_logs
+from tiny import save_tiny_model
 
 FLAGS = ("--policy", "tabular", "--verifier", "exact", "--num-samples", "4")
 NUM_TURNS = 60
@@ -155,6 +156,9 @@ def test_without_a_run_there_must_be_a_model_size(tmp_path: Path, capsys: pytest
     assert "--model-size" in refused(capsys, 2, "plan")
     assert "holds no run" in refused(capsys, 2, "plan", tmp_path)
     assert "neither a size such as 8B nor a folder" in refused(capsys, 2, "plan", "--model-size", "huge")
+    assert "either --model or --model-size" in refused(capsys, 2, "plan", "--model-size", "8B", "--model", "x")
+    assert "--gpus must be greater than" in refused(capsys, 2, "plan", "--model-size", "8B", "--gpus", "0")
+    assert "no config.json" in refused(capsys, 2, "plan", "--model", tmp_path, "--gpus", "2")
     assert call("plan", "--model-size", "8B", "--gpus", "8") == 0
     shown = capsys.readouterr().out
     assert "8.03 B parameters" in shown and "--decode-utilisation 0.5" in shown
@@ -178,7 +182,17 @@ def test_nothing_is_wider_than_80_columns(
     assert len(lines) > 20 and max(map(len, lines)) <= 80
 
 
-def test_hardware_without_a_model_size_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("plan", run, "--gpus", 8) == 2
-    assert "--gpus 8 belongs to the table by formula; give --model-size" in capsys.readouterr().err
-    assert call("plan", "--model-size", "8B", "--gpus", 8) == 0
+def test_the_table_counts_the_model_that_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_tiny_model(tmp_path / "tiny")
+    for arguments in (("--model", folder), (run, *FLAGS, "--model-size", folder, "--gpus", "2")):
+        hardware = planned(capsys, *arguments, "--prompt-length", "500")["hardware"]
+        assert hardware["shape"]["parameters"] == 90_624 and hardware["memory"]
+    assert "longer than the context" in refused(capsys, 2, "plan", "--model", folder, "--prompt-length", "32000")
+
+
+def test_hardware_without_a_table_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("plan", run, "--gpu-memory", 24) == 2
+    assert "--gpu-memory 24.0 belongs to the table by formula; give --gpus or" in capsys.readouterr().err
+    assert "the policy tabular has no model to count" in refused(capsys, 2, "plan", run, *FLAGS, "--gpus", "8")

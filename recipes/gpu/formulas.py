@@ -36,13 +36,12 @@ def table() -> str:
             group_size=size["--group-size"],
         )
         plan = hardware_plan(shape_of("4B"), HardwareOptions(model_size="4B", lora_rank=32), load)
-        memory = next(one for one in plan.memory if one.name == "LoRA")
+        memory = next(one for one in plan.memory if one.way.name == "LoRA")
         hours = {work.name: work.seconds / 3600 for work in plan.works}
-        used = memory.weights + memory.states + memory.activations + memory.work
         cells = [
             f"`{name}`",
             f"{prompt:,}, {action}",
-            f"{used / GIB:.0f} and {plan.cache / GIB:.0f} for samples",
+            f"{memory.learning / GIB:.0f}, while it samples {memory.sampling / GIB:.0f}",
             f"{hours['profile: prompts'] + hours['profile: actions']:.1f}",
             f"{hours['training: prompts'] + hours['training: actions']:.1f}",
             f"{hours['updates, LoRA, prompts shared']:.1f}",

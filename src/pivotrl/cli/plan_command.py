@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json as json_format
+import math
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -25,13 +27,13 @@ from pivotrl.report.planning.hardware import (
     HardwareOptions,
     HardwarePlan,
     Load,
-    Memory,
     hardware_plan,
     here,
 )
 from pivotrl.report.planning.pilot import pilot_turns
 from pivotrl.report.planning.planned import Plan, candidates_of, plan_of
-from pivotrl.report.planning.shapes import shape_of, shape_of_folder
+from pivotrl.report.planning.processes import Batch, ProcessMemory
+from pivotrl.report.planning.shapes import ModelShape, shape_of, shape_of_model
 from pivotrl.report.planning.ways import MIN_F1, PlannedTraining
 from pivotrl.runs.directory import require_run, working_in
 from pivotrl.runs.layout import PILOT
@@ -64,7 +66,7 @@ def plan(
     """Plan a profile and a training: usable pivots, tokens, time, money and memory, with 95 % intervals, and warnings.
 
     Takes the profile of the run, finished or not. Without one it samples a pilot of a few candidate turns. With
-    --model-size it prints a table by formula for hardware that you do not have; this needs no run.
+    --gpus or --model-size it prints a table by formula for hardware that you do not have; this needs no run.
 
     Args:
         directory: A run directory with trajectories.
@@ -79,12 +81,13 @@ def plan(
             Notice,
             stacklevel=2,
         )
-    if hardware.model_size is None:
+    wants_table = hardware.gpus is not None or hardware.model_size is not None or directory is None
+    if not wants_table:
         for field in dataclasses.fields(hardware):
             if (value := getattr(hardware, field.name)) != field.default:
-                refuse(field.name, value, "belongs to the table by formula; give --model-size too, such as 8B")
-    if directory is None and hardware.model_size is None:
-        raise InputError("give the directory of a run, or --model-size for a table by formula")
+                refuse(field.name, value, "belongs to the table by formula; give --gpus or --model-size too")
+    if directory is None and (hardware.model_size is None) == (policy.model is None):
+        raise InputError("give the directory of a run, or either --model or --model-size for a table by formula")
     found = memory = None
     if directory is not None:
         sampled = _sampled(
@@ -92,7 +95,11 @@ def plan(
         )
         found = _planned(sampled, training, price, token_price)
         memory = _memory_here(directory, policy, found)
-    by_formula = None if hardware.model_size is None else _by_formula(hardware, training, profiling, found)
+    by_formula = None
+    if wants_table:
+        size = hardware.model_size
+        shape = shape_of_model(_model_of(directory, policy)) if size is None else shape_of(size)
+        by_formula = _by_formula(shape, hardware, training, profiling, found)
     if json:
         parts = {"plan": found and found.as_json(), "memory": memory, "hardware": by_formula}
         print(json_format.dumps({name: plan_table.plain_json(part) for name, part in parts.items()}, indent=2))
@@ -152,43 +159,63 @@ def _planned(sampled: Pilot, training: PlannedTraining, price: Price, token_pric
     )
 
 
-def _memory_here(directory: Path, policy: SamplerChoice, found: Plan) -> Memory | None:
-    """Peak memory of training the run's policy on this machine; None for a policy without a known shape."""
-    manifest = find_manifest(directory, "profile") or find_manifest(directory, PILOT)
-    named = manifest.policy if manifest else {}
-    spec = str(named.get("policy") or policy.policy)
-    name, options = plugins.parse_spec(spec)
+def _named(directory: Path | None, policy: SamplerChoice) -> tuple[str, dict[str, Any]]:
+    """Plugin and options of the policy that the run has, or that is named, with its model under ``model``."""
+    found = directory and (find_manifest(directory, "profile") or find_manifest(directory, PILOT))
+    named = found.policy if found else {}
+    name, options = plugins.parse_spec(str(named.get("policy") or policy.policy))
     model = options.get("model") or named.get("model") or policy.model
-    if name != "hf" or model is None or policy.sampler is not None or found.comparison is None:
-        return None
-    from pivotrl.engine.locating import locate
+    return name, {**options, "model": model, "dtype": named.get("dtype")}
 
+
+def _model_of(directory: Path | None, policy: SamplerChoice) -> str:
+    """
+    Raises:
+        InputError: nobody names a model.
+    """
+    name, options = _named(directory, policy)
+    default = plugins.options_of(plugins.find("policies", "hf"))["model"].default if name == "hf" else None
+    if (model := policy.model or options["model"] or default) is None:
+        raise InputError(f"the policy {name} has no model to count; give --model or --model-size")
+    return str(model)
+
+
+def _memory_here(directory: Path, policy: SamplerChoice, found: Plan) -> ProcessMemory | None:
+    """Peak memory of training the run's policy on this machine; None for a policy without a known shape."""
+    name, options = _named(directory, policy)
+    if name != "hf" or options["model"] is None or policy.sampler is not None or found.comparison is None:
+        return None
     with contextlib.suppress(InputError):
-        shape = shape_of_folder(locate(str(model)), str(model))
         default = plugins.options_of(plugins.find("policies", "hf"))["lora_rank"].default
         return here(
-            shape,
+            shape_of_model(str(options["model"])),
             lora_rank=int(options.get("lora_rank", default)),
-            is_half=named.get("dtype") in ("bfloat16", "float16"),
-            update_tokens=_update_tokens(found),
+            is_half=options["dtype"] in ("bfloat16", "float16"),
+            batch=_batch(found),
             machine_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         )
     return None
 
 
-def _update_tokens(found: Plan) -> float:
-    """Tokens of one update: the prompts and samples of its mixed groups."""
+def _batch(found: Plan) -> Batch:
+    """What an update learns from: the prompts and samples of its mixed groups."""
     prompt, each, comparison = found.found.training_prompt, found.found.tokens_per_sample, found.comparison
     assert comparison is not None
-    groups = comparison.mixed_groups.mean / found.training.num_steps
-    of_group = (prompt.mean if prompt else 0.0) + found.training.group_size * (each.mean if each else 0.0)
-    return groups * of_group
+    return Batch(
+        prompt=prompt.mean if prompt else 0.0,
+        action=each.mean if each else 0.0,
+        group_size=found.training.group_size,
+        trajectories=max(1, math.ceil(comparison.mixed_groups.mean / found.training.num_steps)),
+    )
 
 
 def _by_formula(
-    hardware: HardwareOptions, training: PlannedTraining, profiling: ProfileOptions, found: Plan | None
+    shape: ModelShape,
+    hardware: HardwareOptions,
+    training: PlannedTraining,
+    profiling: ProfileOptions,
+    found: Plan | None,
 ) -> HardwarePlan:
-    assert hardware.model_size is not None
     known = found.found if found else None
     prompts = known and known.prompt_tokens
     per_prompt = prompts.mean / known.num_candidates if known and prompts else None
@@ -202,4 +229,4 @@ def _by_formula(
         turns_per_step=training.turns_per_step,
         group_size=training.group_size,
     )
-    return hardware_plan(shape_of(hardware.model_size), hardware, load)
+    return hardware_plan(shape, hardware, load)

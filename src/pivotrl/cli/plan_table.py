@@ -10,8 +10,8 @@ from typing import Any
 from pivotrl.cli.fitting_table import new_table, print_table
 from pivotrl.cli.tables import out, plain
 from pivotrl.report.planning.costs import UPDATE_FORWARDS
-from pivotrl.report.planning.hardware import Memory
 from pivotrl.report.planning.planned import Bill, Plan
+from pivotrl.report.planning.processes import ProcessMemory
 from pivotrl.report.planning.projection import Projection, Range
 from pivotrl.report.planning.ways import MIN_F1
 from pivotrl.stages.planning import Pilot
@@ -26,7 +26,7 @@ def plain_json(part: Any) -> Any:
     return dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
 
 
-def print_plan(plan: Plan, memory: Memory | None, sampled: Pilot, price_per_hour: float | None) -> None:
+def print_plan(plan: Plan, memory: ProcessMemory | None, sampled: Pilot, price_per_hour: float | None) -> None:
     """Print what the pilot found, what each way costs, and the warnings."""
     found = plan.found
     source = ("the profile" if sampled.is_random else "the profile so far") if sampled.is_profile else "a pilot"
@@ -54,7 +54,7 @@ def _print_found(found: Projection) -> None:
     print_table(out, table)
 
 
-def _print_ways(plan: Plan, memory: Memory | None) -> None:
+def _print_ways(plan: Plan, memory: ProcessMemory | None) -> None:
     table = new_table("", *(bill.way.name for bill in plan.bills))
     rows: list[tuple[str, list[str]]] = [
         ("samples, profile", [_short(bill.way.profile_samples) for bill in plan.bills]),
@@ -83,8 +83,9 @@ def _print_ways(plan: Plan, memory: Memory | None) -> None:
     )
     if memory is not None:
         print_text(
-            f"memory for tensors in training: about {_bytes(memory.total)} "
-            f"(weights {_bytes(memory.weights + memory.reference)}, gradients and Adam {_bytes(memory.states)}, "
+            f"memory for tensors in training: about {_bytes(memory.learning)} "
+            f"(weights {_bytes(memory.weights + memory.reference)}, gradients and Adam "
+            f"{_bytes(memory.gradients + memory.moments)}, "
             f"activations {_bytes(memory.activations)}, work {_bytes(memory.work)})"
         )
 

@@ -68,8 +68,11 @@ def read_config(folder: Path, name: str) -> Any:
         ) from error
 
 
-def language_model_class(folder: Path, config: Any, name: str) -> Any:
+def language_model_class(folder: Path, config: Any, name: str, needs_weights: bool = True) -> Any:
     """The class of transformers that loads the model.
+
+    Args:
+        needs_weights: False: config.json suffices.
 
     Raises:
         InputError: the model has an encoder or does not write text, or its weights are not safetensors.
@@ -82,7 +85,8 @@ def language_model_class(folder: Path, config: Any, name: str) -> Any:
         raise InputError(f"{start}it is an embedding model of sentence-transformers; give a chat model")
     if classes and not any(each.endswith(_LANGUAGE_MODELS) for each in classes):
         raise InputError(f"{start}it was saved as {classes[0]}, which does not generate text; give a ...ForCausalLM")
-    require_safetensors(folder, start)
+    if needs_weights:
+        require_safetensors(folder, start)
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         return AutoModelForCausalLM
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:

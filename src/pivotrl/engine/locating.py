@@ -12,14 +12,16 @@ from pivotrl.protocols import InputError
 
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 """Files to fetch: configuration, weights and tokenizer, but no code or pickles, which are never used."""
+_CONFIGURATION = ["config.json"]
 _SECONDS = 5.0
 
 
-def locate(name: str) -> Path:
+def locate(name: str, needs_weights: bool = True) -> Path:
     """The folder of a model.
 
     Args:
         name: a folder, ``smollm2-135m-instruct`` or a Hugging Face id.
+        needs_weights: False: only config.json is fetched.
 
     Raises:
         InputError: the folder does not exist, and no model of that id is in the cache or can be fetched.
@@ -35,7 +37,7 @@ def locate(name: str) -> Path:
         raise InputError(f"{name} is a file; give the folder that holds config.json, the weights and the tokenizer")
     if not _may_be_id(name):
         raise InputError(f"there is no folder {name!r}; give a model folder, a Hugging Face id, or {smollm2.NAME!r}")
-    return _fetch(name)
+    return _fetch(name, _FILES if needs_weights else _CONFIGURATION)
 
 
 def address(name: str, folder: Path) -> str:
@@ -53,16 +55,16 @@ def _may_be_id(name: str) -> bool:
     return not (slash and Path(owner).is_dir())
 
 
-def _fetch(name: str) -> Path:
+def _fetch(name: str, files: list[str]) -> Path:
     """The newest snapshot, or the cached one if the hub cannot be reached. Only one try: a run must not hang."""
     try:
         info = huggingface_hub.HfApi().model_info(name, timeout=_SECONDS)
     except Exception as error:  # from the network, the hub or HF_HUB_OFFLINE: too many kinds to name
         fault = error
     else:
-        return Path(huggingface_hub.snapshot_download(name, revision=info.sha, allow_patterns=_FILES))
+        return Path(huggingface_hub.snapshot_download(name, revision=info.sha, allow_patterns=files))
     try:
-        return Path(huggingface_hub.snapshot_download(name, local_files_only=True, allow_patterns=_FILES))
+        return Path(huggingface_hub.snapshot_download(name, local_files_only=True, allow_patterns=files))
     except (OSError, ValueError):
         reason = (str(fault).strip().splitlines() or [""])[0]
         raise InputError(

@@ -14,6 +14,8 @@ from pivotrl.protocols import InputError
 _NAMES_OF_EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
 """If experts are one parameter, peft takes these names for them, even on layers that are not experts."""
 
+_NAMES_OF_ROUTERS = (".gate.", ".router.")
+
 _READ_AS_WEIGHTS = ("out_proj", "dt_proj")
 """Linear layers of a state-space mixer whose weight the kernels read directly, bypassing an adapter."""
 
@@ -24,12 +26,13 @@ class Trainable:
     Args:
         model: a causal LM of transformers, without an adapter.
         frozen_layers: this many of the lowest layers, and all embeddings, are not trained.
+        train_router: False: what chooses the experts of a layer is not trained.
 
     Raises:
-        InputError: the layers are not found, or the model has too few.
+        InputError: the layers are not found, or the model has too few, or it has no router that could be left alone.
     """
 
-    def __init__(self, model: Any, frozen_layers: int) -> None:
+    def __init__(self, model: Any, frozen_layers: int, train_router: bool = True) -> None:
         self._model, self._frozen_layers = model, frozen_layers
         num_layers = int(model.config.get_text_config().num_hidden_layers)
         if not 0 <= frozen_layers < num_layers:
@@ -47,6 +50,14 @@ class Trainable:
                 "decoder; give a decoder-only model that docs/limits.md lists"
             )
         _, self._holder, self.layers = min(found, key=lambda entry: entry[0])
+        self._left_out: set[int] = set()
+        if not train_router:
+            self._left_out = {id(parameter) for layer in self.layers for parameter in routers(layer)}
+            if not self._left_out:
+                raise InputError(
+                    f"train_router=False: no router is found in the model type {model.config.model_type!r}; leave the "
+                    "option out for a model without experts"
+                )
 
     def linear_layers(self) -> dict[str, nn.Module]:
         """Full name -> module for every linear layer, in order, that is trained and can have an adapter."""
@@ -57,6 +68,8 @@ class Trainable:
         found = {}
         for name, module in modules.items():
             if id(module) not in trained or not _is_linear(module):
+                continue
+            if id(module.weight) in self._left_out:
                 continue
             mixer, _, last = name.rpartition(".")
             if fused and last in _NAMES_OF_EXPERTS:
@@ -75,10 +88,10 @@ class Trainable:
         """The parameters of full fine-tuning: decoder and output layer, or the layers above the frozen ones and the
         decoder's modules after them."""
         if self._frozen_layers == 0:
-            yield from self._decoder.parameters()
+            yield from (p for p in self._decoder.parameters() if id(p) not in self._left_out)
             yield from self._model.get_output_embeddings().parameters()
             return
-        frozen = {id(p) for layer in self.layers[: self._frozen_layers] for p in layer.parameters()}
+        frozen = {id(p) for layer in self.layers[: self._frozen_layers] for p in layer.parameters()} | self._left_out
         for module in (*self.layers[self._frozen_layers :], *self._after_layers()):
             yield from (p for p in module.parameters() if id(p) not in frozen)
 
@@ -99,6 +112,27 @@ class Trainable:
         return [module for module in called[called.index(last) + 1 :] if module is not output]
 
 
+def experts(layer: nn.Module) -> list[nn.Parameter]:
+    """The weights of all experts of a layer, [expert, rows, columns]."""
+    convolutions = (nn.Conv1d, nn.Conv2d)
+    return [
+        parameter
+        for module in layer.modules()
+        for parameter in module.parameters(recurse=False)
+        if parameter.dim() == 3 and not isinstance(module, convolutions)
+    ]
+
+
+def routers(layer: nn.Module) -> list[nn.Parameter]:
+    """What chooses the experts of a layer: a row, or a number, for each expert."""
+    numbers = {parameter.shape[0] for parameter in experts(layer)}
+    return [
+        parameter
+        for name, parameter in layer.named_parameters()
+        if parameter.dim() <= 2 and parameter.shape[0] in numbers and any(word in name for word in _NAMES_OF_ROUTERS)
+    ]
+
+
 @torch.no_grad()
 def _is_linear(module: nn.Module) -> bool:
     """Whether the module computes input times weight plus bias. A subclass may do otherwise, such as choose experts."""
@@ -112,4 +146,6 @@ def _is_linear(module: nn.Module) -> bool:
     except Exception:  # it takes other inputs, so it is not a linear layer
         return False
     plain = nn.functional.linear(inputs, module.weight, module.bias)
+    if plain.is_meta:  # there are shapes only
+        return isinstance(output, torch.Tensor) and output.shape == plain.shape
     return isinstance(output, torch.Tensor) and torch.allclose(output, plain, rtol=1e-2, atol=1e-2)

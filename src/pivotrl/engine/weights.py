@@ -27,6 +27,7 @@ class Weights:
             the reference is then a frozen copy of them.
         frozen_layers: number of lowest layers to freeze, together with the embeddings.
         seed: seed of the adapter's initialisation.
+        train_router: see :class:`~pivotrl.engine.trainable.Trainable`.
         names: of what is trained, as another process found it (:attr:`names`); the model may have no memory then.
         copied: gives a frozen copy of the model.
 
@@ -43,6 +44,7 @@ class Weights:
         lora_alpha: int,
         frozen_layers: int,
         seed: int,
+        train_router: bool = True,
         names: Sequence[str] | None = None,
         copied: Callable[[Any], Any] = copy.deepcopy,
     ) -> None:
@@ -56,7 +58,7 @@ class Weights:
         """Of the layers that have an adapter, or of the trained parameters."""
         if not trainable:
             return
-        trained = Trainable(model, frozen_layers)
+        trained = Trainable(model, frozen_layers, train_router)
         if self.has_adapter:
             self.names = list(trained.linear_layers()) if names is None else names
             self._add_adapter(lora_rank, lora_alpha, seed)

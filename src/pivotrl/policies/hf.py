@@ -52,6 +52,7 @@ class Policy(LearningActor):
         lora_rank: rank of the trained LoRA adapter; 0 trains the weights themselves and keeps a frozen copy as the
             reference.
         frozen_layers: number of lowest layers to freeze, together with the embeddings.
+        train_router: False: in a mixture of experts, what chooses the experts is not trained.
         dtype: ``auto`` is fp32 on the CPU and bf16 on CUDA.
         device: ``auto`` is CUDA if available.
         style, reasoning, actions, variables: how turns are written, see :class:`pivotrl.rendering.Renderer`.
@@ -93,6 +94,7 @@ class Policy(LearningActor):
         lora_rank: AtLeast0 = 16,
         lora_alpha: AtLeast1 = 32,
         frozen_layers: AtLeast0 = 0,
+        train_router: bool = True,
         dtype: Dtype = "auto",
         device: str = "auto",
         style: Literal["auto", "chatml", "template"] = "auto",
@@ -127,6 +129,7 @@ class Policy(LearningActor):
             lora_alpha=lora_alpha,
             frozen_layers=frozen_layers,
             seed=seed,
+            train_router=train_router,
         )
         in_parts = None if crew is None or parallel == "shards" else crew
         if crew is not None and crew.rank > 0 and in_parts is None:  # it only does its share of the leader's work
@@ -193,6 +196,8 @@ class Policy(LearningActor):
             if lora_rank > 0
             else {"lora_rank": 0, "frozen_layers": frozen_layers}
         )
+        if not train_router:
+            self.training_identity["train_router"] = False
         self.description = {
             "policy": spec_text("hf", Policy, given),
             "model": model,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
-from pivotrl.options import AtLeast0, AtLeast1, NotNegative, Positive, check
+from pivotrl.options import AtLeast0, AtLeast1, InputError, NotNegative, Positive, check
+from pivotrl.report.planning.processes import (
+    GIB,
+    Batch,
+    Device,
+    ProcessMemory,
+    Way,
+    fewest,
+    process_memory,
+    ways_of,
+)
 from pivotrl.report.planning.shapes import ModelShape
 
-GIB = float(1 << 30)
 _LOGITS_AT_ONCE = 1 << 24
 """Numbers in a block of logits (engine/head.py)."""
 _MOST_ROWS = 256
@@ -27,9 +35,9 @@ class HardwareOptions:
     """Hardware by formula, with the assumptions behind it. Defaults are those of an H100."""
 
     model_size: str | None = None
-    """Print a table by formula for a model of this size, such as 8B or 500M, or for the model in this folder."""
-    gpus: AtLeast1 = 1
-    """Number of GPUs."""
+    """Print the table by formula for a model of this size, such as 8B or 500M, or for the model in this folder."""
+    gpus: AtLeast1 | None = None
+    """Print the table by formula for so many GPUs, and the model of --model or --model-size. None: 1."""
     gpu_memory: Positive = 80.0
     """GiB of each GPU."""
     gpu_tflops: Positive = 989.0
@@ -47,12 +55,13 @@ class HardwareOptions:
     weight_bytes: Positive = 2.0
     """Bytes of a weight: 2 for bf16, 4 for fp32."""
     state_bytes: NotNegative = 16.0
-    """Bytes of a trained parameter besides the weight: gradient 4, fp32 copy 4, Adam 8. Pivotrl itself keeps 12 for
-    fp32 weights and 6 for bf16 ones."""
+    """Of other stacks: bytes of a trained parameter besides the weight: gradient 4, fp32 copy 4, Adam 8. Pivotrl itself
+    keeps 12 for fp32 weights and 6 for bf16 ones."""
     kept_tokens: AtLeast1 = 8192
     """Tokens of a pass whose activations are kept at once on a GPU."""
     checkpointing: bool = True
-    """Keep only the input of each layer and compute the rest again, at the price of one more forward."""
+    """Of other stacks, and of time: keep only the input of each layer and compute the rest again, at the price of one
+    more forward."""
     reserve: NotNegative = 2.0
     """GiB of each GPU for the CUDA context, buffers and fragments."""
     prompt_length: AtLeast1 | None = None
@@ -82,21 +91,22 @@ class Load:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on each GPU while training."""
+    """Bytes on each GPU while another stack trains, with everything split evenly (FSDP, ZeRO-3)."""
 
     name: str
     weights: float
     reference: float
     """The frozen copy that all weights need; an adapter is switched off instead."""
-    states: float
-    """Gradients, fp32 copies and Adam's moments."""
+    gradients: float
+    moments: float
+    """With fp32 copies of trained weights, if there are any."""
     activations: float
     work: float
     """One layer or a block of logits at work, whichever needs more, and the reserve."""
 
     @property
     def total(self) -> float:
-        return self.weights + self.reference + self.states + self.activations + self.work
+        return self.weights + self.reference + self.gradients + self.moments + self.activations + self.work
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,13 @@ class HardwarePlan:
     shape: ModelShape
     options: HardwareOptions
     load: Load
-    memory: tuple[Memory, ...]
+    memory: tuple[ProcessMemory, ...]
+    """Of pivotrl itself, for each way that so many GPUs can take."""
+    ways: tuple[Way, ...]
+    fewest: tuple[int | None, ...]
+    """GPUs that each way needs; None: none of up to 1,024 suffice."""
+    sharded: tuple[Memory, ...]
+    """Of other stacks."""
     gpus_per_replica: int
     """GPUs that sample together, because the weights do not fit one."""
     rows: int
@@ -125,14 +141,14 @@ class HardwarePlan:
     works: tuple[Work, ...]
 
 
-def training_memory(
+def sharded_memory(
     shape: ModelShape, options: HardwareOptions, *, is_adapter: bool, shards: int, name: str = ""
 ) -> Memory:
-    """Bytes on each GPU while training.
+    """Bytes on each GPU while another stack trains.
 
     Args:
         is_adapter: LoRA; else all weights.
-        shards: GPUs over which weights, reference and states are split evenly; 1: each GPU holds all.
+        shards: GPUs over which weights, reference, gradients and moments are split evenly.
     """
     size = options.weight_bytes
     adapter = shape.lora_parameters(options.lora_rank)
@@ -145,25 +161,42 @@ def training_memory(
         (whole if options.checkpointing else 0) + size * (2 * shape.inner + 4 * shape.width)
     )
     head = 4.0 * 2 * min(_LOGITS_AT_ONCE, options.kept_tokens * shape.vocabulary)
+    gradients = min(4.0, options.state_bytes)
     gathered = 2 * size * shape.layer_parameters if shards > 1 else 0.0
     return Memory(
         name=name,
         weights=(size * shape.parameters + (4.0 * adapter if is_adapter else 0.0)) / shards,
         reference=0.0 if is_adapter else size * shape.parameters / shards,
-        states=options.state_bytes * trained / shards,
+        gradients=gradients * trained / shards,
+        moments=(options.state_bytes - gradients) * trained / shards,
         activations=kept,
         work=max(at_work, head) + gathered + options.reserve * GIB,
     )
 
 
 def hardware_plan(shape: ModelShape, options: HardwareOptions, load: Load) -> HardwarePlan:
-    """Memory and time of one profile and one training."""
-    gpus = options.gpus
-    memory = [
-        training_memory(shape, options, is_adapter=is_adapter, shards=shards, name=f"{what}{how}")
-        for what, is_adapter in (("LoRA", True), ("all weights", False))
-        for how, shards in (("", 1), *([(", sharded", gpus)] if gpus > 1 else []))
+    """Memory and time of one profile and one training.
+
+    Raises:
+        InputError: a prompt with its action is longer than the model's context.
+    """
+    gpus, longest = options.gpus or 1, load.prompt_length + load.action_length
+    if shape.context is not None and longest > shape.context:
+        raise InputError(
+            f"a prompt of {load.prompt_length:,.0f} tokens with an action of {load.action_length:,.0f} is longer than "
+            f"the context of {shape.name}, {shape.context:,} tokens; give a smaller --prompt-length or another model"
+        )
+    device = Device(options.gpu_memory * GIB, reserve=options.reserve * GIB)
+    batch = Batch(
+        load.prompt_length, load.action_length, load.group_size, load.turns_per_step, most_tokens=options.kept_tokens
+    )
+    ways = ways_of(options.lora_rank, options.weight_bytes)
+    memory = tuple(process_memory(shape, way, gpus, batch, device) for way in ways if gpus > 1 or not way.needs_several)
+    sharded = [
+        sharded_memory(shape, options, is_adapter=is_adapter, shards=gpus, name=f"{what}, sharded")
+        for what, is_adapter in (("LoRA", True), ("all", False))
     ]
+    needed = {way: fewest(shape, way, batch, device) for way in ways}
     room = options.gpu_memory * GIB
     weights = options.weight_bytes * shape.parameters
     split = 1
@@ -175,11 +208,14 @@ def hardware_plan(shape: ModelShape, options: HardwareOptions, load: Load) -> Ha
     free = split * (_USABLE * room - options.reserve * GIB) - weights
     rows = int(max(1, min(_MOST_ROWS, free // of_row)))
     works = _works(shape, options, load, split, rows)
-    return HardwarePlan(shape, options, load, tuple(memory), split, rows, rows * of_row / split, works)
+    cache = rows * of_row / split
+    return HardwarePlan(
+        shape, options, load, memory, ways, tuple(needed.values()), tuple(sharded), split, rows, cache, works
+    )
 
 
 def _works(shape: ModelShape, options: HardwareOptions, load: Load, split: int, rows: int) -> tuple[Work, ...]:
-    gpus, flops = options.gpus, options.gpu_tflops * 1e12
+    gpus, flops = options.gpus or 1, options.gpu_tflops * 1e12
     groups = float(load.num_steps * load.turns_per_step)
     samples = groups * load.group_size
 
@@ -218,28 +254,8 @@ def _works(shape: ModelShape, options: HardwareOptions, load: Load, split: int, 
     )
 
 
-def pass_tokens_of(shape: ModelShape, weight_bytes: float, lora_rank: int, num_bytes: float) -> int:
-    """Tokens whose activations fit into so many bytes, as :func:`pivotrl.engine.memory.tokens_that_fit` counts them."""
-    each = shape.layers * shape.kept_bytes(weight_bytes, lora_rank) + 2 * weight_bytes * shape.width
-    return max(1, math.floor(num_bytes / each / 256)) * 256
-
-
-def here(shape: ModelShape, *, lora_rank: int, is_half: bool, update_tokens: float, machine_bytes: float) -> Memory:
-    """Bytes while pivotrl trains on a CPU, as docs/engine.md counts them.
-
-    Args:
-        lora_rank: 0: all weights.
-        update_tokens: tokens of one update; more than fit are processed in chunks.
-        machine_bytes: memory of the machine, of which a quarter, at most 6 GiB, may hold activations.
-    """
+def here(shape: ModelShape, *, lora_rank: int, is_half: bool, batch: Batch, machine_bytes: float) -> ProcessMemory:
+    """Bytes while pivotrl trains on a CPU, in one process."""
     size = 2.0 if is_half else 4.0
-    fit = pass_tokens_of(shape, size, lora_rank, min(6 * GIB, machine_bytes / 4))
-    options = HardwareOptions(
-        weight_bytes=size,
-        lora_rank=max(1, lora_rank),
-        state_bytes=12.0 if lora_rank else 3 * size,
-        kept_tokens=max(1, min(fit, math.ceil(update_tokens))),
-        checkpointing=False,
-        reserve=0.0,
-    )
-    return training_memory(shape, options, is_adapter=lora_rank > 0, shards=1)
+    way = Way("here", "hf", lora_rank, size, size)
+    return process_memory(shape, way, 1, batch, Device(machine_bytes, is_cpu=True))
