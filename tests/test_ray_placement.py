@@ -81,6 +81,7 @@ def environment(folder: Path) -> dict[str, str]:
 def training(folder: Path, name: str, *more: str, steps: int = 4) -> list[str]:
     words = ["train", str(folder / "run"), "--name", name, "--num-steps", str(steps), "--turns-per-step", "4"]
     words += ["--group-size", "8", "--learning-rate", "1e-3", "--checkpoint-every", "1", "--train-max-tokens", "96"]
+    words += ["--max-false-pass", "1.0"]
     return [*words, *more]
 
 
