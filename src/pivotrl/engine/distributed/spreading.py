@@ -118,6 +118,7 @@ def lead(
     crew.same(Plan.of(learner, generator))
     with crew.apart():
         pass  # the others build theirs
+    learner.optimizer = None  # it would keep the whole weights in memory
     executors, device = (learner.executor, learner.reference_executor), learner.weights.model.device
     site = _put_site(crew, learner.weights, executors, generator, device, compute_dtype, offload)
     crew.built()

@@ -1,9 +1,11 @@
 """A task of Inspect AI and its samples, for the scripts beside this one. Run by the interpreter of the harness."""
 
+import inspect
 from pathlib import Path
 
-from inspect_ai._eval.loader import load_tasks
+from inspect_ai._eval.loader import create_file_tasks, load_tasks
 from inspect_ai._eval.task.util import task_run_dir
+from inspect_ai._util.registry import registry_info, registry_lookup
 from inspect_ai.util._sandbox.registry import registry_find_sandboxenv
 
 
@@ -15,16 +17,27 @@ def load(spec, arguments):
     """The one task that a spec of `inspect eval` names.
 
     Raises:
-        CannotLoad: there is none, or there are several.
+        CannotLoad: there is none, there are several, or it does not take the arguments.
     """
-    found = load_tasks([spec], arguments)
+    is_file = "@" not in spec and Path(spec).suffix == ".py"  # load_tasks takes no absolute path without a name
+    found = create_file_tasks(Path(spec).absolute(), None, arguments) if is_file else load_tasks([spec], arguments)
     if not found:
         raise CannotLoad(f"{spec} holds no task of Inspect; a task is a function with the decorator @task")
     if len(found) > 1:
         named = ", ".join(f"{spec.partition('@')[0]}@{one.name}" for one in found)
         raise CannotLoad(f"{spec} holds several tasks; name one of {named}")
+    _require_arguments(found[0], spec, arguments)
     found[0].model = None  # the player plays, whatever model the task itself names
     return found[0]
+
+
+def _require_arguments(task, spec, arguments):
+    """Inspect leaves out what a task does not take."""
+    taken = inspect.signature(registry_lookup("task", registry_info(task).name)).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    if not takes_any and (unknown := sorted(set(arguments) - set(taken))):
+        known = ", ".join(taken) or "none"
+        raise CannotLoad(f"{spec} cannot be loaded with the argument {unknown[0]!r}; it takes {known}")
 
 
 def samples_of(task):
