@@ -48,7 +48,7 @@ class ShardedModel:
     def __init__(self, model: Any, options: ShardOptions) -> None:
         self.root, self.device = backbone(model), options.device
         is_empty = self.root.device.type == "meta"
-        whole = {} if is_empty else dict(self.root.named_parameters())
+        whole: dict[str, torch.Tensor] = {} if is_empty else dict(self.root.named_parameters())
         # Where passes compute in half precision, gradients are summed in single precision all the same.
         reduced = None if options.compute_dtype is None else torch.float32
         policy = MixedPrecisionPolicy(options.compute_dtype, reduced, None, cast_forward_inputs=False)
@@ -68,6 +68,7 @@ class ShardedModel:
         if is_empty:
             make_room(self.root, self.device, torch.device("cpu") if options.offload else self.device)
         fill(self.root, whole, options.mesh, self.device)
+        whole.clear()  # or they would lie beside the gathered ones
         self._accumulate(True)
         self.is_whole = False
         self._forward_once()  # FSDP takes the first module that runs for the root
