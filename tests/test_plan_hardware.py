@@ -77,6 +77,8 @@ def test_parameters_are_those_that_transformers_makes(name):
         trained = sum(parameter.numel() for parameter in weights.trained().values())
         assert trained == (rank * counted.adapter_width if rank else counted.trained)
         if rank:
+            with weights.folded():
+                pass
             assert counted.adapted == sum(weight.numel() for weight in weights._folded._frozen)
         made = AutoModelForCausalLM.from_config(config)
     assert (counted.active < counted.parameters) == (counted.chosen_experts > 0) == ("LoRA does" in each.note)
@@ -157,6 +159,8 @@ def measured(lora_rank, prompt, completions, tokens):
     example = Example(ids, drawn, advantages, [1 / completions / tokens] * completions)
     held = [weights.model, *([weights.frozen_copy] if weights.frozen_copy else [])]
     given = sum(parameter.nbytes for model in held for parameter in model.parameters())
+    with weights.folded():  # the copy is made for the first sample
+        pass
     given += sum(weight.nbytes for weight in weights._folded._frozen) if lora_rank else 0
     with LiveMemory() as memory:
         for _ in range(2):  # the second update begins with moments in memory

@@ -155,13 +155,12 @@ def process_memory(shape: ModelShape, way: Way, processes: int, batch: Batch, de
 def _loading(shape: ModelShape, way: Way, processes: int, device: Device, model: float, frozen: float) -> float:
     """Before the first sample: the whole model and what is kept of it; then shards beside whole weights."""
     pages = _PAGES * way.shard_bytes * shape.parameters * (_JOINING if shape.chosen_experts else 1.0)
-    whole = model + frozen + (pages if device.is_cpu else 0.0)
+    frozen = 0.0 if way.lora_rank else frozen  # the copy for a folded adapter comes with the first sample
     if processes == 1:
-        return whole
-    gathered = way.compute_bytes * shape.parameters
-    if way.lora_rank:
-        return max(whole, frozen + model / processes + gathered)
-    return max(whole, (model + frozen) * (1 + 1 / processes) + gathered)
+        needed = model
+    else:  # its shard beside the whole weights: those that it has read, later those that are gathered
+        needed = model / processes + max(model, way.compute_bytes * shape.parameters)
+    return frozen + needed + (pages if device.is_cpu else 0.0)
 
 
 def pass_tokens_of(shape: ModelShape, way: Way, device: Device, model: float, trained: float) -> float:
