@@ -175,7 +175,7 @@ def peaks_of(row: Row, name: str) -> dict[str, int]:
     )
     peaks = {"loading": measuring.peak_since()}
     examples = examples_of(row)
-    # A training samples before it learns; with the first sample comes the copy of the weights that an adapter folds into.
+    # A training samples first, and with the first sample comes the copy of the weights that an adapter folds into.
     list(policy.generator.generate([[5, 6, 7]], ["first#1"], 1, Sampling(max_tokens=1), frozenset()))
     measuring.peak_since()
     for _ in range(2):  # the second begins with moments in memory
