@@ -25,8 +25,9 @@ from pivotrl.policies.hf import Policy
 from pivotrl.protocols import InputError
 from tiny import save_tiny_model
 
+OFTEN = ("llama", "gpt2", "gemma3", "qwen3_moe", "mamba2")
 WORKING = [
-    pytest.param(name, marks=[pytest.mark.slow] if each.rare else [])
+    pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.slow])
     for name, each in ARCHITECTURES.items()
     if not each.refused
 ]
@@ -66,7 +67,9 @@ def scored(crew, given: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("rank", [2, 0])
-@pytest.mark.parametrize("name", ["llama", "gemma3", "qwen3_moe"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("llama", "qwen3_moe")), "gemma3"]
+)
 def test_every_process_has_the_leaders_weights(name: str, rank: int, tmp_path: Path) -> None:
     folder = save(name, tmp_path / "model")
     expected = logits_of(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))

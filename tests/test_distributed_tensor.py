@@ -105,6 +105,7 @@ def with_heads(name: str, folder: Path, heads: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen3", "gemma3"])
 def test_other_families_are_cut_too(name: str, tmp_path: Path) -> None:
     model = with_heads(name, tmp_path / "model", 2)

@@ -38,7 +38,10 @@ def work(crew, *given) -> None:
         crew.follow(lambda name, given: plugins.load("policies", name, **given))
 
 
-@pytest.mark.parametrize(("lora_rank", "ahead"), [(4, False), (0, False), (4, True)])
+@pytest.mark.parametrize(
+    ("lora_rank", "ahead"),
+    [(4, False), pytest.param(0, False, marks=pytest.mark.slow), pytest.param(4, True, marks=pytest.mark.slow)],
+)
 def test_two_processes_and_two_servers_learn_what_one_process_and_one_server_learn(model, tmp_path, lora_rank, ahead):
     asked = []
     for name, number in (("one", 1), ("two", 2)):
