@@ -75,7 +75,7 @@ def anatomy_of_config(folder: Path, config: Any, name: str) -> Anatomy:
     """See :func:`anatomy_of`."""
     auto_class = language_model_class(folder, config, name, needs_weights=False)
     with quiet_loading(), refusing(cannot_load(name, config.model_type)), torch.device("meta"):
-        return _counted(auto_class.from_config(config, dtype=torch.float32))
+        return _counted(auto_class.from_config(config, dtype=torch.float32, trust_remote_code=False))
 
 
 def _counted(model: Any) -> Anatomy:
