@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_page_shows_what_its_commands_print(folder: Path) -> None:
-    read, pilot, formula = commands()[:3]  # the others need a model that is not here
+    read, pilot, formula = commands()[:3]  # the other one needs a model
     printed = {}
     for command in (read, pilot, formula):
         arguments = shlex.split(command.replace("\\\n", " "))[1:]

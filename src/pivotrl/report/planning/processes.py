@@ -156,10 +156,9 @@ def _loading(shape: ModelShape, way: Way, processes: int, device: Device, model:
     """Before the first sample: the whole model and what is kept of it; then shards beside whole weights."""
     pages = _PAGES * way.shard_bytes * shape.parameters * (_JOINING if shape.chosen_experts else 1.0)
     frozen = 0.0 if way.lora_rank else frozen  # the copy for a folded adapter comes with the first sample
-    if processes == 1:
-        needed = model
-    else:  # its shard beside the whole weights: those that it has read, later those that are gathered
-        needed = model / processes + max(model, way.compute_bytes * shape.parameters)
+    # With others, its shard lies beside whole weights: those that it has read, later those that are gathered.
+    several = model / processes + max(model, way.compute_bytes * shape.parameters)
+    needed = model if processes == 1 else several
     return frozen + needed + (pages if device.is_cpu else 0.0)
 
 
