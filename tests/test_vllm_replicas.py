@@ -69,6 +69,7 @@ def test_turns_of_a_trajectory_stay_with_one_server(two: tuple[VersionServer, Ve
     assert len(prompts) > 1
     who = {number for number, server in enumerate(two) for body in server.asked if tuple(body["prompt"]) in prompts}
     assert len(who) == 1
+    assert all(server.asked for server in two), "other trajectories go to the other server"
 
 
 @pytest.mark.parametrize("inner", [LORA, WHOLE])

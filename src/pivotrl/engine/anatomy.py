@@ -7,13 +7,13 @@ for any architecture and size, in a second or two.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pivotrl.engine.configuration import cannot_load, language_model_class, read_config
+from pivotrl.engine.counts import Counts
 from pivotrl.engine.limits import max_context
 from pivotrl.engine.loading import num_outputs, quiet_loading, refusing
 from pivotrl.engine.locating import locate
@@ -24,42 +24,7 @@ from pivotrl.protocols import InputError
 _CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "num_selected_experts", "top_k_experts")
 
 
-@dataclass(frozen=True)
-class Anatomy:
-    """Numbers of parameters, unless something else is said."""
-
-    layers: int
-    """Number of layers."""
-    width: int
-    """Size of a hidden state."""
-    vocabulary: int
-    """Tokens to choose from."""
-    parameters: int
-    active: int
-    """That a token passes: of a layer's experts, only the chosen ones."""
-    trained: int
-    """By full fine-tuning: those of the text decoder."""
-    layer_parameters: int
-    """Of the largest layer."""
-    active_layers: int
-    """Active ones of all layers together."""
-    attention: int
-    """In the attention of all layers together."""
-    adapted: int
-    """In matrices that get an adapter."""
-    adapter_width: int
-    """Rows and columns of those matrices, all together; times the rank, the parameters of an adapter."""
-    queries: int
-    """Width of all queries of a layer."""
-    cached: int
-    """Numbers in the keys and values of a token, of all layers."""
-    chosen_experts: int
-    """Experts that a token passes in a layer; 0: the model has none."""
-    context: int
-    """Most tokens of a prompt with its action."""
-
-
-def anatomy_of(name: str) -> Anatomy:
+def anatomy_of(name: str) -> Counts:
     """
     Args:
         name: a model folder, of which config.json suffices, or a Hugging Face id, of which only that is fetched.
@@ -71,14 +36,14 @@ def anatomy_of(name: str) -> Anatomy:
     return anatomy_of_config(folder, read_config(folder, name), name)
 
 
-def anatomy_of_config(folder: Path, config: Any, name: str) -> Anatomy:
+def anatomy_of_config(folder: Path, config: Any, name: str) -> Counts:
     """See :func:`anatomy_of`."""
     auto_class = language_model_class(folder, config, name, needs_weights=False)
     with quiet_loading(), refusing(cannot_load(name, config.model_type)), torch.device("meta"):
         return _counted(auto_class.from_config(config, dtype=torch.float32, trust_remote_code=False))
 
 
-def _counted(model: Any) -> Anatomy:
+def _counted(model: Any) -> Counts:
     config, trainable = model.config.get_text_config(), Trainable(model, 0)
     chosen = next((int(found) for key in _CHOSEN if (found := getattr(config, key, None))), 1)
     sizes, attention, idle, has_experts = [0], 0, 0, False
@@ -93,7 +58,7 @@ def _counted(model: Any) -> Anatomy:
     matrices = [layer.get_parameter("weight").shape for layer in _adapted(trainable)]
     heads = getattr(config, "num_attention_heads", None) or 0
     head_size = getattr(config, "head_dim", None) or config.hidden_size // max(1, heads)
-    return Anatomy(
+    return Counts(
         layers=len(trainable.layers),
         width=int(config.hidden_size),
         vocabulary=num_outputs(model),

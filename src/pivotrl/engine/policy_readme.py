@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl.engine import smollm2
-
-_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""Values that vLLM accepts for --max-lora-rank."""
+from pivotrl.engine.vllm_ranks import room_for
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _load(origin: Origin, rank: int | None) -> list[str]:
         ]
         serve = (
             f"vllm serve {shlex.quote(origin.base)} --tokenizer FOLDER --enable-lora --lora-modules policy=FOLDER "
-            f"--max-lora-rank {next((size for size in _VLLM_RANKS if size >= rank), rank)}"
+            f"--max-lora-rank {room_for(rank) or rank}"
         )
     code = "\n".join([imports, *lines, 'tokenizer = AutoTokenizer.from_pretrained("FOLDER")'])
     return [

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from pivotrl.engine.vllm_ranks import RANKS, room_for
 from pivotrl.protocols import InputError
 
 _START_SECONDS = 1800.0
@@ -27,8 +28,6 @@ _TIED = (
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 """Runs a command that gets SIGTERM when the process that started it ends, however it ends (PR_SET_PDEATHSIG)."""
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""Values of --max-lora-rank that vLLM takes."""
 
 
 def python_with_vllm(given: Path | None) -> str | None:
@@ -67,9 +66,9 @@ def command(
     words += ["--host", "127.0.0.1", "--port", str(port), "--generation-config", "vllm", "--dtype", dtype]
     words += ["--enable-prompt-tokens-details"]
     if rank := max((rank, *(rank for _, rank in adapters.values()))):
-        allowed = next((size for size in _RANKS if size >= rank), None)
+        allowed = room_for(rank)
         if allowed is None:
-            raise InputError(f"an adapter of rank {rank} is more than vLLM takes ({_RANKS[-1]}); use our own engine")
+            raise InputError(f"an adapter of rank {rank} is more than vLLM takes ({RANKS[-1]}); use our own engine")
         words += ["--enable-lora", "--max-lora-rank", str(allowed)]
     if adapters:
         words.append("--lora-modules")

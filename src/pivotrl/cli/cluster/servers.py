@@ -7,12 +7,11 @@ from typing import Any
 from pivotrl import plugins
 from pivotrl.cli.choices import PolicyChoice
 from pivotrl.cli.cluster.options import RayCluster
+from pivotrl.engine.vllm_ranks import room_for
 from pivotrl.protocols import InputError
 
 SERVED = "m"
 """What a server calls the model, if the policy gives no name."""
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""That vLLM has kernels for."""
 _USUAL_RANK = 16
 """Of the policy ``hf``."""
 
@@ -44,7 +43,7 @@ def server_words(cluster: RayCluster, policy: PolicyChoice, address: str, port: 
     if inner.get("dtype", "auto") != "auto":
         words += ["--dtype", str(inner["dtype"])]
     if rank := _rank(inner):
-        words += ["--enable-lora", "--max-lora-rank", str(next((each for each in _RANKS if each >= rank), rank))]
+        words += ["--enable-lora", "--max-lora-rank", str(room_for(rank) or rank)]
     return [*words, *cluster.serve_options]
 
 

@@ -116,8 +116,8 @@ def lead(
         InputError: another process cannot build the same model.
     """
     crew.same(Plan.of(learner, generator))
-    with crew.apart():
-        pass  # the others build theirs
+    with crew.apart():  # the others build theirs, and all learn who failed
+        pass
     learner.optimizer = None  # it would keep the whole weights in memory
     executors, device = (learner.executor, learner.reference_executor), learner.weights.model.device
     site = _put_site(crew, learner.weights, executors, generator, device, compute_dtype, offload)

@@ -8,43 +8,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pivotrl.engine.counts import Counts
 from pivotrl.options import InputError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bBmM])\Z")
 
 
-@dataclass(frozen=True)
-class ModelShape:
-    """A decoder, as far as memory and time depend on it. Counts are of parameters."""
+@dataclass(frozen=True, kw_only=True)
+class ModelShape(Counts):
+    """A decoder, as far as memory and time depend on it."""
 
     name: str
-    layers: int
-    width: int
-    """d, size of a hidden state."""
-    queries: int
-    """Width of all queries of a layer."""
-    cached: int
-    """Numbers in the keys and values of a token, of all layers."""
-    vocabulary: int
-    parameters: int
-    active: int
-    """That a token passes; fewer than all in a mixture of experts."""
-    trained: int
-    """By full fine-tuning."""
-    layer_parameters: int
-    """Of the largest layer."""
-    active_layers: int
-    """Active ones of all layers together."""
-    attention: int
-    """In the attention of all layers together."""
-    adapted: int
-    """In matrices that get an adapter."""
-    adapter_width: int
-    """Rows and columns of those matrices, all together."""
-    chosen_experts: int = 0
-    """Experts that a token passes in a layer; 0: there are none."""
-    context: int | None = None
-    """Most tokens of a prompt with its action; None: not known."""
 
     @property
     def inner(self) -> float:
